@@ -1,0 +1,45 @@
+# Two commands: `make demo` runs the main job, `make test` runs the tests. Both set up what they need.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP     = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+
+.PHONY: demo test test-slow test-peers test-gpu test-browser lint clean
+
+demo: $(VENV)/.demo
+	$(BIN)/python -m floatbench run --protocol synthetic --methods float-tiny --out runs/demo
+
+test: $(VENV)/.dev
+	$(BIN)/python -m pytest -n 2
+
+test-slow: $(VENV)/.dev
+	$(BIN)/python -m pytest -m slow
+
+test-peers: $(VENV)/.dev
+	$(BIN)/python -m pytest -m peers
+
+test-gpu: $(VENV)/.dev
+	$(BIN)/python -m pytest -m gpu
+
+test-browser: $(VENV)/.dev
+	$(BIN)/python -m pytest -m browser
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/pyright
+
+$(BIN)/uv:
+	@echo "Making the environment in $(VENV) (about a minute, 6 GB)"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
+
+$(VENV)/.demo: $(BIN)/uv pyproject.toml constraints.txt
+	$(PIP) --editable '.[metrics,report]'
+	touch $@
+
+$(VENV)/.dev: $(BIN)/uv pyproject.toml constraints.txt
+	$(PIP) --editable '.[dev]'
+	touch $@
+
+clean:
+	rm -rf $(VENV)

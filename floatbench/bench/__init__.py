@@ -1,0 +1,1 @@
+"""Protocol, clip, method, runner, store and executors."""

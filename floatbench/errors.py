@@ -1,0 +1,110 @@
+"""The errors a user may meet, and the exit codes of the command line.
+
+Exit codes: 0 done; 1 ran, but clips failed, coverage or a threshold was missed; 2 usage; 3 environment or
+dependency; 4 data or weights missing or damaged; 130 interrupted, state saved.
+"""
+
+from __future__ import annotations
+
+import re
+
+
+class FloatbenchError(Exception):
+    """An error in one or two lines: what is wrong and where, then the command that mends it.
+
+    Args:
+        what: what is wrong, with the file, clip or option it concerns.
+        fix: a command or an action that mends it; printed on a second line.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, fix: str | None = None) -> None:
+        super().__init__(what, fix)
+        self.what = " ".join(what.split())
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.what}\nfix: {self.fix}" if self.fix else self.what
+
+
+class RunIncomplete(FloatbenchError):
+    """The run finished, but clips failed or coverage or a threshold was missed (exit code 1)."""
+
+
+class UsageError(FloatbenchError):
+    """A command line, protocol or configuration that cannot be understood (exit code 2)."""
+
+    exit_code = 2
+
+
+class DependencyError(FloatbenchError):
+    """A package, program, device or permission of the environment is missing (exit code 3)."""
+
+    exit_code = 3
+
+
+class DataError(FloatbenchError):
+    """Data or weights are missing or damaged (exit code 4)."""
+
+    exit_code = 4
+
+
+class Interrupted(FloatbenchError):
+    """Stopped by the user; everything finished so far is on disk (exit code 130)."""
+
+    exit_code = 130
+
+
+class ClipError(FloatbenchError):
+    """One clip failed; the run goes on and the clip keeps a row with this reason.
+
+    Args:
+        reason: a short snake_case code, e.g. ``no_face``; the codes in use are listed in `REASONS`.
+        what: one line of detail.
+    """
+
+    def __init__(self, reason: str, what: str = "") -> None:
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", reason):
+            raise ValueError(f"reason must be snake_case, got {reason!r}")
+        super().__init__(what or REASONS.get(reason, reason))
+        self.args = (reason, self.what)  # so that it survives pickling between processes
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.what}"
+
+
+REASONS: dict[str, str] = {
+    # reading media
+    "missing": "the file does not exist",
+    "unreadable": "the file cannot be decoded",
+    "empty": "the file holds no bytes or no frame",
+    "no_video": "the file holds no video stream",
+    "no_audio": "the clip has no sound",
+    "silent": "the sound is below -60 dBFS",
+    # pp1 preprocessing
+    "too_short": "fewer frames than are needed",
+    "too_small": "the face crop is below 256 px",
+    "no_face": "no face was found",
+    "face_lost": "the face was lost in more than 5 % of frames or 12 in a row",
+    "moved": "the face left its first box (IoU 0.25 or less)",
+    "padding": "more than a quarter of the crop lies outside the picture",
+    # what a method made
+    "length_mismatch": "the generated video differs by more than two frames",
+    "rate_mismatch": "the generated video is not at 25 frames a second",
+    "size_mismatch": "the generated video has an unusable size",
+    "no_output": "the method wrote no video",
+    "method_error": "the method raised an error",
+    "load_failed": "the method could not be loaded",
+    "not_finite": "NaN or infinite values",
+    # running
+    "crashed": "the worker process died",
+    "timeout": "the time limit passed",
+    "out_of_memory": "the device or the machine ran out of memory",
+    # metrics
+    "no_track": "no face track is long enough",
+    "no_partner": "no clip of another identity exists for this control",
+}
+TRANSIENT_REASONS = frozenset({"crashed", "timeout", "out_of_memory"})
+"""Failures of the machine rather than of the clip: a later call of the same command tries them again."""

@@ -1,0 +1,1 @@
+"""FLOAT as plain torch modules; no file, network or command-line access."""

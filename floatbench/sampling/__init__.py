@@ -1,0 +1,1 @@
+"""Probability paths, solvers, guidance, windows and control; one idea a file."""

@@ -1,0 +1,1 @@
+"""The procedural talking-head data set, with its ground truth."""

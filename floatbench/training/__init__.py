@@ -1,0 +1,1 @@
+"""Losses, data sets, the two training phases and their checkpoints."""

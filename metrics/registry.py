@@ -1,0 +1,66 @@
+"""Finds metrics and backbones by id: the built-in ones by module, outside ones by entry point.
+
+A module named here registers what it offers in two plain dictionaries, `METRICS` (variant id -> Metric factory) and
+`BACKBONES` (backbone id -> Backbone factory). Outside packages do the same through the entry-point groups
+`floatbench.metrics` and `floatbench.backbones` (name = id, object = factory).
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+from functools import cache
+from importlib.metadata import entry_points
+
+from floatbench.errors import UsageError
+from metrics.base import Backbone, Metric
+
+MODULES = (
+    "metrics.basic",
+    "metrics.fid",
+    "metrics.fvd",
+    "metrics.csim",
+    "metrics.efid",
+    "metrics.lse",
+    "metrics.avcorr",
+    "metrics.tiny",
+)
+
+
+@cache
+def _catalogue(kind: str) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name in MODULES:
+        if importlib.util.find_spec(name) is not None:
+            found.update(getattr(importlib.import_module(name), kind.upper(), {}))
+    for entry in entry_points(group=f"floatbench.{kind}"):
+        found.setdefault(entry.name, entry.load())
+    return found
+
+
+def _get(kind: str, name: str) -> object:
+    catalogue = _catalogue(kind)
+    if name not in catalogue:
+        near = difflib.get_close_matches(name, catalogue, n=3)
+        hint = f"did you mean {', '.join(near)}?" if near else "floatbench metrics list"
+        raise UsageError(f"unknown {kind[:-1]} {name!r}", fix=hint)
+    return catalogue[name]
+
+
+def metric(variant: str) -> Metric:
+    """A new instance of the metric variant; raises UsageError with near names for an unknown id."""
+    return _get("metrics", variant)()  # type: ignore[operator]
+
+
+def backbone(name: str) -> Backbone:
+    """A new, unloaded instance of the backbone; raises UsageError for an unknown id."""
+    return _get("backbones", name)()  # type: ignore[operator]
+
+
+def metric_ids() -> list[str]:
+    return sorted(_catalogue("metrics"))
+
+
+def backbone_ids() -> list[str]:
+    return sorted(_catalogue("backbones"))

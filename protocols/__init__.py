@@ -1,0 +1,1 @@
+"""Protocol files (TOML) and their clip tables (CSV)."""
