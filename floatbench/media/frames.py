@@ -1,0 +1,171 @@
+"""Decoded pictures with their time stamps, upright and with square pixels."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from av.container import InputContainer
+from av.sidedata.sidedata import Type as SideData
+from av.video.stream import VideoStream
+
+from floatbench.errors import ClipError
+from floatbench.media.container import opened, require_memory, shown, video_stream
+
+_LARGEST_ASPECT = 8
+
+
+@dataclass(frozen=True)
+class Stamped:
+    """One decoded picture: its number in decoding order, its presentation time in seconds, PyAV's frame."""
+
+    index: int
+    stamp: float
+    frame: av.VideoFrame
+
+
+class Stamper:
+    """Numbers the pictures of one stream and checks what pp1 relies on: order, one size, no damage."""
+
+    def __init__(self, stream: VideoStream, path: Path) -> None:
+        self._path = path
+        rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+        self._gap = 1 / float(rate) if rate > 0 else 0.04
+        self._last: Stamped | None = None
+
+    def __call__(self, frame: av.VideoFrame) -> Stamped:
+        last = self._last
+        index = last.index + 1 if last else 0
+        stamp = frame.time  # some AVI streams have no stamps: then the declared rate counts
+        if stamp is None:
+            stamp = last.stamp + self._gap if last else 0.0
+        if frame.is_corrupt:
+            raise ClipError("unreadable", f"{shown(self._path)}: picture {index} ({stamp:.2f} s) is damaged")
+        if last and stamp < last.stamp:
+            raise ClipError("unreadable", f"{shown(self._path)}: time stamps run backwards at picture {index}")
+        if last and (frame.width, frame.height) != (last.frame.width, last.frame.height):
+            raise ClipError("unreadable", f"{shown(self._path)}: the picture size changes at picture {index}")
+        self._last = Stamped(index, float(stamp), frame)
+        return self._last
+
+
+def quarter_turns(frame: av.VideoFrame) -> tuple[int, bool]:
+    """(quarter turns counter-clockwise, mirrored first) of the picture's display matrix; (0, False) without one."""
+    side_data: Any = frame.side_data  # PyAV's annotations say that its keys are strings; they are types
+    matrix = side_data.get(SideData.DISPLAYMATRIX)
+    if matrix is None:
+        return 0, False
+    a, b, _, c, d = struct.unpack("=5i", bytes(matrix)[:20])
+    scale = max(abs(a), abs(b), abs(c), abs(d), 1)
+    turn = tuple(round(v / scale) for v in (a, b, c, d))
+    if turn not in _TURNS:
+        raise ClipError("unreadable", "the display rotation is not a multiple of 90 degrees")
+    return _TURNS[turn]
+
+
+# x' = a x + c y, y' = b x + d y with y pointing down
+_TURNS: dict[tuple[int, ...], tuple[int, bool]] = {
+    (1, 0, 0, 1): (0, False),
+    (0, -1, 1, 0): (1, False),
+    (-1, 0, 0, -1): (2, False),
+    (0, 1, -1, 0): (3, False),
+    (-1, 0, 0, 1): (0, True),
+    (0, -1, -1, 0): (1, True),
+    (1, 0, 0, -1): (2, True),
+    (0, 1, 1, 0): (3, True),
+}
+
+
+def aspect_ratio(stream: VideoStream) -> Fraction:
+    """Sample aspect ratio (pixel width / height), 1 where undefined; raises ClipError when absurd."""
+    ratio = stream.sample_aspect_ratio
+    if ratio is None or ratio <= 0:
+        return Fraction(1)
+    if not Fraction(1, _LARGEST_ASPECT) <= ratio <= _LARGEST_ASPECT:
+        raise ClipError("unreadable", f"sample aspect ratio {ratio}")
+    return Fraction(ratio)
+
+
+def upright_rgb(frame: av.VideoFrame, aspect: Fraction) -> np.ndarray:
+    """(H, W, 3) uint8 RGB as a player shows it: square pixels (the width is scaled), then the display rotation."""
+    rgb = frame.to_ndarray(format="rgb24")
+    if aspect != 1:
+        width = max(1, round(rgb.shape[1] * aspect))
+        method = cv2.INTER_AREA if width < rgb.shape[1] else cv2.INTER_CUBIC
+        rgb = cv2.resize(rgb, (width, rgb.shape[0]), interpolation=method)
+    turns, mirrored = quarter_turns(frame)
+    if mirrored:
+        rgb = rgb[:, ::-1]
+    return np.ascontiguousarray(np.rot90(rgb, turns))
+
+
+def iterate(path: Path) -> Iterator[tuple[Stamped, Fraction]]:
+    """Every picture of a file in presentation order, with the stream's sample aspect ratio; sound is not decoded."""
+    with opened(path) as container:
+        stream = video_stream(container, path)
+        aspect, stamper = aspect_ratio(stream), Stamper(stream, path)
+        for frame in container.decode(stream):
+            yield stamper(frame), aspect
+
+
+def read_video(path: Path) -> tuple[np.ndarray, float]:
+    """Decodes every picture of a file, without retiming.
+
+    Returns:
+        frames (T, H, W, 3) uint8 RGB, upright and with square pixels, and the mean rate in frames a second from the
+        time stamps (four decimals; the declared rate for a single picture).
+
+    Raises:
+        ClipError: `missing`, `empty`, `unreadable`, `truncated`, `no_video`, `too_large`, `out_of_memory`.
+    """
+    path = Path(path)
+    frames: list[np.ndarray] = []
+    stamps: list[float] = []
+    with opened(path) as container:
+        stream = video_stream(container, path)
+        aspect, stamper = aspect_ratio(stream), Stamper(stream, path)
+        for frame in container.decode(stream):
+            stamps.append(stamper(frame).stamp)
+            frames.append(upright_rgb(frame, aspect))
+            if len(frames) % 64 == 1:
+                require_memory((64, *frames[-1].shape), path)
+        declared = float(stream.average_rate or 0)
+        check_whole(container, stream, stamps, path)
+    if not frames:
+        raise ClipError("empty", f"{shown(path)} holds no picture")
+    out = np.empty((len(frames), *frames[0].shape), np.uint8)
+    for i in reversed(range(len(frames))):
+        out[i] = frames.pop()  # gives each picture back at once: two copies of a clip never exist
+    span = stamps[-1] - stamps[0]
+    return out, round((len(stamps) - 1) / span, 4) if span > 0 else declared
+
+
+def check_whole(container: InputContainer, stream: VideoStream, stamps: list[float], path: Path) -> None:
+    """Raises ClipError `truncated` when the pictures end well before the length that the stream declares."""
+    declared = declared_seconds(container, stream)
+    if declared is None or not stamps:
+        return
+    gap = (stamps[-1] - stamps[0]) / max(len(stamps) - 1, 1)
+    found = stamps[-1] + gap - min(stamps[0], 0.0)
+    if found < declared - max(0.5, 0.02 * declared):
+        raise ClipError("truncated", f"{shown(path)}: {found:.2f} s of {declared:.2f} s can be decoded")
+
+
+def declared_seconds(container: InputContainer, stream: VideoStream) -> float | None:
+    """The length a stream's own header declares, in seconds; None where only the whole file's length is known."""
+    if stream.duration is not None and stream.time_base is not None and "mp" in container.format.name:
+        return float(stream.duration * stream.time_base)
+    text = stream.metadata.get("DURATION", "")  # Matroska writes HH:MM:SS.nnnnnnnnn for each track
+    parts = text.split(":")
+    try:
+        hours, minutes, seconds = (float(part) for part in parts)
+    except ValueError:
+        return None
+    return hours * 3600 + minutes * 60 + seconds

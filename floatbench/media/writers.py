@@ -1,0 +1,207 @@
+"""Streaming video writers: lossless FFV1 for what is scored, H.264 with AAC for what people watch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from itertools import chain
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import av
+import numpy as np
+from av.audio.stream import AudioStream
+from av.container import OutputContainer
+from av.video.stream import VideoStream
+
+from floatbench.errors import DependencyError
+from floatbench.files import atomic_path
+from floatbench.types import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+
+
+class _Writer:
+    """Opens a container under a temporary name; the file appears whole at the end of the `with` block or not at all."""
+
+    def __init__(self, path: Path, width: int, height: int) -> None:
+        if width < 1 or height < 1:
+            raise ValueError(f"a video needs a size, got {width}x{height}")
+        self.path, self.width, self.height = Path(path), width, height
+        self.n_frames = 0
+        self._stack = ExitStack()
+        self._container: OutputContainer | None = None
+        self._video: VideoStream | None = None
+
+    def _open(self, partial: Path) -> tuple[OutputContainer, VideoStream]:
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.enter_context(_writing(self.path))
+            partial = stack.enter_context(atomic_path(self.path))
+            self._container, self._video = self._open(partial)
+            stack.callback(self._container.close)
+            self._stack = stack.pop_all()
+        return self
+
+    def write(self, frame: np.ndarray) -> None:
+        """Adds one (H, W, 3) uint8 RGB picture."""
+        if self._container is None or self._video is None:
+            raise ValueError("the writer is not open: use it in a `with` block")
+        if frame.shape != (self.height, self.width, 3) or frame.dtype != np.uint8:
+            raise ValueError(f"expected ({self.height}, {self.width}, 3) uint8, got {frame.shape} {frame.dtype}")
+        picture = self._picture(frame)
+        picture.pts = self.n_frames
+        with _writing(self.path):
+            self._container.mux(self._video.encode(picture))
+        self.n_frames += 1
+
+    def _picture(self, frame: np.ndarray) -> av.VideoFrame:
+        return av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+
+    def _finish(self) -> None:
+        if self.n_frames == 0:
+            raise ValueError(f"no picture was written to {self.path.name}")
+        assert self._container is not None and self._video is not None
+        self._container.mux(self._video.encode(None))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            with self._stack:
+                if kind is not None and value is not None:
+                    raise value
+                self._finish()
+        finally:
+            self._container = self._video = None
+
+
+class LosslessWriter(_Writer):
+    """FFV1 level 3 (bgr0, 25/1) in Matroska: what is read back equals what was written, bit for bit.
+
+    Args:
+        path: target, usually `*.mkv`.
+        width, height: of every picture, any size.
+    """
+
+    def _open(self, partial: Path) -> tuple[OutputContainer, VideoStream]:
+        container = av.open(f"file:{partial.absolute()}", "w", format="matroska")
+        stream = container.add_stream("ffv1", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = self.width, self.height, "bgr0"
+        stream.codec_context.thread_count = 2
+        stream.codec_context.thread_type = "SLICE"
+        slices = "4" if min(self.width, self.height) >= 16 else "1"  # FFV1 refuses slices without a pixel
+        stream.options = {"level": "3", "slices": slices, "slicecrc": "1", "g": "1"}
+        return container, stream
+
+
+class Mp4Writer(_Writer):
+    """H.264 (yuv420p, BT.601 tagged, 25/1) with AAC sound in MP4, written as the pictures come.
+
+    Odd sizes get one more row or column, a copy of the last: 4:2:0 needs even ones. The sound is cut at the end of the
+    pictures. The encoder runs on one thread, because its output depends on their number.
+
+    Args:
+        path: target.
+        width, height: of every picture.
+        audio: (S,) int16 mono 16 kHz, or None.
+        metadata: tags, any keys and any text; `probe` gives them back.
+        crf: quality of H.264, smaller is better.
+        preset: speed of x264.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        width: int,
+        height: int,
+        audio: np.ndarray | None = None,
+        metadata: Mapping[str, str] | None = None,
+        *,
+        crf: float = 18,
+        preset: str = "medium",
+    ) -> None:
+        super().__init__(path, width, height)
+        if audio is not None and (audio.ndim != 1 or audio.dtype != np.int16):
+            raise ValueError(f"audio must be (samples,) int16, got {audio.shape} {audio.dtype}")
+        self._audio, self._metadata = audio, dict(metadata or {})
+        self._crf, self._preset = crf, preset
+        self._sound: AudioStream | None = None
+
+    def _open(self, partial: Path) -> tuple[OutputContainer, VideoStream]:
+        container = av.open(
+            f"file:{partial.absolute()}", "w", format="mp4", options={"movflags": "use_metadata_tags+faststart"}
+        )
+        container.metadata.update(self._metadata)
+        stream = container.add_stream("libx264", rate=FPS)
+        stream.width, stream.height = self.width + self.width % 2, self.height + self.height % 2
+        stream.pix_fmt = "yuv420p"
+        context = stream.codec_context
+        context.thread_count = 1
+        context.color_range, context.colorspace = 1, 6  # limited range, SMPTE 170M (BT.601)
+        context.color_primaries, context.color_trc = 6, 6
+        stream.options = {"crf": str(self._crf), "preset": self._preset}
+        if self._audio is not None:
+            self._sound = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
+            self._sound.bit_rate = 64_000
+        return container, stream
+
+    def _picture(self, frame: np.ndarray) -> av.VideoFrame:
+        if self.width % 2 or self.height % 2:
+            frame = np.pad(frame, ((0, self.height % 2), (0, self.width % 2), (0, 0)), mode="edge")
+        return super()._picture(frame).reformat(format="yuv420p", dst_colorspace="SMPTE170M", dst_color_range="MPEG")
+
+    def write(self, frame: np.ndarray) -> None:
+        """Adds one (H, W, 3) uint8 RGB picture and its 640 samples."""
+        first = self.n_frames * SAMPLES_PER_FRAME
+        super().write(frame)
+        if self._sound is None or self._audio is None or self._container is None:
+            return
+        piece = self._audio[first : first + SAMPLES_PER_FRAME]
+        if len(piece):
+            sound = av.AudioFrame.from_ndarray(piece[None], format="s16", layout="mono")
+            sound.sample_rate, sound.pts = SAMPLE_RATE, first
+            with _writing(self.path):
+                self._container.mux(self._sound.encode(sound))
+
+    def _finish(self) -> None:
+        super()._finish()
+        if self._sound is not None and self._container is not None:
+            self._container.mux(self._sound.encode(None))
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Leaves a full or read-only disk (an OSError) to the file layer and gives every other FFmpeg error a file name."""
+    try:
+        yield
+    except av.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise
+        raise DependencyError(f"{path.name} could not be encoded: {error}") from error
+
+
+def write_lossless(path: Path, frames: Iterable[np.ndarray]) -> None:
+    """Writes (T, H, W, 3) uint8 RGB frames, or any iterable of pictures, as lossless FFV1 at 25 frames a second."""
+    _write_all(LosslessWriter, path, frames)
+
+
+def write_mp4(
+    path: Path,
+    frames: Iterable[np.ndarray],
+    audio: np.ndarray | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Writes (T, H, W, 3) uint8 RGB frames, or any iterable of pictures, as H.264 + AAC; see `Mp4Writer`."""
+    _write_all(lambda p, w, h: Mp4Writer(p, w, h, audio, metadata), path, frames)
+
+
+def _write_all(make: Callable[[Path, int, int], _Writer], path: Path, frames: Iterable[np.ndarray]) -> None:
+    pictures = iter(frames)
+    first = next(pictures, None)
+    if first is None:
+        raise ValueError(f"no picture to write to {Path(path).name}")
+    with make(Path(path), first.shape[1], first.shape[0]) as writer:
+        for picture in chain([first], pictures):
+            writer.write(picture)
