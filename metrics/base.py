@@ -10,14 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from floatbench.errors import ClipError
+from floatbench.errors import ClipError, UsageError
 from floatbench.types import ClipMedia, Features
+
+if TYPE_CHECKING:
+    from metrics.statistics import Comparison
 
 Side = Literal["generated", "reference", "source"]
 Part = Literal["frames", "audio"]
@@ -45,6 +48,8 @@ class Backbone(ABC):
 
     def weight_hashes(self) -> dict[str, str]:
         """Weight name -> SHA-256 of the file in use; raises DataError when a file is missing or damaged."""
+        if not self.weights:
+            return {}
         from floatbench import weights
 
         return {name: weights.sha256(name) for name in self.weights}
@@ -163,6 +168,23 @@ class Metric(ABC):
     @abstractmethod
     def reduce(self, pairs: Sequence[Pair]) -> Score:
         """The corpus score over the clips of one method, in any order; failures are counted, not dropped."""
+
+    def compare(self, pairs_a: Sequence[Pair], pairs_b: Sequence[Pair]) -> Comparison:
+        """The paired difference of two methods on the same clips; call it through `metrics.statistics.compare`."""
+        raise UsageError(f"{self.info.id} offers no paired comparison")
+
+    def __call__(
+        self,
+        generated: Iterable[Any],
+        reference: Iterable[Any] | None = None,
+        source: Iterable[Any] | None = None,
+        identities: Sequence[str] | None = None,
+        device: str = "cpu",
+    ) -> Score:
+        """Scores clips that are in memory; see `metrics.direct.measure` for what is taken."""
+        from metrics.direct import measure
+
+        return measure(self, generated, reference, source, identities, device)
 
 
 def split_failures(metric: Metric, pairs: Sequence[Pair]) -> tuple[list[tuple[Pair, ClipValue]], dict[str, str]]:

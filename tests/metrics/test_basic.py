@@ -1,0 +1,62 @@
+"""The weight-free metrics against closed forms and scikit-image."""
+
+import numpy as np
+import pytest
+from skimage.metrics import structural_similarity
+
+from floatbench.errors import ClipError, UsageError
+from floatbench.types import ClipMedia
+from metrics import registry
+from metrics.basic import AudioEnvelope, Pixels, psnr, ssim
+
+
+def frames(t=4, side=64, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (t, side, side, 3), dtype=np.uint8)
+
+
+def test_psnr_of_a_known_error_is_exact():
+    a = np.full((8, 8), 100, np.uint8)
+    assert psnr(a, a + np.uint8(10)) == pytest.approx(10 * np.log10(255**2 / 100))
+    assert psnr(a, a) == 100.0
+
+
+def test_ssim_equals_scikit_image():
+    a, b = frames(2, 48, 1)[..., 0]
+    b = (0.5 * a + 0.5 * b).astype(np.uint8)
+    settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 255, "full": True}
+    full = structural_similarity(a, b, **settings)[1]
+    assert ssim(a, b) == pytest.approx(full[5:-5, 5:-5].mean(), rel=1e-9)
+    assert ssim(a, a) == pytest.approx(1.0)
+
+
+def test_the_envelope_of_a_full_scale_square_wave_is_zero_decibel_and_silence_is_the_floor():
+    audio = np.concatenate([np.full(640, -32768, np.int16), np.zeros(640, np.int16), np.full(640, 16384, np.int16)])
+    db = AudioEnvelope().extract(ClipMedia(frames(3), audio))["db"]
+    np.testing.assert_allclose(db, [0.0, -100.0, -6.0206], atol=1e-3)
+    with pytest.raises(ClipError, match="no_audio"):
+        AudioEnvelope().extract(ClipMedia(frames(3)))
+
+
+def test_metrics_take_arrays_in_either_axis_order_and_score_them():
+    metric = registry.metric("psnr-grey128")
+    clips = [frames(seed=s) for s in range(3)]
+    assert metric(clips, clips).value == 100.0
+    moved = [c.transpose(0, 3, 1, 2) for c in clips]
+    noisy = metric(moved, clips[1:] + clips[:1])
+    assert noisy.value is not None and noisy.value < 30 and noisy.n == 3 and noisy.interval is None
+    with pytest.raises(UsageError, match="uint8"):
+        metric([clips[0].astype(float)], [clips[0]])
+    with pytest.raises(UsageError, match="needs 1 reference clips, got 0"):
+        metric([clips[0]])
+
+
+def test_unequal_lengths_are_cut_and_counted_and_an_empty_clip_is_named():
+    metric = registry.metric("ssim-grey128")
+    score = metric([frames(4)], [frames(6)])
+    assert score.details["frames"] == 4 and score.details["frames_trimmed"] == 2
+    empty = metric([np.zeros((0, 8, 8, 3), np.uint8)], [frames(6)])
+    assert empty.value is None and next(iter(empty.failures.values())).startswith("empty")
+
+
+def test_the_fingerprint_changes_with_the_settings_only():
+    assert Pixels().fingerprint() == Pixels().fingerprint() != AudioEnvelope().fingerprint()

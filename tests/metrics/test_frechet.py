@@ -1,0 +1,131 @@
+"""The Frechet core against closed forms and a 60-digit computation."""
+
+import mpmath
+import numpy as np
+import pytest
+import torch
+
+from metrics.frechet import FrechetError, Moments, Sample, frechet_distance, moments_distance, sample_distance
+
+
+def _rotation(d, rng):
+    return np.linalg.qr(rng.standard_normal((d, d)))[0]
+
+
+def _spd(spectrum, rng):
+    q = _rotation(len(spectrum), rng)
+    s = q @ np.diag(spectrum) @ q.T
+    return (s + s.T) / 2
+
+
+def _trace_of_root_60_digits(s1, s2):
+    with mpmath.workdps(60):
+        values, vectors = mpmath.eigsy(mpmath.matrix(s1.tolist()))
+        root = vectors * mpmath.diag([mpmath.sqrt(v) if v > 0 else mpmath.mpf(0) for v in values])
+        product = root.T * mpmath.matrix(s2.tolist()) * root
+        inner = mpmath.eigsy((product + product.T) / 2, eigvals_only=True)
+        return float(sum(mpmath.sqrt(v) for v in inner if v > 0))
+
+
+D = 16
+CASES = {
+    "well conditioned": lambda r: (_spd(np.linspace(1, 2, D), r), _spd(np.linspace(1, 3, D), r)),
+    "condition 1e12 both": lambda r: (_spd(np.logspace(0, -12, D), r), _spd(np.logspace(0, -12, D), r)),
+    "condition 1e16 against 2": lambda r: (_spd(np.logspace(0, -16, D), r), _spd(np.linspace(1, 2, D), r)),
+    "condition 1e30 both": lambda r: (_spd(np.logspace(0, -30, D), r), _spd(np.logspace(0, -30, D), r)),
+    "rank 4 against full": lambda r: (np.cov(r.standard_normal((5, D)).T), np.cov(r.standard_normal((60, D)).T)),
+    "full against rank 4": lambda r: (np.cov(r.standard_normal((60, D)).T), np.cov(r.standard_normal((5, D)).T)),
+    "rank 4 both": lambda r: (np.cov(r.standard_normal((5, D)).T), np.cov(r.standard_normal((5, D)).T)),
+    "scales 1e6 and 1e-6": lambda r: (1e6 * np.cov(r.standard_normal((60, D)).T), 1e-6 * _spd(np.ones(D), r)),
+    "zero against full": lambda r: (np.zeros((D, D)), _spd(np.linspace(1, 2, D), r)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_equals_a_60_digit_computation_within_1e7_of_the_traces(case):
+    rng = np.random.default_rng(7)
+    s1, s2 = CASES[case](rng)
+    m1, m2 = rng.standard_normal(D), rng.standard_normal(D)
+    traces = np.trace(s1) + np.trace(s2)
+    truth = np.square(m1 - m2).sum() + traces - 2 * _trace_of_root_60_digits(s1, s2)
+    assert abs(moments_distance(m1, s1, m2, s2) - truth) <= 1e-7 * traces
+
+
+def test_commuting_gaussians_give_the_closed_form():
+    a, b, delta = np.array([4.0, 9.0, 0.0]), np.array([1.0, 16.0, 25.0]), np.array([3.0, 0.0, 4.0])
+    expected = 25.0 + np.square(np.sqrt(a) - np.sqrt(b)).sum()
+    assert moments_distance(np.zeros(3), np.diag(a), delta, np.diag(b)) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("biased", [False, True])
+@pytest.mark.parametrize(("n1", "n2"), [(20, 20), (20, 90), (90, 20), (90, 90)])
+def test_the_low_rank_form_equals_the_full_one(n1, n2, biased):
+    rng = np.random.default_rng(n1 + 3 * n2)
+    x, y = rng.standard_normal((n1, 48)), rng.standard_normal((n2, 48)) * 1.5 + 0.3
+    x_moments, y_moments = Moments.of(x), Moments.of(y)
+    full = moments_distance(x_moments.mean, x_moments.covariance(biased), y_moments.mean, y_moments.covariance(biased))
+    assert frechet_distance(x, y, biased) == pytest.approx(full, rel=1e-7)
+    numpy_cov = np.cov(x, rowvar=False, bias=biased)
+    np.testing.assert_allclose(x_moments.covariance(biased).numpy(), numpy_cov, rtol=1e-12, atol=1e-14)
+
+
+def test_a_mean_shift_alone_gives_its_square_and_equal_sets_give_zero():
+    x = np.random.default_rng(0).standard_normal((30, 8))
+    assert frechet_distance(x, x) == pytest.approx(0, abs=1e-12)
+    assert frechet_distance(x, x + 2.0) == pytest.approx(32.0, rel=1e-9)
+
+
+def test_constant_features_have_zero_covariance_and_are_fine():
+    x, y = np.full((10, 5), 1e3), np.full((12, 5), 1e3 + 1)
+    assert frechet_distance(x, y) == pytest.approx(5.0, rel=1e-9)
+    assert frechet_distance(np.full((3, 50), 2.0), np.full((3, 50), 2.0)) == 0
+
+
+def test_moments_of_parts_merge_to_those_of_the_whole_even_far_from_zero():
+    x = np.random.default_rng(1).standard_normal((301, 7)) + 1e7
+    parts = Moments.of(x[:1]).merge(Moments.of(x[1:90])).update(x[90:])
+    assert parts.n == 301
+    np.testing.assert_allclose(parts.covariance().numpy(), np.cov(x, rowvar=False), rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(parts.mean.numpy(), x.mean(0), rtol=1e-14)
+
+
+def test_samples_joined_from_parts_equal_the_whole_whatever_the_chunks():
+    rng = np.random.default_rng(2)
+    x, y = rng.standard_normal((200, 32)), rng.standard_normal((190, 32)) + 0.1
+    parts = []
+    for chunk in np.array_split(x, 13):
+        part = Sample(32)
+        for piece in np.array_split(chunk, 3):
+            part.add(piece)
+        parts.append(part)
+    joined = sample_distance(Sample.join(parts), Sample.of(y))
+    assert joined == pytest.approx(frechet_distance(x, y), rel=1e-11)
+    assert Sample.join(parts).n == 200 and all(part.rows() is not None for part in parts)
+
+
+def test_torch_float32_and_numpy_float64_inputs_agree():
+    x = np.random.default_rng(3).standard_normal((40, 6)).astype(np.float32)
+    y = x[::-1] * 0.5
+    assert frechet_distance(torch.from_numpy(x), y.copy()) == frechet_distance(x.astype(float), y.astype(float))
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "word"),
+    [
+        (np.full((4, 3), np.nan), np.zeros((4, 3)), "NaN"),
+        (np.zeros((4, 3)), np.full((4, 3), np.inf), "infinite"),
+        (np.zeros((1, 3)), np.zeros((4, 3)), "two samples, got 1"),
+        (np.zeros((4, 3)), np.zeros((4, 5)), "dimensions: 3 and 5"),
+        (np.zeros(4), np.zeros((4, 3)), "must be"),
+    ],
+)
+def test_features_without_a_distance_are_refused_in_one_line(x, y, word):
+    with pytest.raises(FrechetError, match=word):
+        frechet_distance(x, y)
+
+
+@pytest.mark.gpu
+def test_the_gpu_gives_the_same_distance_as_the_cpu():
+    rng = np.random.default_rng(4)
+    x, y = rng.standard_normal((500, 64)), rng.standard_normal((30, 64)) + 0.2
+    assert frechet_distance(x, y, device="cuda") == pytest.approx(frechet_distance(x, y), rel=1e-9)
