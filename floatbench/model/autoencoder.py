@@ -1,0 +1,305 @@
+"""The motion auto-encoder: a picture becomes an identity latent and M motion coefficients, and a latent a picture.
+
+It is LIA's (Wang et al., ICLR 2022) at 512 px as FLOAT (Ki et al., ICCV 2025, section 3.1) uses it. Module names are
+the keys of the official state dict. B batch, D latent, M directions, R resolution.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Literal, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from floatbench.model.layers import (
+    ConvLayer,
+    EqualConv2d,
+    EqualLinear,
+    ModulatedConv2d,
+    ResidualBlock,
+    StyledConv,
+    Unused,
+    Upsample,
+)
+
+GridKind = Literal["lia", "pixel_centre"]
+FLOW_LEVEL = 64
+"""The level whose flow the decoder returns: 64 x 64."""
+
+
+def channels_at(resolution: int, channel_max: int, channel_base: int) -> int:
+    """Channels of a level: base / resolution, at most max (16,384 and 512 give FLOAT's 512 ... 32 at 512 px)."""
+    return min(channel_max, channel_base // resolution)
+
+
+def sampling_grid(resolution: int, kind: GridKind, device: torch.device | str | None = None) -> Tensor:
+    """(1, R, R, 2) coordinates of a zero flow for `grid_sample(align_corners=False)`; channel 0 is x.
+
+    `lia` spans -1 ... 1, which with these conventions stretches the picture by R / (R - 1): the released weights are
+    trained with it. `pixel_centre` is the identity.
+    """
+    if kind == "lia":
+        axis = torch.linspace(-1.0, 1.0, resolution, dtype=torch.float64, device=device)
+    else:
+        axis = (torch.arange(resolution, dtype=torch.float64, device=device) * 2 + 1) / resolution - 1
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    return torch.stack((x, y), dim=-1)[None].float()
+
+
+class AppearanceNet(nn.Module):
+    """The convolutional backbone: (B, 3, R, R) -> latent (B, D) and the feature maps the decoder warps."""
+
+    def __init__(self, size: int, latent_dim: int, channel_max: int, channel_base: int) -> None:
+        super().__init__()
+        channels = channels_at(size, channel_max, channel_base)
+        convs: list[nn.Module] = [ConvLayer(3, channels, 1)]
+        for level in range(int(math.log2(size)) - 1, 1, -1):
+            following = channels_at(2**level, channel_max, channel_base)
+            convs.append(ResidualBlock(channels, following))
+            channels = following
+        convs.append(EqualConv2d(channels, latent_dim, 4))
+        self.convs = nn.ModuleList(convs)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        maps = []
+        x = image
+        for conv in self.convs:
+            x = conv(x)
+            maps.append(x)
+        return x.flatten(1), maps[-3::-1]  # the 4 x 4 map is not handed on
+
+
+class Encoder(nn.Module):
+    """Picture -> identity latent, feature maps; latent -> motion coefficients.
+
+    The coefficient head is five equalised linear layers with nothing between them, hence one affine map.
+    """
+
+    def __init__(self, size: int, latent_dim: int, n_directions: int, channel_max: int, channel_base: int) -> None:
+        super().__init__()
+        self.net_app = AppearanceNet(size, latent_dim, channel_max, channel_base)
+        widths = [latent_dim] * 5 + [n_directions]
+        self.fc = nn.Sequential(*(EqualLinear(a, b) for a, b in pairwise(widths)))
+
+    def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """(B, 3, R, R) in [-1, 1] -> (B, D) and maps from 8 x 8 up to R x R."""
+        return self.net_app(image)
+
+    def coefficients(self, latent: Tensor) -> Tensor:
+        """(B, D) -> (B, M), layer by layer."""
+        return self.fc(latent)
+
+    @torch.no_grad()
+    def affine(self) -> tuple[Tensor, Tensor]:
+        """The head as one map: A (M, D) and b (M,) with coefficients = A s + b, collapsed in float64."""
+        layers = cast("list[EqualLinear]", list(self.fc))
+        first = layers[0].weight
+        matrix = torch.eye(first.shape[1], dtype=torch.float64, device=first.device)
+        offset = torch.zeros(first.shape[1], dtype=torch.float64, device=first.device)
+        for layer in layers:
+            weight = layer.weight.double() * layer.scale
+            matrix, offset = weight @ matrix, weight @ offset + layer.bias.double()
+        return matrix.float(), offset.float()
+
+
+class MotionBasis(nn.Module):
+    """The orthonormal motion directions: Q of the reduced Householder QR of the stored weight.
+
+    The signs are LAPACK's (the diagonal of R may be negative); another orthogonalisation would flip directions of
+    the released weights. In training Q is recomputed with gradient at every call; in evaluation it is computed once on
+    the CPU in float32 and kept until the weight changes.
+    """
+
+    def __init__(self, latent_dim: int, n_directions: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(latent_dim, n_directions))
+        self._cached: tuple[tuple[int, int, torch.device], Tensor] | None = None
+
+    def basis(self) -> Tensor:
+        """Q (D, M), float32."""
+        if self.training:
+            return torch.linalg.qr(self.weight.float())[0]
+        key = (self.weight.data_ptr(), self.weight._version, self.weight.device)
+        if self._cached is None or self._cached[0] != key:
+            q = torch.linalg.qr(self.weight.detach().float().cpu())[0]
+            self._cached = (key, q.to(self.weight.device))
+        return self._cached[1]
+
+    def forward(self, coefficients: Tensor) -> Tensor:
+        """(..., M) -> motion latent (..., D)."""
+        return coefficients.float() @ self.basis().T
+
+
+class ToFlow(nn.Module):
+    """Style-steered 1x1 head: features -> flow (2 channels) and mask (1), accumulated over the levels before tanh."""
+
+    def __init__(self, channels: int, style_dim: int, resolution: int, grid: GridKind) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(1, 3, 1, 1))
+        self.upsample = Upsample()
+        self.conv = ModulatedConv2d(channels, 3, 1, style_dim, demodulate=False)
+        self.grid_kind: GridKind = grid
+        self.register_buffer("grid", sampling_grid(resolution, grid), persistent=False)
+
+    grid: Tensor
+
+    def forward(
+        self, x: Tensor, feature: Tensor, latent: Tensor, raw: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """x, feature (B, C, R, R), raw (B, 3, R/2, R/2) -> warped and masked feature, blend, raw, coordinates."""
+        with torch.autocast(x.device.type, enabled=False):  # flow, grid and warp are float32 in every precision
+            raw_here = self.conv(x.float(), latent.float()) + self.bias
+            if raw is not None:
+                raw_here = raw_here + self.upsample(raw)
+            coordinates = self.grid + torch.tanh(raw_here[:, :2]).permute(0, 2, 3, 1)
+            mask = torch.sigmoid(raw_here[:, 2:])
+            warped = F.grid_sample(feature.float(), coordinates, padding_mode="zeros", align_corners=False) * mask
+        return warped, warped + x * (1.0 - mask), raw_here, coordinates
+
+
+class ToRGB(nn.Module):
+    """Warped source features -> RGB, added to the picture of the level below."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(1, 3, 1, 1))
+        self.upsample = Upsample()
+        self.conv = ConvLayer(channels, 3, 1)
+
+    def forward(self, warped: Tensor, rgb: Tensor | None) -> Tensor:
+        here = self.conv(warped) + self.bias
+        return here if rgb is None else here + self.upsample(rgb)
+
+
+class ConstantInput(nn.Module):
+    """The learned (1, C, 4, 4) start of the decoder."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.input = nn.Parameter(torch.randn(1, channels, 4, 4))
+
+    def forward(self, batch: int) -> Tensor:
+        return self.input.expand(batch, -1, -1, -1)
+
+
+class Decoder(nn.Module):
+    """Latent + source feature maps -> picture. All colour comes from warped source features; the style path only
+    steers flow and masks."""
+
+    def __init__(
+        self,
+        size: int,
+        latent_dim: int,
+        n_directions: int,
+        channel_max: int,
+        channel_base: int,
+        grid: GridKind = "lia",
+    ) -> None:
+        super().__init__()
+        self.size = size
+        self.direction = MotionBasis(latent_dim, n_directions)
+        channels = channels_at(4, channel_max, channel_base)
+        self.input = ConstantInput(channels)
+        self.conv1 = StyledConv(channels, channels, latent_dim)
+        self.to_rgb1 = Unused({"bias": (1, 3, 1, 1)})
+        self.to_rgb1.conv = nn.Sequential(Unused({"weight": (3, channels, 1, 1)}), Unused({"bias": (1, 3, 1, 1)}))
+        self.convs, self.to_rgbs, self.to_flows = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
+        for level in range(3, int(math.log2(size)) + 1):
+            here = channels_at(2**level, channel_max, channel_base)
+            self.convs.append(StyledConv(channels, here, latent_dim, up=True))
+            self.convs.append(StyledConv(here, here, latent_dim))
+            self.to_flows.append(ToFlow(here, latent_dim, 2**level, grid))
+            self.to_rgbs.append(ToRGB(here))
+            channels = here
+
+    def forward(self, latent: Tensor, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """latent (B, D), maps of B sources or of one -> unclamped picture (B, 3, R, R), coordinates (B, 64, 64, 2)."""
+        self.check(latent, features)
+        batch = latent.shape[0]
+        x = self.conv1(self.input(batch), latent)
+        raw: Tensor | None = None
+        rgb: Tensor | None = None
+        flow: Tensor | None = None
+        for level, feature in enumerate(features):
+            feature = feature.expand(batch, -1, -1, -1)
+            x = self.convs[2 * level](x, latent)
+            x = self.convs[2 * level + 1](x, latent)
+            warped, x, raw, coordinates = self.to_flows[level](x, feature, latent, raw)
+            rgb = self.to_rgbs[level](warped, rgb)
+            if x.shape[-1] == FLOW_LEVEL:
+                flow = coordinates
+        assert rgb is not None and flow is not None  # sizes are at least 64, see FloatConfig
+        return rgb, flow
+
+    def check(self, latent: Tensor, features: Sequence[Tensor]) -> None:
+        """Raises ValueError when latents and feature maps do not fit this decoder or each other."""
+        width = self.direction.weight.shape[0]
+        if latent.ndim != 2 or latent.shape[1] != width:
+            raise ValueError(f"latent must be (B, {width}), got {tuple(latent.shape)}")
+        heads = cast("list[ToFlow]", list(self.to_flows))
+        expected = [(head.conv.weight.shape[2], 2 ** (i + 3)) for i, head in enumerate(heads)]
+        found = [(f.shape[1], f.shape[-1]) for f in features]
+        if found != expected or any(f.shape[0] not in (1, latent.shape[0]) for f in features):
+            raise ValueError(f"feature maps must have (channels, size) {expected} and batch 1 or {len(latent)}")
+
+
+class MotionAutoencoder(nn.Module):
+    """Encoder, motion basis and decoder, with LIA's two ways of transfer."""
+
+    def __init__(
+        self,
+        size: int,
+        latent_dim: int,
+        n_directions: int,
+        channel_max: int,
+        channel_base: int,
+        grid: GridKind = "lia",
+    ) -> None:
+        super().__init__()
+        self.enc = Encoder(size, latent_dim, n_directions, channel_max, channel_base)
+        self.dec = Decoder(size, latent_dim, n_directions, channel_max, channel_base, grid)
+        self._affine: tuple[tuple[int, ...], Tensor, Tensor] | None = None
+
+    def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """(B, 3, R, R) in [-1, 1] -> identity latent s_r (B, D) and feature maps from 8 x 8 up to R x R."""
+        size = self.dec.size
+        if image.ndim != 4 or image.shape[1:] != (3, size, size):
+            raise ValueError(f"image must be (B, 3, {size}, {size}), got {tuple(image.shape)}")
+        return self.enc(image)
+
+    def coefficients(self, latent: Tensor) -> Tensor:
+        """(B, D) -> motion coefficients (B, M); in evaluation through the collapsed affine map."""
+        if self.training:
+            return self.enc.coefficients(latent)
+        key = tuple(v for p in self.enc.fc.parameters() for v in (p.data_ptr(), p._version))
+        if self._affine is None or self._affine[0] != key:
+            self._affine = (key, *self.enc.affine())
+        return F.linear(latent.float(), self._affine[1], self._affine[2])
+
+    def motion(self, coefficients: Tensor) -> Tensor:
+        """(..., M) -> motion latent r (..., D) = Q lambda."""
+        return self.dec.direction(coefficients)
+
+    def project(self, motion: Tensor) -> Tensor:
+        """Any latent (..., D) -> its coefficients in the motion space (..., M) = Q^T r."""
+        return motion.float() @ self.dec.direction.basis()
+
+    def decode(self, latent: Tensor, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """latent (B, D) -> unclamped picture (B, 3, R, R) and the coordinates at 64 x 64 (B, 64, 64, 2)."""
+        return self.dec(latent, features)
+
+    def transfer(self, source: Tensor, driving: Tensor, start: Tensor | None = None) -> Tensor:
+        """The source picture with the driving picture's motion, (B, 3, R, R).
+
+        Absolute without `start`: decode(s_r + Q lambda_driving). Relative with the first driving picture as `start`:
+        decode(s_r + Q lambda_driving - Q lambda_start + Q lambda_source).
+        """
+        s_r, features = self.encode(source)
+        weights = self.coefficients(self.encode(driving)[0])
+        if start is not None:
+            weights = weights - self.coefficients(self.encode(start)[0]) + self.coefficients(s_r)
+        return self.decode(s_r + self.motion(weights), features)[0]
