@@ -14,8 +14,8 @@ import time
 import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import IO
 from urllib.parse import quote, unquote, urlsplit
 
 import requests
@@ -259,33 +259,33 @@ def _get(url: str, part: Part, wanted: _Wanted, meter: _Megabytes, how: Settings
         validator = reply.headers.get("ETag") or reply.headers.get("Last-Modified") or ""
         if reply.status_code == 206 and "Range" in headers:
             mode = "ab"
+            if not reply.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+                part.drop()
+                raise _Stalled("the server sent another part than asked for")
         else:
             mode, have = "wb", 0
             meter.at(0)
         _check_space(part, reply)
+        blocks = reply.iter_content(CHUNK)
+        start = next(blocks, b"")
+        _refuse_page(reply, start)  # before the bytes that are here already are touched
         part.begin(url, "" if validator.startswith("W/") else validator)
         with part.path.open(mode) as writer:
-            _stream(reply, writer, meter, first=have == 0)
+            for block in chain([start], blocks):
+                writer.write(block)
+                meter.add(len(block))
         expected = reply.headers.get("Content-Length")
         if expected is not None and part.size - have != int(expected):
             raise _Stalled(f"connection cut after {part.size} bytes")
 
 
-def _stream(reply: requests.Response, writer: IO[bytes], meter: _Megabytes, first: bool) -> None:
-    for block in reply.iter_content(CHUNK):
-        if first and _looks_like_html(reply, block):
-            hint = " ('/blob/' addresses show a page: use '/resolve/' or '/raw/')" if "/blob/" in reply.url else ""
-            raise _Refused(f"an HTML page instead of the file{hint}")
-        first = False
-        writer.write(block)
-        meter.add(len(block))
-
-
-def _looks_like_html(reply: requests.Response, block: bytes) -> bool:
-    start = block[:256].lstrip().lower()
-    return reply.headers.get("Content-Type", "").startswith("text/html") or start.startswith(
-        (b"<!doctype html", b"<html")
-    )
+def _refuse_page(reply: requests.Response, start: bytes) -> None:
+    """A sign-in, quota or preview page is not the file, whatever the status says."""
+    head = start[:256].lstrip().lower()
+    typed = reply.headers.get("Content-Type", "").startswith("text/html")
+    if typed or (reply.status_code == 200 and head.startswith((b"<!doctype html", b"<html"))):
+        hint = " ('/blob/' addresses show a page: use '/resolve/' or '/raw/')" if "/blob/" in reply.url else ""
+        raise _Refused(f"an HTML page instead of the file{hint}")
 
 
 def _check_status(reply: requests.Response) -> None:

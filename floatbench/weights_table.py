@@ -377,6 +377,8 @@ _TRAINING: tuple[WeightEntry, ...] = (
             WeightFile(
                 path="enet_b2_7.onnx",
                 urls=(
+                    "https://raw.githubusercontent.com/sb-ai-lab/EmotiEffLib/520a051c64cd191521e5934655314e769a319684/"
+                    "models/affectnet_emotions/onnx/enet_b2_7.onnx",
                     "https://github.com/HSE-asavchenko/face-emotion-recognition/raw/main/models/affectnet_emotions/onnx/"
                     "enet_b2_7.onnx",
                 ),
