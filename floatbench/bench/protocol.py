@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+if TYPE_CHECKING:
+    from floatbench.bench.dataset import Dataset
+
+BoxBackend = Literal["s3fd", "mediapipe", "given", "none"]
+BOX_BACKENDS: tuple[str, ...] = get_args(BoxBackend)
+ClipFile = Literal["video", "audio", "source"]
 
 
 class _Strict(BaseModel):
@@ -19,6 +27,12 @@ class Clip(_Strict):
 
     `id` is unique in the protocol and may hold any characters (it is a relative path in `folder:` protocols); files
     named after a clip use `slug`. `video`, `audio` and `source` are paths or member names as the data set gives them.
+
+    Attributes:
+        start_s, end_s: the window [start, end) in the video's own time, seconds; None is the file's begin or end.
+        labels: the clip's labels (emotion, category, flags ...), all text.
+        face: (x, y, width, height) of a region that says which face is meant, as fractions of the picture's height.
+        sha256: hashes of the files, where they are part of what the protocol is (`folder:` protocols).
     """
 
     id: Annotated[str, Field(min_length=1)]
@@ -26,9 +40,17 @@ class Clip(_Strict):
     video: str = ""
     audio: str = ""
     source: str = ""
-    start_s: float | None = None
-    end_s: float | None = None
+    start_s: Annotated[float | None, Field(ge=0, allow_inf_nan=False)] = None
+    end_s: Annotated[float | None, Field(ge=0, allow_inf_nan=False)] = None
     labels: dict[str, str] = {}
+    face: tuple[float, float, float, float] | None = None
+    sha256: dict[ClipFile, str] = {}
+
+    @model_validator(mode="after")
+    def _ordered_window(self) -> Clip:
+        if self.end_s is not None and self.end_s <= (self.start_s or 0.0):
+            raise ValueError(f"the window ends at {self.end_s} s, before it starts")
+        return self
 
     @property
     def slug(self) -> str:
@@ -41,8 +63,16 @@ class Preprocessing(_Strict):
     """How reference clips are made from raw files: `pp1` of the data specification and its box back end."""
 
     spec: Literal["pp1", "rendered"] = "pp1"
-    boxes: Literal["s3fd", "mediapipe", "given", "none"] = "s3fd"
+    boxes: BoxBackend = "s3fd"
+    boxes_sha256: str = ""  # of the file with one's own boxes
     size: Annotated[int, Field(ge=32, le=1024)] = 512
+
+    @property
+    def id(self) -> str:
+        """The name of the prepared store: rule, box back end (`mp` for mediapipe) and size."""
+        if self.spec == "rendered":
+            return f"rendered-{self.size}"
+        return f"{self.spec}-{'mp' if self.boxes == 'mediapipe' else self.boxes}-{self.size}"
 
 
 class Protocol(_Strict):
@@ -59,7 +89,9 @@ class Protocol(_Strict):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     coverage_floor: Annotated[float, Field(gt=0, le=1)] = 0.9
     licence: str = ""
-    clips: tuple[Clip, ...]
+    clips: Annotated[tuple[Clip, ...], Field(min_length=1)]
+    root: str = ""  # where a folder data set lies on this machine; not part of the identity
+    notes: tuple[str, ...] = ()  # what was left out while loading, for people
 
     @field_validator("metrics")
     @classmethod
@@ -79,8 +111,8 @@ class Protocol(_Strict):
 
     @cached_property
     def hash(self) -> str:
-        """SHA-256 over everything that changes a score; titles and licence texts do not enter."""
-        record = self.model_dump(mode="json", exclude={"title", "licence"})
+        """SHA-256 over everything that changes a score; titles, licence texts and places do not enter."""
+        record = self.model_dump(mode="json", exclude={"title", "licence", "root", "notes"})
         record["clips"] = sorted(record["clips"], key=lambda clip: clip["id"])
         record["metrics"] = sorted(record["metrics"])
         return hashlib.sha256(json.dumps(record, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
@@ -89,3 +121,26 @@ class Protocol(_Strict):
     def label(self) -> str:
         """The name printed beside every number: split or id, and the first digits of the hash."""
         return f"{self.split or self.id}@{self.hash[:8]}"
+
+
+def load_protocol(
+    name: str, boxes: str | None = None, size: int | None = None, metrics: Sequence[str] | None = None
+) -> Protocol:
+    """A protocol by name (`hdtf`, `ravdess`, `synthetic` ...), as `folder:DIR`, or from a TOML file.
+
+    Args:
+        boxes, size, metrics: replace what the protocol says; the content hash follows.
+
+    Raises:
+        UsageError: unknown name, or a file that breaks a rule, with file, line and field.
+    """
+    from floatbench.bench.protocol_file import load
+
+    return load(name, boxes, size, metrics)
+
+
+def dataset_for(protocol: Protocol) -> Dataset:
+    """What gives the reference media of the protocol's clips; raises UsageError for an unknown data set."""
+    from floatbench.bench.datasets import dataset_for as find
+
+    return find(protocol)

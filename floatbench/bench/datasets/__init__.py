@@ -1,0 +1,51 @@
+"""Data sets by name: HDTF, RAVDESS, a folder of videos, and the procedural one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from floatbench.bench.dataset import Dataset
+from floatbench.bench.protocol import Protocol
+from floatbench.bench.tables import near
+from floatbench.errors import UsageError
+
+
+def _folder(protocol: Protocol) -> Dataset:
+    from floatbench.bench.datasets.folder import FolderDataset
+
+    return FolderDataset(protocol)
+
+
+def _hdtf(protocol: Protocol) -> Dataset:
+    from floatbench.bench.datasets.hdtf import HdtfDataset
+
+    return HdtfDataset(protocol)
+
+
+def _ravdess(protocol: Protocol) -> Dataset:
+    from floatbench.bench.datasets.ravdess import RavdessDataset
+
+    return RavdessDataset(protocol)
+
+
+def _synthetic(protocol: Protocol) -> Dataset:
+    from floatbench.synthetic.dataset import SyntheticDataset
+
+    return SyntheticDataset(protocol)
+
+
+DATASETS: dict[str, Callable[[Protocol], Dataset]] = {
+    "folder": _folder,
+    "hdtf": _hdtf,
+    "ravdess": _ravdess,
+    "synthetic": _synthetic,
+}
+
+
+def dataset_for(protocol: Protocol) -> Dataset:
+    """See `floatbench.bench.protocol.dataset_for`."""
+    if protocol.dataset not in DATASETS:
+        raise UsageError(
+            f"unknown data set {protocol.dataset!r} in protocol {protocol.id}", near(protocol.dataset, DATASETS)
+        )
+    return DATASETS[protocol.dataset](protocol)
