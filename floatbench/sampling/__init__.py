@@ -1,1 +1,1 @@
-"""Probability paths, solvers, guidance, windows and control; one idea a file."""
+"""Sampling: probability paths, solvers, guidance, windows, control, and the one sampler that uses them."""

@@ -1,0 +1,67 @@
+"""Options: presets are the table, the table covers every difference, and bad values are refused."""
+
+from dataclasses import fields
+
+import pytest
+
+from floatbench.errors import UsageError
+from floatbench.sampling.options import DIFFERENCES, PRESETS, SamplingOptions, preset
+
+
+def test_the_default_preset_is_the_dataclass():
+    assert preset() == SamplingOptions()
+
+
+def test_every_numbered_row_has_an_entry():
+    assert [d.row for d in DIFFERENCES if d.row.isdecimal()] == [str(i) for i in range(1, 18)]
+
+
+def test_every_option_named_in_the_table_exists_or_says_where_it_is_decided():
+    names = {f.name for f in fields(SamplingOptions)}
+    elsewhere = {"fixed by the checkpoint", "training configuration", "network variant"}
+    assert {d.option for d in DIFFERENCES} <= names | elsewhere
+
+
+def test_the_official_preset_is_the_released_code():
+    official = preset("official")
+    assert official.evaluations() == 9
+    assert (official.window_noise, official.crop_face, official.crop_filter) == ("shared", "first", "official")
+    assert (official.unconditional_audio, official.pixels, official.audio_context) == ("keep", "truncate", "full")
+
+
+def test_the_paper_preset_conditions_a_window_on_its_own_sound():
+    paper = preset("paper")
+    assert (paper.audio_context, paper.evaluations(), paper.window_noise) == ("window", 10, "independent")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_given_option_wins_over_the_preset_and_none_leaves_it(name: str):
+    assert preset(name, nfe=4, ode_grid="steps").evaluations() == 4
+    assert preset(name, nfe=None) == preset(name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"nfe": 0}, "nfe must lie between"),
+        ({"nfe": 1001}, "nfe must lie between"),
+        ({"nfe": 1, "ode_grid": "official"}, "no step"),
+        ({"nfe": 3, "solver": "heun"}, "does not divide"),
+        ({"solver": "leapfrog"}, "unknown solver"),
+        ({"a_cfg": float("nan")}, "a_cfg must lie"),
+        ({"e_cfg": -1.0}, "e_cfg must lie"),
+        ({"r_cfg": 2.0}, "reference branch"),
+        ({"ode_grid": "both"}, "ode_grid must be one of"),
+        ({"window_noise": "none"}, "window_noise must be one of"),
+        ({"rtol": 0.0}, "rtol must lie"),
+        ({"speed": 3}, "unknown sampling option"),
+    ],
+)
+def test_options_out_of_range_are_refused(changes: dict, message: str):
+    with pytest.raises(UsageError, match=message):
+        preset("default", **changes)
+
+
+def test_an_unknown_preset_lists_the_known_ones():
+    with pytest.raises(UsageError, match="default, paper, official"):
+        preset("fast")
