@@ -1,0 +1,43 @@
+"""Seconds by stage, for the record of every generated video."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+STAGES = ("crop", "speech", "emotion", "encode", "solve", "decode", "convert", "mux")
+"""Stages of FLOAT in the order they first run."""
+
+
+class StageClock:
+    """Adds up wall-clock seconds by stage; on CUDA it waits for the device at both ends of a stage.
+
+    Args:
+        device: where the networks run.
+    """
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self._cuda = torch.device(device).type == "cuda"
+        self._device = device
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        start = self._now()
+        try:
+            yield
+        finally:
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + self._now() - start
+
+    def _now(self) -> float:
+        if self._cuda:
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter()
+
+    @property
+    def total(self) -> float:
+        """Seconds of all stages together."""
+        return sum(self.seconds.values())

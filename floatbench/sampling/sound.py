@@ -1,0 +1,134 @@
+"""From 16 kHz sound to the audio and emotion conditions of window after window."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from floatbench.errors import ClipError, UsageError
+from floatbench.model.float import FLOAT as Model
+from floatbench.sampling.clock import StageClock
+from floatbench.sampling.options import MAX_FULL_CONTEXT_S, SamplingOptions
+from floatbench.sampling.sampler import WindowInput
+from floatbench.sampling.windows import Window, n_frames, plan
+from floatbench.types import SAMPLE_RATE, SAMPLES_PER_FRAME
+
+
+class SpeechConditions:
+    """The conditions of one clip, made while they are asked for.
+
+    With `audio_context="full"` the sound is encoded in one pass, as the released code does; its emotion is that of the
+    whole sound. With `window` each window is encoded with the 0.4 s before it, normalised by itself, as in training:
+    memory does not grow with the length and the first window needs no later sound.
+
+    Args:
+        model: its audio and emotion encoders are used.
+        pcm: (S,) int16 mono 16 kHz.
+        options: `audio_context`.
+        emotion: (E,) for the clip, (T, E) frame by frame, or None to take it from the speech.
+        pose: (T, 6) for networks with pose.
+        clock: gets the stages `speech` and `emotion`.
+
+    Raises:
+        ClipError: `empty`. UsageError: a sound too long for `full`, or conditions that the network does not take.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        pcm: np.ndarray,
+        options: SamplingOptions,
+        emotion: np.ndarray | None = None,
+        pose: np.ndarray | None = None,
+        clock: StageClock | None = None,
+    ) -> None:
+        if len(pcm) == 0:
+            raise ClipError("empty", "the sound holds no sample")
+        seconds = len(pcm) / SAMPLE_RATE
+        if options.audio_context == "full" and seconds > MAX_FULL_CONTEXT_S:
+            raise UsageError(
+                f"the sound lasts {seconds:.0f} s; more than {MAX_FULL_CONTEXT_S} s are not encoded in one pass",
+                fix="use --audio-context window",
+            )
+        self._model, self._pcm, self._options = model, pcm, options
+        self._clock = clock or StageClock(model.device)
+        self.total = n_frames(len(pcm))
+        self._emotion = self._checked_emotion(emotion)
+        self._pose = self._checked_pose(pose)
+
+    def windows(self) -> Iterator[WindowInput]:
+        """The conditions of each window, B = 1; only the last may hold fewer than L frames."""
+        windows = plan(self.total, self._model.config.window)
+        return self._full(windows) if self._options.audio_context == "full" else self._windowed(windows)
+
+    def _full(self, windows: list[Window]) -> Iterator[WindowInput]:
+        wave = self._wave(0, self.total)
+        wa = self._encode(wave, self.total)
+        we = self._predict(wave)
+        for window in windows:
+            part = slice(window.start, window.start + window.length)
+            yield WindowInput(wa[:, part], we=self._emotion_of(part, we), pose=self._pose_of(part))
+
+    def _windowed(self, windows: list[Window]) -> Iterator[WindowInput]:
+        for window in windows:
+            before = min(self._model.config.previous, window.start)
+            wave = self._wave(window.start - before, window.start + window.length)
+            wa = self._encode(wave, before + window.length)
+            part = slice(window.start, window.start + window.length)
+            yield WindowInput(
+                wa[:, before:],
+                prev_wa=wa[:, :before] if before == self._model.config.previous else None,
+                we=self._emotion_of(part, self._predict(wave)),
+                pose=self._pose_of(part),
+            )
+
+    def _wave(self, start: int, stop: int) -> Tensor:
+        """Frames start to stop as (1, N) float32 in [-1, 1]; at least one frame long, its last sample repeated."""
+        part = self._pcm[start * SAMPLES_PER_FRAME : stop * SAMPLES_PER_FRAME].astype(np.float32) / 32768
+        if len(part) < SAMPLES_PER_FRAME:
+            part = np.pad(part, (0, SAMPLES_PER_FRAME - len(part)), mode="edge")
+        return torch.from_numpy(part)[None].to(self._model.device)
+
+    def _encode(self, wave: Tensor, frames: int) -> Tensor:
+        with self._clock("speech"), torch.no_grad():
+            return self._model.encode_audio(wave, frames).float()
+
+    def _predict(self, wave: Tensor) -> Tensor | None:
+        if self._emotion is not None or self._model.config.emotion_condition != "speech":
+            return None
+        with self._clock("emotion"), torch.no_grad():
+            return self._model.predict_emotion(wave).float()[:, None]
+
+    def _emotion_of(self, part: slice, predicted: Tensor | None) -> Tensor | None:
+        if self._emotion is None:
+            return predicted
+        return self._emotion if self._emotion.shape[1] == 1 else self._emotion[:, part]
+
+    def _pose_of(self, part: slice) -> Tensor | None:
+        return None if self._pose is None else self._pose[:, part]
+
+    def _checked_emotion(self, emotion: np.ndarray | None) -> Tensor | None:
+        kind, width = self._model.config.emotion_condition, self._model.config.dim_e
+        if emotion is None:
+            if kind == "image":
+                raise UsageError("this network needs one emotion vector per frame: give emotion as (T, 7)")
+            return None
+        if kind == "none":
+            raise UsageError("this network takes no emotion")
+        expected = (width,) if kind == "speech" else (self.total, width)
+        if emotion.shape != expected:
+            raise UsageError(f"emotion must have the shape {expected}, not {emotion.shape}")
+        tensor = torch.from_numpy(np.array(emotion, dtype=np.float32)).to(self._model.device)
+        return tensor[None, None] if kind == "speech" else tensor[None]
+
+    def _checked_pose(self, pose: np.ndarray | None) -> Tensor | None:
+        if not self._model.config.pose_condition:
+            if pose is not None:
+                raise UsageError("this network takes no pose")
+            return None
+        if pose is None or pose.shape != (self.total, 6):
+            raise UsageError(f"this network needs the head pose as an array of shape {(self.total, 6)}")
+        return torch.from_numpy(np.array(pose, dtype=np.float32))[None].to(self._model.device)
