@@ -1,1 +1,1 @@
-"""The procedural talking-head data set, with its ground truth."""
+"""Procedural talking heads with known ground truth: no downloads, no asset files, equal clips from equal seeds."""
