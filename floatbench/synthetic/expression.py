@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-EXPRESSION = (
+EXPRESSION: tuple[str, ...] = (
     "jaw",
     "lip_width",
     "lip_round",
@@ -22,8 +22,8 @@ EXPRESSION = (
 run from -1 to 1; `lids` is 0 for the resting eye, 1 for a shut one and negative for wide eyes."""
 
 POSE = ("yaw", "pitch", "roll", "x", "y", "z")
-"""Head pose: radians (positive yaw turns to the picture's right, pitch up, roll clockwise) and head units (x right, y up,
-z towards the camera; the head is about 2.2 units high)."""
+"""Head pose: radians (positive yaw turns to the picture's right, pitch up, roll clockwise) and head units (x right,
+y up, z towards the camera; the head is about 2.2 units high)."""
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 """In FLOAT's order."""

@@ -76,7 +76,9 @@ def hair_colour(person: Identity) -> np.ndarray:
 def iris_colour(person: Identity) -> np.ndarray:
     """Linear RGB of the iris: brown, hazel, green, blue or grey."""
     hue = person["iris_hue"] - 0.5 * (1 - person["skin_tone"])
-    stops = np.array([[0.05, 0.02, 0.01], [0.12, 0.055, 0.02], [0.09, 0.11, 0.04], [0.06, 0.16, 0.25], [0.17, 0.23, 0.28]])
+    stops = np.array(
+        [[0.05, 0.02, 0.01], [0.12, 0.055, 0.02], [0.09, 0.11, 0.04], [0.06, 0.16, 0.25], [0.17, 0.23, 0.28]]
+    )
     at = (np.clip(hue, -1, 1) * 0.5 + 0.5) * 4
     base = np.array([np.interp(at, range(5), stops[:, c]) for c in range(3)])
     return (base * (1 + 0.3 * person["iris_light"])).astype(np.float32)

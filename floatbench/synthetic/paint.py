@@ -92,7 +92,7 @@ def paint_eye(w: Window, layers: Layers, c: Coefficients, side: int) -> None:
     w.gloss += ball * (0.95 - w.gloss)
 
 
-def _lay_eyeball(w, layers, c, ball, x, y, s, high) -> None:  # noqa: ANN001 - window-sized arrays
+def _lay_eyeball(w, layers, c, ball, x, y, s, high) -> None:
     white = np.array([0.70, 0.66, 0.63], np.float32) * (1 - 0.35 * s * s)[..., None]
     pink = np.exp(-(((s + 0.95) / 0.16) ** 2))[..., None]
     white = white * (1 - pink * np.array([0.1, 0.5, 0.45], np.float32))
@@ -161,15 +161,23 @@ def _lay_inside(w: Window, layers: Layers, c: Coefficients, mouth: tuple) -> Non
     tongue_y = low + 0.012 + (0.028 + 0.05 * c["tongue"]) * (0.3 + 0.7 * c["jaw"])
     tongue_h = 0.03 + 0.055 * c["jaw"] + 0.03 * c["tongue"]
     tongue = w.edge((1 - (w.x / (0.66 * half)) ** 2 - ((w.y - tongue_y) / tongue_h) ** 2) * tongue_h * 0.5)
-    red = np.array([0.36, 0.09, 0.085], np.float32) * (0.45 + 0.5 * step(0.0, 0.09, top - w.y) - 0.25 * np.exp(-((w.x / 0.012) ** 2)) * 0.6)[..., None]
+    red = (
+        np.array([0.36, 0.09, 0.085], np.float32)
+        * (0.45 + 0.5 * step(0.0, 0.09, top - w.y) - 0.25 * np.exp(-((w.x / 0.012) ** 2)) * 0.6)[..., None]
+    )
     inside = inside + tongue[..., None] * (red - inside)
-    for edge, sign in ((layers.anatomy.mouth_y - 0.027 + 0.18 * x * x, 1), (layers.anatomy.mouth_y - 0.004 - 0.86 * drop, -1)):
+    for edge, sign in (
+        (layers.anatomy.mouth_y - 0.027 + 0.18 * x * x, 1),
+        (layers.anatomy.mouth_y - 0.004 - 0.86 * drop, -1),
+    ):
         width = 0.041 if sign > 0 else 0.032
-        phase = x / width - (0.0 if sign > 0 else 0.0)
+        phase = x / width
         gap = np.abs(phase - np.round(phase)) * width  # distance to the nearest gap between two teeth
         tooth = w.edge(sign * (w.y - edge) - 0.012 * np.exp(-((gap / 0.007) ** 2))) * step(0.21, 0.17, x)
         light = (0.55 + 0.45 * step(0.0, 0.03, top - w.y)) * (1 - 1.9 * x) * (0.8 if sign < 0 else 1.0)
-        enamel = np.array([0.74, 0.70, 0.61], np.float32) * (light * (1 - 0.4 * np.exp(-((gap / 0.0035) ** 2))))[..., None]
+        enamel = (
+            np.array([0.74, 0.70, 0.61], np.float32) * (light * (1 - 0.4 * np.exp(-((gap / 0.0035) ** 2))))[..., None]
+        )
         inside = inside + tooth[..., None] * (np.maximum(enamel, 0.01) - inside)
     w.lay(hole, inside.astype(np.float32))
     w.height -= 0.02 * hole

@@ -52,7 +52,9 @@ INVENTORY: dict[str, Phone] = {
     "n": Phone((280, 1650, 2600), 0.45, ms=70, mouth={"tongue": 0.9, "jaw": 0.22, "lip_press": 0.0}),
     "l": Phone((360, 1250, 2750), 0.65, ms=65, mouth={"tongue": 1.0, "jaw": 0.36, "lip_press": 0.0}),
     "r": Phone((380, 1150, 1650), 0.65, ms=70, mouth={"lip_round": 0.45, "jaw": 0.28, "lip_press": 0.0}),
-    "w": Phone((300, 650, 2200), 0.6, ms=75, mouth={"lip_round": 1.0, "jaw": 0.14, "lip_width": -0.4, "lip_press": 0.0}),
+    "w": Phone(
+        (300, 650, 2200), 0.6, ms=75, mouth={"lip_round": 1.0, "jaw": 0.14, "lip_width": -0.4, "lip_press": 0.0}
+    ),
     "j": Phone((280, 2250, 3000), 0.6, ms=65, mouth={"lip_width": 0.7, "jaw": 0.16, "lip_press": 0.0}),
     "p": Phone((350, 950, 2200), 0.0, 0.55, (900, 900), 90, {"lip_press": 1.0, "jaw": 0.06}, stop=True),
     "b": Phone((300, 950, 2200), 0.12, 0.4, (800, 800), 80, {"lip_press": 1.0, "jaw": 0.06}, stop=True),

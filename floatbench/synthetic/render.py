@@ -133,7 +133,9 @@ class Renderer:
         openness, normal = layers.occlusion.copy(), self._normal.copy()
         albedo[cut], radius[cut], gloss[cut], openness[cut] = self._paint(c)
         normal[:, cut[0], cut[1]] = _normals(radius[cut], layers.way[cut])
-        key, up, view = (turn.T @ v for v in (self._light, np.array([0, 1, 0.2], np.float32), np.array([0, 0, 1], np.float32)))
+        key, up, view = (
+            turn.T @ v for v in (self._light, np.array([0, 1, 0.2], np.float32), np.array([0, 0, 1], np.float32))
+        )
         fill = turn.T @ (self._light * np.array([-1, 0.2, 0.9], np.float32))
         nx, ny, nz = normal
         facing = nx * key[0] + ny * key[1] + nz * key[2]
@@ -149,7 +151,9 @@ class Renderer:
         shine = shine**8
         broad, tight = shine * shine, shine**10
         grazing = (1 - np.clip(nx * view[0] + ny * view[1] + nz * view[2], 0, 1)) ** 3
-        spec = (0.045 * broad + 0.09 * tight * np.maximum(gloss - 0.9, 0)) * np.minimum(gloss, 1.6) + 0.05 * grazing * sky
+        spec = (0.045 * broad + 0.09 * tight * np.maximum(gloss - 0.9, 0)) * np.minimum(
+            gloss, 1.6
+        ) + 0.05 * grazing * sky
         lit += np.clip(spec, 0, 1)[..., None] * openness[..., None]
         return lit, radius
 

@@ -68,7 +68,9 @@ def body(person: Identity, size: int) -> tuple[np.ndarray, np.ndarray]:
     shirt = cloth * shirt_lit[..., None]
     collar = -1.3 - 0.05 * float(rng.random()) + (0.5 + 0.4 * float(rng.random())) * x * x
     cloth_mask = np.clip((slope - y) / soft + 0.5, 0, 1) * np.clip((collar - y + 0.0) / soft + 0.5, 0, 1)
-    cloth_mask = np.maximum(cloth_mask, np.clip((slope - y) / soft + 0.5, 0, 1) * step(neck_w[0, 0] + 0.06, neck_w[0, 0] + 0.09, np.abs(x)))
+    cloth_mask = np.maximum(
+        cloth_mask, np.clip((slope - y) / soft + 0.5, 0, 1) * step(neck_w[0, 0] + 0.06, neck_w[0, 0] + 0.09, np.abs(x))
+    )
     hem = np.exp(-(((y - collar + 0.025) / 0.012) ** 2))
     shirt *= (1 - 0.25 * hem)[..., None]
     neck_mask = np.clip((neck_w - np.abs(x)) / soft + 0.5, 0, 1) * step(-0.3, -0.4, y)
@@ -136,8 +138,12 @@ def draw_glasses(
         if side * facing > -0.32:  # the arm on the far side is hidden by the head
             arm = np.array([[side * (eye[0] + w), eye[1] + 0.03, 0.8], [side * 0.79, eye[1] + 0.04, 0.1]], np.float32)
             cv2.polylines(mask, [_fixed(project(arm, turn, shift, size))], False, 255, thick, cv2.LINE_AA, 4)
-    bridge = np.array([[x, eye[1] + 0.02 + 0.03 * (1 - (x / 0.1) ** 2), 0.885] for x in np.linspace(-1, 1, 9) * (eye[0] - w)])
-    cv2.polylines(mask, [_fixed(project(bridge.astype(np.float32), turn, shift, size))], False, 255, thick, cv2.LINE_AA, 4)
+    bridge = np.array(
+        [[x, eye[1] + 0.02 + 0.03 * (1 - (x / 0.1) ** 2), 0.885] for x in np.linspace(-1, 1, 9) * (eye[0] - w)]
+    )
+    cv2.polylines(
+        mask, [_fixed(project(bridge.astype(np.float32), turn, shift, size))], False, 255, thick, cv2.LINE_AA, 4
+    )
     glare = (np.float32(1 / 255) * glass)[..., None]
     x, y = _plane(size)
     streak = step(0.05, 0.0, np.abs((x + y * 0.8) % 0.62 - 0.2))[..., None]

@@ -1,8 +1,8 @@
 """The resting head as a star-shaped surface: ellipsoids joined smoothly, sampled once per person.
 
 Head units: the origin lies between the ears, x to the picture's right, y up, z towards the camera; a head is about 2.2
-units high. A direction is stored at ``(u, v) = (x, y) / (C + z)`` of its unit vector, which spends most texels on the face
-and reaches to the nape.
+units high. A direction is stored at ``(u, v) = (x, y) / (C + z)`` of its unit vector, which spends most texels on
+the face and reaches to the nape.
 """
 
 from __future__ import annotations

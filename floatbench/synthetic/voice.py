@@ -1,4 +1,4 @@
-"""The voice: a pulse train and hiss through moving formants (source and filter), 16 kHz, driven by the phone timeline."""
+"""The voice: pulses and hiss through moving formants (source and filter), 16 kHz, driven by the phone timeline."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def test_a_clip_has_25_frames_and_16000_samples_a_second_and_truth_for_every_fra
     assert media.audio is not None and media.audio.shape == (12 * 640,)
     assert truth["pose"].shape == (12, 6) and truth["expression"].shape == (12, len(EXPRESSION))
     assert truth["identity"].shape == (len(TRAITS),) and truth["phones"].shape == (12,)
-    assert 0 <= truth["phones"].min() and truth["phones"].max() < len(PHONES)
+    assert truth["phones"].min() >= 0 and truth["phones"].max() < len(PHONES)
     assert 0 <= int(truth["emotion"]) < len(EMOTIONS)
 
 
