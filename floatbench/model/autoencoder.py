@@ -142,10 +142,15 @@ class ToFlow(nn.Module):
         self.bias = nn.Parameter(torch.zeros(1, 3, 1, 1))
         self.upsample = Upsample()
         self.conv = ModulatedConv2d(channels, 3, 1, style_dim, demodulate=False)
+        self.resolution = resolution
         self.grid_kind: GridKind = grid
-        self.register_buffer("grid", sampling_grid(resolution, grid), persistent=False)
+        self.restore_constants()
 
     grid: Tensor
+
+    def restore_constants(self) -> None:
+        """Computes the coordinates that no file stores."""
+        self.register_buffer("grid", sampling_grid(self.resolution, self.grid_kind), persistent=False)
 
     def forward(
         self, x: Tensor, feature: Tensor, latent: Tensor, raw: Tensor | None

@@ -138,7 +138,12 @@ class LogMel(nn.Module):
 
     def __init__(self, bands: int) -> None:
         super().__init__()
-        self.register_buffer("filters", mel_filters(bands), persistent=False)
+        self.bands = bands
+        self.restore_constants()
+
+    def restore_constants(self) -> None:
+        """Computes the filters and the window that no file stores."""
+        self.register_buffer("filters", mel_filters(self.bands), persistent=False)
         self.register_buffer("window", torch.hann_window(800), persistent=False)
 
     def forward(self, wave: Tensor) -> Tensor:

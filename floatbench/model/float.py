@@ -22,11 +22,12 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from floatbench.model.autoencoder import GridKind, MotionAutoencoder
+from floatbench.model.autoencoder import GridKind, MotionAutoencoder, ToFlow
 from floatbench.model.conditioning import (
     EMOTIONS,
     AudioEncoder,
     EmotionEncoder,
+    LogMel,
     MelAudioEncoder,
     MelEmotionEncoder,
     check_wave,
@@ -223,6 +224,12 @@ class FLOAT(nn.Module):
             pose=config.pose_condition,
         )
         set_impl(self, impl)
+
+    def restore_constants(self) -> None:
+        """Computes the constants that no file stores; needed after construction on the `meta` device."""
+        for module in self.modules():
+            if isinstance(module, ToFlow | LogMel):
+                module.restore_constants()
 
     @property
     def device(self) -> torch.device:

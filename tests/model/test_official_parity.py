@@ -1,0 +1,140 @@
+"""Every stage beside the official release, run as a black box on the same seeded random weights.
+
+Needs a checkout of deepbrainai-research/float at 97cfdd51 (FLOATBENCH_SRC_FLOAT) and a Python with transformers 4.30 to
+4.57, timm, torchdiffeq and safetensors (FLOATBENCH_PYTHON_FLOAT; FLOATBENCH_PYTHONPATH_FLOAT is put before it).
+`-s` prints the table: stage, largest difference, relative rms.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from floatbench.model.autoencoder import MotionAutoencoder
+from floatbench.model.conditioning import AudioEncoder, EmotionEncoder, normalise_audio
+from floatbench.model.layers import set_impl
+from floatbench.model.randomise import randomise
+from floatbench.model.transformer import FlowMatchingTransformer
+from floatbench.model.wav2vec2 import BASE, LARGE
+
+pytestmark = pytest.mark.peers
+RUNNER = Path(__file__).parents[1] / "golden" / "official_float.py"
+TOLERANCE = 5e-5
+PICTURE_TOLERANCE = 5e-4
+
+
+def official(stage: str, weights: dict[str, Tensor], inputs: dict[str, Tensor], folder: Path) -> dict[str, Tensor]:
+    source = os.environ.get("FLOATBENCH_SRC_FLOAT")
+    if not source:
+        pytest.skip("FLOATBENCH_SRC_FLOAT names no checkout of the official release")
+    save_file({k: v.contiguous() for k, v in weights.items()}, folder / "weights.safetensors")
+    save_file({k: v.contiguous() for k, v in inputs.items()}, folder / "inputs.safetensors")
+    extra = os.environ.get("FLOATBENCH_PYTHONPATH_FLOAT", "")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (extra, source))), "OMP_NUM_THREADS": "1"}
+    python = os.environ.get("FLOATBENCH_PYTHON_FLOAT", sys.executable)
+    files = [str(folder / f"{name}.safetensors") for name in ("weights", "inputs", "outputs")]
+    subprocess.run([python, str(RUNNER), stage, *files], check=True, cwd=source, env=environment)
+    return load_file(folder / "outputs.safetensors")
+
+
+def compare(stage: str, ours: Tensor, theirs: Tensor, tolerance: float) -> None:
+    assert ours.shape == theirs.shape, stage
+    difference = (ours - theirs).double()
+    relative = float(difference.square().mean().sqrt() / theirs.double().square().mean().sqrt())
+    print(f"{stage:34s} max {float(difference.abs().max()):.1e}  relative rms {relative:.1e}")
+    assert relative <= tolerance, stage
+
+
+def prefixed(module: torch.nn.Module, prefix: str) -> dict[str, Tensor]:
+    return {prefix + name: value for name, value in module.state_dict().items()}
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("size", [64, 128, 256, 512])
+@torch.no_grad()
+def test_the_motion_autoencoder_equals_the_release(size, tmp_path):
+    net = MotionAutoencoder(size, 512, 20, 512, 16_384).eval()
+    randomise(net, seed=1, prefix="motion_autoencoder.")
+    inputs = {
+        name: noise(1, 3, size, size, seed=i).clamp(-1, 1) for i, name in enumerate(("source", "driving", "start"))
+    }
+    inputs["motion"] = net.motion(noise(1, 20, seed=4))
+    theirs = official("autoencoder", prefixed(net, "motion_autoencoder."), inputs, tmp_path)
+
+    for impl in ("plain", "fast"):
+        set_impl(net, impl)
+        check_autoencoder(net, inputs, theirs, f"{size} px {impl}: ", PICTURE_TOLERANCE if size == 512 else TOLERANCE)
+
+
+def check_autoencoder(
+    net: MotionAutoencoder, inputs: dict[str, Tensor], theirs: dict[str, Tensor], mark: str, bound: float
+) -> None:
+    latent, features = net.encode(inputs["source"])
+    compare(mark + "identity latent", latent, theirs["latent"], TOLERANCE)
+    for i, feature in enumerate(features):
+        compare(mark + f"feature {feature.shape[-1]}", feature, theirs[f"feature{i}"], TOLERANCE)
+    compare(mark + "coefficients", net.coefficients(latent), theirs["coefficients"], TOLERANCE)
+    compare(mark + "coefficients, layer by layer", net.enc.coefficients(latent), theirs["coefficients"], TOLERANCE)
+    compare(mark + "QR basis", net.dec.direction.basis(), theirs["basis"], TOLERANCE)
+    compare(mark + "motion", net.motion(net.coefficients(latent)), theirs["motion"], TOLERANCE)
+    picture, flow = net.decode(latent + inputs["motion"], features)
+    compare(mark + "decoded picture", picture, theirs["picture"], bound)
+    compare(mark + "64 x 64 flow", flow, theirs["flow"], TOLERANCE)
+    source, driving, start = inputs["source"], inputs["driving"], inputs["start"]
+    compare(mark + "absolute transfer", net.transfer(source, driving), theirs["absolute"], bound)
+    compare(mark + "relative transfer", net.transfer(source, driving, start), theirs["relative"], bound)
+
+
+@torch.no_grad()
+def test_the_transformer_and_guidance_equal_the_release(tmp_path):
+    net = FlowMatchingTransformer().eval()
+    randomise(net, seed=1, prefix="fmt.")
+    shapes = {"x": (2, 50, 512), "wa": (2, 50, 512), "wr": (2, 512), "prev_x": (2, 10, 512), "prev_wa": (2, 10, 512)}
+    inputs = {name: noise(*shape, seed=i) for i, (name, shape) in enumerate(shapes.items())}
+    inputs |= {"t": torch.tensor([0.3, 0.8]), "we": torch.softmax(noise(2, 1, 7, seed=9), -1)}
+    theirs = official("fmt", prefixed(net, "fmt."), inputs, tmp_path)
+    compare("vector field", net(**inputs), theirs["field"], TOLERANCE)
+    none, audio = (dict(inputs, we=torch.zeros(2, 1, 7)) for _ in range(2))
+    none["wa"] = torch.zeros_like(inputs["wa"])
+    u, a, f = net(**none), net(**audio), net(**inputs)
+    for key in (k for k in theirs if k.startswith("guided")):
+        scale_a, scale_e = (float(part) for part in key.split("_")[1:])
+        compare(f"guidance {scale_a:g}, {scale_e:g}", u + scale_a * (a - u) + scale_e * (f - a), theirs[key], TOLERANCE)
+
+
+@torch.no_grad()
+def test_the_audio_encoder_equals_the_release(tmp_path):
+    net = AudioEncoder(BASE, 512).eval()
+    randomise(net, seed=1, prefix="audio_encoder.")
+    wave = normalise_audio(noise(1, 53_211, seed=2))
+    inputs = {"wave": wave, "frames": torch.tensor(84), "clip": wave[:, :32_000], "prev_clip": wave[:, 40_000:46_400]}
+    theirs = official("audio", prefixed(net, "audio_encoder."), inputs, tmp_path)
+    compare("audio, whole sound", net(wave, 84), theirs["whole"], TOLERANCE)
+    compare("audio, whole sound, lean", net.forward_lean(wave, 84), theirs["whole"], TOLERANCE)
+    clip = torch.cat((inputs["prev_clip"], inputs["clip"]), dim=1)
+    compare("audio, 2.4 s training call", net(clip, 60), theirs["training"], TOLERANCE)
+
+
+@torch.no_grad()
+def test_the_emotion_recogniser_equals_the_release(tmp_path):
+    net = EmotionEncoder(LARGE).eval()
+    randomise(net, seed=1, prefix="emotion_encoder.")
+    wave = normalise_audio(noise(1, 30_000, seed=2))
+    theirs = official("emotion", prefixed(net, "emotion_encoder."), {"wave": wave}, tmp_path)
+    compare("emotion", net(wave), theirs["emotion"], TOLERANCE)
+
+
+def test_the_audio_normalisation_equals_the_release(tmp_path):
+    wave = 0.1 * noise(1, 16_000, seed=3) + 0.02
+    theirs = official("normalise", {"unused": torch.zeros(1)}, {"wave": wave}, tmp_path)
+    compare("audio normalisation", normalise_audio(wave), theirs["wave"], TOLERANCE)
