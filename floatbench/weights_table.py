@@ -111,6 +111,7 @@ _METRICS: tuple[WeightEntry, ...] = (
         commercial=True,
         used_by=("fid",),
         format="pickle",
+        fabricate="metrics.inception:fabricate",
     ),
     WeightEntry(
         name="i3d-torchscript",
@@ -130,6 +131,7 @@ _METRICS: tuple[WeightEntry, ...] = (
         commercial=True,
         used_by=("fvd",),
         format="torchscript",
+        fabricate="metrics.i3d:fabricate_torchscript",
         note="TorchScript is executable code: it is opened only after its hash has matched",
     ),
     WeightEntry(
@@ -148,6 +150,7 @@ _METRICS: tuple[WeightEntry, ...] = (
         commercial=True,
         used_by=("fvd",),
         format="pickle",
+        fabricate="metrics.i3d:fabricate",
         note="no SHA-256 was published: recorded on first use",
     ),
     WeightEntry(

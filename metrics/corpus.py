@@ -7,6 +7,7 @@ are grouped for the jackknife, features are streamed so that memory does not gro
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,6 +56,7 @@ class _Groups:
     dropped: int
     trimmed: int
     failures: dict[str, str]
+    lost_frames: Counter[str] = field(default_factory=Counter)
 
 
 class FrechetMetric(Metric):
@@ -170,6 +172,7 @@ class FrechetMetric(Metric):
             found.identities.add(pair.identity)
             found.dropped += rows.dropped
             found.trimmed += rows.trimmed
+            found.lost_frames.update(rows.lost_frames)
         return found
 
     def _collect_common(self, pairs_a: Sequence[Pair], pairs_b: Sequence[Pair]) -> tuple[_Groups, _Groups]:
@@ -206,6 +209,7 @@ class FrechetMetric(Metric):
             "dimension": groups.generated[numbers[0]].dimension,
             "rows_dropped": groups.dropped,
             "rows_trimmed": groups.trimmed,
+            **{f"frames_{reason}": count for reason, count in sorted(groups.lost_frames.items())},
             "identities": len(groups.identities),
             "groups": len(numbers),
             "n_curve": curve.to_dict() if curve else None,
