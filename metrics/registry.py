@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 from functools import cache
 from importlib.metadata import entry_points
+from typing import Any
 
 from floatbench.errors import UsageError
 from metrics.base import Backbone, Metric
@@ -48,14 +49,23 @@ def _get(kind: str, name: str) -> object:
     return catalogue[name]
 
 
-def metric(variant: str) -> Metric:
-    """A new instance of the metric variant; raises UsageError with near names for an unknown id."""
-    return _get("metrics", variant)()  # type: ignore[operator]
+def metric(variant: str, **settings: Any) -> Metric:
+    """A new instance of the metric variant with a protocol's settings for it; UsageError for what is unknown."""
+    return _make(_get("metrics", variant), variant, settings)
 
 
-def backbone(name: str) -> Backbone:
-    """A new, unloaded instance of the backbone; raises UsageError for an unknown id."""
-    return _get("backbones", name)()  # type: ignore[operator]
+def backbone(name: str, **settings: Any) -> Backbone:
+    """A new, unloaded instance of the backbone; raises UsageError for an unknown id or setting."""
+    return _make(_get("backbones", name), name, settings)
+
+
+def _make(factory: Any, name: str, settings: dict[str, Any]) -> Any:
+    try:
+        return factory(**settings)
+    except TypeError as error:
+        if not settings:
+            raise
+        raise UsageError(f"{name} does not take the settings {sorted(settings)}: {error}") from None
 
 
 def metric_ids() -> list[str]:

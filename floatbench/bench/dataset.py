@@ -44,7 +44,14 @@ class Reference:
 
 
 class Dataset(ABC):
-    """Gives the reference media of a protocol's clips; instances are picklable and cheap."""
+    """Gives the reference media of a protocol's clips; instances are picklable and cheap.
+
+    Class attributes:
+        auto_prepare: True when a run prepares the clips itself (one's own folder); large data sets are prepared by
+            `floatbench protocol prepare`.
+    """
+
+    auto_prepare = False
 
     def __init__(self, protocol: Protocol) -> None:
         self.protocol = protocol

@@ -85,7 +85,7 @@ class Protocol(_Strict):
     preprocessing: Preprocessing = Preprocessing()
     metrics: tuple[str, ...]
     backbone_weights: dict[str, str] = {}  # weight name -> sha256 that a score of this protocol must have used
-    settings: dict[str, dict[str, float | int | str | bool]] = {}  # metric variant -> named settings
+    settings: dict[str, dict[str, float | int | str | bool]] = {}  # metric variant or backbone id -> settings
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     coverage_floor: Annotated[float, Field(gt=0, le=1)] = 0.9
     licence: str = ""

@@ -105,3 +105,64 @@ class _Lines:
             file=sys.stderr,
             flush=True,
         )
+
+
+def _load_config(context: typer.Context, value: str | None) -> str | None:
+    """Reads a TOML run file into the command's defaults, below the command line and the environment."""
+    if value is None or context.resilient_parsing:
+        return value
+    import tomllib
+    from pathlib import Path
+
+    from floatbench.errors import UsageError
+
+    try:
+        with Path(value).open("rb") as stream:
+            content = tomllib.load(stream)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{value}: {error}", fix="give --config a TOML file of options") from None
+    known = {parameter.name for parameter in context.command.params}
+    defaults = {name.replace("-", "_"): setting for name, setting in content.items()}
+    for name in defaults:
+        if name not in known:
+            raise UsageError(f"{value}: unknown option {name!r}", fix=f"{context.command_path} --help")
+    context.default_map = {
+        name: ",".join(map(str, setting)) if isinstance(setting, list) else setting
+        for name, setting in defaults.items()
+    }
+    return value
+
+
+ConfigOption = Annotated[
+    str | None,
+    typer.Option("--config", is_eager=True, callback=_load_config, help="TOML file of options for this command."),
+]
+ShowConfigOption = Annotated[
+    bool, typer.Option("--show-config", help="Print each option's value and origin, do nothing.")
+]
+
+
+def print_config(context: typer.Context, json_output: bool) -> None:
+    """Every option with its value and where it came from: command line, environment, run file or default."""
+    names = {
+        "COMMANDLINE": "command line",
+        "ENVIRONMENT": "environment",
+        "DEFAULT_MAP": "run file",
+        "DEFAULT": "default",
+    }
+    rows = {}
+    for name, value in sorted(context.params.items()):
+        source = context.get_parameter_source(name)
+        rows[name] = {"value": value, "origin": names.get(getattr(source, "name", ""), "default")}
+    if json_output:
+        print_json(rows)
+        return
+    for name, row in rows.items():
+        typer.echo(f"{name} = {row['value']!r}  ({row['origin']})")
+
+
+def allow_fabricated() -> None:
+    """Lets this process and its workers use fabricated weights; scores made with them are marked."""
+    import os
+
+    os.environ["FLOATBENCH_FABRICATED"] = "1"

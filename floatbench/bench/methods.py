@@ -1,0 +1,109 @@
+"""Finds methods by the name that is typed: controls, FLOAT, baselines, finished videos, outside plugins."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from floatbench.bench.controls import CONTROLS, control
+from floatbench.bench.method import Generated, Method, Request
+from floatbench.errors import ClipError, UsageError
+
+MODULES = ("floatbench.bench.float_method", "floatbench.bench.baseline_method")
+"""Modules with a dictionary `METHODS`: name -> factory; outside packages use the entry points `floatbench.methods`."""
+
+VIDEO_SUFFIXES = (".mkv", ".mp4", ".mov", ".avi", ".webm", ".mpg", ".m4v")
+
+
+@cache
+def catalogue() -> dict[str, Callable[..., Method]]:
+    """Every method that is registered by name, without the controls and `videos:DIR`."""
+    found: dict[str, Callable[..., Method]] = {}
+    for name in MODULES:
+        if importlib.util.find_spec(name) is not None:
+            found.update(importlib.import_module(name).METHODS)
+    for entry in entry_points(group="floatbench.methods"):
+        found.setdefault(entry.name, entry.load())
+    return found
+
+
+def create(name: str) -> Method:
+    """The method of that name; `base@preset` hands the preset to the factory of `base`.
+
+    Raises UsageError for an unknown name, with near ones.
+    """
+    found = control(name)
+    if found is not None:
+        return found
+    if name.startswith("videos:"):
+        return VideosMethod(name.removeprefix("videos:"))
+    base, _, preset = name.partition("@")
+    factories = catalogue()
+    if base not in factories:
+        near = difflib.get_close_matches(name, [*factories, *CONTROLS], n=3)
+        raise UsageError(
+            f"unknown method {name!r}",
+            fix=f"did you mean {', '.join(near)}?"
+            if near
+            else f"one of {', '.join([*CONTROLS, *factories, 'videos:DIR'])}",
+        )
+    method = factories[base](preset) if preset else factories[base]()
+    method.name = name
+    return method
+
+
+class VideosMethod(Method):
+    """Finished videos of any system: `DIR/<clip id>.<suffix>`, or named after the clip's slug."""
+
+    uses_seed = False
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+        self.name = f"videos:{folder}"
+        if not self.folder.is_dir():
+            raise UsageError(
+                f"videos:{folder}: not a folder", fix="--methods videos:DIR with the folder of finished videos"
+            )
+
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "videos", "folder": self.folder.name}
+
+    def generate(self, request: Request) -> Generated:
+        return Generated(video=find_video(self.folder, request.clip_id, request.slug))
+
+
+def find_video(folder: Path, clip_id: str, slug: str) -> Path:
+    """The one video of a clip in a folder; its id may carry a suffix of its own (`a/b.mp4` matches `a/b.mkv`)."""
+    stems = [clip_id, str(Path(clip_id).with_suffix("")), slug]
+    for stem in stems:
+        for candidate in (stem, *(stem + suffix for suffix in VIDEO_SUFFIXES)):
+            path = folder / candidate
+            if (
+                path.suffix.lower() in VIDEO_SUFFIXES
+                and path.is_file()
+                and path.resolve().is_relative_to(folder.resolve())
+            ):
+                return path
+    raise ClipError("missing", f"no video named {Path(clip_id).with_suffix('')} in {folder.name}")
+
+
+def parse_names(text: str) -> list[str]:
+    """`a,b,c` -> names, doubles removed, order kept; commas in folder names are written `videos:DIR` on their own."""
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    return list(dict.fromkeys(names))
+
+
+def slug(name: str) -> str:
+    """A safe folder name for a method: readable, and unique through a short hash when characters were replaced."""
+    import hashlib
+
+    safe = (
+        "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)[:60].lstrip(".-") or "method"
+    )
+    return safe if safe == name else f"{safe}-{hashlib.sha256(name.encode('utf-8', 'surrogatepass')).hexdigest()[:6]}"

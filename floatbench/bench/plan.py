@@ -1,0 +1,215 @@
+"""The plan of a run: what is there, what is missing, what is done, and the jobs that remain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from floatbench.bench import methods
+from floatbench.bench.dataset import Availability, Dataset
+from floatbench.bench.features import FeatureStore
+from floatbench.bench.job import Item, Job
+from floatbench.bench.protocol import Clip, Protocol
+from floatbench.bench.records import Row
+from floatbench.errors import TRANSIENT_REASONS, DataError, FloatbenchError, UsageError
+from metrics import registry
+from metrics.base import Backbone, Metric, Side
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Something a run needs that is not on this machine, and the command that gets it."""
+
+    what: str
+    fix: str
+
+
+@dataclass
+class Plan:
+    """A checked run: metrics with their backbones, clips, methods and what is missing."""
+
+    protocol: Protocol
+    clips: list[Clip]  # of this run, in protocol order
+    subset: list[str] | None
+    available: list[Clip]  # of this run: prepared or rejected, everything this machine can give a row to
+    ready: list[Clip]  # of the whole protocol: what controls may borrow from
+    methods: list[str]
+    metrics: dict[str, Metric]
+    backbones: dict[str, Backbone]
+    fingerprints: dict[str, str]
+    sides: dict[str, tuple[Side, ...]]
+    replicates: int
+    missing: list[Missing] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+
+    def summary(self) -> dict[str, Any]:
+        """The plan as plain data, for `--dry-run`."""
+        return {
+            "protocol": self.protocol.label,
+            "protocol_hash": self.protocol.hash,
+            "clips": len(self.clips),
+            "available": len(self.available),
+            "methods": self.methods,
+            "metrics": list(self.metrics),
+            "backbones": sorted(self.backbones),
+            "replicates": self.replicates,
+            "missing": [{"what": item.what, "fix": item.fix} for item in self.missing],
+            "skipped": self.skipped,
+        }
+
+
+def choose_clips(
+    protocol: Protocol, limit: int | None, clips: Sequence[str] | None
+) -> tuple[list[Clip], list[str] | None]:
+    """The clips of a run in protocol order, and their ids when they are not the whole protocol."""
+    chosen = list(protocol.clips)
+    if clips:
+        known = {clip.id for clip in protocol.clips}
+        unknown = [name for name in clips if name not in known]
+        if unknown:
+            raise UsageError(
+                f"{unknown[0]!r} is no clip of {protocol.id}", fix=f"floatbench protocol show {protocol.id}"
+            )
+        chosen = [clip for clip in chosen if clip.id in set(clips)]
+    if limit is not None:
+        if limit < 1:
+            raise UsageError(f"--limit {limit}: at least one clip is needed")
+        chosen = chosen[:limit]
+    if not chosen:
+        raise UsageError(f"{protocol.id} has no clip", fix="give a protocol or folder with at least one video")
+    whole = len(chosen) == len(protocol.clips)
+    return chosen, None if whole else [clip.id for clip in chosen]
+
+
+def make_plan(
+    protocol: Protocol,
+    dataset: Dataset,
+    method_names: Sequence[str],
+    metric_names: Sequence[str] | None,
+    limit: int | None,
+    clip_ids: Sequence[str] | None,
+    replicates: int,
+) -> Plan:
+    """Checks names, weights and data; anything missing is listed, nothing is loaded or decoded."""
+    if replicates < 1:
+        raise UsageError(f"--replicates {replicates}: at least one is needed")
+    clips, subset = choose_clips(protocol, limit, clip_ids)
+    for name in method_names:
+        methods.create(name)
+    plan = Plan(protocol, clips, subset, [], [], list(method_names), {}, {}, {}, {}, replicates)
+    for name in metric_names if metric_names is not None else protocol.metrics:
+        _add_metric(plan, name)
+    _refuse_mixed_columns(plan)
+    _look_for_methods(plan)
+    _look_for_clips(plan, dataset.availability())
+    return plan
+
+
+def _add_metric(plan: Plan, name: str) -> None:
+    settings = plan.protocol.settings
+    found = registry.metric(name, **settings.get(name, {}))
+    backbones: dict[str, Backbone] = {}
+    fingerprints: dict[str, str] = {}
+    try:
+        for backbone_id in found.info.backbones:
+            known = plan.backbones.get(backbone_id)
+            backbones[backbone_id] = known or registry.backbone(backbone_id, **settings.get(backbone_id, {}))
+            fingerprints[backbone_id] = backbones[backbone_id].fingerprint()
+    except (DataError, ImportError) as error:
+        fix = error.fix if isinstance(error, DataError) and error.fix else "pip install -e '.[metrics]'"
+        what = error.what if isinstance(error, DataError) else str(error)
+        plan.missing.append(Missing(f"metric {name}: {what}", fix))
+        plan.skipped.append(name)
+        return
+    plan.metrics[name] = found
+    plan.backbones.update(backbones)
+    plan.fingerprints.update(fingerprints)
+    for backbone_id in found.info.backbones:
+        sides = {*plan.sides.get(backbone_id, ()), *found.info.sides}
+        plan.sides[backbone_id] = tuple(side for side in ("generated", "reference", "source") if side in sides)
+
+
+def _refuse_mixed_columns(plan: Plan) -> None:
+    """One column, one variant kind: the small bundled networks never share a column with official ones."""
+    kinds: dict[str, tuple[bool, str]] = {}
+    for name, metric in plan.metrics.items():
+        first = kinds.setdefault(metric.info.column, (metric.info.tiny, name))
+        if first[0] != metric.info.tiny:
+            raise UsageError(
+                f"{first[1]} and {name} would share the column {metric.info.column}: "
+                "bundled offline networks and official ones are never mixed",
+                fix="run them as two runs with --metrics",
+            )
+
+
+def _look_for_methods(plan: Plan) -> None:
+    for name in list(plan.methods):
+        try:
+            methods.create(name).describe()
+        except (DataError, FloatbenchError) as error:
+            plan.missing.append(Missing(f"method {name}: {error.what}", error.fix or "floatbench doctor"))
+            plan.methods.remove(name)
+            plan.skipped.append(name)
+
+
+def _look_for_clips(plan: Plan, states: Sequence[Availability]) -> None:
+    by_id = {state.clip_id: state for state in states}
+    plan.ready = [clip for clip in plan.protocol.clips if clip.id in by_id and by_id[clip.id].state == "ready"]
+    missing = []
+    for clip in plan.clips:
+        state = by_id.get(clip.id)
+        if state is not None and state.state in ("ready", "rejected"):
+            plan.available.append(clip)
+        elif state is not None and state.state == "missing":
+            missing.append(state)
+    if missing:
+        fix = missing[0].fix or f"floatbench protocol prepare {plan.protocol.id}"
+        plan.missing.append(Missing(f"{len(missing)} of {len(plan.clips)} clips are not prepared", fix))
+
+
+def remaining_jobs(plan: Plan, rows: dict[tuple[str, str, int], Row], store: FeatureStore, retry: bool) -> list[Job]:
+    """Jobs for what has no finished row, or a row that lacks features of a backbone that is needed now.
+
+    Controls run together, so that their reference is decoded once; every other method has a phase of its own, so that
+    at most one system is loaded at a time.
+    """
+    controls = [name for name in plan.methods if not methods.create(name).ranked]
+    phases = [controls] if controls else []
+    phases += [[name] for name in plan.methods if name not in controls]
+    jobs = []
+    for phase in phases:
+        for clip in plan.available:
+            items = tuple(
+                Item(name, replicate, rows.get((name, clip.id, replicate)))
+                for name in phase
+                for replicate in range(plan.replicates)
+                if _open(rows.get((name, clip.id, replicate)), plan, store, retry)
+            )
+            if items:
+                jobs.append(Job(clip, items, _partners(plan, clip)))
+    return jobs
+
+
+def _open(row: Row | None, plan: Plan, store: FeatureStore, retry: bool) -> bool:
+    if row is None:
+        return True
+    if row.status == "failed":
+        return retry or row.reason in TRANSIENT_REASONS
+    for name, sides in plan.sides.items():
+        for side in sides:
+            key = row.features.get(side, {}).get(name)
+            current = row.fingerprints.get(name) == plan.fingerprints[name]
+            if key is None or not current or not store.has(key):
+                return True
+    return False
+
+
+def _partners(plan: Plan, clip: Clip) -> dict[str, Clip]:
+    """The clips that controls borrow from: the next and the first available clip of another identity."""
+    pool = [candidate for candidate in plan.ready if candidate.identity != clip.identity]
+    if not pool:
+        return {}
+    order = {candidate.id: position for position, candidate in enumerate(plan.protocol.clips)}
+    after = [candidate for candidate in pool if order[candidate.id] > order[clip.id]]
+    return {"first": pool[0], "next": (after or pool)[0]}

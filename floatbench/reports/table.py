@@ -1,0 +1,155 @@
+"""The table of a run, as Markdown and CSV, made from scores.json only."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from floatbench.bench.controls import control
+from floatbench.bench.records import ScoreFile, ScoreRow
+from floatbench.files import write_bytes
+
+COLUMN_ORDER = ("FID", "FVD", "CSIM", "E-FID", "P-FID", "LSE-D", "LSE-C", "AVCORR", "PSNR", "SSIM")
+TINY_NOTE = (
+    "made with the small bundled networks, trained on synthetic data only: comparable inside this table, "
+    "never with published numbers"
+)
+
+
+def is_control(name: str) -> bool:
+    """True for the control systems, which stand in a block of their own and are never ranked."""
+    return control(name) is not None
+
+
+def ordered_metrics(scores: ScoreFile) -> list[str]:
+    """Metric variants in the order of the field's tables."""
+
+    def place(variant: str) -> tuple[int, str]:
+        column = scores.metrics[variant].column
+        return (COLUMN_ORDER.index(column) if column in COLUMN_ORDER else len(COLUMN_ORDER), variant)
+
+    return sorted(scores.metrics, key=place)
+
+
+def format_cell(cell: ScoreRow | None) -> str:
+    """`value [low, high] (n of N)`; the count is left out when every available clip entered."""
+    if cell is None:
+        return "not run"
+    if cell.value is None:
+        return "none"
+    if cell.void:
+        return f"void ({cell.n} of {cell.n_available})"
+    text = number(cell.value)
+    if cell.interval:
+        text += f" [{number(cell.interval['low'])}, {number(cell.interval['high'])}]"
+    elif cell.replicate_spread is not None:
+        text += f" ± {number(cell.replicate_spread)}"
+    return text if cell.n == cell.n_available else f"{text} ({cell.n} of {cell.n_available})"
+
+
+def number(value: float) -> str:
+    """Four significant digits, without an exponent in the usual range."""
+    if value == 0 or abs(value) < 1e-6:
+        return "0"
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
+
+
+def markdown(scores: ScoreFile) -> str:
+    """The whole table with its label, controls, footnotes and flags."""
+    variants = ordered_metrics(scores)
+    cells = {(cell.method, cell.metric): cell for cell in scores.scores}
+    lines = [f"**{scores.label}**: {scores.n_available} of {scores.n_clips} clips, seed {scores.seed}", ""]
+    header = ["method", *(_heading(scores, variant) for variant in variants)]
+    lines += ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    systems = [name for name in scores.methods if not is_control(name)]
+    controls = [name for name in scores.methods if is_control(name)]
+    for name in systems:
+        lines.append(_line(name, [cells.get((name, variant)) for variant in variants]))
+    if systems and controls:
+        lines.append(f"| *controls, not ranked* |{' |' * len(variants)}")
+    for name in controls:
+        lines.append(_line(name, [cells.get((name, variant)) for variant in variants]))
+    return "\n".join([*lines, "", *_notes(scores, variants)]) + "\n"
+
+
+def _heading(scores: ScoreFile, variant: str) -> str:
+    record = scores.metrics[variant]
+    mark = " (tiny)" if record.tiny else ""
+    return f"{record.column} {'↑' if record.higher_is_better else '↓'}{mark}<br>`{variant}`"
+
+
+def _line(name: str, cells: Sequence[ScoreRow | None]) -> str:
+    return "| " + " | ".join([escape(name), *(format_cell(cell) for cell in cells)]) + " |"
+
+
+def escape(text: str) -> str:
+    """A name inside a Markdown table: no column breaks, no line breaks, no HTML."""
+    for old, new in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("\n", " "), ("`", "'")):
+        text = text.replace(old, new)
+    return text
+
+
+def _notes(scores: ScoreFile, variants: Sequence[str]) -> list[str]:
+    notes = []
+    if scores.unranked_because:
+        notes.append(f"- Not ranked: {'; '.join(scores.unranked_because)}.")
+    tiny = [variant for variant in variants if scores.metrics[variant].tiny]
+    if tiny:
+        notes.append(f"- (tiny) {', '.join(tiny)}: {TINY_NOTE}.")
+    for check in scores.controls:
+        if not check.held:
+            notes.append(f'- FLAG {check.metric}: does not keep the rule "{check.rule}" ({check.detail}).')
+    for method, failures in _failures(scores).items():
+        for clips, reason in failures:
+            notes.append(f"- {escape(method)}: {clips} failed, {escape(reason)}.")
+    return notes
+
+
+def _failures(scores: ScoreFile) -> dict[str, list[tuple[str, str]]]:
+    """Per method, failed clips grouped by what was said, with the metrics they concern."""
+    grouped: dict[str, dict[tuple[str, str], list[str]]] = {}
+    for cell in scores.scores:
+        for clip, reason in cell.failures.items():
+            grouped.setdefault(cell.method, {}).setdefault((clip, reason), []).append(cell.metric)
+    result: dict[str, list[tuple[str, str]]] = {}
+    for method, entries in grouped.items():
+        by_reason: dict[tuple[str, str], list[str]] = {}
+        for (clip, reason), metrics in entries.items():
+            concerned = "all metrics" if len(metrics) == len(scores.metrics) else ", ".join(sorted(metrics))
+            by_reason.setdefault((reason, concerned), []).append(clip)
+        result[method] = [(_some(clips), f"{reason} ({concerned})") for (reason, concerned), clips in by_reason.items()]
+    return result
+
+
+def _some(clips: Sequence[str]) -> str:
+    shown = ", ".join(escape(clip) for clip in sorted(clips)[:3])
+    return shown if len(clips) <= 3 else f"{shown} and {len(clips) - 3} more"
+
+
+def to_csv(scores: ScoreFile) -> str:
+    """One line per method and metric, with interval, counts, hashes and licences."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(
+        ["label", "protocol_hash", "method", "control", "metric", "column", "value", "low", "high", "interval_method",
+         "n", "n_available", "n_protocol", "void", "ranked", "replicates", "spread", "weights", "licences"]
+    )  # fmt: skip
+    for cell in scores.scores:
+        record = scores.metrics[cell.metric]
+        interval = cell.interval or {}
+        writer.writerow(
+            [scores.label, scores.protocol_hash, cell.method, is_control(cell.method), cell.metric, cell.column,
+             cell.value, interval.get("low"), interval.get("high"), interval.get("method"), cell.n, cell.n_available,
+             cell.n_protocol, cell.void, scores.ranked, scores.replicates, cell.replicate_spread,
+             ";".join(f"{name}={digest}" for name, digest in sorted(record.weights.items())),
+             ";".join(f"{name}={licence}" for name, licence in sorted(record.licences.items()))]
+        )  # fmt: skip
+    return stream.getvalue()
+
+
+def write_tables(folder: Path, scores: ScoreFile) -> None:
+    """Writes table.md and table.csv into a run folder."""
+    write_bytes(folder / "table.md", markdown(scores).encode("utf-8", "replace"))
+    write_bytes(folder / "table.csv", to_csv(scores).encode("utf-8", "replace"))
