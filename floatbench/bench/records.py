@@ -59,6 +59,21 @@ class Row(_Record):
         return self.method, self.clip, self.replicate
 
 
+class MetricRecord(_Record):
+    """Identity of a column: variant, backbones with fingerprints, weights with hashes and licences."""
+
+    id: str
+    column: str
+    higher_is_better: bool
+    level: str
+    tiny: bool
+    backbones: dict[str, str]
+    weights: dict[str, str]
+    licences: dict[str, str]
+    fabricated: list[str] = []
+    settings: dict[str, Any] = {}
+
+
 class RunInfo(_Record):
     """What makes a run folder what it is; a later call with another protocol, seed or subset is refused."""
 
@@ -68,9 +83,11 @@ class RunInfo(_Record):
     seed: int
     replicates: int = 1
     subset: list[str] | None = None  # clip ids of a --limit or --clips run; None = the whole protocol
-    methods: list[str] = []
-    metrics: list[str] = []
-    fabricated: bool = False
+    available: list[str] = []  # clips of this run that the machine could give a row to
+    methods: dict[str, dict[str, Any]] = {}  # name -> its description: settings, weights, versions, licences
+    metrics: dict[str, MetricRecord] = {}
+    environment: dict[str, Any] = {}
+    parts: list[dict[str, Any]] = []  # environments of the runs that were merged
 
 
 class ScoreRow(_Record):
@@ -92,21 +109,6 @@ class ScoreRow(_Record):
     common_n: int | None = None
     failures: dict[str, str] = {}
     details: dict[str, Any] = {}
-
-
-class MetricRecord(_Record):
-    """Identity of a column: variant, backbones with fingerprints, weights with hashes and licences."""
-
-    id: str
-    column: str
-    higher_is_better: bool
-    level: str
-    tiny: bool
-    backbones: dict[str, str]
-    weights: dict[str, str]
-    licences: dict[str, str]
-    fabricated: list[str] = []
-    settings: dict[str, Any] = {}
 
 
 class ControlCheck(_Record):

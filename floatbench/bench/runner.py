@@ -124,9 +124,9 @@ def run(protocol: Protocol, dataset: Dataset, options: RunOptions, progress: Pro
         raise DataError("nothing can be scored: every metric or method is unavailable", fix="floatbench doctor")
     folder = options.out or default_folder(protocol, options)
     with _locked(folder):
-        info = _open(folder, plan, options)
+        info = _open(folder, plan, options, device)
         rows, new_rows = _execute(folder, plan, dataset, info, options, device, progress)
-        scores = _score(folder, plan, info, rows, device, progress)
+        scores = score_run(folder, plan, info, rows, progress)
     return RunResult(folder, scores, rows, new_rows, plan.skipped)
 
 
@@ -155,7 +155,7 @@ def _locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _open(folder: Path, plan: Plan, options: RunOptions) -> RunInfo:
+def _open(folder: Path, plan: Plan, options: RunOptions, device: str) -> RunInfo:
     """Starts the run folder, or checks that it belongs to this protocol, seed and subset."""
     seed = plan.protocol.seed if options.seed is None else options.seed
     path = folder / "run.json"
@@ -174,9 +174,13 @@ def _open(folder: Path, plan: Plan, options: RunOptions) -> RunInfo:
                     f"{folder} holds a run with another {name.replace('_', ' ')}",
                     fix="choose another folder with --out",
                 )
-        info.methods, info.metrics = before.methods, before.metrics
-    info.methods = list(dict.fromkeys([*info.methods, *plan.methods]))
-    info.metrics = list(dict.fromkeys([*info.metrics, *plan.metrics]))
+        info.methods, info.metrics, info.parts = before.methods, before.metrics, before.parts
+    info.available = [clip.id for clip in plan.available]
+    info.methods |= {name: methods.create(name).describe() for name in plan.methods}
+    info.metrics |= {
+        name: metric_record(metric, plan.backbones, plan.fingerprints) for name, metric in plan.metrics.items()
+    }
+    info.environment = environment(device)
     write_record(path, info)
     shutil.rmtree(folder / "tmp", ignore_errors=True)  # scratch of a killed call
     return info
@@ -239,24 +243,23 @@ def _executor(options: RunOptions, device: str, jobs: Sequence[Job]) -> Executor
     return LocalExecutor(options.workers or default_workers(device), options.threads, options.timeout)
 
 
-def _score(
-    folder: Path, plan: Plan, info: RunInfo, rows: dict[tuple[str, str, int], Row], device: str, progress: Progress
+def score_run(
+    folder: Path, plan: Plan, info: RunInfo, rows: dict[tuple[str, str, int], Row], progress: Progress
 ) -> ScoreFile:
-    """Reduces the features and writes scores.json and the Parquet tables."""
-    store = FeatureStore(folder, paths.cache_dir() / "features")
-    records = {name: metric_record(metric, plan.backbones, plan.fingerprints) for name, metric in plan.metrics.items()}
+    """Reduces the features of a run folder and writes scores.json and the Parquet tables."""
+    store = FeatureStore(folder, None)
     with progress.task("scores", len(plan.methods) * len(plan.metrics), unit="score") as task:
         cells = score_all(plan, rows, store, lambda note: task.advance(note=note))
-    descriptions = {name: methods.create(name).describe() for name in plan.methods}
+    records = {name: info.metrics[name] for name in plan.metrics}
+    descriptions = {name: info.methods[name] for name in plan.methods}
     reasons = unranked_because(plan, list(records.values()), descriptions)
-    run_clips = {clip.id for clip in plan.available}
     scores = ScoreFile(
         protocol=plan.protocol.id,
         protocol_hash=plan.protocol.hash,
         label=plan.protocol.label,
         n_clips=len(plan.protocol.clips),
+        n_run=len(plan.clips),
         n_available=len(plan.available),
-        n_run=len({row.clip for row in rows.values()} & run_clips),
         ranked=not reasons,
         unranked_because=reasons,
         seed=info.seed,
@@ -265,7 +268,7 @@ def _score(
         metrics=records,
         scores=cells,
         controls=check_controls(records, cells),
-        environment=environment(device),
+        environment=info.environment | ({"parts": info.parts} if info.parts else {}),
     )
     write_parquet(folder, plan, rows, store)
     write_record(folder / "scores.json", scores)

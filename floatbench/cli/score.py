@@ -1,0 +1,64 @@
+"""`floatbench score` and `floatbench merge`: scores without generating."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from floatbench.cli.common import JsonOption, OfflineOption, QuietOption, make_progress
+
+
+def register(app: typer.Typer) -> None:
+    app.command("score")(score)
+    app.command("merge")(merge)
+
+
+def score(
+    generated: Annotated[Path, typer.Option(help="Folder of generated videos, named as the reference videos.")],
+    reference: Annotated[Path, typer.Option(help="Folder of real videos; a .wav of the same stem is the sound.")],
+    metrics: Annotated[
+        str, typer.Option(help="Metric variants, comma separated.")
+    ] = "psnr,ssim,efid-mp52,pfid-mp6,avcorr",
+    controls: Annotated[bool, typer.Option(help="Also score the control systems.")] = True,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder.")] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="Worker processes; 0 = in this process.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
+    skip_unavailable: Annotated[bool, typer.Option("--skip-unavailable", help="Leave out what is missing.")] = False,
+    json_output: JsonOption = False,
+    offline: OfflineOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Score two folders of videos with no protocol: frames as they are, matched by name."""
+    from floatbench.bench import runner
+    from floatbench.bench.methods import parse_names
+    from floatbench.bench.two_folders import AsIsDataset, as_is_protocol
+    from floatbench.cli.run import finish
+
+    protocol = as_is_protocol(reference, tuple(parse_names(metrics)))
+    options = runner.RunOptions(
+        methods=[f"videos:{generated}"],
+        controls=controls,
+        out=out,
+        workers=workers,
+        device=device,
+        skip_unavailable=skip_unavailable,
+    )
+    result = runner.run(protocol, AsIsDataset(protocol, reference), options, make_progress(quiet, json_output))
+    raise typer.Exit(finish(result, json_output, quiet))
+
+
+def merge(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders of one protocol.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="New run folder.")],
+    json_output: JsonOption = False,
+    offline: OfflineOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Join partial runs of one protocol, made anywhere, and score the whole."""
+    from floatbench.bench.merge import merge as merge_runs
+    from floatbench.cli.run import finish
+
+    result = merge_runs(runs, out, make_progress(quiet, json_output))
+    raise typer.Exit(finish(result, json_output, quiet))
