@@ -1,20 +1,17 @@
 """Finds metrics and backbones by id: the built-in ones by module, outside ones by entry point.
 
 A module named here registers what it offers in two plain dictionaries, `METRICS` (variant id -> Metric factory) and
-`BACKBONES` (backbone id -> Backbone factory). Outside packages do the same through the entry-point groups
-`floatbench.metrics` and `floatbench.backbones` (name = id, object = factory).
+`BACKBONES` (backbone id -> Backbone factory). Outside modules do the same: see floatbench.plugins.
 """
 
 from __future__ import annotations
 
 import difflib
-import importlib
-import importlib.util
 from functools import cache
-from importlib.metadata import entry_points
 from typing import Any
 
 from floatbench.errors import UsageError
+from floatbench.plugins import collect
 from metrics.base import Backbone, Metric
 
 MODULES = (
@@ -30,14 +27,8 @@ MODULES = (
 
 
 @cache
-def _catalogue(kind: str) -> dict[str, object]:
-    found: dict[str, object] = {}
-    for name in MODULES:
-        if importlib.util.find_spec(name) is not None:
-            found.update(getattr(importlib.import_module(name), kind.upper(), {}))
-    for entry in entry_points(group=f"floatbench.{kind}"):
-        found.setdefault(entry.name, entry.load())
-    return found
+def _catalogue(kind: str) -> dict[str, Any]:
+    return collect(kind, MODULES)
 
 
 def _get(kind: str, name: str) -> object:

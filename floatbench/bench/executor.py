@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
-from floatbench.bench.job import Item, Job, JobSettings, Worker
+from floatbench.bench.job import Item, Job, JobSettings, Phase, Worker
 from floatbench.bench.records import Row
 from floatbench.errors import DependencyError, FloatbenchError
 from floatbench.seeds import derive_seed
@@ -24,6 +24,7 @@ from floatbench.seeds import derive_seed
 OnRow = Callable[[Row], None]
 MAX_START_FAILURES = 3
 MAX_BACK_OFF_S = 5.0
+LOAD_TIMEOUT_S = 1800.0
 
 
 class Executor(Protocol):
@@ -68,7 +69,8 @@ class _Slot:
     pipe: Connection
     job: Job | None = None
     done: int = 0
-    item_started: float | None = None
+    phase: Phase = "measure"
+    since: float = 0.0
     ready: bool = False
 
 
@@ -79,10 +81,14 @@ class LocalExecutor:
         workers: number of processes; with several CUDA devices worker k owns device k.
         threads: torch and OpenCV threads of each worker; fixed, so that results do not depend on `workers`.
         timeout: seconds one method may take for one clip, None for no limit.
+        load_timeout: seconds it may take to load.
     """
 
-    def __init__(self, workers: int = 1, threads: int = 1, timeout: float | None = None) -> None:
-        self.workers, self.threads, self.timeout = max(1, workers), threads, timeout
+    def __init__(
+        self, workers: int = 1, threads: int = 1, timeout: float | None = None, load_timeout: float = LOAD_TIMEOUT_S
+    ) -> None:
+        self.workers, self.threads = max(1, workers), threads
+        self._limits: dict[Phase, float | None] = {"load": load_timeout, "generate": timeout, "measure": None}
         self._context = multiprocessing.get_context("spawn")
 
     def run(self, settings: JobSettings, jobs: Sequence[Job], on_row: OnRow) -> None:
@@ -103,13 +109,14 @@ class LocalExecutor:
         wait([slot.pipe for slot in slots] + [slot.process.sentinel for slot in slots], timeout=0.5)
         for slot in list(slots):
             alive = self._read(settings, slot, queue, on_row)
-            overdue = self.timeout and slot.item_started and time.monotonic() - slot.item_started > self.timeout
+            limit = self._limits[slot.phase]
+            overdue = limit is not None and time.monotonic() - slot.since > limit
             if alive and not overdue:
                 continue
             slots.remove(slot)
             _end(slot)
             if slot.job is not None or not slot.ready:
-                self._lost(settings, slot, queue, on_row, bool(overdue))
+                self._lost(settings, slot, queue, on_row, overdue)
             if queue:
                 slots.append(self._start(settings, slot.index))
 
@@ -120,10 +127,10 @@ class LocalExecutor:
                 kind, content = slot.pipe.recv()
                 if kind == "error":
                     raise content
-                if kind == "started":
-                    slot.item_started = time.monotonic()
+                if kind == "phase":
+                    slot.phase, slot.since = content, time.monotonic()
                 elif kind == "row":
-                    slot.done, slot.item_started, self._crashes_in_a_row = slot.done + 1, None, 0
+                    slot.done, slot.phase, self._crashes_in_a_row = slot.done + 1, "measure", 0
                     on_row(content)
                 elif kind == "ready":
                     slot.ready, slot.job, slot.done = True, None, 0
@@ -146,7 +153,11 @@ class LocalExecutor:
             return
         item = slot.job.items[slot.done]
         if overdue:
-            on_row(failed_row(settings, slot.job, item, "timeout", f"no result after {self.timeout:g} s"))
+            on_row(
+                failed_row(
+                    settings, slot.job, item, "timeout", f"no end of {slot.phase} after {self._limits[slot.phase]:g} s"
+                )
+            )
         else:
             on_row(failed_row(settings, slot.job, item, *_death(slot.process.exitcode)))
             self._crashes_in_a_row += 1
@@ -226,7 +237,7 @@ def _serve(pipe: Connection, settings: bytes, threads: int, parent: int) -> None
             if job is None:
                 worker.close()
                 return
-            for row in worker.run(job, started=lambda item: pipe.send(("started", item.method))):
+            for row in worker.run(job, phase=lambda name: pipe.send(("phase", name))):
                 pipe.send(("row", row))
     except FloatbenchError as error:
         pipe.send(("error", error))

@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from floatbench.bench import methods
 from floatbench.bench.admission import Admitted, admit
@@ -22,6 +23,8 @@ from floatbench.seeds import derive_seed
 from floatbench.types import ClipMedia
 from metrics import registry
 from metrics.base import Backbone
+
+Phase = Literal["load", "generate", "measure"]
 
 
 @dataclass(frozen=True)
@@ -66,11 +69,15 @@ class Worker:
         self._methods: dict[str, Method | ClipError] = {}
         self._reference: tuple[str, Reference] | None = None
 
-    def run(self, job: Job, started: Callable[[Item], None] = lambda item: None) -> Iterator[Row]:
-        """Yields one row per item; only FloatbenchErrors that concern the whole run (disk, data) escape."""
+    def run(self, job: Job, phase: Callable[[Phase], None] = lambda name: None) -> Iterator[Row]:
+        """Yields one row per item; only FloatbenchErrors that concern the whole run (disk, data) escape.
+
+        Args:
+            phase: told what begins: a method's loading, its work on the clip, the measuring; for time limits.
+        """
+        self._phase = phase
         self._keep_only({item.method for item in job.items})
         for item in job.items:
-            started(item)
             begin = time.perf_counter()
             row = self._item(job, item)
             row.seconds = round(time.perf_counter() - begin, 4)
@@ -131,12 +138,14 @@ class Worker:
         return self._reference[1]
 
     def _generate(self, job: Job, row: Row, reference: Reference, folder: Path) -> Generated:
+        self._phase("load")
         method = self._method(row.method)
+        self._phase("generate")
         request = self._request(job, method, row, reference, folder)
         if request.audio is None and method.ranked:
             raise ClipError("no_audio", "the clip has no sound to drive the method with")
         try:
-            return method.generate(request)
+            output = method.generate(request)
         except (ClipError, MemoryError):
             raise
         except FloatbenchError as error:
@@ -145,6 +154,8 @@ class Worker:
             if type(error).__name__ == "OutOfMemoryError":
                 raise ClipError("out_of_memory", str(error)) from error
             raise ClipError("method_error", _last_line(error)) from error
+        self._phase("measure")
+        return output
 
     def _request(self, job: Job, method: Method, row: Row, reference: Reference, folder: Path) -> Request:
         partner = None
@@ -202,9 +213,11 @@ class Worker:
     def _keep(self, output: Generated, row: Row) -> None:
         """Moves what a method wrote into the run folder; controls that hand over frames keep none."""
         stem = f"generated/{methods.slug(row.method)}/{_stem(row)}"
-        if output.video is not None and not output.video.is_relative_to(self.settings.run):
-            if row.method.startswith("videos:"):
-                return  # the user's own files stay where they are
+        if output.video is None or row.method.startswith("videos:"):
+            return  # the user's own files stay where they are
+        if output.video.is_relative_to(self.settings.run / "generated"):
+            row.video = str(output.video.relative_to(self.settings.run))
+        else:
             target = self.settings.run / f"{stem}{output.video.suffix}"
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.move(output.video, target)
@@ -214,8 +227,6 @@ class Worker:
 
                 row.sound = f"{stem}.wav"
                 write_wav(self.settings.run / row.sound, output.audio)
-        elif output.video is not None:
-            row.video = str(output.video.relative_to(self.settings.run))
 
     def _extract(self, media: dict[str, ClipMedia]) -> dict[str, dict[str, str]]:
         """Feeds the decoded clips to every backbone that is needed; each side's content is looked up first."""

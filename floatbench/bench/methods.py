@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import importlib
-import importlib.util
 from collections.abc import Callable
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from floatbench.bench.controls import CONTROLS, control
 from floatbench.bench.method import Generated, Method, Request
 from floatbench.errors import ClipError, UsageError
+from floatbench.plugins import collect
 
 MODULES = ("floatbench.bench.float_method", "floatbench.bench.baseline_method")
-"""Modules with a dictionary `METHODS`: name -> factory; outside packages use the entry points `floatbench.methods`."""
+"""Modules with a dictionary `METHODS`: name -> factory; outside ones as floatbench.plugins says."""
 
 VIDEO_SUFFIXES = (".mkv", ".mp4", ".mov", ".avi", ".webm", ".mpg", ".m4v")
 
@@ -24,13 +22,7 @@ VIDEO_SUFFIXES = (".mkv", ".mp4", ".mov", ".avi", ".webm", ".mpg", ".m4v")
 @cache
 def catalogue() -> dict[str, Callable[..., Method]]:
     """Every method that is registered by name, without the controls and `videos:DIR`."""
-    found: dict[str, Callable[..., Method]] = {}
-    for name in MODULES:
-        if importlib.util.find_spec(name) is not None:
-            found.update(importlib.import_module(name).METHODS)
-    for entry in entry_points(group="floatbench.methods"):
-        found.setdefault(entry.name, entry.load())
-    return found
+    return collect("methods", MODULES)
 
 
 def create(name: str) -> Method:
