@@ -228,9 +228,10 @@ def _serve(pipe: Connection, settings: bytes, threads: int, parent: int) -> None
     """The main function of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     _die_with(parent)
-    prepare_worker(threads)
     try:
-        worker = Worker(pickle.loads(settings))
+        loaded: JobSettings = pickle.loads(settings)
+        prepare_worker(threads, loaded.device)
+        worker = Worker(loaded)
         while True:
             pipe.send(("ready", None))
             job = pipe.recv()
@@ -245,19 +246,20 @@ def _serve(pipe: Connection, settings: bytes, threads: int, parent: int) -> None
         return
 
 
-def prepare_worker(threads: int) -> None:
-    """Thread limits and quiet libraries, before the heavy imports."""
+def prepare_worker(threads: int, device: str) -> None:
+    """Thread limits, full float32 precision and quiet libraries; torch itself follows OMP_NUM_THREADS on the CPU."""
     from floatbench.paths import quiet_third_parties
 
     quiet_third_parties()
     import cv2
-    import torch
 
-    torch.set_num_threads(threads)
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.benchmark = False
     cv2.setNumThreads(threads)
+    if device.startswith("cuda"):
+        import torch
+
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.benchmark = False
 
 
 def _die_with(parent: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
@@ -99,7 +100,8 @@ class _Actor:
     """A worker on some node of the cluster."""
 
     def __init__(self, settings: JobSettings, threads: int) -> None:
-        prepare_worker(threads)
+        os.environ["OMP_NUM_THREADS"] = str(threads)
+        prepare_worker(threads, settings.device)
         self._worker = Worker(settings)
 
     def run(self, job: Job) -> list[Row] | FloatbenchError:

@@ -160,7 +160,7 @@ def _open(folder: Path, plan: Plan, options: RunOptions, device: str) -> RunInfo
     seed = plan.protocol.seed if options.seed is None else options.seed
     path = folder / "run.json"
     info = RunInfo(
-        protocol=plan.protocol,
+        protocol=plan.protocol.model_copy(update={"root": ""}),  # where the data lie is nobody's business
         protocol_hash=plan.protocol.hash,
         seed=seed,
         replicates=plan.replicates,

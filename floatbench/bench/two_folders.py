@@ -6,7 +6,7 @@ from pathlib import Path
 
 from floatbench.bench.dataset import Availability, Dataset, Reference
 from floatbench.bench.methods import VIDEO_SUFFIXES
-from floatbench.bench.protocol import Clip, Preprocessing, Protocol
+from floatbench.bench.protocol import Clip, ClipFile, Preprocessing, Protocol
 from floatbench.errors import ClipError, UsageError
 from floatbench.files import file_sha256
 
@@ -16,20 +16,17 @@ SOUND_SUFFIX = ".wav"
 class AsIsDataset(Dataset):
     """Reference videos used as they are: only the time line (25 fps, 16 kHz) is applied."""
 
-    def __init__(self, protocol: Protocol, folder: Path) -> None:
-        super().__init__(protocol)
-        self.folder = folder
-
     def availability(self) -> list[Availability]:
         return [Availability(clip.id, "ready") for clip in self.protocol.clips]
 
     def load(self, clip: Clip) -> Reference:
         from floatbench.media import read_clip
 
-        video = self.folder / clip.video
+        folder = Path(self.protocol.root)
+        video = folder / clip.video
         if not video.is_file():
             raise ClipError("missing", f"{clip.video} does not exist")
-        media = read_clip(video, audio_path=self.folder / clip.audio if clip.audio else None)
+        media = read_clip(video, audio_path=folder / clip.audio if clip.audio else None)
         return Reference(media=media, source=media.frames[0], video=video)
 
 
@@ -44,9 +41,9 @@ def as_is_protocol(folder: Path, metric_ids: tuple[str, ...]) -> Protocol:
     for video in sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()):
         name = video.relative_to(folder)
         sound = video.with_suffix(SOUND_SUFFIX)
-        labels = {"sha256": file_sha256(video)}
+        hashes: dict[ClipFile, str] = {"video": file_sha256(video)}
         if sound.is_file():
-            labels["sound_sha256"] = file_sha256(sound)
+            hashes["audio"] = file_sha256(sound)
         stem = name.with_suffix("").as_posix()
         clips.append(
             Clip(
@@ -54,7 +51,7 @@ def as_is_protocol(folder: Path, metric_ids: tuple[str, ...]) -> Protocol:
                 identity=stem,
                 video=name.as_posix(),
                 audio=name.with_suffix(SOUND_SUFFIX).as_posix() if sound.is_file() else "",
-                labels=labels,
+                sha256=hashes,
             )
         )
     if not clips:
@@ -63,6 +60,7 @@ def as_is_protocol(folder: Path, metric_ids: tuple[str, ...]) -> Protocol:
         id="score",
         title=f"two folders: {folder.name}",
         dataset="as-is",
+        root=str(folder),
         preprocessing=Preprocessing(spec="as-is", boxes="none"),
         metrics=metric_ids,
         clips=tuple(clips),

@@ -20,7 +20,7 @@ def score(
     reference: Annotated[Path, typer.Option(help="Folder of real videos; a .wav of the same stem is the sound.")],
     metrics: Annotated[
         str, typer.Option(help="Metric variants, comma separated.")
-    ] = "psnr,ssim,efid-mp52,pfid-mp6,avcorr",
+    ] = "psnr-grey128,ssim-grey128,efid-mp52,pfid-mp6,avcorr",
     controls: Annotated[bool, typer.Option(help="Also score the control systems.")] = True,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder.")] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Worker processes; 0 = in this process.")] = None,
@@ -45,7 +45,7 @@ def score(
         device=device,
         skip_unavailable=skip_unavailable,
     )
-    result = runner.run(protocol, AsIsDataset(protocol, reference), options, make_progress(quiet, json_output))
+    result = runner.run(protocol, AsIsDataset(protocol), options, make_progress(quiet, json_output))
     raise typer.Exit(finish(result, json_output, quiet))
 
 
