@@ -1,0 +1,50 @@
+"""ONNX Runtime sessions with a stated provider: asking for CUDA never silently runs on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from floatbench.errors import DataError, DependencyError
+from floatbench.paths import quiet_third_parties
+
+
+def open_session(model: Path, device: str = "cpu", threads: int = 0) -> Any:
+    """An `onnxruntime.InferenceSession` on the CPU, or on CUDA when `device` starts with "cuda".
+
+    Raises DependencyError when the provider asked for is not the one in use, DataError for a file that is no model.
+    """
+    quiet_third_parties()  # before the import: telemetry is decided there
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise DependencyError("onnxruntime is not installed", fix="pip install 'floatbench[metrics]'") from error
+    provider = "CUDAExecutionProvider" if device.startswith("cuda") else "CPUExecutionProvider"
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    wanted: list[Any] = [provider]
+    if ":" in device:
+        wanted = [(provider, {"device_id": int(device.split(":")[1])})]
+    if provider not in onnxruntime.get_available_providers():
+        raise DependencyError(f"onnxruntime has no {provider}", fix="pip install onnxruntime-gpu, or use --device cpu")
+    try:
+        session = onnxruntime.InferenceSession(str(model), options, providers=wanted)
+    except Exception as error:  # onnxruntime's errors share no base class below Exception
+        reason = " ".join(str(error).split())[:160]
+        raise DataError(f"{model} is no ONNX model: {reason}", fix="floatbench weights fetch NAME --force") from error
+    if session.get_providers()[0] != provider:
+        raise DependencyError(f"onnxruntime could not use {provider}", fix="check CUDA, or use --device cpu")
+    return session
+
+
+def run_session(session: Any, batch: np.ndarray) -> list[np.ndarray]:
+    """All outputs for one (B, ...) float32 input; an allocation that fails becomes a MemoryError."""
+    try:
+        return session.run(None, {session.get_inputs()[0].name: batch})
+    except Exception as error:  # see open_session
+        if "allocate memory" in str(error):
+            raise MemoryError(str(error)) from error
+        raise
