@@ -255,7 +255,7 @@ def test_fabricated_weights_run_end_to_end_on_a_real_clip(shared, monkeypatch):
 
 
 def test_r50_has_as_many_numbers_as_the_published_onnx_file():
-    """`w600k_r50.onnx` has 174,383,860 bytes: 43,590,976 floats, each conv's norm folded into it, and 20 kB of graph."""
+    """`w600k_r50.onnx` has 174,383,860 bytes: 43,590,976 floats, norms folded into convs, and 20 kB of graph."""
     network = arcface.IResNet(arcface.R50)
     folded = 0
     for name, module in network.named_modules():
