@@ -1,0 +1,193 @@
+"""What a speed measurement writes down: one file, a row per method, tied to the quality of the same configuration.
+
+Seconds are wall-clock seconds from handing over the picture and the sound to having the finished video (or the frame).
+`realtime_factor` is seconds of work per second of video at 25 frames a second: below 1 is faster than real time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from floatbench.errors import DataError, UsageError
+from floatbench.files import write_json
+
+SCHEMA_VERSION = 1
+Scenario = Literal["offline", "single-stream", "streaming"]
+SCENARIOS: tuple[Scenario, ...] = ("offline", "single-stream", "streaming")
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Spread(_Record):
+    """Median, quartiles and range of n values."""
+
+    median: float
+    q25: float
+    q75: float
+    low: float
+    high: float
+    n: int
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Median, quartiles (linear interpolation) and range; raises ValueError without values."""
+    if not values:
+        raise ValueError("no values")
+    low, q25, median, q75, high = (float(v) for v in np.percentile(np.asarray(values, float), (0, 25, 50, 75, 100)))
+    return Spread(median=median, q25=q25, q75=q75, low=low, high=high, n=len(values))
+
+
+class GpuUse(_Record):
+    """What the driver said while a method was timed."""
+
+    name: str
+    driver: str
+    samples: int
+    sm_clock_mhz: Spread
+    memory_clock_mhz: Spread
+    power_w: Spread | None
+    temperature_c: Spread | None
+    memory_used_bytes: int
+    throttled: dict[str, float]  # reason -> share of the samples
+
+
+class Quality(_Record):
+    """The run that scored the same configuration."""
+
+    run: str
+    run_sha256: str  # of its run.json
+    label: str
+    protocol_hash: str
+    ranked: bool
+    scores: dict[str, float]
+    n: dict[str, int]
+
+
+class ClipTiming(_Record):
+    """One clip: frames made and seconds of every repeat; lists have one value per repeat."""
+
+    clip: str
+    frames: int
+    seconds: list[float]
+    first_frame_s: list[float] = []
+    start_delay_s: list[float] = []
+    stages: dict[str, list[float]] = {}
+
+
+class SpeedRow(_Record):
+    """One method.
+
+    Attributes:
+        configuration: what the method says about itself; the quality run must have recorded the same.
+        fabricated: weights that were seeded random numbers; such a row is never paired.
+        fps: frames per second over all clips, one value per repeat.
+        clip_s: seconds per clip, over all clips and repeats; `clip_p90_s` is its 90th percentile.
+        first_frame_s: streaming only: from the request to the first frame.
+        start_delay_s: streaming only: the smallest wait after the request at which play at 25 fps never stalls.
+        stages: median seconds per clip of each stage the method clocks.
+        nfe: network rows per clip, guidance included, as the method counts them (median over clips).
+        batched: offline only: the method was given all clips in one call.
+    """
+
+    method: str
+    status: Literal["ok", "failed", "n/a"]
+    reason: str = ""
+    configuration: dict[str, Any] = {}
+    configuration_sha256: str = ""
+    fabricated: list[str] = []
+    clips: list[ClipTiming] = []
+    fps: Spread | None = None
+    clip_s: Spread | None = None
+    clip_p90_s: float | None = None
+    realtime_factor: float | None = None
+    first_frame_s: Spread | None = None
+    start_delay_s: Spread | None = None
+    load_s: float | None = None
+    stages: dict[str, float] = {}
+    nfe: float | None = None
+    details: dict[str, Any] = {}
+    batched: bool = False
+    peak_memory_bytes: int | None = None
+    peak_cuda_bytes: int | None = None
+    gpu: GpuUse | None = None
+    quality: Quality | None = None
+    unpaired_because: str = ""
+
+    @property
+    def paired(self) -> bool:
+        """True when the row names the quality of the same configuration."""
+        return self.quality is not None
+
+
+class SpeedFile(_Record):
+    """A speed file: what was measured, how, and on what machine."""
+
+    kind: Literal["floatbench-speed"] = "floatbench-speed"
+    schema_version: int = SCHEMA_VERSION
+    created: str
+    scenario: Scenario
+    inputs: str
+    clips: int
+    warmup: int
+    repeats: int
+    seed: int
+    threads: int | None
+    machine: dict[str, Any]
+    environment: dict[str, Any]
+    rows: list[SpeedRow]
+
+
+def plain(description: dict[str, Any]) -> dict[str, Any]:
+    """A description as it comes back from a JSON file."""
+    return json.loads(json.dumps(description, sort_keys=True, default=str))
+
+
+def configuration_sha256(description: dict[str, Any]) -> str:
+    """SHA-256 of a method's description as sorted JSON."""
+    return hashlib.sha256(json.dumps(plain(description), sort_keys=True).encode()).hexdigest()
+
+
+def write_speed(path: Path, record: SpeedFile) -> None:
+    """Writes the file whole or not at all."""
+    write_json(path, record.model_dump(mode="json"))
+
+
+def read_speed(path: Path) -> SpeedFile:
+    """Reads a speed file; DataError when it is absent or damaged, UsageError when it is of a newer schema."""
+    try:
+        document = json.loads(Path(path).read_bytes())
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}", fix="floatbench speed --out FILE") from None
+    except ValueError:
+        raise DataError(f"{path} is damaged: not JSON", fix="floatbench speed --out FILE") from None
+    if isinstance(document, dict) and document.get("schema_version", 0) > SCHEMA_VERSION:
+        raise UsageError(f"{path} has a newer schema than {SCHEMA_VERSION}", fix="update floatbench")
+    try:
+        return SpeedFile.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise DataError(
+            f"{path} is no speed file: {place}: {first['msg']}", fix="floatbench speed --out FILE"
+        ) from None
+
+
+def rows_for_figure(paths: Iterable[Path]) -> list[tuple[SpeedFile, SpeedRow]]:
+    """The rows an FPS figure may show; raises UsageError naming every measured row without a quality run."""
+    found = [(record, row) for record in map(read_speed, paths) for row in record.rows if row.status == "ok"]
+    unpaired = [f"{row.method} ({row.unpaired_because})" for _, row in found if not row.paired]
+    if unpaired:
+        raise UsageError(
+            f"speed without quality is not shown: {'; '.join(unpaired)}",
+            fix="floatbench speed --run DIR with the run that scored the same configuration",
+        )
+    return found

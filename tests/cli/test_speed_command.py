@@ -1,0 +1,88 @@
+"""`floatbench speed` as a user types it, with toy methods."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from floatbench.bench.speed_record import read_speed, rows_for_figure
+from floatbench.errors import UsageError
+from floatbench.media import write_image, write_wav
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory) -> tuple[str, ...]:
+    """A grey picture and 10.5 frames of noise, as options."""
+    folder = tmp_path_factory.mktemp("media")
+    write_image(folder / "face.png", np.full((48, 64, 3), 128, np.uint8))
+    write_wav(folder / "sound.wav", np.random.default_rng(0).integers(-3000, 3000, 6720).astype(np.int16))
+    return "--source", str(folder / "face.png"), "--audio", str(folder / "sound.wav"), "--device", "cpu"
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    variables = {"PYTHONPATH": f"{ROOT}:{Path(__file__).parent}", "FLOATBENCH_PLUGINS": "speed_toys"}
+    command = [sys.executable, "-m", "floatbench", "speed", *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, **variables}, timeout=180, check=False
+    )
+
+
+def test_table_and_file_of_a_method_without_a_quality_run(media, tmp_path):
+    out = tmp_path / "speed.json"
+    answer = run("-m", "still", *media, "--repeats", "2", "--threads", "1", "--out", str(out))
+    assert answer.returncode == 0, answer.stderr
+    assert "still: unpaired: no --run was given" in answer.stdout
+    record = read_speed(out)
+    (row,) = record.rows
+    assert record.scenario == "single-stream" and record.machine["omp_num_threads"] == "1"
+    assert row.clips[0].frames == 11 and len(row.clips[0].seconds) == 2  # the sound is padded to whole frames
+    assert row.nfe == 30 and row.stages == {"decode": 0.5}
+    assert row.peak_memory_bytes is not None and row.peak_memory_bytes > 0
+    assert row.details["pid"] != os.getpid()
+    with pytest.raises(UsageError, match="still"):
+        rows_for_figure([out])
+
+
+def test_one_method_that_dies_costs_one_row(media):
+    answer = run("-m", "dies,still", *media, "--repeats", "1", "--json", "--quiet")
+    assert answer.returncode == 1 and answer.stderr == ""
+    dies, still = json.loads(answer.stdout)["rows"]
+    assert dies["status"] == "failed" and "code 7" in dies["reason"]
+    assert still["status"] == "ok"
+
+
+def test_streaming_gives_the_first_frame_and_skips_what_does_not_stream(media):
+    answer = run("-m", "stream,still", *media, "--repeats", "2", "--scenario", "streaming", "--json", "--quiet")
+    stream, still = json.loads(answer.stdout)["rows"]
+    assert answer.returncode == 0
+    assert stream["first_frame_s"]["n"] == 2 and stream["clips"][0]["frames"] == 11
+    assert still["status"] == "n/a" and "stream" in still["reason"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("-m", "stil"), 2, "did you mean"),
+        (("-m", "still", "--scenario", "online"), 2, "single-stream"),
+        (("-m", "still"), 2, "--source"),
+        (("-m", "still", "--source", "nothing.png", "--audio", "nothing.wav"), 4, "nothing.png"),
+        (("-m", "still", "--repeats", "0"), 2, "repeats"),
+    ],
+)
+def test_wrong_calls_are_one_line_and_a_fix(arguments, code, words):
+    answer = run(*arguments)
+    assert answer.returncode == code and words in answer.stderr
+    assert "Traceback" not in answer.stderr
+
+
+def test_folder_that_is_no_run_is_found_before_anything_is_timed(media, tmp_path):
+    answer = run("-m", "still", *media, "--run", str(tmp_path))
+    assert answer.returncode == 4 and "run.json" in answer.stderr and "warm-up" not in answer.stderr
