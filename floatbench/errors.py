@@ -92,6 +92,8 @@ REASONS: dict[str, str] = {
     "no_face": "no face was found",
     "face_lost": "the face was lost in more than 5 % of frames or 12 in a row",
     "moved": "the face left its first box (IoU 0.25 or less)",
+    "source_changed": "the raw file is not the one the manifest was made from",
+    "damaged": "a prepared clip is not what its manifest says",
     "padding": "more than a quarter of the crop lies outside the picture",
     # what a method made
     "length_mismatch": "the generated video differs by more than two frames",

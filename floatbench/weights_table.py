@@ -284,7 +284,8 @@ _FACES: tuple[WeightEntry, ...] = (
         commercial=False,
         used_by=("pp1 boxes", "float face crop"),
         format="pickle",
-        note="B-G-R input",
+        fabricate="floatbench.media.boxes_s3fd:fabricate_s3fd",
+        note="B-G-R input; face-alignment flips the R-G-B it is given",
     ),
     WeightEntry(
         name="mediapipe-face-landmarker",
