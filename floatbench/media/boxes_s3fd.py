@@ -91,7 +91,7 @@ def fabricate_s3fd(path: Path, seed: int) -> None:
         torch.manual_seed(seed)
         network = s3fd()
     for name, head in network.named_children():
-        if isinstance(head, torch.nn.Conv2d) and name.endswith("_conf"):
+        if isinstance(head, torch.nn.Conv2d) and head.bias is not None and name.endswith("_conf"):
             face = 2.0 if name == "fc7_mbox_conf" else -4.0  # boxes of about a third of the picture's height
             with torch.no_grad():
                 torch.nn.init.constant_(head.bias, -face)
