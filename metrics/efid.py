@@ -15,6 +15,8 @@ from floatbench.types import Features
 from metrics.base import Backbone, Metric, MetricInfo, Pair, Score, Side
 from metrics.corpus import FrechetMetric
 from metrics.landmarker import FaceLandmarker
+from metrics.reconnet import ANGLES, EXPRESSION, TRANSLATION
+from metrics.reconnet import BACKBONES as RECONNET_BACKBONES
 
 Columns = Callable[[Features], np.ndarray]
 """Picks the (T, d) rows out of a backbone's features."""
@@ -61,6 +63,16 @@ def head_pose(features: Features) -> np.ndarray:
     return np.concatenate([features["rotation"], features["translation"]], axis=1)
 
 
+def expression(features: Features) -> np.ndarray:
+    """(T, 64) ReconNet expression coefficients."""
+    return features["coefficients"][:, EXPRESSION]
+
+
+def recon_pose(features: Features) -> np.ndarray:
+    """(T, 6) ReconNet angles in radians and translation."""
+    return np.concatenate([features["coefficients"][:, ANGLES], features["coefficients"][:, TRANSLATION]], axis=1)
+
+
 POSE_PARTS = {"rotation_only": slice(0, 3), "translation_only": slice(3, 6)}
 _FRECHET = "|mu1 - mu2|^2 + Tr(S1 + S2 - 2 (S1 S2)^(1/2)), unbiased, float64, frames of all clips pooled"
 
@@ -100,8 +112,38 @@ _PFID_MP = _info(
     _MEDIAPIPE_PARITY,
 )
 
+_RECON_PARITY = (
+    "Deep3DFaceRecon_pytorch at 9167c713, equal weights: alignment pixel for pixel, coefficients within 1e-5"
+)
+_EMO = "EMO (arXiv 2402.17485): Deng et al.'s expression coefficients"
+_FLOAT = "FLOAT (arXiv 2412.01064), which leaves the numbers open: Deng et al.'s angles and translation"
+
+
+def _recon(variant: str, column: str, backbone: str, how: str) -> MetricInfo:
+    what, source = ("64 expression coefficients", _EMO)
+    if column == "P-FID":
+        what, source = ("3 angles in radians and 3 translation numbers; each alone in the details", _FLOAT)
+    return _info(
+        variant, column, f"Frechet distance of ReconNet's {what}", backbone, f"{what}, {how}", source, _RECON_PARITY
+    )
+
+
+_ALIGNED = "five-point alignment, frames without a face left out on both sides"
+_HOLD = "five-point alignment, frames without a face use the last face's points"
+_FIXED = "whole frame at 224, no alignment"
+
+
 METRICS: dict[str, Callable[..., Metric]] = {
+    "efid": partial(FaceFrechet, _recon("efid", "E-FID", "reconnet", _ALIGNED), expression),
+    "efid-hold": partial(FaceFrechet, _recon("efid-hold", "E-FID", "reconnet-hold", _HOLD), expression),
+    "pfid-fixedcrop": partial(
+        FaceFrechet, _recon("pfid-fixedcrop", "P-FID", "reconnet-fixedcrop", _FIXED), recon_pose, POSE_PARTS
+    ),
+    "pfid-aligned": partial(FaceFrechet, _recon("pfid-aligned", "P-FID", "reconnet", _ALIGNED), recon_pose, POSE_PARTS),
+    "pfid-aligned-hold": partial(
+        FaceFrechet, _recon("pfid-aligned-hold", "P-FID", "reconnet-hold", _HOLD), recon_pose, POSE_PARTS
+    ),
     "efid-mp52": partial(FaceFrechet, _EFID_MP, blendshapes),
     "pfid-mp6": partial(FaceFrechet, _PFID_MP, head_pose, POSE_PARTS),
 }
-BACKBONES: dict[str, Callable[[], Backbone]] = {FaceLandmarker.id: FaceLandmarker}
+BACKBONES: dict[str, Callable[[], Backbone]] = {FaceLandmarker.id: FaceLandmarker, **RECONNET_BACKBONES}
