@@ -22,4 +22,4 @@ class HdtfDataset(PreparedDataset):
 
 def raw_path(clip: Clip) -> Path:
     """Where the window of a clip lies."""
-    return data_dir() / "raw" / "hdtf" / f"{clip.slug}.mp4"
+    return data_dir() / "raw" / "hdtf" / f"{clip.slug}.nut"
