@@ -113,6 +113,7 @@ def resolve(url: str, how: Settings) -> list[tuple[str, dict[str, str]]]:
     """
     try:
         import yt_dlp
+        from yt_dlp.utils import YoutubeDLError
     except ImportError as error:
         raise DependencyError("fetching HDTF needs yt-dlp", fix="uv pip install -e '.[data]'") from error
     options: Any = {
@@ -135,7 +136,7 @@ def resolve(url: str, how: Settings) -> list[tuple[str, dict[str, str]]]:
             with yt_dlp.YoutubeDL(options) as site:
                 info: Any = site.extract_info(url, download=False)
             return list(_streams(info))
-        except yt_dlp.utils.YoutubeDLError as error:
+        except YoutubeDLError as error:
             reason = re.sub(r"^(ERROR: )?(\[\w+\] ?)?", "", " ".join(str(error).split()))[:200]
             if _GONE.search(reason):
                 raise Gone(reason) from error

@@ -90,7 +90,8 @@ class Protocol(_Strict):
     coverage_floor: Annotated[float, Field(gt=0, le=1)] = 0.9
     licence: str = ""
     clips: Annotated[tuple[Clip, ...], Field(min_length=1)]
-    root: str = ""  # where a folder data set lies on this machine; not part of the identity
+    origin: str = ""  # how a command names this protocol; like the next two not part of the identity
+    root: str = ""  # where a folder data set lies on this machine
     notes: tuple[str, ...] = ()  # what was left out while loading, for people
 
     @field_validator("metrics")
@@ -112,7 +113,7 @@ class Protocol(_Strict):
     @cached_property
     def hash(self) -> str:
         """SHA-256 over everything that changes a score; titles, licence texts and places do not enter."""
-        record = self.model_dump(mode="json", exclude={"title", "licence", "root", "notes"})
+        record = self.model_dump(mode="json", exclude={"title", "licence", "origin", "root", "notes"})
         record["clips"] = sorted(record["clips"], key=lambda clip: clip["id"])
         record["metrics"] = sorted(record["metrics"])
         return hashlib.sha256(json.dumps(record, sort_keys=True, ensure_ascii=True).encode()).hexdigest()

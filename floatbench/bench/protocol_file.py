@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
@@ -21,6 +22,7 @@ from floatbench.bench.tables import Row, near, printable, read_table, read_text
 from floatbench.errors import UsageError
 
 FOLDER = "folder:"
+LOADED = ("origin", "root", "notes")  # fields of Protocol that are filled in here and never written
 M = TypeVar("M", bound=BaseModel)
 
 
@@ -81,18 +83,27 @@ def load(
     name: str, boxes: str | None = None, size: int | None = None, metrics: Sequence[str] | None = None
 ) -> Protocol:
     """See `floatbench.bench.protocol.load_protocol`."""
+    protocol = _replaced(_found(name), boxes, size, metrics)
+    origin = [shlex.quote(name)]
+    origin += [f"--{option} {value}" for option, value in (("boxes", boxes), ("size", size)) if value is not None]
+    return _checked(Protocol, protocol.model_dump() | {"origin": " ".join(origin)}, protocol.id, "")
+
+
+def _found(name: str) -> Protocol:
     if name.startswith(FOLDER):
         from floatbench.bench.folder import folder_protocol
 
-        protocol = folder_protocol(Path(name.removeprefix(FOLDER)))
-    elif name.endswith(".toml") or "/" in name or "\\" in name:
-        protocol = read_protocol(Path(name))
-    elif name in built_in():
-        protocol = read_protocol(_folder() / f"{name}.toml")
-    else:
-        hint = f"{near(name, built_in())}; or give folder:DIR or the path of a .toml file"
-        raise UsageError(f"unknown protocol {printable(name)!r}", fix=hint)
-    return _replaced(protocol, boxes, size, metrics)
+        return folder_protocol(Path(name.removeprefix(FOLDER)))
+    if name.endswith(".toml") or "/" in name or "\\" in name:
+        return read_protocol(Path(name))
+    names = built_in()
+    if name in names:
+        return read_protocol(_folder() / f"{name}.toml")
+    ids = {tomllib.loads((_folder() / f"{stem}.toml").read_text("utf-8"))["id"]: stem for stem in names}
+    if name in ids:
+        return read_protocol(_folder() / f"{ids[name]}.toml")
+    hint = f"{near(name, names)}; or give folder:DIR or the path of a .toml file"
+    raise UsageError(f"unknown protocol {printable(name)!r}", fix=hint)
 
 
 def _replaced(protocol: Protocol, boxes: str | None, size: int | None, metrics: Sequence[str] | None) -> Protocol:
@@ -130,7 +141,7 @@ def read_protocol(path: Path) -> Protocol:
         raise UsageError(f"{shown}: not valid TOML: nested too deeply") from None
     if not document:
         raise UsageError(f"{shown}: the file is empty", fix="start from protocols/hdtf.toml")
-    for key in ("root", "notes"):  # filled in while loading, never written
+    for key in LOADED:
         if key in document:
             raise UsageError(f"{shown}:{_line_of(text, [key])}: {key}: unknown key")
     if isinstance(document.get("dataset"), str) and document["dataset"].startswith(FOLDER):
@@ -256,7 +267,7 @@ def _siblings(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
     """The fields that could stand where an unknown key stands."""
     inner: dict[str, type[BaseModel]] = {"preprocessing": Preprocessing, "columns": Columns, "clips": Clip}
     owner = inner.get(str(path[0]), model) if len(path) > 1 else model
-    return [name for name in owner.model_fields if name not in ("root", "notes")]
+    return [name for name in owner.model_fields if name not in LOADED]
 
 
 def _plain(problem: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -27,6 +27,16 @@ def print_json(document: Any) -> None:
 def console() -> Console:
     """Standard output for tables: no colour and no wrapping marks when it is not a terminal."""
     return Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+
+
+def print_columns(rows: Sequence[Sequence[str]]) -> None:
+    """Rows of text in aligned columns, never cut or wrapped, so that they can be read by `grep` and `awk`."""
+    from floatbench.bench.tables import printable
+
+    cells = [[printable(cell) for cell in row] for row in rows]
+    widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
+    for row in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def make_progress(quiet: bool, json_output: bool) -> Progress:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from floatbench.cli.common import JsonOption, OfflineOption, QuietOption, console, make_progress, print_json
+from floatbench.cli.common import JsonOption, OfflineOption, QuietOption, make_progress, print_columns, print_json
 
 if TYPE_CHECKING:
     from floatbench.bench.protocol import Protocol
@@ -38,13 +38,11 @@ def list_command(json: JsonOption = False, offline: OfflineOption = False, quiet
     if json:
         print_json(rows)
         return
-    from rich.table import Table
-
-    table = Table("protocol", "label", "clips ready", "boxes", "what it is", box=None)
+    lines = [("protocol", "label", "clips ready", "boxes", "what it is")]
     for row in rows:
         ready = f"{row['state']['ready']} of {row['clips']}"
-        table.add_row(row["name"], row["label"], ready, row["preprocessing"]["boxes"], row["title"])
-    console().print(table)
+        lines.append((row["name"], row["label"], ready, row["preprocessing"]["boxes"], row["title"]))
+    print_columns(lines)
     if not quiet:
         print("any folder of talking videos is a protocol too: folder:DIR", file=sys.stderr)
 
@@ -196,7 +194,7 @@ def _settle_licence(protocol: Protocol, accepted: bool, json: bool) -> None:
         accepted = typer.confirm("Do you accept these terms?", err=True)
     if not accepted:
         what = f"the terms of {protocol.id} are not accepted"
-        raise UsageError(what, fix=f"floatbench protocol fetch {protocol.id} --accept-license")
+        raise UsageError(what, fix=f"floatbench protocol fetch {protocol.origin} --accept-license")
     accept_licence(protocol)
 
 
@@ -227,18 +225,13 @@ def _print_facts(facts: dict) -> None:
 
 
 def _print_clips(protocol: Protocol, states: dict) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    from floatbench.bench.tables import printable
-
-    table = Table("clip", "person", "window", "sound", "state", box=None)
+    lines = [("clip", "person", "window", "sound", "state")]
     for clip in protocol.clips:
         row = states[clip.id]
+        whole = clip.start_s is None and clip.end_s is None
         window = (
-            "" if clip.end_s is None and clip.start_s is None else f"{clip.start_s or 0:g} to {clip.end_s or 'end'} s"
+            "whole" if whole else f"{clip.start_s or 0:g} to {'end' if clip.end_s is None else f'{clip.end_s:g}'} s"
         )
         state = f"{row.state}: {row.reason or row.detail}" if row.state != "ready" else row.state
-        cells = (clip.id, clip.identity, window, clip.audio or "its own", state)
-        table.add_row(*(Text(printable(cell)) for cell in cells))
-    console().print(table)
+        lines.append((clip.id, clip.identity, window, clip.audio or "its own", state))
+    print_columns(lines)

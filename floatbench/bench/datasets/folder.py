@@ -14,6 +14,8 @@ from floatbench.bench.protocol import Clip
 class FolderDataset(PreparedDataset):
     """Videos below `protocol.root`; prepared clips are found by content, so a changed file is prepared anew."""
 
+    auto_prepare = True
+
     def raw(self, clip: Clip) -> Raw | None:
         video = self._path(clip.video)
         if video is None or not video.is_file():
@@ -37,9 +39,6 @@ class FolderDataset(PreparedDataset):
 
     def boxes_file(self) -> Path | None:
         return Path(self.protocol.root) / BOXES if self.protocol.preprocessing.boxes == "given" else None
-
-    def prepare_fix(self) -> str:
-        return f"floatbench protocol prepare folder:{self.protocol.root}"
 
     def missing_fix(self) -> str:
         return f"put the file back into {self.protocol.root}"

@@ -72,7 +72,7 @@ class PreparedDataset(Dataset):
 
     def prepare_fix(self) -> str:
         """The command that prepares raw files."""
-        return f"floatbench protocol prepare {self.protocol.id}"
+        return f"floatbench protocol prepare {self.protocol.origin or self.protocol.id}"
 
     def boxes_file(self) -> Path | None:
         """The file of one's own face boxes for `boxes = "given"`, None when there is none."""

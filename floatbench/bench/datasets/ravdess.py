@@ -17,7 +17,7 @@ class RavdessDataset(PreparedDataset):
         return Raw(path) if path.is_file() else None
 
     def missing_fix(self) -> str:
-        return f"floatbench protocol fetch {self.protocol.id}"
+        return f"floatbench protocol fetch {(self.protocol.origin or self.protocol.id).split()[0]}"
 
 
 def raw_path(clip: Clip) -> Path:
