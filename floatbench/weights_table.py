@@ -338,6 +338,7 @@ _FLOAT: tuple[WeightEntry, ...] = (
         commercial=False,
         used_by=("float", "generate"),
         format="pickle",
+        fabricate="floatbench.model.checkpoint:fabricate",
         note="no SHA-256 was published (about 0.83 GB): recorded on first use; needs both wav2vec2 entries too",
     ),
     WeightEntry(
@@ -367,6 +368,7 @@ _FLOAT: tuple[WeightEntry, ...] = (
         commercial=True,
         used_by=("float", "generate"),
         format="folder",
+        fabricate="floatbench.model.checkpoint:fabricate_speech",
     ),
     WeightEntry(
         name="wav2vec2-speech-emotion",
@@ -380,6 +382,7 @@ _FLOAT: tuple[WeightEntry, ...] = (
         commercial=True,
         used_by=("float", "generate"),
         format="folder",
+        fabricate="floatbench.model.checkpoint:fabricate_emotion",
         note="no SHA-256 was published (about 1.27 GB): recorded on first use",
     ),
 )

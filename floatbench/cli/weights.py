@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -219,9 +218,10 @@ def path(
 ) -> None:
     """Print where the verified file (or folder) lies."""
     from floatbench import weights
+    from floatbench.cli.common import allow_fabricated
 
     if fabricated:
-        os.environ["FLOATBENCH_FABRICATED"] = "1"
+        allow_fabricated()
     found = weights.path(name)
     if json:
         document = {"name": name, "path": str(found), "sha256": weights.sha256(name)}
@@ -255,3 +255,28 @@ def fabricate(
     for row in results:
         print(f"{row['name']}: {row['path']}")
     progress.note("used only with FLOATBENCH_FABRICATED=1 or --fabricated; what they produce is not a result")
+
+
+@group.command()
+def convert(
+    source: Annotated[str, typer.Argument(help="`float`, or a checkpoint file: .pth or .safetensors.")],
+    target: Annotated[Path, typer.Argument(help="The file to write: .safetensors with metadata, or .pth.")],
+    speech: Annotated[Path | None, typer.Option(help="Folder of wav2vec2-base-960h; default: the registry's.")] = None,
+    emotion: Annotated[
+        Path | None, typer.Option(help="Folder of the emotion network; default: the registry's.")
+    ] = None,
+    with_speech: Annotated[bool, typer.Option("--with-speech", help=".pth: include both speech networks.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    json: JsonOption = False,
+    offline: OfflineOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Check a FLOAT checkpoint entry by entry and write it in the other form, with hash, licence and configuration."""
+    from floatbench import weights_convert
+
+    metadata = weights_convert.convert(source, target, speech, emotion, with_speech, force)
+    if json:
+        print_json({"path": str(target), **metadata})
+    else:
+        origin = metadata["source_sha256"] or "unknown"
+        print(f"{target}: source sha256 {origin}; licence: {metadata['licence'] or 'none'}")
