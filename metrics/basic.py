@@ -13,13 +13,12 @@ import cv2
 import numpy as np
 
 from floatbench.errors import ClipError
-from floatbench.types import SAMPLES_PER_FRAME, ClipMedia, Features
+from floatbench.types import ClipMedia, Features
 from metrics.base import Backbone, ClipValue, Metric, MetricInfo, Pair
 from metrics.clip import ClipMetric
 
 SIDE = 128
 PEAK = 255.0
-FLOOR_DB = -100.0
 
 
 class Pixels(Backbone):
@@ -42,28 +41,6 @@ class Pixels(Backbone):
             for frame in clip.frames
         ]
         return {"grey": np.stack(small), "size": np.array(clip.frames.shape[1:3], np.int32)}
-
-
-class AudioEnvelope(Backbone):
-    """Loudness of each frame's 640 samples: (T,) float32, dB of full scale, not below -100."""
-
-    id = "audio-envelope"
-    uses = frozenset({"audio"})
-
-    def settings(self) -> dict[str, Any]:
-        return {"samples": SAMPLES_PER_FRAME, "floor_db": FLOOR_DB}
-
-    def load(self, device: str = "cpu") -> None:
-        return None
-
-    def extract(self, clip: ClipMedia) -> Features:
-        """Raises ClipError `no_audio` for a clip without sound."""
-        if clip.audio is None or len(clip.audio) < SAMPLES_PER_FRAME:
-            raise ClipError("no_audio")
-        frames = len(clip.audio) // SAMPLES_PER_FRAME
-        blocks = clip.audio[: frames * SAMPLES_PER_FRAME].reshape(frames, SAMPLES_PER_FRAME).astype(np.float64) / 32768
-        power = np.square(blocks).mean(1)
-        return {"db": np.maximum(10 * np.log10(power + 1e-30), FLOOR_DB).astype(np.float32)}
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:
@@ -134,4 +111,4 @@ def ssim_metric() -> Metric:
 
 
 METRICS = {"psnr-grey128": psnr_metric, "ssim-grey128": ssim_metric}
-BACKBONES = {"pixels": Pixels, "audio-envelope": AudioEnvelope}
+BACKBONES = {"pixels": Pixels}

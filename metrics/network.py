@@ -45,8 +45,9 @@ class NetworkBackbone(Backbone):
 
     def load(self, device: str = "cpu") -> None:
         """Builds the network with verified weights; raises DataError when they are missing or do not fit."""
+        state = self.state()  # first, because missing weights should be said at once
         network = self.build()
-        load_strictly(network, self.state(), self.weights[0])
+        load_strictly(network, state, self.weights[0])
         self.network = network.eval().requires_grad_(False).to(device)
         self.device = device
 
