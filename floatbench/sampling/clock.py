@@ -13,7 +13,9 @@ STAGES = ("crop", "speech", "emotion", "encode", "solve", "decode", "convert", "
 
 
 class StageClock:
-    """Adds up wall-clock seconds by stage; on CUDA it waits for the device at both ends of a stage.
+    """Adds up wall-clock seconds by stage; a stage inside another one interrupts it, so that no second counts twice.
+
+    On CUDA it waits for the device at both ends of a stage.
 
     Args:
         device: where the networks run.
@@ -22,15 +24,27 @@ class StageClock:
     def __init__(self, device: torch.device | str = "cpu") -> None:
         self._cuda = torch.device(device).type == "cuda"
         self._device = device
+        self._open: list[str] = []
+        self._since = 0.0
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
-        start = self._now()
+        self._book()
+        self._open.append(stage)
         try:
             yield
         finally:
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + self._now() - start
+            self._book()
+            self._open.pop()
+
+    def _book(self) -> None:
+        """Gives the time since the last change to the innermost open stage."""
+        now = self._now()
+        if self._open:
+            stage = self._open[-1]
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._since
+        self._since = now
 
     def _now(self) -> float:
         if self._cuda:
