@@ -8,7 +8,7 @@ import json
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,14 +31,15 @@ def atomic_path(target: Path) -> Iterator[Path]:
     except OSError as error:
         raise write_error(error, target) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder itself may be the problem, which the error above names
+            partial.unlink(missing_ok=True)
 
 
 def write_error(error: OSError, target: Path) -> DependencyError | OSError:
     """Turns the errors of a full or read-only disk into one line with a fix; returns other errors as they are."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DependencyError(f"the disk is full: {target} could not be written", fix="free space, then run again")
-    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
+    if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
         return DependencyError(f"{target} cannot be written: {error.strerror}", fix="choose another folder with --out")
     return error
 
