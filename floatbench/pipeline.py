@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -199,8 +199,7 @@ class FLOAT:
         impl: Impl = "fast",
         compile: bool = False,
     ) -> None:
-        if dtype not in DTYPES:
-            raise UsageError(f"dtype must be one of {', '.join(DTYPES)}, not {dtype!r}")
+        _check(dtype, impl)
         self.network = network.eval().requires_grad_(False).to(_device(device))
         self.origin, self.dtype, self.impl = origin, dtype, impl
         self.size = network.config.image_size
@@ -224,6 +223,7 @@ class FLOAT:
         Raises:
             DataError: missing or damaged weights, with the command that fetches them. DependencyError: no such device.
         """
+        _check(dtype, impl)
         _device(device)
         network, origin = load_model(name_or_path, impl)
         return cls(network, origin, device, dtype, impl, compile)
@@ -402,6 +402,12 @@ def tags(settings: dict[str, Any]) -> dict[str, str]:
     if model["fabricated"]:
         comment += " and random weights"
     return {"comment": comment, "synthetic_media": "yes", "floatbench": json.dumps(settings, sort_keys=True)}
+
+
+def _check(dtype: str, impl: str) -> None:
+    for name, value, allowed in (("dtype", dtype, tuple(DTYPES)), ("impl", impl, get_args(Impl))):
+        if value not in allowed:
+            raise UsageError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
 
 
 def _device(name: str) -> torch.device:

@@ -108,12 +108,8 @@ class FloatMethod(Method):
         return iter(self._stream(request))
 
 
-METHODS: dict[str, Callable[[], Method]] = {
-    "float": lambda: FloatMethod(),
-    "float@official": lambda: FloatMethod(preset="official"),
-    "float@paper": lambda: FloatMethod(preset="paper"),
-    "float-tiny": lambda: FloatMethod(weights="float-tiny"),
-    "float-tiny@official": lambda: FloatMethod(weights="float-tiny", preset="official"),
-    "float-tiny@paper": lambda: FloatMethod(weights="float-tiny", preset="paper"),
+METHODS: dict[str, Callable[..., Method]] = {
+    "float": lambda preset="default": FloatMethod("float", preset),
+    "float-tiny": lambda preset="default": FloatMethod("float-tiny", preset),
 }
-"""Name -> factory, for the registry of methods."""
+"""Name -> factory; `name@preset` hands over the preset."""

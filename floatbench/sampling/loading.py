@@ -10,10 +10,12 @@ from typing import Any, Literal
 from floatbench import weights
 from floatbench.errors import DataError
 from floatbench.files import file_sha256
+from floatbench.model import checkpoint
 from floatbench.model.float import FLOAT as Model
+from floatbench.model.layers import set_impl
 
-OFFICIAL = ("float", "wav2vec2-base-960h", "wav2vec2-speech-emotion")
-"""Registry entries of the official model: its own file and the two speech networks it builds on."""
+SPEECH = ("wav2vec2-base-960h", "wav2vec2-speech-emotion")
+"""Registry entries of the two frozen speech networks that the official model builds on."""
 
 BUNDLED = {"float-tiny": "float-tiny.safetensors"}
 """Models inside the package, by file name in floatbench/assets."""
@@ -45,15 +47,17 @@ def origin_of(name_or_path: str | Path) -> Origin:
         DataError: they are missing, with the command that fetches them.
     """
     name = str(name_or_path)
-    if name == "float":
-        return Origin(
-            name,
-            {entry: weights.sha256(entry) for entry in OFFICIAL},
-            "; ".join(dict.fromkeys(weights.entry(entry).licence for entry in OFFICIAL)),
-            any(weights.is_fabricated(entry) for entry in OFFICIAL),
-        )
-    file = checkpoint_file(name_or_path)
-    return Origin(name if name in BUNDLED else file.stem, {file.name: file_sha256(file)}, "see its metadata")
+    entries = ("float", *SPEECH) if name == "float" else SPEECH if _needs_speech(name_or_path) else ()
+    files = {} if name == "float" else {checkpoint_file(name_or_path).name: file_sha256(checkpoint_file(name_or_path))}
+    licences = [weights.entry(entry).licence for entry in entries]
+    if name != "float":
+        licences.insert(0, checkpoint.read_metadata(checkpoint_file(name_or_path)).licence or "not stated")
+    return Origin(
+        name if name == "float" or name in BUNDLED else Path(name).stem,
+        files | {entry: weights.sha256(entry) for entry in entries},
+        "; ".join(dict.fromkeys(licences)),
+        any(weights.is_fabricated(entry) for entry in entries),
+    )
 
 
 def checkpoint_file(name_or_path: str | Path) -> Path:
@@ -67,8 +71,8 @@ def checkpoint_file(name_or_path: str | Path) -> Path:
         return file
     file = Path(name_or_path)
     if not file.is_file():
-        raise DataError(f"{name_or_path} is neither float, {', '.join(BUNDLED)} nor a checkpoint file",
-                        fix="floatbench weights list")  # fmt: skip
+        names = ", ".join(("float", *BUNDLED))
+        raise DataError(f"{name_or_path} is neither one of {names} nor a checkpoint file", fix="--weights NAME|FILE")
     return file
 
 
@@ -76,36 +80,28 @@ def load_model(name_or_path: str | Path, impl: Literal["plain", "fast"] = "fast"
     """A model in evaluation mode on the CPU, float32, and where it came from.
 
     Args:
-        name_or_path: `float`, a name of `BUNDLED`, or a `.safetensors` file with its configuration in the metadata.
+        name_or_path: `float`, a name of `BUNDLED`, or a checkpoint file; a `.pth` of the release without its speech
+            networks takes these from the registry.
 
     Raises:
-        DataError: missing, damaged or non-finite weights.
+        DataError: missing or damaged weights, a pickle with code in it, NaN; see `floatbench.model.checkpoint`.
     """
     origin = origin_of(name_or_path)
-    model = _from_safetensors(checkpoint_file(name_or_path), impl)
-    bad = [key for key, value in model.state_dict().items() if value.is_floating_point() and not value.isfinite().all()]
-    if bad:
-        raise DataError(f"the weights of {name_or_path} hold NaN or infinity, first in {bad[0]}",
-                        fix="fetch or convert them again")  # fmt: skip
-    return model.eval(), origin
+    file = weights.path("float") if str(name_or_path) == "float" else checkpoint_file(name_or_path)
+    speech, emotion = (weights.path(name) for name in SPEECH) if _needs_speech(name_or_path) else (None, None)
+    model = checkpoint.load(file, speech, emotion)
+    set_impl(model, impl)
+    return model.requires_grad_(False), origin
 
 
-def _from_safetensors(file: Path, impl: Literal["plain", "fast"]) -> Model:
-    import json
+def _needs_speech(name_or_path: str | Path) -> bool:
+    """Whether the speech networks come from the registry, as the release's own file holds none.
 
-    from safetensors import SafetensorError, safe_open
-
-    from floatbench.model.float import FloatConfig
-
-    try:
-        with safe_open(file, framework="pt") as stream:
-            metadata = stream.metadata() or {}
-            state = {key: stream.get_tensor(key) for key in stream.keys()}  # noqa: SIM118 - not a dictionary
-        model = Model(FloatConfig.from_dict(json.loads(metadata["config"])), impl)
-        model.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()})
-    except (SafetensorError, KeyError, ValueError, RuntimeError, OSError) as error:
-        reason = " ".join(str(error).split())[:160]
-        raise DataError(
-            f"{file} is not a FLOAT checkpoint: {reason}", fix="floatbench weights convert --help"
-        ) from error
-    return model
+    A pickle given by path is read for that: a converted one may be whole, and one with code in it is refused here.
+    """
+    if str(name_or_path) == "float":
+        return True
+    file = checkpoint_file(name_or_path)
+    if file.suffix == ".safetensors":
+        return False
+    return not any(key.startswith(checkpoint.AUDIO_PREFIX) for key in checkpoint.read_tensors(file))

@@ -1,14 +1,13 @@
 """A small network with random weights, in process and as a checkpoint file."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
+from floatbench.model.checkpoint import Metadata, save
 from floatbench.model.float import FLOAT, FLOAT_TINY
 
 SMALL = replace(
@@ -41,6 +40,5 @@ def network() -> FLOAT:
 @pytest.fixture
 def checkpoint(tmp_path: Path, network: FLOAT) -> Path:
     path = tmp_path / "float-test.safetensors"
-    state = {k: v.contiguous() for k, v in network.state_dict().items()}
-    save_file(state, path, {"config": json.dumps(network.config.to_dict())})
+    save(network, path, Metadata(network.config, licence="none: random weights"))
     return path

@@ -7,6 +7,7 @@ import pytest
 
 from floatbench.bench.float_method import METHODS, FloatMethod
 from floatbench.bench.method import Request
+from floatbench.bench.methods import create
 from floatbench.errors import ClipError, DataError, UsageError
 from floatbench.media import read_video
 
@@ -52,10 +53,16 @@ def test_the_description_names_weights_options_and_preset(checkpoint: Path):
     assert record["fabricated"] is False
 
 
-def test_presets_have_rows_of_their_own():
-    assert {name: METHODS[name]().name for name in METHODS} == {name: name for name in METHODS}
-    assert METHODS["float@official"]()._options.evaluations() == 9
-    assert METHODS["float"]()._options.evaluations() == 10
+@pytest.mark.parametrize(("name", "evaluations"), [("float", 10), ("float@official", 9), ("float-tiny@paper", 10)])
+def test_presets_have_rows_of_their_own(name: str, evaluations: int):
+    method = create(name)
+    assert isinstance(method, FloatMethod) and method.name == name
+    assert method._options.evaluations() == evaluations
+
+
+def test_an_unknown_preset_is_refused_by_name():
+    with pytest.raises(UsageError, match="unknown preset 'fast'"):
+        create("float@fast")
 
 
 def test_missing_weights_name_the_command_and_the_licence():

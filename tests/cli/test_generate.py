@@ -1,0 +1,324 @@
+"""`floatbench generate` as it is typed: a video, a table of videos, and every kind of bad input."""
+
+import json
+import os
+import pickle
+import wave
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from floatbench.cli.app import main
+from floatbench.media import probe, read_video
+from floatbench.model.checkpoint import Metadata, save
+from floatbench.model.float import FLOAT, FLOAT_TINY
+
+RNG = np.random.default_rng(0)
+FACE = RNG.integers(0, 256, (96, 96, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    config = replace(
+        FLOAT_TINY, name="float-test", image_size=64, channel_max=8, channel_base=512, dim_w=8, dim_m=4, dim_a=8,
+        dim_h=16, depth=1, mel_bands=16, mel_width=16,
+    )  # fmt: skip
+    path = tmp_path_factory.mktemp("weights") / "float-test.safetensors"
+    save(FLOAT(config), path, Metadata(config, licence="none: random weights"))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder with a face and 0.12 s of speech in `in/`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FLOATBENCH_FABRICATED", "0")  # restored afterwards, whatever --fabricated sets
+    (tmp_path / "in").mkdir()
+    Image.fromarray(FACE).save("in/face.png")
+    sound(tmp_path / "in/speech.wav", 0.12)
+    return tmp_path
+
+
+def sound(path: Path, seconds: float, rate: int = 16_000, channels: int = 1, width: int = 2, loud: float = 0.3) -> None:
+    """Writes white noise as a WAV file."""
+    values = RNG.uniform(-loud, loud, int(seconds * rate) * channels)
+    scaled = (values * (2 ** (8 * width - 1) - 1)).astype("<i4")
+    data = scaled.view(np.uint8).reshape(-1, 4)[:, :width].tobytes()
+    with wave.open(str(path), "wb") as stream:
+        stream.setnchannels(channels)
+        stream.setsampwidth(width)
+        stream.setframerate(rate)
+        stream.writeframes(data)
+
+
+def run(*arguments: str | Path) -> int:
+    with pytest.raises(SystemExit) as caught:
+        main([str(a) for a in arguments])
+    return caught.value.code  # type: ignore[return-value]
+
+
+def generate(weights: Path | str, *arguments: str | Path, crop: bool = False) -> int:
+    given = [str(a) for a in arguments]
+    base = ["generate", "--weights", str(weights), "--nfe", "2", "--quiet", *([] if crop else ["--no-crop"])]
+    for name, value in (("--image", "in/face.png"), ("--audio", "in/speech.wav")):
+        if name not in given and "--jobs" not in given:
+            base += [name, value]
+    return run(*base, *given)
+
+
+def left() -> list[str]:
+    """What lies in the current folder beside the inputs."""
+    return sorted(p.name for p in Path().iterdir() if p.name != "in")
+
+
+def test_a_picture_and_a_sound_become_a_marked_video(weights: Path, capsys: pytest.CaptureFixture):
+    assert generate(weights, "-o", "out.mp4") == 0
+    assert left() == ["out.mp4"]
+    info = probe(Path("out.mp4"))
+    assert info.video is not None and (info.video.codec, info.video.width) == ("h264", 64)
+    assert info.audio is not None and info.audio.codec == "aac"
+    assert info.metadata["synthetic_media"] == "yes"
+    assert read_video(Path("out.mp4"))[0].shape[0] == 3
+    assert "3 frames" in capsys.readouterr().out
+
+
+def test_json_names_stages_evaluations_and_settings(weights: Path, capsys: pytest.CaptureFixture):
+    assert generate(weights, "-o", "out.mkv", "--preset", "official", "--emotion", "happy", "--json") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert (record["state"], record["n_frames"], record["nfe"], record["network_rows"]) == ("made", 3, 1, 3)
+    assert record["settings"]["preset"] == "official" and record["settings"]["direction"]["emotion"] == "happy"
+    assert record["settings"]["options"]["ode_grid"] == "official"
+    assert set(record["seconds"]) == {"crop", "speech", "encode", "solve", "decode", "convert", "mux"}
+
+
+def test_the_same_command_gives_the_same_frames_and_a_seed_changes_them(weights: Path):
+    control = ("--control", "0=set:3")  # the untrained network itself returns its noise; keep it visible
+    for name, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        assert generate(weights, "-o", f"{name}.mkv", "--seed", seed, *control) == 0
+    a, b, c = (read_video(Path(f"{name}.mkv"))[0] for name in "abc")
+    assert np.array_equal(a, b) and not np.array_equal(a, c)
+
+
+def test_a_curve_controls_a_direction(weights: Path):
+    Path("in/curve.csv").write_text("frame,value\n0,0\n2,8\n")
+    assert generate(weights, "-o", "a.mkv") == 0
+    assert generate(weights, "-o", "b.mkv", "--control", "1=in/curve.csv") == 0
+    a, b = (read_video(Path(f"{name}.mkv"))[0] for name in "ab")
+    assert np.array_equal(a[0], b[0]) and not np.array_equal(a[2], b[2])
+
+
+def test_given_boxes_choose_the_face(weights: Path, capsys: pytest.CaptureFixture):
+    Path("in/boxes.csv").write_text("left,top,right,bottom\n20,20,70,70\n")
+    assert generate(weights, "--crop", "given", "--boxes", "in/boxes.csv", "--json", crop=True) == 0
+    assert json.loads(capsys.readouterr().out)["settings"]["crop"] == "given"
+
+
+def test_a_table_of_jobs_resumes_and_a_failed_row_stops_nothing(weights: Path, capsys: pytest.CaptureFixture):
+    table = "image,audio,out,seed,emotion\nface.png,speech.wav,../a.mkv,1,happy\nnone.png,speech.wav,../b.mkv,,\n"
+    Path("in/jobs.csv").write_text("\ufeff" + table + "face.png,speech.wav,../c.mp4,,\n", encoding="utf-8")
+    assert generate(weights, "--jobs", "in/jobs.csv", "--json") == 1
+    states = [(Path(j["path"]).name, j["state"]) for j in json.loads(capsys.readouterr().out)["jobs"]]
+    assert states == [("a.mkv", "made"), ("b.mkv", "failed"), ("c.mp4", "made")]
+    assert left() == ["a.mkv", "c.mp4"]
+    Image.fromarray(FACE).save("in/none.png")
+    assert generate(weights, "--jobs", "in/jobs.csv", "--json") == 0
+    states = {Path(j["path"]).name: j["state"] for j in json.loads(capsys.readouterr().out)["jobs"]}
+    assert states["b.mkv"] == "made" and states["c.mp4"] == "unchanged"
+    assert generate(weights, "--jobs", "in/jobs.csv", "--json", "--seed", "5") == 0
+    states = {Path(j["path"]).name: j["state"] for j in json.loads(capsys.readouterr().out)["jobs"]}
+    assert states["c.mp4"] == "made"  # other settings, another video
+
+
+@pytest.mark.parametrize(
+    ("table", "code", "message"),
+    [
+        ("image,audio\na,b\n", 2, "no column 'out'"),
+        ("image,audio,out\n", 2, "no row"),
+        ("image,audio,out,speed\na,b,c.mp4,1\n", 2, "unknown column 'speed'"),
+        ("image,audio,out\na,b\n", 2, "line 2: the number of cells"),
+        ("image,audio,out\na,,c.mp4\n", 2, "line 2: audio is empty"),
+        ("image,audio,out,seed\na,b,c.mp4,-1\n", 2, "line 2: seed"),
+        ("image,audio,out,emotion\na,b,c.mp4,joyful\n", 2, "joyful"),
+        ("image,audio,out\na,b,c.mp4\na,b,./c.mp4\n", 2, "twice"),
+        ("image,audio,out\na,b,c.avi\n", 2, "must end in"),
+    ],
+)
+def test_a_damaged_table_is_refused_whole(weights: Path, capsys, table: str, code: int, message: str):
+    Path("in/jobs.csv").write_text(table)
+    assert generate(weights, "--jobs", "in/jobs.csv") == code
+    assert message in capsys.readouterr().err and left() == []
+
+
+def test_missing_official_weights_name_command_and_licence(capsys: pytest.CaptureFixture):
+    assert generate("float") == 4
+    errors = capsys.readouterr().err
+    assert "fix: floatbench weights fetch float --accept-license" in errors
+    assert "two public texts disagree" in errors and "CC BY-NC" in errors and left() == []
+
+
+def test_a_missing_detector_names_its_command(weights: Path, capsys: pytest.CaptureFixture):
+    assert generate(weights, crop=True) == 4
+    assert "floatbench weights fetch s3fd-face-alignment" in capsys.readouterr().err and left() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--nfe", "0"), "nfe must lie between"),
+        (("--a-cfg", "-1"), "a_cfg must lie"),
+        (("--e-cfg", "nan"), "e_cfg must lie"),
+        (("--r-cfg", "2"), "reference branch"),
+        (("--solver", "leapfrog"), "unknown solver"),
+        (("--solver", "rk4", "--nfe", "10"), "4 evaluations a step"),
+        (("--preset", "fast"), "unknown preset"),
+        (("--emotion", "joyful"), "angry, disgust"),
+        (("--control", "4=1"), "directions 0 to 3"),
+        (("--control", "x"), "DIR=VALUE"),
+        (("--audio-context", "half"), "audio_context must be one of"),
+        (("--dtype", "int8"), "dtype must be one of"),
+        (("--impl", "slow"), "impl must be one of"),
+        (("--crop", "magic"), "unknown box back end"),
+        (("--device", "abacus"), "unknown device"),
+        (("-o", "out.avi"), "must end in .mp4"),
+        (("-o", "in"), "must end in"),
+        (("--seed", "-1"), "seed"),
+    ],
+)
+def test_options_out_of_range_are_usage_errors(weights: Path, capsys, arguments: tuple, message: str):
+    crop = "--crop" in arguments
+    assert generate(weights, *arguments, crop=crop) == 2
+    assert message in " ".join(capsys.readouterr().err.split()) and left() == []
+
+
+def test_image_and_audio_are_needed(capsys: pytest.CaptureFixture):
+    assert run("generate", "--image", "in/face.png") == 2
+    assert "--image and --audio are needed" in capsys.readouterr().err
+
+
+def _picture(kind: str) -> None:
+    grey = FACE[..., 0]
+    if kind == "grey":
+        Image.fromarray(grey).save("in/p.png")
+    elif kind == "rgba":
+        Image.fromarray(np.dstack([FACE, grey])).save("in/p.png")
+    elif kind == "16-bit":
+        Image.fromarray(grey.astype(np.uint16) * 257).save("in/p.png")
+    elif kind == "huge":
+        Image.new("RGB", (6000, 5000), (120, 90, 60)).save("in/p.png")
+    elif kind == "rotated":
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.fromarray(FACE).save("in/p.png", exif=exif)
+
+
+@pytest.mark.parametrize("kind", ["grey", "rgba", "16-bit", "huge", "rotated"])
+def test_unusual_pictures_are_animated(weights: Path, kind: str):
+    _picture(kind)
+    assert generate(weights, "--image", "in/p.png", "-o", "out.mkv") == 0
+    assert read_video(Path("out.mkv"))[0].shape == (3, 64, 64, 3)
+
+
+def test_a_turned_picture_is_turned_upright(weights: Path):
+    _picture("rotated")
+    Image.fromarray(np.rot90(FACE, -1)).save("in/upright.png")
+    for name, image in (("a", "in/p.png"), ("b", "in/upright.png")):
+        assert generate(weights, "--image", image, "-o", f"{name}.mkv") == 0
+    assert np.array_equal(*(read_video(Path(f"{name}.mkv"))[0] for name in "ab"))
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda p: None, "missing"),
+        (lambda p: p.write_bytes(b""), "empty"),
+        (lambda p: p.write_bytes(b"no picture at all"), "unreadable"),
+        (lambda p: p.write_bytes(Path("in/face.png").read_bytes()[:900]), "unreadable"),
+        (lambda p: Image.fromarray(FACE[:20, :20]).save(p), "too_small"),
+        (lambda p: Image.new("1", (20_000, 10_000)).save(p), "too_large"),
+    ],
+)
+def test_unusable_pictures_are_data_errors(weights: Path, capsys, make, reason: str):
+    make(Path("in/p.png"))
+    assert generate(weights, "--image", "in/p.png") == 4
+    assert f"error: {reason}: " in capsys.readouterr().err and left() == []
+
+
+def test_a_picture_without_a_face_is_a_data_error(weights: Path, capsys: pytest.CaptureFixture):
+    Path("in/boxes.csv").write_text("frame,left,top,right,bottom\n7,20,20,70,70\n")  # none in frame 0
+    assert generate(weights, "--crop", "given", "--boxes", "in/boxes.csv", crop=True) == 4
+    assert "no_face" in capsys.readouterr().err and left() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "frames"),
+    [
+        ("twenty-ms.wav", {"seconds": 0.02}, 1),
+        ("stereo.wav", {"seconds": 0.12, "channels": 2, "rate": 44_100}, 3),
+        ("8-khz.wav", {"seconds": 0.12, "rate": 8_000}, 3),
+        ("24-bit.wav", {"seconds": 0.12, "width": 3, "rate": 48_000}, 3),
+        ("mislabelled.mp3", {"seconds": 0.12}, 3),
+        ("silent.wav", {"seconds": 0.12, "loud": 0.0}, 3),
+    ],
+)
+def test_unusual_sounds_are_spoken(weights: Path, name: str, given: dict, frames: int):
+    sound(Path("in") / name, **given)
+    assert generate(weights, "--audio", f"in/{name}", "-o", "out.mkv") == 0
+    assert read_video(Path("out.mkv"))[0].shape[0] == frames
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda p: None, "missing"),
+        (lambda p: p.write_bytes(b""), "empty"),
+        (lambda p: p.write_bytes(b"RIFF not a sound"), "unreadable"),
+        (lambda p: sound(p, 0.0), "no_audio"),
+        (lambda p: Image.fromarray(FACE).save(p, format="PNG"), "unreadable"),
+    ],
+)
+def test_unusable_sounds_are_data_errors(weights: Path, capsys, make, reason: str):
+    make(Path("in/s.wav"))
+    assert generate(weights, "--audio", "in/s.wav") == 4
+    assert f"error: {reason}: " in capsys.readouterr().err and left() == []
+
+
+def test_silence_is_told(weights: Path, capsys: pytest.CaptureFixture):
+    sound(Path("in/silent.wav"), 0.12, loud=0.0)
+    code = run("generate", "--weights", weights, "--no-crop", "-i", "in/face.png", "-a", "in/silent.wav", "--nfe", "2")
+    assert code == 0 and "the sound is silent" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_hours_need_the_window_context(weights: Path, capsys: pytest.CaptureFixture):
+    sound(Path("in/long.wav"), 7200, rate=8_000)
+    assert generate(weights, "--audio", "in/long.wav") == 2
+    assert "7200 s" in capsys.readouterr().err and left() == []
+
+
+def test_more_than_ten_minutes_need_the_window_context(weights: Path, capsys: pytest.CaptureFixture):
+    sound(Path("in/long.wav"), 601, rate=8_000)
+    assert generate(weights, "--audio", "in/long.wav") == 2
+    assert "--audio-context window" in capsys.readouterr().err and left() == []
+
+
+class _Code:
+    def __reduce__(self) -> tuple:
+        return os.mkdir, ("ran",)
+
+
+@pytest.mark.parametrize("name", ["evil.pth", "evil.safetensors"])
+def test_a_pickle_with_code_is_refused_and_does_not_run(name: str, capsys: pytest.CaptureFixture):
+    Path("in", name).write_bytes(pickle.dumps({"fmt.pos_embed": _Code()}))
+    assert generate(Path("in", name)) == 4
+    assert name in capsys.readouterr().err and left() == []
+
+
+def test_a_write_to_a_folder_that_cannot_be_made_is_an_environment_error(weights: Path, capsys: pytest.CaptureFixture):
+    Path("in/file").write_text("")
+    assert generate(weights, "-o", "in/file/out.mp4") == 3
+    assert "cannot be written" in capsys.readouterr().err and left() == []
