@@ -10,8 +10,8 @@ import av
 import numpy as np
 
 from floatbench.errors import ClipError
-from floatbench.media.container import audio_stream, opened, require_memory, shown, video_stream
-from floatbench.media.frames import Stamper, check_whole, iterate, upright_rgb
+from floatbench.media.container import audio_stream, check_whole, opened, require_memory, shown, video_stream
+from floatbench.media.frames import Stamper, end_of, iterate, upright_rgb
 from floatbench.media.sound import SILENCE_DBFS, Sound, SoundCollector, cut, decode_sound, loudness_dbfs
 from floatbench.media.timeline import TimeLine, plan
 from floatbench.types import ClipMedia
@@ -49,7 +49,7 @@ def scan(path: Path, end: float | None = None, start: float | None = None, with_
     interlaced, whole = False, True
     with opened(path) as container:
         video = video_stream(container, path)
-        sound = audio_stream(container) if with_sound else None
+        sound = audio_stream(container, path) if with_sound else None
         stamper, collector = Stamper(video, path), SoundCollector(path, start, end)
         for frame in container.decode(*([video] if sound is None else [video, sound])):
             if isinstance(frame, av.VideoFrame):
@@ -62,7 +62,9 @@ def scan(path: Path, end: float | None = None, start: float | None = None, with_
                 whole = False
                 break
         if whole:
-            check_whole(container, video, stamps, path)
+            check_whole(container, video, end_of(stamps), path)
+            if sound is not None:
+                check_whole(container, sound, collector.reached, path)
     return Scan(np.array(stamps), collector.finish(), interlaced)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -19,6 +20,8 @@ from floatbench.errors import ClipError
 
 MAX_PIXELS = 8192 * 4608
 """Largest picture of a video (8K); a damaged header must not make the decoder ask for gigabytes."""
+
+_Stream = AudioStream | VideoStream
 
 # Demuxers that read one local file. Playlists (hls, concat, dash), devices and text renderers stay out: a file's
 # content must never make the reader open another file or an address.
@@ -85,7 +88,7 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
     """The first video stream that is not a cover picture; raises ClipError `no_video`."""
     for stream in container.streams.video:
         if not int(stream.disposition) & int(Disposition.attached_pic):
-            context = stream.codec_context
+            context = _decoder(stream, path)
             if context.width * context.height > MAX_PIXELS:
                 raise ClipError("too_large", f"{shown(path)}: {context.width}x{context.height} pixels")
             stream.thread_type = "AUTO"
@@ -95,9 +98,61 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
     raise ClipError("no_video", f"{shown(path)} holds no video stream")
 
 
-def audio_stream(container: InputContainer) -> AudioStream | None:
-    """The first audio stream, or None."""
-    return container.streams.audio[0] if container.streams.audio else None
+def audio_stream(container: InputContainer, path: Path) -> AudioStream | None:
+    """The first audio stream, or None; raises ClipError `unreadable` when nothing here decodes it."""
+    if not container.streams.audio:
+        return None
+    stream = container.streams.audio[0]
+    _decoder(stream, path)
+    return stream
+
+
+def _decoder(stream: _Stream, path: Path) -> Any:
+    if stream.codec_context is None:  # a codec that this FFmpeg does not know, or a damaged name of one
+        raise ClipError("unreadable", f"{shown(path)}: the {stream.type} stream has an unknown codec")
+    return stream.codec_context
+
+
+def check_whole(container: InputContainer, stream: _Stream, reached: float, path: Path) -> None:
+    """Raises ClipError `truncated` when a stream ends well before the length its own header declares.
+
+    Args:
+        reached: presentation time of the end of what was decoded, in seconds.
+    """
+    declared = _declared_seconds(container, stream, path)
+    if declared is not None and reached < declared - max(0.5, 0.02 * declared):
+        raise ClipError("truncated", f"{shown(path)}: {max(reached, 0):.2f} s of {declared:.2f} s can be decoded")
+
+
+def _declared_seconds(container: InputContainer, stream: _Stream, path: Path) -> float | None:
+    """The length in the stream's own header; None for containers where FFmpeg only estimates it."""
+    names = container.format.name.split(",")
+    if "wav" in names:
+        return _wav_seconds(path)
+    if "mov" in names and stream.duration is not None and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    text = stream.metadata.get("DURATION", "")  # Matroska writes HH:MM:SS.nnnnnnnnn for each track
+    try:
+        hours, minutes, seconds = (float(part) for part in text.split(":"))
+    except ValueError:
+        return None
+    return hours * 3600 + minutes * 60 + seconds
+
+
+def _wav_seconds(path: Path) -> float | None:
+    """Size of the data chunk over the byte rate; FFmpeg itself takes what is left of a file that was cut off."""
+    with path.open("rb") as stream:
+        head = stream.read(65_536)
+    at, byte_rate = 12, 0
+    while at + 8 <= len(head):
+        name, size = head[at : at + 4], int.from_bytes(head[at + 4 : at + 8], "little")
+        if name == b"fmt ":
+            byte_rate = int.from_bytes(head[at + 16 : at + 20], "little")
+        if name == b"data":
+            unknown = size in (0, 0xFFFF_FFFF) or not byte_rate  # written by a program that could not go back
+            return None if unknown else size / byte_rate
+        at += 8 + size + size % 2
+    return None
 
 
 def require_memory(array_shape: tuple[int, ...], path: Path) -> None:

@@ -12,12 +12,11 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-from av.container import InputContainer
 from av.sidedata.sidedata import Type as SideData
 from av.video.stream import VideoStream
 
 from floatbench.errors import ClipError
-from floatbench.media.container import opened, require_memory, shown, video_stream
+from floatbench.media.container import check_whole, opened, require_memory, shown, video_stream
 
 _LARGEST_ASPECT = 8
 
@@ -137,7 +136,7 @@ def read_video(path: Path) -> tuple[np.ndarray, float]:
             if len(frames) % 64 == 1:
                 require_memory((64, *frames[-1].shape), path)
         declared = float(stream.average_rate or 0)
-        check_whole(container, stream, stamps, path)
+        check_whole(container, stream, end_of(stamps), path)
     if not frames:
         raise ClipError("empty", f"{shown(path)} holds no picture")
     out = np.empty((len(frames), *frames[0].shape), np.uint8)
@@ -147,25 +146,6 @@ def read_video(path: Path) -> tuple[np.ndarray, float]:
     return out, round((len(stamps) - 1) / span, 4) if span > 0 else declared
 
 
-def check_whole(container: InputContainer, stream: VideoStream, stamps: list[float], path: Path) -> None:
-    """Raises ClipError `truncated` when the pictures end well before the length that the stream declares."""
-    declared = declared_seconds(container, stream)
-    if declared is None or not stamps:
-        return
-    gap = (stamps[-1] - stamps[0]) / max(len(stamps) - 1, 1)
-    found = stamps[-1] + gap - min(stamps[0], 0.0)
-    if found < declared - max(0.5, 0.02 * declared):
-        raise ClipError("truncated", f"{shown(path)}: {found:.2f} s of {declared:.2f} s can be decoded")
-
-
-def declared_seconds(container: InputContainer, stream: VideoStream) -> float | None:
-    """The length a stream's own header declares, in seconds; None where only the whole file's length is known."""
-    if stream.duration is not None and stream.time_base is not None and "mp" in container.format.name:
-        return float(stream.duration * stream.time_base)
-    text = stream.metadata.get("DURATION", "")  # Matroska writes HH:MM:SS.nnnnnnnnn for each track
-    parts = text.split(":")
-    try:
-        hours, minutes, seconds = (float(part) for part in parts)
-    except ValueError:
-        return None
-    return hours * 3600 + minutes * 60 + seconds
+def end_of(stamps: list[float]) -> float:
+    """When the last picture ends: its stamp and the mean gap; 0 without a picture."""
+    return stamps[-1] + (stamps[-1] - stamps[0]) / max(len(stamps) - 1, 1) if stamps else 0.0

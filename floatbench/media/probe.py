@@ -60,7 +60,7 @@ def probe(path: Path) -> MediaInfo:
     """
     path = Path(path)
     with opened(path) as container:
-        sound = audio_stream(container)
+        sound = audio_stream(container, path)
         duration = container.duration
         return MediaInfo(
             container=container.format.name,

@@ -12,7 +12,7 @@ import soxr
 
 from floatbench.errors import ClipError
 from floatbench.files import atomic_path
-from floatbench.media.container import audio_stream, opened, shown
+from floatbench.media.container import audio_stream, check_whole, opened, shown
 from floatbench.types import SAMPLE_RATE
 
 SILENCE_DBFS = -60.0
@@ -118,7 +118,7 @@ def decode_sound(path: Path, start: float | None = None, end: float | None = Non
     """The first audio stream of a file as mono at its native rate; None when there is none or it holds no sample."""
     path = Path(path)
     with opened(path) as container:
-        stream = audio_stream(container)
+        stream = audio_stream(container, path)
         if stream is None:
             return None
         collector = SoundCollector(path, start, end)
@@ -126,6 +126,8 @@ def decode_sound(path: Path, start: float | None = None, end: float | None = Non
             collector.add(frame)
             if end is not None and collector.reached > end + 2:
                 break
+        else:
+            check_whole(container, stream, collector.reached, path)
     return collector.finish()
 
 
