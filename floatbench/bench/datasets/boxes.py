@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 
-from floatbench.errors import UsageError
+from floatbench.media.backends import box_backend
 from floatbench.media.boxes import BackendInfo, Box, BoxBackend, Detection
 
 Region = tuple[float, float, float, float]
 
 
-@cache
-def box_backend(name: str, boxes_file: Path | None) -> BoxBackend:
-    """The back end `s3fd`, `mediapipe`, `given` (with its file) or `none`; DataError when weights are missing."""
-    if name == "s3fd":
-        from floatbench.media.boxes_s3fd import S3fdBoxes
+_LOADED: dict[tuple[str, Path | None], BoxBackend] = {}
 
-        return S3fdBoxes()
-    if name == "mediapipe":
-        from floatbench.media.boxes_mediapipe import MediapipeBoxes
 
-        return MediapipeBoxes()
-    from floatbench.media.boxes_given import GivenBoxes, NoBoxes
+def cached_backend(name: str, boxes_file: Path | None) -> BoxBackend:
+    """The box back end, loaded once per process; see `floatbench.media.backends.box_backend`."""
+    key = (name, boxes_file)
+    if key not in _LOADED:
+        _LOADED[key] = box_backend(name, file=boxes_file)
+    return _LOADED[key]
 
-    if name == "none":
-        return NoBoxes()
-    if boxes_file is None:
-        raise UsageError(
-            "the box back end 'given' needs a file boxes.csv beside the videos", fix="see docs/protocols.md"
-        )
-    return GivenBoxes(boxes_file)
+
+def close_backends() -> None:
+    """Closes what `cached_backend` loaded; MediaPipe complains when that is left to the end of the interpreter."""
+    while _LOADED:
+        _LOADED.popitem()[1].close()
 
 
 class FaceIn(BoxBackend):

@@ -10,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +21,7 @@ from floatbench.bench.protocol import Clip, Preprocessing
 from floatbench.bench.tables import printable
 from floatbench.errors import TRANSIENT_REASONS, ClipError, DataError
 from floatbench.files import write_error, write_json
-from floatbench.paths import data_dir
+from floatbench.paths import data_dir, quiet_third_parties
 from floatbench.progress import Progress, Task
 
 REJECTED = "rejected.json"
@@ -172,10 +173,13 @@ def _reported(outcomes: Iterable[Outcome], bar: Task, progress: Progress) -> Ite
 def _run(jobs: list[Job], workers: int) -> Iterable[Outcome]:
     """Outcomes as they come; a clip that kills its process fails alone."""
     if workers <= 1 or len(jobs) == 1:
-        yield from (prepare_one(job) for job in jobs)
+        try:
+            yield from (prepare_one(job) for job in jobs)
+        finally:
+            _close()
         return
     left = dict(enumerate(jobs))
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=get_context("spawn")) as pool:
+    with _pool(min(workers, len(jobs))) as pool:
         futures = {pool.submit(prepare_one, job): index for index, job in left.items()}
         try:
             for future in as_completed(futures):
@@ -190,8 +194,23 @@ def _run(jobs: list[Job], workers: int) -> Iterable[Outcome]:
         yield _alone(job)
 
 
+def _close() -> None:
+    from floatbench.bench.datasets.boxes import close_backends
+
+    close_backends()
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin_worker)
+
+
+def _begin_worker() -> None:
+    quiet_third_parties()
+    Finalize(None, _close, exitpriority=1)  # before the worker's threads are shut down
+
+
 def _alone(job: Job) -> Outcome:
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with _pool(1) as pool:
         try:
             return pool.submit(prepare_one, job).result()
         except BrokenProcessPool:
@@ -219,13 +238,13 @@ def prepare_one(job: Job) -> Outcome:
 
 def _write(job: Job, folder: Path) -> None:
     """The prepared files of one clip; a picture of its own replaces frame 0 as the source, cropped by the same rule."""
-    from floatbench.bench.datasets.boxes import FaceIn, box_backend
+    from floatbench.bench.datasets.boxes import FaceIn, cached_backend
     from floatbench.media.crop import crop_still
     from floatbench.media.image import read_image, write_image
     from floatbench.media.pp1 import SOURCE, prepare_clip
 
     clip, rule = job.clip, job.preprocessing
-    boxes = box_backend(rule.boxes, job.boxes_file)
+    boxes = cached_backend(rule.boxes, job.boxes_file)
     prepare_clip(
         job.raw.video,
         folder,
