@@ -1,7 +1,7 @@
 """Weights in and out: the official release's files, the speech networks' folders, and safetensors with metadata.
 
 Every entry is checked by name, shape and finiteness; nothing is skipped. Accepted forms of the official weights:
-`float.pth` alone beside the two speech-model folders, one file with all 947 entries, either with or without the constant
+`float.pth` alone beside the two speech-model folders, one file with all 947 entries, with or without the constant
 buffers, and both spellings of the positional convolutions' weight norm. Pickles are read with `weights_only`: code in
 them is refused.
 """

@@ -61,7 +61,8 @@ def fmt(weights: Tensors, inputs: Tensors) -> Tensors:
     out = {"field": net(**{k: v.clone() for k, v in arguments.items()}, train=False)}
     for audio, emotion in ((1.0, 1.0), (2.0, 1.0), (3.0, 3.0), (1.0, 5.0)):
         scales = {"a_cfg_scale": audio, "e_cfg_scale": emotion, "r_cfg_scale": 1.0}
-        field = net.forward_with_cfv(**{k: v.clone() for k, v in arguments.items()}, train=False, **scales)
+        guided = arguments | {"t": arguments["t"][:1]}  # the release guides one time at a time
+        field = net.forward_with_cfv(**{k: v.clone() for k, v in guided.items()}, train=False, **scales)
         out[f"guided_{audio:g}_{emotion:g}"] = field
     return out
 

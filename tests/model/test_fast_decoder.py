@@ -1,0 +1,108 @@
+"""The streamed decoder gives the plain decoder's pictures; half precision stays within stated bounds."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from floatbench.model.autoencoder import MotionAutoencoder
+from floatbench.model.fast_decoder import FastDecoder
+from floatbench.model.layers import set_impl
+from floatbench.model.randomise import randomise
+
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def net() -> MotionAutoencoder:
+    model = MotionAutoencoder(SIZE, 48, 8, 64, 1024).eval()
+    randomise(model, seed=1, prefix="motion_autoencoder.")
+    set_impl(model, "plain")
+    return model
+
+
+@pytest.fixture(scope="module")
+@torch.no_grad()
+def scene(net: MotionAutoencoder) -> tuple[Tensor, list[Tensor], Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    image = F.interpolate(torch.randn(1, 3, 8, 8, generator=generator), size=(SIZE, SIZE), mode="bicubic").clamp(-1, 1)
+    latent, features = net.encode(image)
+    latents = latent + net.motion(torch.randn(5, 8, generator=generator))
+    return latents, features, net.decode(latents, features)[0]
+
+
+def relative_rms(ours: Tensor, theirs: Tensor) -> float:
+    return float((ours - theirs).square().mean().sqrt() / theirs.square().mean().sqrt())
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_streamed_pictures_equal_the_plain_decoder(net, scene, batch):
+    latents, features, plain = scene
+    decoder = FastDecoder(net.dec, batch=batch)
+    streamed = list(decoder.stream(latents, decoder.source(features)))
+    assert [len(part) for part in streamed] == {1: [1] * 5, 2: [2, 2, 1], 5: [5]}[batch]
+    assert relative_rms(torch.cat(streamed), plain) < 2e-5
+
+
+def test_shared_weights_equal_weights_per_sample_with_their_gradients(net, scene):
+    latents, features, _ = scene
+    gradients = []
+    for impl in ("plain", "fast"):
+        set_impl(net, impl)
+        net.zero_grad()
+        net.decode(latents, features)[0].square().mean().backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in net.dec.parameters() if p.grad is not None]))
+    set_impl(net, "plain")
+    assert len(gradients[0]) == len(gradients[1]) > 100_000
+    assert relative_rms(gradients[1], gradients[0]) < 1e-3
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_keeps_flow_and_warp_in_float32(net, scene, precision):
+    latents, features, plain = scene
+    decoder = FastDecoder(net.dec, precision=precision)
+    pictures = decoder(latents, decoder.source(features))
+    assert pictures.dtype == torch.float32 and bool(torch.isfinite(pictures).all())
+    assert 1e-4 < relative_rms(pictures, plain) < 0.1  # random weights are the worst case
+
+
+def test_sources_do_not_leak_into_each_other(net, scene):
+    latents, features, plain = scene
+    decoder = FastDecoder(net.dec)
+    other = decoder.source([feature.flip(-1) for feature in features])
+    assert relative_rms(decoder(latents, other), plain) > 0.05
+    assert relative_rms(decoder(latents, decoder.source(features)), plain) < 2e-5
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [({"precision": "fp8"}, "precision must be"), ({"graphs": True}, "CUDA"), ({"batch": 0}, "batch must be")],
+)
+def test_impossible_options_are_refused(net, options, text):
+    with pytest.raises(ValueError, match=text):
+        FastDecoder(net.dec, **options)
+
+
+def test_latents_of_another_width_are_refused(net, scene):
+    decoder = FastDecoder(net.dec)
+    with pytest.raises(ValueError, match=r"latents must be \(T, 48\)"):
+        next(decoder.stream(torch.zeros(2, 47), decoder.source(scene[1])))
+
+
+@pytest.mark.slow
+def test_the_compiled_frame_equals_the_plain_decoder(net, scene):
+    latents, features, plain = scene
+    decoder = FastDecoder(net.dec, compile=True)
+    assert relative_rms(decoder(latents, decoder.source(features)), plain) < 2e-5
+
+
+@pytest.mark.gpu
+def test_cuda_graphs_equal_the_plain_decoder(net, scene):
+    latents, features, plain = scene
+    decoder = FastDecoder(net.dec.cuda(), graphs=True, batch=2)
+    source = decoder.source([feature.cuda() for feature in features])
+    parts = [part.cpu().clone() for part in decoder.stream(latents, source)]
+    net.dec.cpu()
+    assert relative_rms(torch.cat(parts), plain) < 1e-3  # TF32 is off, cuDNN sums in another order
