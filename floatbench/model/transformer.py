@@ -247,7 +247,7 @@ class FlowMatchingTransformer(nn.Module):
             for parameter in module.parameters():
                 nn.init.zeros_(parameter)
 
-    def conditions(
+    def columns(
         self,
         wa: Tensor,
         wr: Tensor,
@@ -257,7 +257,7 @@ class FlowMatchingTransformer(nn.Module):
         prev_pose: Tensor | None = None,
         prev_we: Tensor | None = None,
     ) -> Tensor:
-        """The embedded conditions of L' + L frames before the time is added, (B, L' + L, H). None means zeros.
+        """The conditions of L' + L frames side by side, (B, L' + L, inputs). None means zeros.
 
         Order of the columns: source motion, audio, emotion, pose. Shapes are those of `forward`.
         """
@@ -273,7 +273,20 @@ class FlowMatchingTransformer(nn.Module):
         if self.pose:
             pose = self._zeros(pose, frames, self.window, POSE_DIM)
             columns.append(self._with_previous(pose, prev_pose, "pose", (batch, self.window, POSE_DIM)))
-        return self.c_embedder(torch.cat(columns, dim=-1))
+        return torch.cat(columns, dim=-1)
+
+    def conditions(
+        self,
+        wa: Tensor,
+        wr: Tensor,
+        we: Tensor | None,
+        prev_wa: Tensor | None = None,
+        pose: Tensor | None = None,
+        prev_pose: Tensor | None = None,
+        prev_we: Tensor | None = None,
+    ) -> Tensor:
+        """The embedded conditions of L' + L frames before the time is added, (B, L' + L, H); see `columns`."""
+        return self.c_embedder(self.columns(wa, wr, we, prev_wa, pose, prev_pose, prev_we))
 
     def forward(
         self,

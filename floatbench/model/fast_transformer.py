@@ -1,0 +1,134 @@
+"""The fast twin of the transformer: a window's vector field at many times, for all guidance branches at once.
+
+The same numbers to rounding, in an order that costs less:
+
+- equal condition rows are embedded and turned into modulations once: the branches of guidance share the rows in which
+  they drop the same conditions, e.g. 121 of 180 rows are distinct for the usual three branches;
+- the modulations of all times of a window come from one matrix product per block;
+- previous frames are dropped from the block on after which they can no longer reach a current frame.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from floatbench.model.fast_decoder import DTYPES, Precision
+from floatbench.model.transformer import AdaLNBlock, AdaLNHead, FlowMatchingTransformer
+
+
+class FastTransformer:
+    """Binds windows of conditions to fast vector fields.
+
+    Args:
+        fmt: with adaLN conditioning, in evaluation mode.
+        precision: of the whole transformer; `fp32` is exact to rounding, the others work on a copy of the weights.
+        compile: run the blocks through `torch.compile`.
+
+    Raises:
+        ValueError: an unknown precision, or a transformer with cross-attention, which has no fast twin.
+    """
+
+    def __init__(self, fmt: FlowMatchingTransformer, precision: Precision = "fp32", compile: bool = False) -> None:
+        if precision not in DTYPES:
+            raise ValueError(f"precision must be one of {', '.join(DTYPES)}, got {precision!r}")
+        if fmt.conditioning != "adaln":
+            raise ValueError(f"{fmt.conditioning} conditioning has no fast transformer; use impl 'plain'")
+        self.dtype = DTYPES[precision]
+        self.fmt = fmt if precision == "fp32" else copy.deepcopy(fmt).to(self.dtype)
+        self._blocks = cast("list[AdaLNBlock]", list(self.fmt.blocks))
+        self._head = cast("AdaLNHead", self.fmt.decoder)
+        self._run = torch.compile(self._eager, dynamic=False) if compile else self._eager
+
+    def bind(
+        self,
+        times: Sequence[float],
+        wa: Tensor,
+        wr: Tensor,
+        we: Tensor | None = None,
+        prev_x: Tensor | None = None,
+        prev_wa: Tensor | None = None,
+        *,
+        pose: Tensor | None = None,
+        prev_pose: Tensor | None = None,
+        prev_we: Tensor | None = None,
+    ) -> WindowField:
+        """Prepares one window; the other arguments are those of `FlowMatchingTransformer.forward`.
+
+        Args:
+            times: the flow times (or diffusion steps) the field will be asked for; others work too, at their own cost.
+        """
+        given = (wa, wr, we, prev_wa, pose, prev_pose, prev_we)
+        with torch.no_grad():
+            columns = self.fmt.columns(*(None if v is None else v.to(self.dtype) for v in given))  # pyright: ignore[reportArgumentType]
+            return WindowField(self, columns, prev_x, times)
+
+    def modulations(self, rows: Tensor, times: Tensor) -> list[Tensor]:
+        """rows (R, inputs) of distinct conditions, times (S,) -> per block (S, R, 6 H) and for the head (S, R, 2 H)."""
+        c = self.fmt.c_embedder(rows)[None] + self.fmt.t_embedder(times)[:, None]
+        c = F.silu(c)
+        return [part.adaLN_modulation[1](c) for part in (*self._blocks, self._head)]
+
+    def _eager(self, tokens: Tensor, modulations: list[Tensor], index: Tensor, allowed: Tensor) -> Tensor:
+        """tokens (B, L' + L, H), modulations of one time (R, .), index (B, L' + L) of each token's row -> (B, L, D)."""
+        fmt, depth = self.fmt, len(self._blocks)
+        kept = fmt.previous
+        for number, block in enumerate(self._blocks):
+            tokens = block.modulated(tokens, modulations[number][index], allowed)
+            drop = kept - min(kept, fmt.reach * (depth - 1 - number))
+            if drop:
+                kept -= drop
+                tokens, index, allowed = tokens[:, drop:], index[:, drop:], allowed[drop:, drop:]
+        return self._head.modulated(tokens, modulations[depth][index])
+
+
+class WindowField:
+    """v(t, x) of one window; made by `FastTransformer.bind`.
+
+    Attributes:
+        distinct_rows: how many different condition rows the window has, of B (L' + L).
+    """
+
+    def __init__(self, fast: FastTransformer, columns: Tensor, prev_x: Tensor | None, times: Sequence[float]) -> None:
+        self._fast, fmt = fast, fast.fmt
+        batch, length, _ = columns.shape
+        rows, index = torch.unique(columns.flatten(0, 1), dim=0, return_inverse=True)
+        self._rows, self._index = rows, index.view(batch, length)
+        self.distinct_rows = len(rows)
+        self._allowed = ~fmt.alignment_mask
+        if prev_x is None:
+            prev_x = columns.new_zeros(batch, fmt.previous, fmt.latent_dim)
+        if tuple(prev_x.shape) != (batch, fmt.previous, fmt.latent_dim):
+            raise ValueError(f"prev_x must be {(batch, fmt.previous, fmt.latent_dim)}, got {tuple(prev_x.shape)}")
+        self._prev = fmt.x_embedder(prev_x.to(fast.dtype)) + fmt.pos_embed[:, : fmt.previous]
+        self._steps = {_key(t): number for number, t in enumerate(times)}
+        if times:
+            at = torch.tensor(list(times), dtype=torch.float32, device=columns.device)
+            self._prepared = fast.modulations(rows, at)
+
+    @torch.no_grad()
+    def __call__(self, t: float | Tensor, x: Tensor) -> Tensor:
+        """t, one time for the whole batch; x (B, L, D) -> the current frames' output (B, L, D) in the dtype of x."""
+        fast, fmt = self._fast, self._fast.fmt
+        if tuple(x.shape) != (self._index.shape[0], fmt.window, fmt.latent_dim):
+            expected = (self._index.shape[0], fmt.window, fmt.latent_dim)
+            raise ValueError(f"x must have shape {expected}, got {tuple(x.shape)}")
+        step = self._steps.get(_key(t))
+        if step is None:
+            at = torch.tensor([float(t)], dtype=torch.float32, device=x.device)
+            modulations = [part[0] for part in fast.modulations(self._rows, at)]
+        else:
+            modulations = [part[step] for part in self._prepared]
+        current = fmt.x_embedder(x.to(fast.dtype)) + fmt.pos_embed[:, fmt.previous :]
+        tokens = torch.cat((self._prev, current), dim=1)
+        return fast._run(tokens, modulations, self._index, self._allowed).to(x.dtype)
+
+
+def _key(t: float | Tensor) -> float:
+    """A time as its float32 value, so that Python numbers and tensors meet."""
+    return float(torch.as_tensor(t, dtype=torch.float32))
