@@ -45,7 +45,8 @@ def measure(
 
     Args:
         metric: e.g. `FID()`; its backbones are found by id and loaded on `device`.
-        generated, reference, source: what `as_clip` takes; `reference` and `source` only where the metric needs them.
+        generated, reference, source: what `as_clip` takes, or functions that return it and may raise ClipError;
+            `reference` and `source` only where the metric needs them.
         identities: the person of each clip; without it every clip counts as its own person for the intervals.
 
     Raises:
@@ -78,7 +79,11 @@ def _extract_all(
     results: dict[tuple[str, str, str], Features | ClipError] = {}
     for side, clips in sides.items():
         for name, value in zip(names, clips, strict=True):
-            clip = as_clip(value)
+            try:
+                clip = as_clip(value() if callable(value) else value)
+            except ClipError as error:
+                results.update({(side, backbone.id, name): error for backbone in backbones})
+                continue
             for backbone in backbones:
                 try:
                     results[side, backbone.id, name] = backbone.extract(clip)
