@@ -46,6 +46,13 @@ class ClipMedia:
             digest.update(np.ascontiguousarray(frame))
         return digest.hexdigest()
 
+    def with_audio(self, audio: np.ndarray | None) -> ClipMedia:
+        """The same pictures with other sound; a hash of the pictures that is known is not made again."""
+        other = ClipMedia(self.frames, audio)
+        if "pixels_sha256" in self.__dict__:
+            other.__dict__["pixels_sha256"] = self.pixels_sha256
+        return other
+
     @cached_property
     def pcm_sha256(self) -> str:
         """SHA-256 of the int16 little-endian samples; the empty string without sound."""

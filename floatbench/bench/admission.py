@@ -31,29 +31,32 @@ def admit(output: Generated, reference: ClipMedia) -> Admitted:
     The sound that is scored is the driving sound (or the one a control put in its place), never the video's own track.
     Raises ClipError: no_output, rate_mismatch, length_mismatch, size_mismatch, or what decoding raises.
     """
-    frames = _frames(output)
-    height, width = frames.shape[1:3]
+    media = output.media or ClipMedia(_decode(output))
+    height, width = media.frames.shape[1:3]
     if not (MIN_SIDE <= height <= MAX_SIDE and MIN_SIDE <= width <= MAX_SIDE):
         raise ClipError("size_mismatch", f"{width}x{height} is not between {MIN_SIDE} and {MAX_SIDE} px")
-    made, wanted = len(frames), reference.n_frames
+    made, wanted = media.n_frames, reference.n_frames
     if abs(made - wanted) > MAX_LENGTH_DIFFERENCE:
         raise ClipError("length_mismatch", f"{made} frames for {wanted}")
     length = min(made, wanted)
     audio = output.audio if output.audio is not None else reference.audio
+    _ = reference.pixels_sha256  # made once per decoded clip, shared by every control that hands it back
     return Admitted(
-        generated=ClipMedia(frames[:length], cut_audio(audio, length)),
-        reference=reference
-        if length == wanted
-        else ClipMedia(reference.frames[:length], cut_audio(reference.audio, length)),
+        generated=_cut(media, length).with_audio(cut_audio(audio, length)),
+        reference=_cut(reference, length),
         native_frames=made,
         cut_generated=made - length,
         cut_reference=wanted - length,
     )
 
 
-def _frames(output: Generated) -> np.ndarray:
-    if output.media is not None:
-        return output.media.frames
+def _cut(media: ClipMedia, length: int) -> ClipMedia:
+    if media.n_frames == length:
+        return media
+    return ClipMedia(media.frames[:length], cut_audio(media.audio, length))
+
+
+def _decode(output: Generated) -> np.ndarray:
     if output.video is None or not output.video.is_file():
         raise ClipError("no_output")
     from floatbench.media import read_video

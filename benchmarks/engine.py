@@ -1,0 +1,152 @@
+"""What the engine costs: one decode for all backbones, overhead per clip, memory against the number of clips.
+
+    python benchmarks/engine.py [--size 128] [--seconds 10] [--clips 6] [--json]
+
+Ratios are taken inside one run, the two ways interleaved, so that the machine's noise hits both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from floatbench.bench.runner import RunOptions, run
+from floatbench.bench.two_folders import AsIsDataset, as_is_protocol
+from floatbench.media import read_clip, write_lossless, write_wav
+from floatbench.types import SAMPLES_PER_FRAME, ClipMedia, Features
+from metrics.base import Backbone, ClipValue, Metric, MetricInfo, Pair, Score
+
+N_BACKBONES = 4
+
+
+class Trivial(Backbone):
+    """Looks at one pixel."""
+
+    def __init__(self, number: int) -> None:
+        self.id = f"trivial-{number}"
+
+    def load(self, device: str = "cpu") -> None:
+        return None
+
+    def extract(self, clip: ClipMedia) -> Features:
+        return {"pixel": clip.frames[:, 0, 0].copy()}
+
+
+class TrivialMetric(Metric):
+    """Always 1; needs every trivial backbone."""
+
+    info = MetricInfo(
+        id="trivial", column="TRIVIAL", title="", higher_is_better=True, level="clip",
+        backbones=tuple(f"trivial-{k}" for k in range(N_BACKBONES)), sides=("generated", "reference"),
+        formula="", source="", parity="",
+    )  # fmt: skip
+
+    def clip_value(self, pair: Pair) -> ClipValue:
+        return ClipValue(1.0)
+
+    def reduce(self, pairs) -> Score:
+        return Score("trivial", 1.0, len(pairs))
+
+
+METRICS = {"trivial": TrivialMetric}
+BACKBONES = {f"trivial-{k}": (lambda k=k: Trivial(k)) for k in range(N_BACKBONES)}
+
+
+def make_clips(folder: Path, clips: int, size: int, seconds: float) -> None:
+    rng = np.random.default_rng(0)
+    frames = round(seconds * 25)
+    for k in range(clips):
+        ramp = np.linspace(0, 200, size)[None, :, None, None] + np.linspace(0, 25, size)[None, None, :, None]
+        moving = (ramp + rng.integers(0, 30, (frames, 1, 1, 3))).astype(np.uint8)
+        write_lossless(folder / f"clip{k}.mkv", moving)
+        write_wav(folder / f"clip{k}.wav", rng.normal(0, 2000, frames * SAMPLES_PER_FRAME).astype(np.int16))
+
+
+def videos(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.mkv"))
+
+
+def decode(folder: Path) -> tuple[float, float]:
+    """CPU seconds to decode every clip once, and to hash its content."""
+    decoding = hashing = 0.0
+    for video in videos(folder):
+        begin = time.process_time()
+        clip = read_clip(video, audio_path=video.with_suffix(".wav"))
+        middle = time.process_time()
+        _ = clip.pixels_sha256, clip.pcm_sha256
+        decoding, hashing = decoding + middle - begin, hashing + time.process_time() - middle
+    return decoding, hashing
+
+
+def one_run(folder: Path, out: Path) -> float:
+    """CPU seconds of a whole run of the engine: plan, decode once, four backbones, scores, tables."""
+    protocol = as_is_protocol(folder, ("trivial",))
+    options = RunOptions(methods=["reference"], controls=False, out=out, workers=0, device="cpu")
+    begin = time.process_time()
+    run(protocol, AsIsDataset(protocol), options)
+    return time.process_time() - begin
+
+
+def decode_per_backbone(folder: Path) -> float:
+    """CPU seconds of the other way: every backbone opens and decodes every clip for itself."""
+    begin = time.process_time()
+    for number in range(N_BACKBONES):
+        for video in videos(folder):
+            Trivial(number).extract(read_clip(video, audio_path=video.with_suffix(".wav")))
+    return time.process_time() - begin
+
+
+def measure(size: int, seconds: float, clips: int, repeats: int) -> dict[str, float]:
+    rows = []
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "clips"
+        folder.mkdir()
+        make_clips(folder, clips, size, seconds)
+        os.environ["FLOATBENCH_HOME"] = str(Path(scratch) / "home")
+        one_run(folder, Path(scratch) / "warm")
+        for repeat in range(repeats):
+            os.environ["FLOATBENCH_HOME"] = str(Path(scratch) / f"home{repeat}")
+            engine = one_run(folder, Path(scratch) / f"run{repeat}")
+            rows.append((engine, *decode(folder), decode_per_backbone(folder)))
+    engine, decoding, hashing, each = (statistics.median(column) for column in zip(*rows, strict=True))
+    return {
+        "size": size,
+        "seconds_per_clip": seconds,
+        "clips": clips,
+        "decode_ms_per_clip": 1e3 * decoding / clips,
+        "content_hash_ms_per_clip": 1e3 * hashing / clips,
+        "other_overhead_ms_per_clip": 1e3 * (engine - decoding - hashing) / clips,
+        "decode_per_backbone_over_engine": each / engine,
+        "peak_rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    parser.add_argument("--clips", type=int, default=6)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    sys.modules["engine_benchmark"] = sys.modules[__name__]  # this file is the plugin that brings the trivial metric
+    os.environ["FLOATBENCH_PLUGINS"] = "engine_benchmark"
+    result = measure(arguments.size, arguments.seconds, arguments.clips, arguments.repeats)
+    if arguments.json:
+        print(json.dumps(result))
+    else:
+        for name, value in result.items():
+            print(f"{name:32s} {value:10.2f}")
+
+
+if __name__ == "__main__":
+    main()
