@@ -15,7 +15,10 @@ from floatbench.types import ClipMedia
 
 @dataclass(frozen=True)
 class Availability:
-    """State of one clip on this machine: `ready`, `missing` (data absent; `fix` says how to get it) or `rejected`."""
+    """State of one clip on this machine.
+
+    `ready`; `unprepared` (the raw file is here); `missing` (it is not); `rejected`. `fix` says what mends it.
+    """
 
     clip_id: str
     state: str

@@ -42,6 +42,7 @@ class Plan:
     replicates: int
     missing: list[Missing] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    unprepared: int = 0  # clips that the run will prepare first
 
     def summary(self) -> dict[str, Any]:
         """The plan as plain data, for `--dry-run`."""
@@ -50,6 +51,7 @@ class Plan:
             "protocol_hash": self.protocol.hash,
             "clips": len(self.clips),
             "available": len(self.available),
+            "to_prepare": self.unprepared,
             "methods": self.methods,
             "metrics": list(self.metrics),
             "backbones": sorted(self.backbones),
@@ -102,7 +104,7 @@ def make_plan(
         _add_metric(plan, name)
     _refuse_mixed_columns(plan)
     _look_for_methods(plan)
-    _look_for_clips(plan, dataset.availability())
+    _look_for_clips(plan, dataset.availability(), prepares_itself=dataset.auto_prepare)
     return plan
 
 
@@ -153,7 +155,8 @@ def _look_for_methods(plan: Plan) -> None:
             plan.skipped.append(name)
 
 
-def _look_for_clips(plan: Plan, states: Sequence[Availability]) -> None:
+def _look_for_clips(plan: Plan, states: Sequence[Availability], prepares_itself: bool) -> None:
+    """Sorts the clips; those of a data set that a run prepares itself count as available in a dry run."""
     by_id = {state.clip_id: state for state in states}
     plan.ready = [clip for clip in plan.protocol.clips if clip.id in by_id and by_id[clip.id].state == "ready"]
     missing = []
@@ -161,7 +164,10 @@ def _look_for_clips(plan: Plan, states: Sequence[Availability]) -> None:
         state = by_id.get(clip.id)
         if state is not None and state.state in ("ready", "rejected"):
             plan.available.append(clip)
-        elif state is not None and state.state == "missing":
+        elif state is not None and state.state == "unprepared" and prepares_itself:
+            plan.available.append(clip)
+            plan.unprepared += 1
+        elif state is not None and state.state in ("missing", "unprepared"):
             missing.append(state)
     if missing:
         fix = missing[0].fix or f"floatbench protocol prepare {plan.protocol.id}"

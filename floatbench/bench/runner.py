@@ -114,7 +114,7 @@ def run(protocol: Protocol, dataset: Dataset, options: RunOptions, progress: Pro
     progress = progress or NullProgress()
     device = pick_device(options.device)
     if dataset.auto_prepare:
-        dataset.prepare(progress, options.workers or default_workers("cpu"))
+        dataset.prepare(progress, default_workers("cpu") if options.workers is None else max(1, options.workers))
     plan = plan_run(protocol, dataset, options)
     if plan.missing and not options.skip_unavailable:
         raise _missing(plan)

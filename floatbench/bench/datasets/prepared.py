@@ -100,7 +100,7 @@ class PreparedDataset(Dataset):
             return Availability(clip.id, "rejected", reason=rejection["reason"], detail=rejection["detail"])
         if self.raw(clip) is None:
             return Availability(clip.id, "missing", detail="the raw file is absent", fix=self.missing_fix())
-        return Availability(clip.id, "missing", detail="not prepared yet", fix=self.prepare_fix())
+        return Availability(clip.id, "unprepared", detail="not prepared yet", fix=self.prepare_fix())
 
     def prepare(self, progress: Progress, workers: int = 1) -> None:
         self.prepare_clips(progress, workers)
