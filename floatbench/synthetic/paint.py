@@ -141,7 +141,12 @@ def paint_mouth(w: Window, layers: Layers, c: Coefficients) -> None:
     w.lay(strength, layers.lip_colour * tone[..., None])
     pout = np.exp(-((w.x / (1.05 * half)) ** 2) - ((w.y - line + 0.5 * down) / (0.12 + 0.5 * down)) ** 2)
     w.height += 0.07 * c["lip_round"] * pout
-    w.height += lips * np.where(w.y > line, 0.026 * 4 * at_u * (1 - at_u), 0.036 * 4 * at_l * (1 - at_l)) * full
+    w.height += (
+        lips
+        * np.where(w.y > line, 0.026 * 4 * at_u * (1 - at_u), 0.036 * 4 * at_l * (1 - at_l))
+        * full
+        * _power(arc, 0.6)
+    )
     below = np.exp(-(((w.y - rim_l + 0.03) / 0.03) ** 2)) * _power(arc, 0.8)
     w.colour *= (1 - 0.16 * below)[..., None]
     w.gloss += lips * 0.9
@@ -158,6 +163,7 @@ def _lay_inside(w: Window, layers: Layers, c: Coefficients, mouth: tuple) -> Non
     depth = np.clip((top - w.y) / np.maximum(top - low, 1e-3), 0, 1)
     inside = np.array([0.085, 0.014, 0.012], np.float32) * (0.35 + 0.8 * depth)[..., None]
     x = np.abs(w.x)
+    hidden = 1 - 0.75 * c["lip_round"]  # rounded lips leave the teeth in the dark
     tongue_y = low + 0.012 + (0.028 + 0.05 * c["tongue"]) * (0.3 + 0.7 * c["jaw"])
     tongue_h = 0.03 + 0.055 * c["jaw"] + 0.03 * c["tongue"]
     tongue = w.edge((1 - (w.x / (0.66 * half)) ** 2 - ((w.y - tongue_y) / tongue_h) ** 2) * tongue_h * 0.5)
@@ -176,10 +182,11 @@ def _lay_inside(w: Window, layers: Layers, c: Coefficients, mouth: tuple) -> Non
         tooth = w.edge(sign * (w.y - edge) - 0.012 * np.exp(-((gap / 0.007) ** 2))) * step(0.21, 0.17, x)
         light = (0.55 + 0.45 * step(0.0, 0.03, top - w.y)) * (1 - 1.9 * x) * (0.8 if sign < 0 else 1.0)
         enamel = (
-            np.array([0.74, 0.70, 0.61], np.float32) * (light * (1 - 0.4 * np.exp(-((gap / 0.0035) ** 2))))[..., None]
+            np.array([0.74, 0.70, 0.61], np.float32)
+            * (light * hidden * (1 - 0.4 * np.exp(-((gap / 0.0035) ** 2))))[..., None]
         )
         inside = inside + tooth[..., None] * (np.maximum(enamel, 0.01) - inside)
     w.lay(hole, inside.astype(np.float32))
-    w.height -= 0.02 * hole
+    w.height -= 0.02 * hole * (1 - s * s)
     w.gloss += hole * 0.4
     w.open *= 1 - 0.25 * hole

@@ -10,7 +10,7 @@ import numpy as np
 
 from floatbench.errors import UsageError
 from floatbench.synthetic import scene
-from floatbench.synthetic.camera import HALF_VIEW, cast, rotation
+from floatbench.synthetic.camera import HALF_VIEW, cast, frame_of, rotation
 from floatbench.synthetic.expression import EXPRESSION
 from floatbench.synthetic.identity import Identity, make_identity
 from floatbench.synthetic.layers import build_layers, step, texel
@@ -35,8 +35,8 @@ class Renderer:
         if not MIN_SIZE <= size <= MAX_SIZE:
             raise UsageError(f"synthetic pictures are {MIN_SIZE} to {MAX_SIZE} px wide, got {size}")
         self.person, self.size = person, size
-        self._screen = size * 2 if size < 200 else size  # small pictures are made twice as large and averaged
-        n = 32 * round(min(max(1.35 * size, 224), 640) / 32)
+        self._screen = size if size >= 128 else round(1.5 * size)  # very small pictures are made larger and averaged
+        n = 32 * round(min(max(1.3 * size, 128), 640) / 32)
         self._layers = layers = build_layers(person, n)
         self._background = scene.background(person, self._screen)
         self._body = scene.body(person, self._screen)
@@ -46,6 +46,9 @@ class Renderer:
         self._rows = slice(int(top), int(bottom) + 1)
         self._cols = slice(int(left), n - int(left))
         self._normal = _normals(layers.radius, layers.way)
+        lowest = layers.way * (layers.radius + 0.02)[..., None]
+        lowest[..., 1] -= JAW_DROP * (lowest[..., 1] < -0.6)  # room for an open jaw
+        self._hull = lowest[:: n // 32, :: n // 32].reshape(-1, 3)
         self._prepare_patch()
 
     def _prepare_patch(self) -> None:
@@ -105,7 +108,9 @@ class Renderer:
             if c[name]:
                 map_y += c[name] * field
         warped = cv2.remap(self._static, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        colour, radius = np.ascontiguousarray(warped[..., :3]), warped[..., 3]
+        colour = np.ascontiguousarray(warped[..., :3])
+        # the blur hides that interpolation knows only 32 places between two texels
+        radius = cv2.GaussianBlur(warped[..., 3], (0, 0), layers.radius.shape[0] / 400)
         smile = max(c["smile"], 0.0)
         fold = 0.12 + 0.85 * smile + 0.55 * c["sneer"]
         height = -0.02 * fold * self._fold + (0.03 * smile + 0.02 * c["sneer"]) * self._cheek
@@ -132,29 +137,33 @@ class Renderer:
         albedo, radius, gloss = layers.albedo.copy(), layers.radius.copy(), layers.gloss.copy()
         openness, normal = layers.occlusion.copy(), self._normal.copy()
         albedo[cut], radius[cut], gloss[cut], openness[cut] = self._paint(c)
-        normal[:, cut[0], cut[1]] = _normals(radius[cut], layers.way[cut])
-        key, up, view = (
-            turn.T @ v for v in (self._light, np.array([0, 1, 0.2], np.float32), np.array([0, 0, 1], np.float32))
-        )
-        fill = turn.T @ (self._light * np.array([-1, 0.2, 0.9], np.float32))
-        nx, ny, nz = normal
-        facing = nx * key[0] + ny * key[1] + nz * key[2]
-        sky = 0.5 + 0.5 * (nx * up[0] + ny * up[1] + nz * up[2])
-        ambient = (0.15 + 0.17 * sky + 0.13 * np.clip(nx * fill[0] + ny * fill[1] + nz * fill[2], 0, 1)) * openness
+        rows, cols = (slice(part.start + 1, part.stop - 1) for part in cut)  # differences need a neighbour
+        normal[:, rows, cols] = _normals(radius[cut], layers.way[cut])[:, 1:-1, 1:-1]
+        key, view = self._light, np.array([0, 0, 1], np.float32)
+        half = (key + view) / np.sqrt(((key + view) ** 2).sum())
+        ways = np.stack([key, [0, 1, 0.2], key * [-1, 0.2, 0.9], half, view]).astype(np.float32) @ turn
+        dots = (ways @ normal.reshape(3, -1)).reshape(5, *radius.shape)
+        facing, up, fill, shine, front = dots
+        sky = 0.5 + 0.5 * up
+        ambient = (0.15 + 0.17 * sky + 0.13 * np.maximum(fill, 0)) * openness
         lit = np.empty_like(albedo)
         direct = 0.93 * openness
         for i, wrap in enumerate((0.3, 0.19, 0.15)):  # red light wanders furthest under skin
-            soft = np.clip((facing + wrap) * (1 / (1 + wrap)), 0, 1)
-            lit[..., i] = albedo[..., i] * (direct * soft * self._light_colour[i] + ambient)
-        half = (key + view) / np.linalg.norm(key + view)
-        shine = np.clip(nx * half[0] + ny * half[1] + nz * half[2], 0, 1)
-        shine = shine**8
-        broad, tight = shine * shine, shine**10
-        grazing = (1 - np.clip(nx * view[0] + ny * view[1] + nz * view[2], 0, 1)) ** 3
-        spec = (0.045 * broad + 0.09 * tight * np.maximum(gloss - 0.9, 0)) * np.minimum(
-            gloss, 1.6
-        ) + 0.05 * grazing * sky
-        lit += np.clip(spec, 0, 1)[..., None] * openness[..., None]
+            soft = np.maximum(facing + wrap, 0)
+            soft *= direct
+            soft *= np.float32(self._light_colour[i] / (1 + wrap))
+            soft += ambient
+            np.multiply(soft, albedo[..., i], out=lit[..., i])
+        shine = np.maximum(shine, 0)
+        for _ in range(4):
+            shine = shine * shine
+        tight = shine * shine
+        tight *= tight
+        grazing = 1 - np.maximum(front, 0)
+        spec = (0.045 * shine + 0.09 * tight * np.maximum(gloss - 0.9, 0)) * np.minimum(gloss, 1.6)
+        spec += 0.05 * grazing * grazing * grazing * sky
+        spec *= openness
+        lit += spec[..., None]
         return lit, radius
 
     def picture(self, pose: np.ndarray, expression: np.ndarray) -> np.ndarray:
@@ -173,16 +182,19 @@ class Renderer:
             screen += behind[1][..., None] * (behind[0] - screen)
         colour, cover = self._follow(shift)
         screen += cover[..., None] * (colour - screen)
-        map_x, map_y, alpha = cast(radius, turn, shift, self._screen)
+        box = frame_of(self._hull, turn, shift, self._screen)
+        map_x, map_y, alpha = cast(radius, turn, shift, self._screen, box)
         head = cv2.remap(lit, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        screen += alpha[..., None] * (head - screen)
+        head -= screen[box]
+        head *= alpha[..., None]
+        screen[box] += head
         if scene.wears_glasses(self.person):
             a = self._layers.anatomy
             scene.draw_glasses(screen, self.person, turn, shift, (a.eye_x, a.eye_y))
         if self._screen != self.size:
             screen = cv2.resize(screen, (self.size, self.size), interpolation=cv2.INTER_AREA)
-        screen = screen * (1.12 / (1 + 0.12 * screen))
-        return _GAMMA[(np.clip(screen, 0, 1) * 4096 + 0.5).astype(np.int32)]
+        screen *= 1.12 / (1 + 0.12 * screen)
+        return _GAMMA[(np.clip(screen, 0, 1) * np.float32(4096) + np.float32(0.5)).astype(np.int32)]
 
     def _follow(self, shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Neck and shoulders, moved half as far as the head."""

@@ -99,8 +99,9 @@ def hair_behind(
     n = (o[:, None, None] + t * d) / radii[:, None, None]
     n /= np.sqrt((n * n).sum(0))
     around = np.arctan2(n[0], n[2] + 0.3)
-    table = person.rng("hair-behind").standard_normal(512).astype(np.float32)
-    strands = np.interp((around * 45) % 511, np.arange(512), table)
+    table = person.rng("hair-behind").standard_normal(256).astype(np.float32)
+    fine = np.interp(np.arange(1024) / 4, np.arange(256), table).astype(np.float32)
+    strands = fine[(around * 180).astype(np.int32) & 1023]
     way = turn.T @ light_direction(person)
     lit = 0.25 + 0.5 * np.clip(n[0] * way[0] + n[1] * way[1] + n[2] * way[2], 0, 1)
     colour = hair_colour(person) * (lit * np.clip(1 + 0.3 * strands, 0.4, 1.8))[..., None]
