@@ -27,18 +27,19 @@ class Renderer:
     Args:
         person: who.
         size: side of the square pictures in pixels, 64 to 512.
+        scenery: whose background to stand before, the person's own by default.
 
     Raises UsageError for a size out of range.
     """
 
-    def __init__(self, person: Identity, size: int) -> None:
+    def __init__(self, person: Identity, size: int, scenery: Identity | None = None) -> None:
         if not MIN_SIZE <= size <= MAX_SIZE:
             raise UsageError(f"synthetic pictures are {MIN_SIZE} to {MAX_SIZE} px wide, got {size}")
         self.person, self.size = person, size
         self._screen = size if size >= 128 else round(1.5 * size)  # very small pictures are made larger and averaged
         n = 32 * round(min(max(1.3 * size, 128), 640) / 32)
         self._layers = layers = build_layers(person, n)
-        self._background = scene.background(person, self._screen)
+        self._background = scene.background(scenery or person, self._screen)
         self._body = scene.body(person, self._screen)
         self._light, self._light_colour = scene.light_direction(person), scene.light_colour(person)
         left, top = texel(-0.74, 0.62, 0.62, n)[0], texel(0, 0.62, 0.62, n)[1]

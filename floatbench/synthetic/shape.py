@@ -70,17 +70,26 @@ def anatomy(person: Identity) -> Anatomy:
     )
 
 
-def _ellipsoid(p: np.ndarray, centre: tuple[float, float, float], radii: tuple[float, float, float]) -> np.ndarray:
-    q = (p - np.asarray(centre, np.float32)) / np.asarray(radii, np.float32)
-    k0 = np.sqrt((q * q).sum(-1))
-    q /= np.asarray(radii, np.float32)
-    return k0 * (k0 - 1) / np.maximum(np.sqrt((q * q).sum(-1)), 1e-6)
+Point = tuple[float, float, float]
 
 
-def _capsule(p: np.ndarray, a: tuple[float, float, float], b: tuple[float, float, float], ra: float, rb: float):
-    start, axis = np.asarray(a, np.float32), np.asarray(b, np.float32) - np.asarray(a, np.float32)
-    along = np.clip(((p - start) @ axis) / float(axis @ axis), 0, 1)
-    return np.linalg.norm(p - start - along[..., None] * axis, axis=-1) - (ra + (rb - ra) * along)
+def _ellipsoid(p: np.ndarray, centre: Point, radii: Point) -> np.ndarray:
+    first, second = np.zeros_like(p[0]), np.zeros_like(p[0])
+    for axis, middle, radius in zip(p, centre, radii, strict=True):
+        q = (axis - np.float32(middle)) * np.float32(1 / radius)
+        q *= q
+        first += q
+        second += q * np.float32(1 / radius**2)
+    first = np.sqrt(first)
+    return first * (first - 1) / np.maximum(np.sqrt(second), 1e-6)
+
+
+def _capsule(p: np.ndarray, a: Point, b: Point, ra: float, rb: float) -> np.ndarray:
+    axis = np.asarray(b, np.float32) - np.asarray(a, np.float32)
+    rest = [x - np.float32(start) for x, start in zip(p, a, strict=True)]
+    along = np.clip(sum(x * way for x, way in zip(rest, axis, strict=True)) / float(axis @ axis), 0, 1)
+    off = sum((x - along * way) ** 2 for x, way in zip(rest, axis, strict=True))
+    return np.sqrt(off) - (ra + (rb - ra) * along)
 
 
 def _join(a: np.ndarray, b: np.ndarray, k: float) -> np.ndarray:
@@ -95,30 +104,29 @@ def _carve(a: np.ndarray, b: np.ndarray, k: float) -> np.ndarray:
 
 
 def _distance(p: np.ndarray, person: Identity, a: Anatomy) -> np.ndarray:
-    """Signed distance (about) of points (..., 3) to the resting head without hair."""
-    q = np.concatenate([np.abs(p[..., :1]), p[..., 1:]], -1)  # left and right are mirror images
+    """Signed distance (about) of points (3, N), all in the right half, to the resting head without hair."""
     width = 1 + 0.05 * person["head_width"]
     jaw = 1 + 0.15 * person["jaw_width"]
-    d = _ellipsoid(q, (0, 0.27, -0.14), (0.77 * width, 0.84, 0.95))
-    d = _join(d, _ellipsoid(q, (0, -0.16, 0.12), (0.615 * width, 0.79, 0.66)), 0.14)
-    d = _join(d, _ellipsoid(q, (0, a.chin_y + 0.34, 0.18), (0.43 * jaw, 0.37, 0.46)), 0.13)
+    d = _ellipsoid(p, (0, 0.27, -0.14), (0.77 * width, 0.84, 0.95))
+    d = _join(d, _ellipsoid(p, (0, -0.16, 0.12), (0.615 * width, 0.79, 0.66)), 0.14)
+    d = _join(d, _ellipsoid(p, (0, a.chin_y + 0.34, 0.18), (0.43 * jaw, 0.37, 0.46)), 0.13)
     chin_r = 0.15 + 0.03 * person["chin"]
-    d = _join(d, _ellipsoid(q, (0, a.chin_y + 0.12, 0.5), (chin_r * 1.25, chin_r, 0.17)), 0.14)
-    d = _join(d, _ellipsoid(q, (0.36, -0.2, 0.48), (0.2, 0.2, 0.2 + 0.04 * person["cheeks"])), 0.2)
-    d = _join(d, _ellipsoid(q, (0, a.mouth_y, 0.56), (0.25, 0.2, 0.23)), 0.14)
+    d = _join(d, _ellipsoid(p, (0, a.chin_y + 0.12, 0.5), (chin_r * 1.25, chin_r, 0.17)), 0.14)
+    d = _join(d, _ellipsoid(p, (0.36, -0.2, 0.48), (0.2, 0.2, 0.2 + 0.04 * person["cheeks"])), 0.2)
+    d = _join(d, _ellipsoid(p, (0, a.mouth_y, 0.56), (0.25, 0.2, 0.23)), 0.14)
     ridge = 0.13 + 0.025 * person["brow_ridge"]
-    d = _join(d, _ellipsoid(q, (0.22, a.brow_y - 0.01, 0.63), (0.28, 0.07, ridge)), 0.14)
-    d = _carve(d, _ellipsoid(q, (a.eye_x, a.eye_y, 1.0), (0.2, 0.13, 0.24)), 0.14)
-    d = _join(d, _ellipsoid(q, (a.eye_x, a.eye_y, 0.575), (0.165, 0.15, 0.165)), 0.05)
+    d = _join(d, _ellipsoid(p, (0.22, a.brow_y - 0.01, 0.63), (0.28, 0.07, ridge)), 0.14)
+    d = _carve(d, _ellipsoid(p, (a.eye_x, a.eye_y, 1.0), (0.2, 0.13, 0.24)), 0.14)
+    d = _join(d, _ellipsoid(p, (a.eye_x, a.eye_y, 0.575), (0.165, 0.15, 0.165)), 0.05)
     depth = 0.04 * person["nose_depth"]
     wide = 1 + 0.2 * person["nose_width"]
     tip = (0.0, a.nose_y + 0.03, 0.86 + depth)
-    d = _join(d, _capsule(q, (0, a.eye_y + 0.1, 0.66), tip, 0.055, 0.075 * wide), 0.1)
-    d = _join(d, _ellipsoid(q, tip, (0.095 * wide, 0.08, 0.095)), 0.08)
-    d = _join(d, _ellipsoid(q, (0.095 * wide, a.nose_y + 0.005, 0.76 + 0.5 * depth), (0.055, 0.05, 0.08)), 0.075)
-    d = _carve(d, _ellipsoid(q, (0, a.mouth_y + 0.15, 0.84), (0.025, 0.06, 0.045)), 0.06)  # philtrum
+    d = _join(d, _capsule(p, (0, a.eye_y + 0.1, 0.66), tip, 0.055, 0.075 * wide), 0.1)
+    d = _join(d, _ellipsoid(p, tip, (0.095 * wide, 0.08, 0.095)), 0.08)
+    d = _join(d, _ellipsoid(p, (0.095 * wide, a.nose_y + 0.005, 0.76 + 0.5 * depth), (0.055, 0.05, 0.08)), 0.075)
+    d = _carve(d, _ellipsoid(p, (0, a.mouth_y + 0.15, 0.84), (0.025, 0.06, 0.045)), 0.06)  # philtrum
     ear = 0.755 * width + 0.015 * person["ears"]
-    d = _join(d, _ellipsoid(q, (ear, 0.0, -0.08), (0.085 + 0.015 * person["ears"], 0.19, 0.12)), 0.06)
+    d = _join(d, _ellipsoid(p, (ear, 0.0, -0.08), (0.085 + 0.015 * person["ears"], 0.19, 0.12)), 0.06)
     return d
 
 
@@ -128,10 +136,10 @@ def radius_map(person: Identity, size: int) -> np.ndarray:
     Walks from outside to the surface by sphere tracing along the direction, for one half of the symmetric head.
     """
     a = anatomy(person)
-    way = directions(_GRID)[:, _GRID // 2 :].reshape(-1, 3)
-    radius = np.full(len(way), 1.3, np.float32)
+    way = np.ascontiguousarray(directions(_GRID)[:, _GRID // 2 :].reshape(-1, 3).T)
+    radius = np.full(way.shape[1], 1.3, np.float32)
     for _ in range(14):
-        radius -= 0.9 * _distance(way * radius[:, None], person, a).astype(np.float32)
+        radius -= 0.9 * _distance(way * radius, person, a).astype(np.float32)
     half = radius.reshape(_GRID, _GRID // 2)
     whole = cv2.GaussianBlur(np.concatenate([half[:, ::-1], half], 1), (0, 0), 0.9)
     return np.maximum(cv2.resize(whole, (size, size), interpolation=cv2.INTER_CUBIC), 0.3)

@@ -1,0 +1,75 @@
+"""How good the small backbones are on people they never saw: the figures of the manifest."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from floatbench.synthetic.expression import EXPRESSION, POSE
+from metrics import tiny_networks as tiny
+from metrics.sync_distance import sync
+
+
+def auc(positive: np.ndarray, negative: np.ndarray) -> float:
+    """Probability that a random positive exceeds a random negative (area under the ROC curve), ties count half."""
+    order = np.sort(negative)
+    below, upto = np.searchsorted(order, positive, "left"), np.searchsorted(order, positive, "right")
+    return float((below + 0.5 * (upto - below)).mean() / len(negative))
+
+
+def verification_auc(embeddings: np.ndarray, person: np.ndarray) -> float:
+    """AUC of the cosine over all pairs of pictures: one person against two."""
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    cosine = unit @ unit.T
+    upper = np.triu_indices(len(person), 1)
+    same = (person[:, None] == person)[upper]
+    return auc(cosine[upper][same], cosine[upper][~same])
+
+
+def r2(truth: np.ndarray, guess: np.ndarray) -> np.ndarray:
+    """Share of explained variance of each column, (d,); 1 is perfect, 0 is the mean's."""
+    return 1 - ((truth - guess) ** 2).sum(0) / ((truth - truth.mean(0)) ** 2).sum(0)
+
+
+def offsets_found(network: nn.Module, lips: list[np.ndarray], mel: list[np.ndarray], shifts: range) -> float:
+    """Share of (clip, shift) whose offset, the clip's own taken off, is found within one frame."""
+    assert isinstance(network, tiny.SyncNetwork)
+    right = []
+    for picture, sound in zip(lips, mel, strict=True):
+        seen, heard = embeddings(network, picture, sound)
+        for shift in shifts:
+            moved = np.roll(heard, shift, 0)
+            right.append(abs(sync(seen, moved).offset + shift) <= 1)
+    return float(np.mean(right))
+
+
+def embeddings(network: tiny.SyncNetwork, lips: np.ndarray, mel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lip and sound embeddings (N, 64) of one clip, cut to the same N."""
+    pictures, columns = tiny.lip_windows(lips), tiny.mel_windows(mel)
+    n = min(len(pictures), len(columns))
+    with torch.inference_mode():
+        seen = network.lips(torch.from_numpy(np.ascontiguousarray(pictures[:n])))[0].numpy()
+        heard = network.sound(torch.from_numpy(np.ascontiguousarray(columns[:n])))[0].numpy()
+    return seen, heard
+
+
+def figures(networks: dict[str, nn.Module], faces: object) -> dict[str, float]:
+    """The held-out figures: verification AUC, pose errors, expression R2 and sync offset accuracy."""
+    data = faces
+    frames, identity = networks["tiny-frames"], networks["tiny-identity"]
+    with torch.inference_mode():
+        out = frames(torch.from_numpy(data.frames).float())  # type: ignore[attr-defined]
+        embedding = identity(torch.from_numpy(data.faces).float()).numpy()  # type: ignore[attr-defined]
+    pose, expression = data.pose, data.expression  # type: ignore[attr-defined]
+    error = np.abs(out["pose"].numpy() - pose).mean(0)
+    explained = r2(expression, out["expression"].numpy())
+    found = {"verification_auc": verification_auc(embedding, data.person)}  # type: ignore[attr-defined]
+    found |= {f"{name}_error_degrees": float(np.degrees(error[i])) for i, name in enumerate(POSE[:3])}
+    found |= {f"{name}_error": float(error[i + 3]) for i, name in enumerate(POSE[3:])}
+    found["expression_r2"] = float(explained.mean())
+    found |= {f"r2_{name}": float(value) for name, value in zip(EXPRESSION, explained, strict=True)}
+    found["offset_within_one_frame"] = offsets_found(
+        networks["tiny-sync"], data.lips, data.mel, range(-8, 9, 4)  # type: ignore[attr-defined]
+    )
+    return {name: round(value, 4) for name, value in found.items()}

@@ -1,0 +1,316 @@
+"""Trains the bundled small backbones on synthetic heads, measures them on people they never saw, and writes the files.
+
+Training people have small numbers, protocol people start at `TEST_FIRST`, and the figures come from a third group
+(`HELD_OUT`), so that nothing is tuned on what the protocol scores.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from floatbench import assets
+from floatbench.errors import UsageError
+from floatbench.files import atomic_path, file_sha256, write_bytes, write_json
+from floatbench.progress import Progress
+from floatbench.synthetic.clip import SyntheticClip
+from floatbench.synthetic.expression import EXPRESSION
+from floatbench.synthetic.phones import ARTICULATORS
+from floatbench.synthetic.stills import random_stills
+from metrics import tiny_networks as tiny
+
+HELD_OUT = 80_000
+"""First of the people that the figures in the manifest are measured on."""
+STATES = [EXPRESSION.index(name) for name in ARTICULATORS]
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """Everything that decides the bundled backbones.
+
+    Attributes:
+        people, stills: identities with random single pictures before random backgrounds, and pictures of each.
+        speakers, seconds: identities with one talking clip each, and its length.
+        held_out: identities for the figures; each gives stills and a clip.
+        size: side of the rendered pictures.
+        steps: optimiser steps of each network.
+    """
+
+    people: int = 240
+    stills: int = 6
+    speakers: int = 110
+    seconds: float = 1.6
+    held_out: int = 16
+    size: int = 128
+    batch: int = 64
+    frame_steps: int = 1400
+    identity_steps: int = 800
+    clip_steps: int = 500
+    sync_steps: int = 900
+    rate: float = 2e-3
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("people", "stills", "speakers", "held_out"):
+            if getattr(self, name) < 2:
+                raise UsageError(f"--{name.replace('_', '-')} must be at least 2, got {getattr(self, name)}")
+        if self.seconds < 1:
+            raise UsageError(f"--seconds must be at least 1, got {self.seconds}")
+
+
+@dataclass
+class Faces:
+    """Rendered training material, everything as arrays.
+
+    Attributes:
+        frames: (N, 3, 80, 80) and faces (N, 3, 64, 64) float16; person (N,) class numbers; traits, pose, expression.
+        emotion: (N,) or -1 where a still has none.
+        clips: per speaker the slice of its frames; lips (T, 40, 56) and mel (26, columns) per speaker.
+    """
+
+    frames: np.ndarray
+    faces: np.ndarray
+    person: np.ndarray
+    traits: np.ndarray
+    pose: np.ndarray
+    expression: np.ndarray
+    emotion: np.ndarray
+    clips: list[slice]
+    lips: list[np.ndarray]
+    mel: list[np.ndarray]
+
+
+def make_faces(first: int, people: int, stills: int, speakers: int, config: BackboneConfig, progress: Progress) -> Faces:
+    """Renders stills of `people` identities from number `first` on, and clips of the `speakers` that follow them."""
+    parts: dict[str, list[np.ndarray]] = {key: [] for key in ("frames", "faces", *_COLUMNS)}
+    clips, lips, mel = [], [], []
+    count = 0
+
+    def keep(pictures: np.ndarray, number: int, truth: dict[str, np.ndarray], emotion: int) -> None:
+        n = len(pictures)
+        parts["frames"].append(tiny.frame_input(pictures).astype(np.float16))
+        parts["faces"].append(tiny.face_input(pictures).astype(np.float16))
+        parts["person"].append(np.full(n, number))
+        parts["traits"].append(np.repeat(truth["identity"][None], n, 0))
+        parts["pose"].append(truth["pose"])
+        parts["expression"].append(truth["expression"])
+        parts["emotion"].append(np.full(n, emotion))
+
+    with progress.task("faces", people + speakers, "person") as task:
+        for number in range(people):
+            pictures, truth = random_stills(first + number, stills, config.size, config.seed)
+            keep(pictures, number, truth, -1)
+            count += len(pictures)
+            task.advance()
+        for number in range(people, people + speakers):
+            clip = SyntheticClip(first + number, 0, config.seconds, config.seed)
+            media, truth = clip.media(config.size), clip.truth()
+            keep(media.frames, number, truth, int(truth["emotion"]))
+            clips.append(slice(count, count + media.n_frames))
+            count += media.n_frames
+            lips.append(tiny.lip_input(media.frames))
+            mel.append(tiny.log_mel(clip.audio()))
+            task.advance()
+    return Faces(**{key: np.concatenate(value) for key, value in parts.items()}, clips=clips, lips=lips, mel=mel)
+
+
+_COLUMNS = ("person", "traits", "pose", "expression", "emotion")
+POSE_SCALE = np.array([0.25, 0.15, 0.1, 0.06, 0.05, 0.12], np.float32)
+"""Typical spread of each pose number; losses are taken in these units, the network's output is in natural ones."""
+
+
+def _steps(network: nn.Module, count: int, rate: float, label: str, progress: Progress) -> Iterator[torch.optim.Adam]:
+    """Yields the optimiser `count` times under a rate that rises, then falls along a half cosine."""
+    optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=count, pct_start=0.1)
+    network.train()
+    with progress.task(label, count, "step") as task:
+        for _ in range(count):
+            yield optimiser
+            optimiser.step()
+            schedule.step()
+            task.advance()
+    network.eval().requires_grad_(False)
+
+
+def _jitter(x: Tensor, rng: torch.Generator) -> Tensor:
+    """Random brightness, contrast and noise, so that codecs and exposure do not matter."""
+    n = len(x)
+    gain = 1 + 0.12 * torch.randn(n, 1, 1, 1, generator=rng)
+    shift = 0.08 * torch.randn(n, 3, 1, 1, generator=rng) * torch.rand(n, 1, 1, 1, generator=rng)
+    return x * gain + shift + 0.03 * torch.randn(x.shape, generator=rng)
+
+
+def train_frames(data: Faces, config: BackboneConfig, progress: Progress) -> tiny.FrameNetwork:
+    """The network behind fid-tiny, efid-tiny and pfid-tiny."""
+    torch.manual_seed(config.seed)
+    rng = torch.Generator().manual_seed(config.seed)
+    network = tiny.FrameNetwork(expression=len(EXPRESSION), traits=data.traits.shape[1])
+    scale = torch.from_numpy(POSE_SCALE)
+    pose, expression = torch.from_numpy(data.pose), torch.from_numpy(data.expression)
+    traits, emotion = torch.from_numpy(data.traits), torch.from_numpy(data.emotion)
+    for optimiser in _steps(network, config.frame_steps, config.rate, "tiny-frames", progress):
+        rows = torch.randint(len(pose), (config.batch,), generator=rng)
+        out = network(_jitter(torch.from_numpy(data.frames[rows.numpy()]).float(), rng))
+        truth = torch.cat([pose[rows] / scale, expression[rows]], 1)
+        loss = functional.smooth_l1_loss(out["pose"] / scale, pose[rows] / scale)
+        loss = loss + 4 * functional.mse_loss(out["expression"], expression[rows])
+        loss = loss + 0.3 * functional.mse_loss(out["traits"], traits[rows]) + 0.5 * functional.mse_loss(out["state"], truth)
+        known = emotion[rows] >= 0
+        if known.any():
+            loss = loss + 0.1 * functional.cross_entropy(out["emotion"][known], emotion[rows][known])
+        optimiser.zero_grad()
+        loss.backward()
+    return network
+
+
+def train_identity(data: Faces, config: BackboneConfig, progress: Progress) -> tiny.IdentityNetwork:
+    """The network behind csim-tiny: cosine classes with an additive margin (CosFace, 2018)."""
+    torch.manual_seed(config.seed + 1)
+    rng = torch.Generator().manual_seed(config.seed + 1)
+    network = tiny.IdentityNetwork()
+    classes = nn.Parameter(torch.randn(int(data.person.max()) + 1, 64))
+    everything = nn.ModuleDict({"network": network})
+    everything.register_parameter("classes", classes)
+    person = torch.from_numpy(data.person)
+    weight = 1.0 / np.bincount(data.person)[data.person]
+    for step, optimiser in enumerate(_steps(everything, config.identity_steps, config.rate, "tiny-identity", progress)):
+        rows = torch.multinomial(torch.from_numpy(weight), config.batch, generator=rng)
+        embedding = network(_jitter(torch.from_numpy(data.faces[rows.numpy()]).float(), rng))
+        cosine = functional.normalize(embedding) @ functional.normalize(classes).T
+        margin = 0.25 * min(1.0, 3 * step / config.identity_steps)
+        target = functional.one_hot(person[rows], len(classes)) * margin
+        loss = functional.cross_entropy(16 * (cosine - target), person[rows])
+        optimiser.zero_grad()
+        loss.backward()
+    return network
+
+
+def clip_targets(pose: np.ndarray, expression: np.ndarray) -> np.ndarray:
+    """What a clip feature must know of its 16 frames (40,): how far and how fast pose and expression move."""
+    moves = np.concatenate([pose / POSE_SCALE, expression], 1)
+    return np.concatenate([moves.std(0) * 3, np.abs(np.diff(moves, axis=0)).mean(0) * 8]).astype(np.float32)
+
+
+def train_clips(data: Faces, frames: tiny.FrameNetwork, config: BackboneConfig, progress: Progress) -> tiny.ClipNetwork:
+    """The network behind fvd-tiny: on the features of 16 frames, taught to tell motion."""
+    torch.manual_seed(config.seed + 2)
+    rng = np.random.default_rng(config.seed + 2)
+    windows, targets = [], []
+    for part in data.clips:
+        features = _features(frames, data.frames[part])
+        for start in range(0, len(features) - tiny.WINDOW + 1, 2):
+            at = slice(part.start + start, part.start + start + tiny.WINDOW)
+            windows.append(features[start : start + tiny.WINDOW])
+            targets.append(clip_targets(data.pose[at], data.expression[at]))
+            windows.append(np.repeat(features[start : start + 1], tiny.WINDOW, 0))  # a still has no motion
+            targets.append(np.zeros_like(targets[-1]))
+    x, y = torch.from_numpy(np.stack(windows)), torch.from_numpy(np.stack(targets))
+    network = tiny.ClipNetwork(y.shape[1])
+    for optimiser in _steps(network, config.clip_steps, config.rate, "tiny-clips", progress):
+        rows = torch.from_numpy(rng.integers(len(x), size=config.batch))
+        loss = functional.smooth_l1_loss(network(x[rows])["targets"], y[rows])
+        optimiser.zero_grad()
+        loss.backward()
+    return network
+
+
+def _features(frames: tiny.FrameNetwork, pictures: np.ndarray) -> np.ndarray:
+    with torch.inference_mode():
+        return frames(torch.from_numpy(pictures).float())["features"].numpy()
+
+
+def train_sync(data: Faces, config: BackboneConfig, progress: Progress) -> tiny.SyncNetwork:
+    """The network behind lse-tiny: lips and sound of one moment lie nearer than those of any other.
+
+    Positions of the batch are a handful of windows from a dozen clips; every pair of them at least two frames apart, and
+    every pair from two clips, is a negative (symmetric InfoNCE on squared distances).
+    """
+    torch.manual_seed(config.seed + 3)
+    rng = np.random.default_rng(config.seed + 3)
+    noise = torch.Generator().manual_seed(config.seed + 3)
+    network = tiny.SyncNetwork(len(STATES))
+    lips, mels = [tiny.lip_windows(v) for v in data.lips], [tiny.mel_windows(m) for m in data.mel]
+    mouth = [data.expression[part][:, STATES] for part in data.clips]
+    for optimiser in _steps(network, config.sync_steps, config.rate, "tiny-sync", progress):
+        chosen = rng.choice(len(lips), min(8, len(lips)), replace=False)
+        picks = [(c, rng.permutation(min(len(lips[c]), len(mels[c])))[:8]) for c in chosen]
+        clip = torch.from_numpy(np.concatenate([np.full(len(i), c) for c, i in picks]))
+        at = torch.from_numpy(np.concatenate([i for _, i in picks]))
+        seen = torch.from_numpy(np.concatenate([lips[c][i] for c, i in picks]))
+        gain = 1 + 0.15 * torch.randn(len(seen), 1, 1, 1, generator=noise)
+        seen = seen * gain + 0.1 * torch.randn(len(seen), 1, 1, 1, generator=noise)
+        seen = seen + 0.03 * torch.randn(seen.shape, generator=noise)
+        heard = torch.from_numpy(np.concatenate([mels[c][i] for c, i in picks]))
+        heard = heard + 0.15 * torch.randn(len(heard), 1, 1, generator=noise)
+        states = [mouth[c][i[:, None] + np.arange(tiny.LIP_WINDOW)].reshape(len(i), -1) for c, i in picks]
+        truth = torch.from_numpy(np.concatenate(states))
+        (a, guess_a), (b, guess_b) = network.lips(seen), network.sound(heard)
+        loss = _contrast(a, b, clip, at) + 5 * functional.mse_loss(guess_a, truth) + 5 * functional.mse_loss(guess_b, truth)
+        optimiser.zero_grad()
+        loss.backward()
+    return network
+
+
+def _contrast(a: Tensor, b: Tensor, clip: Tensor, at: Tensor) -> Tensor:
+    closeness = -torch.cdist(a, b).square() / 14.0  # distances reach 20, so this spans about 28
+    near = (clip[:, None] == clip) & ((at[:, None] - at).abs() == 1)  # a neighbour is neither right nor wrong
+    closeness = closeness.masked_fill(near, -1e4)
+    right = torch.arange(len(a))
+    return functional.cross_entropy(closeness, right) + functional.cross_entropy(closeness.T, right)
+
+
+def train_backbones(config: BackboneConfig, out: Path | None, progress: Progress) -> dict[str, Any]:
+    """Trains all four networks and writes them with their manifest to `out` (the package's assets by default).
+
+    Returns:
+        The manifest: config, seconds by stage, figures on held-out people, files with SHA-256 and size.
+    """
+    torch.set_num_threads(1)  # the same sums on every machine
+    folder = out or assets.FOLDER
+    clock: dict[str, float] = {}
+
+    def timed(stage: str, run: Any, *arguments: Any) -> Any:
+        start = time.monotonic()
+        result = run(*arguments, config, progress)
+        clock[stage] = round(time.monotonic() - start, 1)
+        return result
+
+    data = timed("render", make_faces, 0, config.people, config.stills, config.speakers)
+    networks: dict[str, nn.Module] = {"tiny-frames": timed("tiny-frames", train_frames, data)}
+    networks["tiny-identity"] = timed("tiny-identity", train_identity, data)
+    networks["tiny-clips"] = timed("tiny-clips", train_clips, data, networks["tiny-frames"])
+    networks["tiny-sync"] = timed("tiny-sync", train_sync, data)
+    networks = {name: network.half().float() for name, network in networks.items()}  # as the files will hold them
+    held_out = make_faces(HELD_OUT, config.held_out, config.stills, config.held_out, config, progress)
+    from floatbench.training.backbone_figures import figures
+
+    record = {"config": asdict(config), "seconds": clock, "torch": torch.__version__, "held_out": figures(networks, held_out)}
+    return write_backbones(networks, record, folder)
+
+
+def write_backbones(networks: dict[str, nn.Module], record: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Writes float16 safetensors, a training log and the manifest, each whole or not at all; returns the manifest."""
+    from safetensors.torch import save_file
+
+    files = {}
+    for name, network in networks.items():
+        target = folder / f"{name}.safetensors"
+        state = {k: v.half().contiguous() for k, v in network.state_dict().items() if v.is_floating_point()}
+        with atomic_path(target) as partial:
+            save_file(state, partial, metadata={"trained_on": "synthetic heads", "seed": str(record["config"]["seed"])})
+        files[name] = {"sha256": file_sha256(target), "bytes": target.stat().st_size}
+    manifest = record | {"files": files}
+    log = "\n".join(f"{stage}: {seconds} s" for stage, seconds in record["seconds"].items())
+    figures = "\n".join(f"{name}: {value}" for name, value in record["held_out"].items())
+    write_bytes(folder / "backbones.log", f"{log}\n{figures}\n".encode())
+    write_json(folder / assets.MANIFEST, manifest)
+    return manifest
