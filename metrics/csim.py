@@ -35,15 +35,19 @@ class CSIM(ClipMetric):
     Args:
         variant: `csim-source` or `csim-gt`, or one of their forms with another network.
         failures: what a generated frame without a face counts: `excluded` (left out and counted) or `zero`.
+        info: replaces the variant's description, to use the metric with another backbone that returns
+            {"embeddings": (T, d), "found": (T,), "faces": (T,)}.
 
     Extras of a clip: `frames` that entered, `frames_no_face` and `frames_two_faces` of the generated clip,
     `frames_reference_no_face` (csim-gt), `frames_trimmed`, `reference_csim` (the reference's own csim-source).
     """
 
-    def __init__(self, variant: str = "csim-source", failures: Policy = "excluded") -> None:
+    def __init__(
+        self, variant: str = "csim-source", failures: Policy = "excluded", info: MetricInfo | None = None
+    ) -> None:
         if failures not in ("excluded", "zero"):
             raise UsageError(f"{variant}: failures must be 'excluded' or 'zero', got {failures!r}")
-        self.info = _info(variant)
+        self.info = info or _info(variant)
         self._against_source = variant.startswith("csim-source")
         self._zero = failures == "zero"
 

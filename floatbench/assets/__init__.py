@@ -24,7 +24,7 @@ def manifest(folder: Path | None = None) -> dict[str, Any]:
 
 
 def path(name: str) -> Path:
-    """The verified file of a bundled backbone, e.g. ``tiny-frames``; raises DataError that names the restoring command."""
+    """The verified file of a bundled backbone (``tiny-frames``); raises DataError that names the restoring command."""
     file = FOLDER / f"{name}.safetensors"
     if not file.is_file():
         raise DataError(f"the bundled file {file.name} is missing", _restore(file.name))

@@ -133,6 +133,8 @@ def metric_record(metric: Metric, backbones: dict[str, Backbone], fingerprints: 
 
     used = {name: backbones[name] for name in metric.info.backbones}
     hashes = {name: digest for backbone in used.values() for name, digest in backbone.weight_hashes().items()}
+    registered = {name for backbone in used.values() for name in backbone.weights}  # bundled networks are not
+    bundled = {name: b.licence for b in used.values() for name in b.weight_hashes() if name not in registered}
     return MetricRecord(
         id=metric.info.id,
         column=metric.info.column,
@@ -141,8 +143,8 @@ def metric_record(metric: Metric, backbones: dict[str, Backbone], fingerprints: 
         tiny=metric.info.tiny,
         backbones={name: fingerprints[name] for name in used},
         weights=hashes,
-        licences={name: weights.entry(name).licence for name in hashes},
-        fabricated=sorted(name for name in hashes if weights.is_fabricated(name)),
+        licences={name: weights.entry(name).licence for name in sorted(registered)} | bundled,
+        fabricated=sorted(name for name in registered if weights.is_fabricated(name)),
         settings={name: backbone.settings() for name, backbone in used.items()},
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -125,3 +126,22 @@ def parse_id(clip_id: str) -> tuple[int, int]:
     if match is None:
         raise UsageError(f"not a synthetic clip: {clip_id!r}", fix="names look like syn-90003-1")
     return int(match[1]), int(match[2])
+
+
+def synthetic_clips(
+    identities: int, per_identity: int = 1, seconds: float = 4.0, seed: int = 0, first: int = 0
+) -> Iterator[SyntheticClip]:
+    """The clips of people `first` .. `first + identities - 1`, in order; nothing is rendered before it is asked for.
+
+    Training reads its data here, without files; the people of protocols start at `TEST_FIRST`. Raises UsageError for
+    counts below 1 and for a range that reaches into the protocols' people.
+    """
+    if identities < 1 or per_identity < 1:
+        raise UsageError(f"at least one identity and one clip each are needed, got {identities} and {per_identity}")
+    if first < TEST_FIRST < first + identities:
+        raise UsageError(
+            f"people {first} to {first + identities - 1} mix training and protocol people ({TEST_FIRST} on)"
+        )
+    for index in range(first, first + identities):
+        for number in range(per_identity):
+            yield SyntheticClip(index, number, seconds, seed)

@@ -21,6 +21,12 @@ MIN_SIZE, MAX_SIZE = 64, 512
 _GAMMA = np.round(255 * np.power(np.linspace(0, 1, 4097), 1 / 2.2)).astype(np.uint8)
 
 
+def check_size(size: int) -> None:
+    """Raises UsageError for a size that is not rendered."""
+    if not MIN_SIZE <= size <= MAX_SIZE:
+        raise UsageError(f"synthetic pictures are {MIN_SIZE} to {MAX_SIZE} px wide, got {size}")
+
+
 class Renderer:
     """Renders one person at one size; keeps what does not move.
 
@@ -33,8 +39,7 @@ class Renderer:
     """
 
     def __init__(self, person: Identity, size: int, scenery: Identity | None = None) -> None:
-        if not MIN_SIZE <= size <= MAX_SIZE:
-            raise UsageError(f"synthetic pictures are {MIN_SIZE} to {MAX_SIZE} px wide, got {size}")
+        check_size(size)
         self.person, self.size = person, size
         self._screen = size if size >= 128 else round(1.5 * size)  # very small pictures are made larger and averaged
         n = 32 * round(min(max(1.3 * size, 128), 640) / 32)

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from floatbench.synthetic.expression import EXPRESSION, POSE
+from floatbench.training.backbone_data import Faces
 from metrics import tiny_networks as tiny
 from metrics.sync_distance import sync
 
@@ -54,22 +55,24 @@ def embeddings(network: tiny.SyncNetwork, lips: np.ndarray, mel: np.ndarray) -> 
     return seen, heard
 
 
-def figures(networks: dict[str, nn.Module], faces: object) -> dict[str, float]:
+def figures(networks: dict[str, nn.Module], data: Faces) -> dict[str, float]:
     """The held-out figures: verification AUC, pose errors, expression R2 and sync offset accuracy."""
-    data = faces
     frames, identity = networks["tiny-frames"], networks["tiny-identity"]
     with torch.inference_mode():
-        out = frames(torch.from_numpy(data.frames).float())  # type: ignore[attr-defined]
-        embedding = identity(torch.from_numpy(data.faces).float()).numpy()  # type: ignore[attr-defined]
-    pose, expression = data.pose, data.expression  # type: ignore[attr-defined]
+        out = frames(torch.from_numpy(data.frames).float())
+        embedding = identity(torch.from_numpy(data.faces).float()).numpy()
+    pose, expression = data.pose, data.expression
     error = np.abs(out["pose"].numpy() - pose).mean(0)
     explained = r2(expression, out["expression"].numpy())
-    found = {"verification_auc": verification_auc(embedding, data.person)}  # type: ignore[attr-defined]
+    found = {"verification_auc": verification_auc(embedding, data.person)}
     found |= {f"{name}_error_degrees": float(np.degrees(error[i])) for i, name in enumerate(POSE[:3])}
     found |= {f"{name}_error": float(error[i + 3]) for i, name in enumerate(POSE[3:])}
     found["expression_r2"] = float(explained.mean())
     found |= {f"r2_{name}": float(value) for name, value in zip(EXPRESSION, explained, strict=True)}
     found["offset_within_one_frame"] = offsets_found(
-        networks["tiny-sync"], data.lips, data.mel, range(-8, 9, 4)  # type: ignore[attr-defined]
+        networks["tiny-sync"],
+        data.lips,
+        data.mel,
+        range(-8, 9, 4),
     )
     return {name: round(value, 4) for name, value in found.items()}

@@ -7,8 +7,10 @@ Training people have small numbers, protocol people start at `TEST_FIRST`, and t
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import asdict
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -18,111 +20,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from floatbench import assets
-from floatbench.errors import UsageError
 from floatbench.files import atomic_path, file_sha256, write_bytes, write_json
-from floatbench.progress import Progress
-from floatbench.synthetic.clip import SyntheticClip
+from floatbench.progress import NullProgress, Progress
 from floatbench.synthetic.expression import EXPRESSION
-from floatbench.synthetic.phones import ARTICULATORS
-from floatbench.synthetic.stills import random_stills
+from floatbench.training.backbone_data import HELD_OUT, STATES, BackboneConfig, Faces, make_faces
+from floatbench.training.backbone_figures import figures
 from metrics import tiny_networks as tiny
 
-HELD_OUT = 80_000
-"""First of the people that the figures in the manifest are measured on."""
-STATES = [EXPRESSION.index(name) for name in ARTICULATORS]
-
-
-@dataclass(frozen=True)
-class BackboneConfig:
-    """Everything that decides the bundled backbones.
-
-    Attributes:
-        people, stills: identities with random single pictures before random backgrounds, and pictures of each.
-        speakers, seconds: identities with one talking clip each, and its length.
-        held_out: identities for the figures; each gives stills and a clip.
-        size: side of the rendered pictures.
-        steps: optimiser steps of each network.
-    """
-
-    people: int = 240
-    stills: int = 6
-    speakers: int = 110
-    seconds: float = 1.6
-    held_out: int = 16
-    size: int = 128
-    batch: int = 64
-    frame_steps: int = 1400
-    identity_steps: int = 800
-    clip_steps: int = 500
-    sync_steps: int = 900
-    rate: float = 2e-3
-    seed: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("people", "stills", "speakers", "held_out"):
-            if getattr(self, name) < 2:
-                raise UsageError(f"--{name.replace('_', '-')} must be at least 2, got {getattr(self, name)}")
-        if self.seconds < 1:
-            raise UsageError(f"--seconds must be at least 1, got {self.seconds}")
-
-
-@dataclass
-class Faces:
-    """Rendered training material, everything as arrays.
-
-    Attributes:
-        frames: (N, 3, 80, 80) and faces (N, 3, 64, 64) float16; person (N,) class numbers; traits, pose, expression.
-        emotion: (N,) or -1 where a still has none.
-        clips: per speaker the slice of its frames; lips (T, 40, 56) and mel (26, columns) per speaker.
-    """
-
-    frames: np.ndarray
-    faces: np.ndarray
-    person: np.ndarray
-    traits: np.ndarray
-    pose: np.ndarray
-    expression: np.ndarray
-    emotion: np.ndarray
-    clips: list[slice]
-    lips: list[np.ndarray]
-    mel: list[np.ndarray]
-
-
-def make_faces(first: int, people: int, stills: int, speakers: int, config: BackboneConfig, progress: Progress) -> Faces:
-    """Renders stills of `people` identities from number `first` on, and clips of the `speakers` that follow them."""
-    parts: dict[str, list[np.ndarray]] = {key: [] for key in ("frames", "faces", *_COLUMNS)}
-    clips, lips, mel = [], [], []
-    count = 0
-
-    def keep(pictures: np.ndarray, number: int, truth: dict[str, np.ndarray], emotion: int) -> None:
-        n = len(pictures)
-        parts["frames"].append(tiny.frame_input(pictures).astype(np.float16))
-        parts["faces"].append(tiny.face_input(pictures).astype(np.float16))
-        parts["person"].append(np.full(n, number))
-        parts["traits"].append(np.repeat(truth["identity"][None], n, 0))
-        parts["pose"].append(truth["pose"])
-        parts["expression"].append(truth["expression"])
-        parts["emotion"].append(np.full(n, emotion))
-
-    with progress.task("faces", people + speakers, "person") as task:
-        for number in range(people):
-            pictures, truth = random_stills(first + number, stills, config.size, config.seed)
-            keep(pictures, number, truth, -1)
-            count += len(pictures)
-            task.advance()
-        for number in range(people, people + speakers):
-            clip = SyntheticClip(first + number, 0, config.seconds, config.seed)
-            media, truth = clip.media(config.size), clip.truth()
-            keep(media.frames, number, truth, int(truth["emotion"]))
-            clips.append(slice(count, count + media.n_frames))
-            count += media.n_frames
-            lips.append(tiny.lip_input(media.frames))
-            mel.append(tiny.log_mel(clip.audio()))
-            task.advance()
-    return Faces(**{key: np.concatenate(value) for key, value in parts.items()}, clips=clips, lips=lips, mel=mel)
-
-
-_COLUMNS = ("person", "traits", "pose", "expression", "emotion")
 POSE_SCALE = np.array([0.25, 0.15, 0.1, 0.06, 0.05, 0.12], np.float32)
 """Typical spread of each pose number; losses are taken in these units, the network's output is in natural ones."""
 
@@ -163,7 +67,11 @@ def train_frames(data: Faces, config: BackboneConfig, progress: Progress) -> tin
         truth = torch.cat([pose[rows] / scale, expression[rows]], 1)
         loss = functional.smooth_l1_loss(out["pose"] / scale, pose[rows] / scale)
         loss = loss + 4 * functional.mse_loss(out["expression"], expression[rows])
-        loss = loss + 0.3 * functional.mse_loss(out["traits"], traits[rows]) + 0.5 * functional.mse_loss(out["state"], truth)
+        loss = (
+            loss
+            + 0.3 * functional.mse_loss(out["traits"], traits[rows])
+            + 0.5 * functional.mse_loss(out["state"], truth)
+        )
         known = emotion[rows] >= 0
         if known.any():
             loss = loss + 0.1 * functional.cross_entropy(out["emotion"][known], emotion[rows][known])
@@ -231,8 +139,8 @@ def _features(frames: tiny.FrameNetwork, pictures: np.ndarray) -> np.ndarray:
 def train_sync(data: Faces, config: BackboneConfig, progress: Progress) -> tiny.SyncNetwork:
     """The network behind lse-tiny: lips and sound of one moment lie nearer than those of any other.
 
-    Positions of the batch are a handful of windows from a dozen clips; every pair of them at least two frames apart, and
-    every pair from two clips, is a negative (symmetric InfoNCE on squared distances).
+    A batch is eight windows of eight clips; every pair at least two frames apart, and every pair from two clips, is
+    a negative (symmetric InfoNCE on squared distances).
     """
     torch.manual_seed(config.seed + 3)
     rng = np.random.default_rng(config.seed + 3)
@@ -254,7 +162,11 @@ def train_sync(data: Faces, config: BackboneConfig, progress: Progress) -> tiny.
         states = [mouth[c][i[:, None] + np.arange(tiny.LIP_WINDOW)].reshape(len(i), -1) for c, i in picks]
         truth = torch.from_numpy(np.concatenate(states))
         (a, guess_a), (b, guess_b) = network.lips(seen), network.sound(heard)
-        loss = _contrast(a, b, clip, at) + 5 * functional.mse_loss(guess_a, truth) + 5 * functional.mse_loss(guess_b, truth)
+        loss = (
+            _contrast(a, b, clip, at)
+            + 5 * functional.mse_loss(guess_a, truth)
+            + 5 * functional.mse_loss(guess_b, truth)
+        )
         optimiser.zero_grad()
         loss.backward()
     return network
@@ -268,33 +180,62 @@ def _contrast(a: Tensor, b: Tensor, clip: Tensor, at: Tensor) -> Tensor:
     return functional.cross_entropy(closeness, right) + functional.cross_entropy(closeness.T, right)
 
 
-def train_backbones(config: BackboneConfig, out: Path | None, progress: Progress) -> dict[str, Any]:
+def train_backbones(config: BackboneConfig, out: Path | None, progress: Progress, workers: int = 1) -> dict[str, Any]:
     """Trains all four networks and writes them with their manifest to `out` (the package's assets by default).
+
+    Args:
+        workers: processes that render and train side by side; each network is trained by one thread with its own seeds,
+            so that the result does not depend on their number.
 
     Returns:
         The manifest: config, seconds by stage, figures on held-out people, files with SHA-256 and size.
     """
-    torch.set_num_threads(1)  # the same sums on every machine
-    folder = out or assets.FOLDER
+    torch.set_num_threads(1)
     clock: dict[str, float] = {}
+    start = time.monotonic()
+    data = make_faces(0, config.people, config.speakers, config, progress, workers)
+    clock["render"] = round(time.monotonic() - start, 1)
+    networks: dict[str, nn.Module] = {}
+    for trained, seconds in _train_all(data, config, progress, workers):
+        networks |= {name: network.half().float() for name, network in trained.items()}  # as the files will hold them
+        clock["+".join(trained)] = seconds
+    networks = {name: networks[name] for name in tiny.NETWORKS}
+    held_out = make_faces(HELD_OUT, config.held_out, config.held_out, config, progress, workers)
+    record = {"config": asdict(config), "seconds": clock, "torch": torch.__version__}
+    return write_backbones(networks, record | {"held_out": figures(networks, held_out)}, out or assets.FOLDER)
 
-    def timed(stage: str, run: Any, *arguments: Any) -> Any:
-        start = time.monotonic()
-        result = run(*arguments, config, progress)
-        clock[stage] = round(time.monotonic() - start, 1)
-        return result
 
-    data = timed("render", make_faces, 0, config.people, config.stills, config.speakers)
-    networks: dict[str, nn.Module] = {"tiny-frames": timed("tiny-frames", train_frames, data)}
-    networks["tiny-identity"] = timed("tiny-identity", train_identity, data)
-    networks["tiny-clips"] = timed("tiny-clips", train_clips, data, networks["tiny-frames"])
-    networks["tiny-sync"] = timed("tiny-sync", train_sync, data)
-    networks = {name: network.half().float() for name, network in networks.items()}  # as the files will hold them
-    held_out = make_faces(HELD_OUT, config.held_out, config.stills, config.held_out, config, progress)
-    from floatbench.training.backbone_figures import figures
+Trained = tuple[dict[str, nn.Module], float]
 
-    record = {"config": asdict(config), "seconds": clock, "torch": torch.__version__, "held_out": figures(networks, held_out)}
-    return write_backbones(networks, record, folder)
+
+def _train_all(data: Faces, config: BackboneConfig, progress: Progress, workers: int) -> list[Trained]:
+    if workers == 1:
+        return [_train_one(job, data, config, progress) for job in _JOBS]
+    with ProcessPoolExecutor(min(workers, len(_JOBS)), mp_context=get_context("spawn")) as pool:
+        waiting = [pool.submit(_train_one, job, data, config, NullProgress()) for job in _JOBS]
+        with progress.task("networks", len(waiting), "network") as task:
+            for future in as_completed(waiting):
+                future.result()
+                task.advance()
+        return [future.result() for future in waiting]
+
+
+def _train_one(job: str, data: Faces, config: BackboneConfig, progress: Progress) -> Trained:
+    torch.set_num_threads(1)
+    start = time.monotonic()
+    return _JOBS[job](data, config, progress), round(time.monotonic() - start, 1)
+
+
+def _frames_and_clips(data: Faces, config: BackboneConfig, progress: Progress) -> dict[str, nn.Module]:
+    frames = train_frames(data, config, progress)
+    return {"tiny-frames": frames, "tiny-clips": train_clips(data, frames, config, progress)}
+
+
+_JOBS: dict[str, Callable[[Faces, BackboneConfig, Progress], dict[str, nn.Module]]] = {
+    "frames": _frames_and_clips,
+    "sync": lambda data, config, progress: {"tiny-sync": train_sync(data, config, progress)},
+    "identity": lambda data, config, progress: {"tiny-identity": train_identity(data, config, progress)},
+}
 
 
 def write_backbones(networks: dict[str, nn.Module], record: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -1,0 +1,132 @@
+"""What the small backbones learn from: rendered faces as arrays, and the config that decides everything."""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import repeat
+from multiprocessing import get_context
+
+import numpy as np
+
+from floatbench.errors import UsageError
+from floatbench.progress import Progress
+from floatbench.synthetic.clip import SyntheticClip
+from floatbench.synthetic.expression import EXPRESSION
+from floatbench.synthetic.phones import ARTICULATORS
+from floatbench.synthetic.stills import random_stills
+from metrics import tiny_networks as tiny
+
+HELD_OUT = 80_000
+"""First of the people that the figures in the manifest are measured on."""
+STATES = [EXPRESSION.index(name) for name in ARTICULATORS]
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """Everything that decides the bundled backbones.
+
+    Attributes:
+        people, stills: identities with random single pictures before random backgrounds, and pictures of each.
+        speakers, seconds: identities with one talking clip each, and its length.
+        held_out: identities for the figures; each gives stills and a clip.
+        size: side of the rendered pictures.
+        steps: optimiser steps of each network.
+    """
+
+    people: int = 200
+    stills: int = 6
+    speakers: int = 96
+    seconds: float = 1.6
+    held_out: int = 16
+    size: int = 128
+    batch: int = 64
+    frame_steps: int = 1000
+    identity_steps: int = 500
+    clip_steps: int = 400
+    sync_steps: int = 700
+    rate: float = 2e-3
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("people", "stills", "speakers", "held_out"):
+            if getattr(self, name) < 2:
+                raise UsageError(f"--{name.replace('_', '-')} must be at least 2, got {getattr(self, name)}")
+        if self.seconds < 1:
+            raise UsageError(f"--seconds must be at least 1, got {self.seconds}")
+
+
+@dataclass
+class Faces:
+    """Rendered training material, everything as arrays.
+
+    Attributes:
+        frames: (N, 3, 80, 80) and faces (N, 3, 64, 64) float16; person (N,) class numbers; traits, pose, expression.
+        emotion: (N,) or -1 where a still has none.
+        clips: per speaker the slice of its frames; lips (T, 40, 56) and mel (26, columns) per speaker.
+    """
+
+    frames: np.ndarray
+    faces: np.ndarray
+    person: np.ndarray
+    traits: np.ndarray
+    pose: np.ndarray
+    expression: np.ndarray
+    emotion: np.ndarray
+    clips: list[slice]
+    lips: list[np.ndarray]
+    mel: list[np.ndarray]
+
+
+def make_faces(
+    first: int, people: int, speakers: int, config: BackboneConfig, progress: Progress, workers: int = 1
+) -> Faces:
+    """Renders stills of `people` identities from number `first` on, and clips of the `speakers` that follow them.
+
+    The number of worker processes changes nothing but the time.
+    """
+    numbers = range(first, first + people + speakers)
+    kinds = [number < first + people for number in numbers]
+    with progress.task("faces", len(numbers), "person") as task:
+        if workers == 1:
+            parts = []
+            for number, still in zip(numbers, kinds, strict=True):
+                parts.append(_one_person(config, number, still))
+                task.advance()
+        else:
+            with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+                parts = []
+                for part in pool.map(_one_person, repeat(config), numbers, kinds, chunksize=4):
+                    parts.append(part)
+                    task.advance()
+    person = np.repeat(np.arange(len(parts)), [len(p["pose"]) for p in parts])
+    ends = np.cumsum([len(p["pose"]) for p in parts])
+    clips = [slice(int(e) - len(p["pose"]), int(e)) for e, p in zip(ends, parts, strict=True) if "lips" in p]
+    columns = {key: np.concatenate([p[key] for p in parts]) for key in _COLUMNS}
+    lips, mel = ([p[key] for p in parts if key in p] for key in ("lips", "mel"))
+    return Faces(**columns, person=person, clips=clips, lips=lips, mel=mel)
+
+
+_COLUMNS = ("frames", "faces", "traits", "pose", "expression", "emotion")
+
+
+def _one_person(config: BackboneConfig, number: int, still: bool) -> dict[str, np.ndarray]:
+    """The rows of one person: single pictures, or the frames of one clip with lips and sound."""
+    extra: dict[str, np.ndarray] = {}
+    if still:
+        pictures, truth = random_stills(number, config.stills, config.size, config.seed)
+        emotion = -1
+    else:
+        clip = SyntheticClip(number, 0, config.seconds, config.seed)
+        pictures, truth = clip.frames(config.size), clip.truth()
+        emotion = int(truth["emotion"])
+        extra = {"lips": tiny.lip_input(pictures), "mel": tiny.log_mel(clip.audio())}
+    n = len(pictures)
+    return extra | {
+        "frames": tiny.frame_input(pictures).astype(np.float16),
+        "faces": tiny.face_input(pictures).astype(np.float16),
+        "traits": np.repeat(truth["identity"][None], n, 0),
+        "pose": truth["pose"],
+        "expression": truth["expression"],
+        "emotion": np.full(n, emotion),
+    }
