@@ -55,7 +55,8 @@ def autoencoder(weights: Tensors, inputs: Tensors) -> Tensors:
 def fmt(weights: Tensors, inputs: Tensors) -> Tensors:
     from models.float.FMT import FlowMatchingTransformer
 
-    net = load(FlowMatchingTransformer(Namespace(**OPTIONS)), weights, "fmt.")
+    sizes = {name: int(inputs[name]) for name in ("dim_w", "dim_a", "dim_h", "fmt_depth") if name in inputs}
+    net = load(FlowMatchingTransformer(Namespace(**(OPTIONS | sizes))), weights, "fmt.")
     names = ("t", "x", "wa", "wr", "we", "prev_x", "prev_wa")
     arguments = {name: inputs[name] for name in names}
     out = {"field": net(**{k: v.clone() for k, v in arguments.items()}, train=False)}

@@ -36,8 +36,8 @@ def official(stage: str, weights: dict[str, Tensor], inputs: dict[str, Tensor], 
     source = os.environ.get("FLOATBENCH_SRC_FLOAT")
     if not source:
         pytest.skip("FLOATBENCH_SRC_FLOAT names no checkout of the official release")
-    save_file({k: v.contiguous() for k, v in weights.items()}, folder / "weights.safetensors")
-    save_file({k: v.contiguous() for k, v in inputs.items()}, folder / "inputs.safetensors")
+    save_file({k: v.contiguous().clone() for k, v in weights.items()}, folder / "weights.safetensors")
+    save_file({k: v.contiguous().clone() for k, v in inputs.items()}, folder / "inputs.safetensors")
     extra = os.environ.get("FLOATBENCH_PYTHONPATH_FLOAT", "")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (extra, source))), "OMP_NUM_THREADS": "1"}
     python = os.environ.get("FLOATBENCH_PYTHON_FLOAT", sys.executable)
