@@ -107,7 +107,7 @@ class _Taken:
 
     clips: list[ClipTiming]
     repeat_s: list[float] = field(default_factory=list)
-    nfe: list[float] = field(default_factory=list)
+    counts: dict[str, list[float]] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
 
 
@@ -270,9 +270,9 @@ def _note(taken: _Taken, timing: ClipTiming, made: Generated, first: bool) -> No
     if first:
         timing.frames = count_frames(made)
         taken.details = taken.details or plain(dict(made.details))
-        nfe = made.details.get("nfe")
-        if isinstance(nfe, int | float):
-            taken.nfe.append(float(nfe))
+        for name in ("nfe", "network_rows"):
+            if isinstance(count := made.details.get(name), int | float):
+                taken.counts.setdefault(name, []).append(float(count))
     for stage, seconds in made.timing.items():
         timing.stages.setdefault(stage, []).append(float(seconds))
 
@@ -307,4 +307,5 @@ def _summarise(row: SpeedRow, taken: _Taken) -> None:
         name: sum(median(timing.stages[name]) for timing in taken.clips if name in timing.stages) / len(taken.clips)
         for name in names
     }
-    row.nfe = median(taken.nfe) if taken.nfe else None
+    counts = {name: median(values) for name, values in taken.counts.items()}
+    row.nfe, row.network_rows = counts.get("nfe"), counts.get("network_rows")

@@ -94,7 +94,8 @@ class SpeedRow(_Record):
         first_frame_s: streaming only: from the request to the first frame.
         start_delay_s: streaming only: the smallest wait after the request at which play at 25 fps never stalls.
         stages: median seconds per clip of each stage the method clocks.
-        nfe: network rows per clip, guidance included, as the method counts them (median over clips).
+        nfe: evaluations of the network per clip as the method counts them (median over clips).
+        network_rows: rows those evaluations held, so guidance counts as often as it was computed.
         batched: offline only: the method was given all clips in one call.
     """
 
@@ -114,6 +115,7 @@ class SpeedRow(_Record):
     load_s: float | None = None
     stages: dict[str, float] = {}
     nfe: float | None = None
+    network_rows: float | None = None
     details: dict[str, Any] = {}
     batched: bool = False
     peak_memory_bytes: int | None = None

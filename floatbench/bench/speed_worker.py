@@ -80,11 +80,17 @@ def _work(pipe: Connection, name: str, inputs: list[SpeedInput], plan: SpeedPlan
 
 
 def fabricated_weights(configuration: dict[str, Any]) -> list[str]:
-    """Which weights of a method's description (`weights`: name -> sha256) are seeded random numbers here."""
+    """Which weights of a method's description (`weights`: name -> sha256) are seeded random numbers here.
+
+    A description may also name them itself (`fabricated`).
+    """
     from floatbench import weights
 
+    told = configuration.get("fabricated")
+    found = [str(name) for name in told] if isinstance(told, list) else ["weights"] if told else []
     named = configuration.get("weights") or {}
-    return [name for name in named if name in weights.names() and weights.is_fabricated(name)]
+    found += [name for name in named if name in weights.names() and weights.is_fabricated(name)]
+    return list(dict.fromkeys(found))
 
 
 def input_from_files(picture: Path, sound: Path) -> SpeedInput:
@@ -126,8 +132,13 @@ def _inputs(dataset: Any, clips: Iterable[Any]) -> Iterable[SpeedInput]:
         yield SpeedInput(clip.id, clip.slug, reference.source, reference.media.audio)
 
 
-def created(method: str) -> Method:
-    """Checks a method's name before any process is started; raises UsageError with near names."""
+def created(name: str) -> Method:
+    """Checks a method before any process is started.
+
+    Raises UsageError with near names, or DataError with the command that fetches its weights.
+    """
     from floatbench.bench import methods
 
-    return methods.create(method)
+    method = methods.create(name)
+    method.describe()
+    return method

@@ -68,7 +68,7 @@ class Worker(Method):
         self.clock.work(seconds)
         frames = np.zeros((request.n_frames, 4, 4, 3), np.uint8)
         timing = {"solve": seconds * 0.25, "decode": seconds * 0.75}
-        return Generated(media=ClipMedia(frames), timing=timing, details={"nfe": 27})
+        return Generated(media=ClipMedia(frames), timing=timing, details={"nfe": 27, "network_rows": 81})
 
     def close(self) -> None:
         self.closed += 1
@@ -234,7 +234,7 @@ def test_stages_are_medians_over_repeats_and_means_over_clips():
     method = Worker(clock, [0.0, 4.0, 8.0, 4.0, 8.0, 400.0, 8.0])
     row = measure(method, [given("a"), given("b")], SpeedPlan("single-stream", repeats=3), probes(clock))
     assert row.stages == {"solve": (1.0 + 2.0) / 2, "decode": (3.0 + 6.0) / 2}
-    assert row.nfe == 27 and row.details == {"nfe": 27}
+    assert (row.nfe, row.network_rows) == (27, 81) and row.details == {"nfe": 27, "network_rows": 81}
 
 
 def test_frames_are_counted_in_the_file_and_not_believed(tmp_path):

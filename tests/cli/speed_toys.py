@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from floatbench import weights
 from floatbench.bench.method import Generated, Method, Request
-from floatbench.errors import ClipError
 from floatbench.media import write_lossless
 
 
@@ -46,13 +46,23 @@ class Dies(Still):
         os._exit(7)
 
 
-class Refuses(Still):
-    """Finds no face."""
+class MadeUp(Still):
+    """Runs on seeded random weights and says so."""
 
-    name = "refuses"
+    name = "made-up"
 
-    def generate(self, request: Request) -> Generated:
-        raise ClipError("no_face")
+    def describe(self) -> dict[str, Any]:
+        return {"kind": "toy", "fabricated": ["float"]}
 
 
-METHODS = {"still": Still, "stream": Stream, "dies": Dies, "refuses": Refuses}
+class Homeless(Still):
+    """Its weights are not here."""
+
+    name = "homeless"
+
+    def describe(self) -> dict[str, Any]:
+        weights.path("vgg19")
+        return {}
+
+
+METHODS = {"still": Still, "stream": Stream, "dies": Dies, "made-up": MadeUp, "homeless": Homeless}

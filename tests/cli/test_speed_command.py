@@ -67,9 +67,15 @@ def test_streaming_gives_the_first_frame_and_skips_what_does_not_stream(media):
     assert still["status"] == "n/a" and "stream" in still["reason"]
 
 
+def test_weights_that_the_method_calls_fabricated_keep_its_row_unpaired(media):
+    answer = run("-m", "made-up", *media, "--repeats", "1", "--json", "--quiet")
+    assert json.loads(answer.stdout)["rows"][0]["fabricated"] == ["float"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
+        (("-m", "still,homeless"), 4, "floatbench weights fetch vgg19"),
         (("-m", "stil"), 2, "did you mean"),
         (("-m", "still", "--scenario", "online"), 2, "single-stream"),
         (("-m", "still"), 2, "--source"),
