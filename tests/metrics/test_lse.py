@@ -369,11 +369,10 @@ def test_faces_equal_those_of_the_reference_detector(monkeypatch, tmp_path, heig
     peer.__package__ = "s3fd_peer"
     exec(compile(text, "s3fd", "exec"), peer.__dict__)
     state = seeded_state(s3fd.S3FDNet(), 3)
-    for name, tensor in state.items():
-        if name.startswith("conf") and name.endswith("bias"):
-            state[name] = tensor + torch.tensor([-1.0] * (len(tensor) - 1) + [1.0])  # many faces above 0.9
-        elif name.startswith("loc"):
-            state[name] = 0.1 * tensor
+    for level in range(6):  # bring some priors of every level above the threshold of 0.9
+        state[f"conf.{level}.weight"] *= 30 if level < 3 else 0.05
+        state[f"conf.{level}.bias"][-1] += 0 if level < 3 else 5
+        state[f"loc.{level}.weight"] *= 1 if level < 3 else 0.02
     torch.save(state, tmp_path / "sfd_face.pth")
     peer.PATH_WEIGHT = str(tmp_path / "sfd_face.pth")
     reference = peer.S3FD(device="cpu")
