@@ -118,7 +118,10 @@ def _print(record: SpeedFile) -> None:
         table.add_column(heading, no_wrap=True)
     for row in record.rows:
         table.add_row(*_cells(row))
-    console().print(table)
+    output = console()
+    if not output.is_terminal:
+        output.width = 140  # a file has no edge at which numbers must be cut
+    output.print(table)
     for row in record.rows:
         print(f"{row.method}: {_standing(row)}")
         if row.stages:
@@ -143,14 +146,18 @@ def _cells(row: SpeedRow) -> tuple[str, ...]:
         memory += f" + {row.peak_cuda_bytes / 1e9:.2f} GB GPU"
     return (
         row.method,
-        f"{row.fps.median:.2f}",
-        f"{row.fps.low:.2f}-{row.fps.high:.2f}",
+        _rate(row.fps.median),
+        f"{_rate(row.fps.low)}-{_rate(row.fps.high)}",
         "" if row.clip_s is None else f"{row.clip_s.median:.3f}",
         "" if row.realtime_factor is None else f"{row.realtime_factor:.3f}",
         "n/a" if row.first_frame_s is None else f"{row.first_frame_s.median:.3f} s",
         "n/a" if row.nfe is None else f"{row.nfe:g}",
         memory,
     )
+
+
+def _rate(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.2f}"
 
 
 def _standing(row: SpeedRow) -> str:
