@@ -115,7 +115,7 @@ class Worker:
 
     def _measure(self, job: Job, item: Item, row: Row, folder: Path) -> None:
         reference = self._load_reference(job.clip)
-        row.expected_frames = reference.media.n_frames
+        row.expected_frames, row.flags = reference.media.n_frames, list(reference.flags)
         output = self._stored_output(item) or self._generate(job, row, reference, folder)
         row.timing = {stage: round(seconds, 6) for stage, seconds in output.timing.items()}
         row.details = {**row.details, **output.details}

@@ -48,6 +48,7 @@ class Row(_Record):
     reference_pixels_sha256: str = ""
     features: dict[str, dict[str, str]] = {}
     fingerprints: dict[str, str] = {}  # backbone id -> fingerprint that the features were made with
+    flags: list[str] = []  # of the prepared clip: upscaled, padded, silent, fabricated_boxes ...
     video: str = ""
     sound: str = ""
     timing: dict[str, float] = {}

@@ -178,7 +178,8 @@ def _open(folder: Path, plan: Plan, options: RunOptions, device: str) -> RunInfo
     info.available = [clip.id for clip in plan.available]
     info.methods |= {name: methods.create(name).describe() for name in plan.methods}
     info.metrics |= {
-        name: metric_record(metric, plan.backbones, plan.fingerprints) for name, metric in plan.metrics.items()
+        name: metric_record(metric, plan.backbones, plan.fingerprints, plan.protocol.settings.get(name, {}))
+        for name, metric in plan.metrics.items()
     }
     info.environment = environment(device)
     write_record(path, info)
@@ -252,7 +253,7 @@ def score_run(
         cells = score_all(plan, rows, store, lambda note: task.advance(note=note))
     records = {name: info.metrics[name] for name in plan.metrics}
     descriptions = {name: info.methods[name] for name in plan.methods}
-    reasons = unranked_because(plan, list(records.values()), descriptions)
+    reasons = unranked_because(plan, list(records.values()), descriptions, rows)
     scores = ScoreFile(
         protocol=plan.protocol.id,
         protocol_hash=plan.protocol.hash,

@@ -127,8 +127,10 @@ def score_all(plan: Plan, rows: Rows, store: FeatureStore, advance: Callable[[st
     return cells
 
 
-def metric_record(metric: Metric, backbones: dict[str, Backbone], fingerprints: dict[str, str]) -> MetricRecord:
-    """The identity of a column, as scores.json keeps it."""
+def metric_record(
+    metric: Metric, backbones: dict[str, Backbone], fingerprints: dict[str, str], settings: dict[str, Any]
+) -> MetricRecord:
+    """The identity of a column, as scores.json keeps it; `settings` are the protocol's for this variant."""
     from floatbench import weights
 
     used = {name: backbones[name] for name in metric.info.backbones}
@@ -145,7 +147,7 @@ def metric_record(metric: Metric, backbones: dict[str, Backbone], fingerprints: 
         weights=hashes,
         licences={name: weights.entry(name).licence for name in sorted(registered)} | bundled,
         fabricated=sorted(name for name in registered if weights.is_fabricated(name)),
-        settings={name: backbone.settings() for name, backbone in used.items()},
+        settings={name: backbone.settings() for name, backbone in used.items()} | {metric.info.id: settings},
     )
 
 
@@ -189,7 +191,9 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def unranked_because(plan: Plan, records: Sequence[MetricRecord], descriptions: dict[str, dict[str, Any]]) -> list[str]:
+def unranked_because(
+    plan: Plan, records: Sequence[MetricRecord], descriptions: dict[str, dict[str, Any]], rows: Rows
+) -> list[str]:
     """Why the scores of this run may not enter a ranking; empty when they may."""
     reasons = []
     if plan.subset is not None:
@@ -198,6 +202,8 @@ def unranked_because(plan: Plan, records: Sequence[MetricRecord], descriptions: 
         reasons.append(f"{len(plan.clips) - len(plan.available)} clips are not on this machine")
     fabricated = sorted({name for record in records for name in record.fabricated})
     fabricated += sorted(name for name, described in descriptions.items() if described.get("fabricated"))
+    if any("fabricated_boxes" in row.flags for row in rows.values()):
+        fabricated.append("face boxes")
     if fabricated:
         reasons.append(f"unscorable: seeded random weights ({', '.join(fabricated)})")
     for record in records:
