@@ -26,20 +26,23 @@ from floatbench.media import LosslessWriter, Mp4Writer, read_audio, read_image
 from floatbench.media.backends import box_backend
 from floatbench.media.boxes import BoxBackend
 from floatbench.media.sound import SILENCE_DBFS, loudness_dbfs
+from floatbench.model import fast_decoder
+from floatbench.model.fast_decoder import FastDecoder, Precision
+from floatbench.model.fast_transformer import FastTransformer
 from floatbench.model.float import FLOAT as Model
 from floatbench.progress import NullProgress, Progress
 from floatbench.sampling.clock import StageClock
 from floatbench.sampling.control import Control, check_controls, edit_motion, parse_emotion, project_motion
+from floatbench.sampling.guidance import Network
 from floatbench.sampling.loading import Origin, load_model
-from floatbench.sampling.network import motion_shape, network_of
+from floatbench.sampling.network import fast_network, motion_shape, plain_network
 from floatbench.sampling.options import SamplingOptions
 from floatbench.sampling.picture import crop_face, to_pixels, to_tensor, whole_picture
-from floatbench.sampling.sampler import sample_windows
+from floatbench.sampling.sampler import evaluation_times, sample_windows
 from floatbench.sampling.sound import SpeechConditions
 
 SYNTHETIC_MARK = "synthetic media: this portrait was animated by a machine and shows no real event"
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-CUDA_DECODE_BATCH = 8
+PRECISIONS: dict[str, Precision] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 Impl = Literal["plain", "fast"]
@@ -47,11 +50,11 @@ Impl = Literal["plain", "fast"]
 
 @dataclass(frozen=True)
 class Source:
-    """An encoded picture: identity latent (1, D), feature maps, and its own motion wr (1, D)."""
+    """An encoded picture: identity latent (1, D), its motion wr (1, D), and the feature maps the decoder takes."""
 
     latent: Tensor
-    features: list[Tensor]
     motion: Tensor
+    features: list[Tensor] | fast_decoder.Source
 
 
 @dataclass(frozen=True)
@@ -111,11 +114,12 @@ class Stream:
         net, clock = self._model.network, self.clock
         basis = net.basis()
         windows = sample_windows(
-            network_of(net), self._source.motion, self._speech.windows(), [self._seed], self._options, motion_shape(net)
-        )
+            self._model.sampled_network(self._options), self._source.motion, self._speech.windows(), [self._seed],
+            self._options, motion_shape(net),
+        )  # fmt: skip
         start = 0
         while True:
-            with clock("solve"), self._model.precision():  # the stages speech and emotion interrupt it
+            with clock("solve"):  # the stages speech and emotion interrupt it
                 window = next(windows, None)
                 if window is None:
                     return
@@ -126,15 +130,16 @@ class Stream:
             yield motion[0]
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        batch = CUDA_DECODE_BATCH if self._model.device.type == "cuda" else 1  # on a CPU batches are slower
         for motion in self.motion():
-            for latents in (self._source.latent + motion).split(batch):
-                yield from self._decode(latents)
+            batches = self._model.pictures(self._source.latent + motion, self._source)
+            while True:
+                with self.clock("decode"):
+                    pictures = next(batches, None)
+                if pictures is None:
+                    break
+                yield from self._pixels(pictures)
 
-    @torch.no_grad()
-    def _decode(self, latents: Tensor) -> np.ndarray:
-        with self.clock("decode"), self._model.precision():
-            pictures, _ = self._model.network.decode(latents, self._source.features)
+    def _pixels(self, pictures: Tensor) -> np.ndarray:
         with self.clock("convert"):
             if not torch.isfinite(pictures).all():
                 raise ClipError("not_finite", "the decoded picture is not finite; are the weights damaged?")
@@ -185,8 +190,8 @@ class FLOAT:
     Args:
         network: the modules, in evaluation mode.
         origin: where their weights come from.
-        device: torch device. dtype: of the solve and the decoder's convolutions; speech and encoder stay in float32.
-        impl: `fast` or `plain` arithmetic of the decoder.
+        device: torch device. dtype: of the transformer and the decoder's convolutions; all else stays in float32.
+        impl: `fast`, or the `plain` arithmetic that it is compared with.
         compile: compile the transformer and the decoder at their first call.
     """
 
@@ -199,14 +204,17 @@ class FLOAT:
         impl: Impl = "fast",
         compile: bool = False,
     ) -> None:
-        _check(dtype, impl)
+        _check(dtype, impl, compile)
         self.network = network.eval().requires_grad_(False).to(_device(device))
         self.origin, self.dtype, self.impl = origin, dtype, impl
         self.size = network.config.image_size
         self.compiled = compile
-        if compile:
-            self.network.fmt.evaluate = torch.compile(self.network.fmt.evaluate)
-            self.network.motion_autoencoder.dec.compile()
+        self._decoder: FastDecoder | None = None
+        self._transformer: FastTransformer | None = None
+        if impl == "fast":
+            self._decoder = FastDecoder(self.network.motion_autoencoder.dec, PRECISIONS[dtype], compile)
+            if network.config.conditioning == "adaln":  # the cross-attention ablations have no fast twin
+                self._transformer = FastTransformer(self.network.fmt, PRECISIONS[dtype], compile)
 
     @classmethod
     def from_pretrained(
@@ -223,7 +231,7 @@ class FLOAT:
         Raises:
             DataError: missing or damaged weights, with the command that fetches them. DependencyError: no such device.
         """
-        _check(dtype, impl)
+        _check(dtype, impl, compile)
         _device(device)
         network, origin = load_model(name_or_path, impl)
         return cls(network, origin, device, dtype, impl, compile)
@@ -233,16 +241,28 @@ class FLOAT:
         """Where the networks are."""
         return self.network.device
 
-    def precision(self) -> torch.autocast:
-        """The context in which the solve and the decoder run."""
-        return torch.autocast(self.device.type, DTYPES[self.dtype], enabled=self.dtype != "float32")
+    def sampled_network(self, options: SamplingOptions) -> Network:
+        """The transformer as the sampler calls it."""
+        if self._transformer is None:
+            return plain_network(self.network)
+        return fast_network(self._transformer, evaluation_times(options))
+
+    @torch.no_grad()
+    def pictures(self, latents: Tensor, source: Source) -> Iterator[Tensor]:
+        """latents (n, D) -> unclamped pictures (b, 3, R, R), one at a time on a CPU and in batches on CUDA."""
+        if self._decoder is not None and isinstance(source.features, fast_decoder.Source):
+            yield from self._decoder.stream(latents, source.features)
+        elif not isinstance(source.features, fast_decoder.Source):
+            for latent in latents.split(1):
+                yield self.network.decode(latent, source.features)[0]
 
     @torch.no_grad()
     def encode(self, picture: np.ndarray, clock: StageClock | None = None) -> Source:
         """Encodes a cropped (R, R, 3) uint8 RGB picture."""
         with (clock or StageClock(self.device))("encode"):
             latent, features = self.network.encode_image(to_tensor(picture).to(self.device))
-            return Source(latent, features, self.network.motion(self.network.coefficients(latent)))
+            motion = self.network.motion(self.network.coefficients(latent))
+            return Source(latent, motion, self._decoder.source(features) if self._decoder else features)
 
     def stream(
         self,
@@ -404,10 +424,13 @@ def tags(settings: dict[str, Any]) -> dict[str, str]:
     return {"comment": comment, "synthetic_media": "yes", "floatbench": json.dumps(settings, sort_keys=True)}
 
 
-def _check(dtype: str, impl: str) -> None:
-    for name, value, allowed in (("dtype", dtype, tuple(DTYPES)), ("impl", impl, get_args(Impl))):
+def _check(dtype: str, impl: str, compile: bool) -> None:
+    for name, value, allowed in (("dtype", dtype, tuple(PRECISIONS)), ("impl", impl, get_args(Impl))):
         if value not in allowed:
             raise UsageError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+    if impl == "plain" and (compile or dtype != "float32"):
+        raise UsageError("the plain arithmetic is float32 and not compiled: it is what the fast one is compared with",
+                         fix="leave out --impl plain")  # fmt: skip
 
 
 def _device(name: str) -> torch.device:

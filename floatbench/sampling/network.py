@@ -1,9 +1,12 @@
-"""The transformer of a FLOAT model as the network that the sampler calls."""
+"""The transformer of a FLOAT model as the network that the sampler calls: plain, and its fast twin."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
+from floatbench.model.fast_transformer import FastTransformer
 from floatbench.model.float import FLOAT as Model
 from floatbench.sampling.guidance import Conditions, Evaluate, Network
 from floatbench.sampling.sampler import MotionShape
@@ -14,17 +17,31 @@ def motion_shape(model: Model) -> MotionShape:
     return MotionShape(model.config.window, model.config.previous, model.config.dim_w)
 
 
-def network_of(model: Model) -> Network:
+def plain_network(model: Model) -> Network:
     """Binds the transformer: its conditions are embedded once a window, its L current frames are returned."""
     fmt, previous = model.fmt, model.config.previous
 
     def network(c: Conditions) -> Evaluate:
-        dtype = fmt.c_embedder.weight.dtype
-        c = c.map(lambda value: value.to(dtype))
         embedded = fmt.conditions(c.wa, c.wr, c.we, c.prev_wa, c.pose, c.prev_pose, c.prev_we)
 
         def evaluate(t: Tensor, x: Tensor) -> Tensor:
-            return fmt.evaluate(t, x.to(dtype), embedded, c.prev_x)[:, previous:].to(x.dtype)
+            return fmt.evaluate(t, x, embedded, c.prev_x)[:, previous:]
+
+        return evaluate
+
+    return network
+
+
+def fast_network(fast: FastTransformer, times: Sequence[float]) -> Network:
+    """Binds the fast twin, which prepares the given times of a window at once and shares rows between branches."""
+
+    def network(c: Conditions) -> Evaluate:
+        field = fast.bind(
+            times, c.wa, c.wr, c.we, c.prev_x, c.prev_wa, pose=c.pose, prev_pose=c.prev_pose, prev_we=c.prev_we
+        )
+
+        def evaluate(t: Tensor, x: Tensor) -> Tensor:
+            return field(t[0], x)
 
         return evaluate
 

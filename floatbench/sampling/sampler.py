@@ -196,3 +196,18 @@ def ddim(predict: Predictor, x: Tensor, options: SamplingOptions) -> Tensor:
             data, epsilon = prediction, path.data_to_epsilon(prediction, x, index)
         x = path.ddim_step(data, epsilon, k_next)
     return x
+
+
+def evaluation_times(options: SamplingOptions) -> list[float]:
+    """What the network is told at each evaluation of a window, in order; empty when an adaptive solver decides."""
+    told: list[float] = []
+
+    def note(t: Tensor, x: Tensor) -> Tensor:
+        told.append(float(t))
+        return x
+
+    if options.prediction != "velocity":
+        ddim(note, torch.zeros(1), options)
+    elif not options.adaptive:
+        integrate(note, torch.zeros(1), time_grid(options.solver, options.nfe, options.ode_grid), options.solver)
+    return list(dict.fromkeys(told))

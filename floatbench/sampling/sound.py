@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -94,20 +93,14 @@ class SpeechConditions:
         return torch.from_numpy(part)[None].to(self._model.device)
 
     def _encode(self, wave: Tensor, frames: int) -> Tensor:
-        with self._clock("speech"), self._exact():
+        with self._clock("speech"), torch.no_grad():
             return self._model.encode_audio(wave, frames).float()
 
     def _predict(self, wave: Tensor) -> Tensor | None:
         if self._emotion is not None or self._model.config.emotion_condition != "speech":
             return None
-        with self._clock("emotion"), self._exact():
+        with self._clock("emotion"), torch.no_grad():
             return self._model.predict_emotion(wave).float()[:, None]
-
-    @contextmanager
-    def _exact(self) -> Iterator[None]:
-        """float32 without gradients, also when the solve that asks for a window runs in half precision."""
-        with torch.no_grad(), torch.autocast(self._model.device.type, enabled=False):
-            yield
 
     def _emotion_of(self, part: slice, predicted: Tensor | None) -> Tensor | None:
         if self._emotion is None:

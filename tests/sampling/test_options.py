@@ -1,6 +1,7 @@
 """Options: presets are the table, the table covers every difference, and bad values are refused."""
 
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
 
@@ -65,3 +66,11 @@ def test_options_out_of_range_are_refused(changes: dict, message: str):
 def test_an_unknown_preset_lists_the_known_ones():
     with pytest.raises(UsageError, match="default, paper, official"):
         preset("fast")
+
+
+def test_the_documentation_prints_the_table_as_it_is():
+    text = (Path(__file__).resolve().parents[2] / "docs" / "sampling.md").read_text(encoding="utf-8")
+    printed = [
+        [cell.strip(" `") for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"
+    ]
+    assert printed[2:] == [[d.row, d.option, d.about, d.paper, d.official, d.default] for d in DIFFERENCES]

@@ -15,7 +15,7 @@ from floatbench.model.checkpoint import Metadata, save
 from floatbench.pipeline import FLOAT, Direction
 from floatbench.sampling.control import Control
 from floatbench.sampling.loading import Origin
-from floatbench.sampling.options import SamplingOptions
+from floatbench.sampling.options import SamplingOptions, preset
 
 FAST = SamplingOptions(nfe=2, a_cfg=1.0)
 PICTURE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -217,3 +217,25 @@ def test_framewise_emotion_and_pose_go_through_the_same_pipeline(make_network):
     model = FLOAT(make_network(emotion_condition="image", pose_condition=True), Origin("variant", {}))
     direction = Direction(emotion=np.full((60, 7), 1 / 7), pose=np.zeros((60, 6)))
     assert len(list(model.stream(PICTURE, _speech(60), options=FAST, direction=direction))) == 60
+
+
+@pytest.mark.parametrize("preset_name", ["default", "official"])
+def test_fast_and_plain_arithmetic_give_the_same_pixels(network, preset_name: str):
+    pcm, origin = _speech(53), Origin("float-test", {})
+    options = preset(preset_name, nfe=4)
+    plain = _frames(FLOAT(network, origin, impl="plain"), pcm, options=options).astype(int)
+    fast = _frames(FLOAT(network, origin), pcm, options=options).astype(int)
+    assert np.abs(fast - plain).max() <= 1 and (fast != plain).mean() < 1e-3
+
+
+def test_half_precision_stays_near(network):
+    pcm, origin = _speech(3), Origin("float-test", {})
+    exact = _frames(FLOAT(network, origin), pcm).astype(float)
+    half = _frames(FLOAT(network, origin, dtype="bfloat16"), pcm).astype(float)
+    assert 0 < np.sqrt(np.mean((half - exact) ** 2)) < 8
+
+
+def test_plain_arithmetic_is_the_reference_and_takes_no_shortcut(network):
+    for given in ({"dtype": "bfloat16"}, {"compile": True}):
+        with pytest.raises(UsageError, match="plain arithmetic"):
+            FLOAT(network, Origin("float-test", {}), impl="plain", **given)

@@ -9,7 +9,14 @@ from torch import Tensor
 from floatbench.errors import ClipError
 from floatbench.sampling.guidance import Conditions
 from floatbench.sampling.options import SamplingOptions
-from floatbench.sampling.sampler import MotionShape, SampledWindow, WindowInput, sample_windows, window_noise
+from floatbench.sampling.sampler import (
+    MotionShape,
+    SampledWindow,
+    WindowInput,
+    evaluation_times,
+    sample_windows,
+    window_noise,
+)
 from floatbench.sampling.windows import carry, n_frames, pad_end, plan
 
 SHAPE = MotionShape(window=6, previous=2, dim=4)
@@ -204,3 +211,32 @@ def test_an_exact_velocity_field_reaches_the_data_in_one_step():
 def test_damaged_weights_are_an_error_and_not_a_video():
     with pytest.raises(ClipError, match="not_finite"):
         _run(lambda c: lambda t, x: x * float("nan"), _inputs(6))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        PLAIN,
+        SamplingOptions(a_cfg=1.0, e_cfg=1.0, nfe=8, solver="rk4"),
+        SamplingOptions(a_cfg=1.0, e_cfg=1.0, prediction="x0"),
+        SamplingOptions(a_cfg=1.0, e_cfg=1.0, prediction="epsilon", diffusion_time="fraction"),
+    ],
+)
+def test_the_times_that_are_prepared_are_those_the_network_is_asked_for(options: SamplingOptions):
+    asked: list[float] = []
+
+    def noting(c: Conditions):
+        inner = mixing(c)
+
+        def evaluate(t: Tensor, x: Tensor) -> Tensor:
+            asked.append(float(t[0]))
+            return inner(t, x)
+
+        return evaluate
+
+    _run(noting, _inputs(6), options=options)
+    assert evaluation_times(options) == list(dict.fromkeys(asked))
+
+
+def test_an_adaptive_solver_has_no_times_to_prepare():
+    assert evaluation_times(SamplingOptions(solver="dopri5")) == []
