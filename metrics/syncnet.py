@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from metrics.mfcc import STEP, coefficients, mfcc, preemphasis, windows
-from metrics.network import save_seeded
+from metrics.network import seeded_state
 
 SIDE = 224
 FRAMES = 5
@@ -126,6 +126,13 @@ def judge(table: np.ndarray, shift: int = SHIFT) -> Sync:
     return Sync(float(least), float(mean.median() - least), shift - int(index))
 
 
+def random_state(seed: int) -> dict[str, torch.Tensor]:
+    """Seeded random weights; the first lip layer takes pixels of 0..255 to order one, so that both towers are alike."""
+    state = seeded_state(SyncNet(), seed)
+    state["netcnnlip.0.weight"] = state["netcnnlip.0.weight"] / 128
+    return state
+
+
 def fabricate(path: Path, seed: int) -> None:
     """Seeded random weights under the key names of `syncnet_v2.model`."""
-    save_seeded(SyncNet(), path, seed)
+    torch.save(random_state(seed), path)

@@ -141,7 +141,9 @@ def test_a_changed_file_is_prepared_anew(tmp_path: Path, long_video: Path) -> No
 
 def test_a_protocol_file_may_name_a_folder_beside_it(folder: Path) -> None:
     file = folder.parent / "mine.toml"
-    file.write_text('id = "mine-v1"\ndataset = "folder:videos"\nmetrics = ["avcorr"]\n[preprocessing]\nboxes = "none"\n')
+    file.write_text(
+        'id = "mine-v1"\ndataset = "folder:videos"\nmetrics = ["avcorr"]\n[preprocessing]\nboxes = "none"\n'
+    )
     protocol = load_protocol(str(file))
     assert (protocol.id, protocol.metrics, protocol.preprocessing.id) == ("mine-v1", ("avcorr",), "pp1-none-512")
     assert [clip.id for clip in protocol.clips] == [clip.id for clip in load(folder).clips]

@@ -28,7 +28,7 @@ WIDTH = 1024
 @cache
 def _syncnet() -> syncnet.SyncNet:
     network = syncnet.SyncNet().eval().requires_grad_(False)
-    network.load_state_dict(seeded_state(network, 7))
+    network.load_state_dict(syncnet.random_state(7))
     return network
 
 
@@ -137,6 +137,20 @@ def test_one_pass_of_the_lip_tower_equals_a_pass_per_window():
     x = torch.from_numpy(crops[..., ::-1].copy()).permute(3, 0, 1, 2).float()
     expected = torch.cat([_syncnet().lips(x[:, i : i + 5]) for i in range(4)]).numpy()
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
+
+
+def test_towers_and_distances_keep_the_numbers_of_the_reference():
+    """Golden: joonson/syncnet_python at 6efbb1c3 through tests/golden/make_syncnet.py."""
+    rng = np.random.default_rng(11)
+    coarse = rng.integers(0, 256, (12, 6, 6, 3), dtype=np.uint8)
+    crops = np.stack([cv2.resize(crop, (224, 224), interpolation=cv2.INTER_NEAREST) for crop in coarse])
+    audio = rng.integers(-8000, 8000, 640 * 12).astype(np.int16)
+    lips = _backbone(LipEmbeddings).embed(crops)
+    sound = _backbone(SoundEmbeddings).extract(ClipMedia(crops, audio))["sound"]
+    assert lips[3, :4] == pytest.approx([3.62311, -4.5483, -1.63949, -0.70691], rel=1e-4)
+    assert sound[3, :4] == pytest.approx([-3.69829, -3.46983, 30.81941, 43.83959], rel=1e-4)
+    mean = syncnet.distances(lips[:7], sound).mean(axis=0)
+    assert mean[[11, 15, 18]] == pytest.approx([641.6885, 1327.5985, 821.1535], rel=1e-5)
 
 
 def test_batches_of_sound_windows_change_nothing_but_rounding():
