@@ -1,0 +1,82 @@
+"""`floatbench report`: the paper's tables from finished runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from floatbench.cli.common import JsonOption, OfflineOption, QuietOption
+
+if TYPE_CHECKING:
+    from floatbench.reports.loading import RecordedRun
+
+
+def register(app: typer.Typer) -> None:
+    app.command("report")(report)
+
+
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Finished run folders.")],
+    table: Annotated[int | None, typer.Option(min=1, max=3, help="Lay the runs out as the paper's table.")] = None,
+    style: Annotated[str, typer.Option("--format", help="md, csv, latex, json or html.")] = "md",
+    metrics: Annotated[str, typer.Option(help="Metric variants of the columns, comma separated.")] = "",
+    commercial_safe: Annotated[
+        bool, typer.Option("--commercial-safe", help="Refuse numbers whose weights forbid commercial use.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write here instead of to the screen.")] = None,
+    json_output: JsonOption = False,
+    offline: OfflineOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Tables from finished runs: ours beside the paper's, never mixed.
+
+    Exit codes: 0 done, 2 usage or runs that may not share a column, 4 no finished run.
+    """
+    from floatbench.reports.licences import refuse_restricted
+    from floatbench.reports.loading import load_run
+
+    loaded = [load_run(folder) for folder in runs]
+    if commercial_safe:
+        from floatbench.bench.methods import parse_names
+
+        refuse_restricted(loaded, parse_names(metrics) or None)
+    text = _text(loaded, table, "json" if json_output else style, metrics)
+    _give(text, out, quiet)
+
+
+def _text(runs: list[RecordedRun], table: int | None, style: str, metrics: str) -> str:
+    from floatbench.bench.methods import parse_names
+    from floatbench.errors import UsageError
+    from floatbench.reports.layout import build_table
+    from floatbench.reports.render import render
+    from floatbench.reports.table import markdown
+
+    if table is not None:
+        return render(build_table(table, runs, parse_names(metrics)), style)
+    if style == "json":
+        import json
+
+        return json.dumps([run.scores.model_dump(mode="json") for run in runs], indent=2, ensure_ascii=False) + "\n"
+    if style == "csv":
+        from floatbench.reports.table import to_csv
+
+        if len(runs) > 1:
+            raise UsageError("a CSV of whole runs takes one run", fix="--table 1, or one run at a time")
+        return to_csv(runs[0].scores)
+    if style != "md":
+        raise UsageError(f"--format {style} needs a table", fix="--table 1|2|3")
+    return "\n".join(markdown(run.scores) for run in runs)
+
+
+def _give(text: str, out: Path | None, quiet: bool) -> None:
+    """To the file, whole or not at all, or to standard output."""
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    from floatbench.files import write_bytes
+
+    write_bytes(out, text.encode("utf-8", "replace"))
+    if not quiet:
+        typer.echo(f"written: {out}", err=True)

@@ -1,0 +1,294 @@
+"""The paper's tables as data: columns, rows, cells and marks, filled from runs and from the published numbers."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from floatbench.bench.records import MetricRecord
+from floatbench.errors import UsageError
+from floatbench.reports.loading import RecordedRun, by_dataset, refuse_other_variant
+from floatbench.reports.published import SOURCE, table_cells
+from floatbench.reports.table import TINY_NOTE, number
+
+Mark = Literal["", "best", "second"]
+COLUMNS: dict[int, tuple[str, ...]] = {
+    1: ("FID", "FVD", "CSIM", "E-FID", "P-FID", "LSE-D", "LSE-C"),
+    2: ("FID", "FVD", "E-FID", "P-FID", "LSE-D"),
+    3: ("FID", "FVD", "E-FID", "LSE-D", "NFE"),
+}
+TITLES = {
+    1: "Table 1: comparison",
+    2: "Table 2: additional driving conditions",
+    3: "Table 3: ablations",
+}
+HIGHER = ("CSIM", "LSE-C")
+DATASETS = {"hdtf": "HDTF", "ravdess": "RAVDESS"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One number: a cell has one for each data set.
+
+    Attributes:
+        value: None when there is no number; `why` then says why.
+        n, of: clips that entered and clips available; None for published numbers.
+        rank_value: what is compared (the common subset's value where methods failed on different clips).
+        second_hand: a published number that was not read in the paper itself.
+    """
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    spread: float | None = None
+    n: int | None = None
+    of: int | None = None
+    ranked: bool = False
+    rank_value: float | None = None
+    mark: Mark = ""
+    why: str = ""
+    second_hand: bool = False
+    text: str = ""  # as published; measured numbers have four digits
+
+    @property
+    def shown(self) -> str:
+        """The number, or the reason why there is none."""
+        if self.value is None:
+            return self.why or "none"
+        return self.text or number(self.value)
+
+    @property
+    def extra(self) -> str:
+        """Interval or spread, count, and the value on the common clips."""
+        if self.value is None:
+            return ""
+        parts = []
+        if self.low is not None and self.high is not None:
+            parts.append(f"[{number(self.low)}, {number(self.high)}]")
+        elif self.spread is not None:
+            parts.append(f"± {number(self.spread)}")
+        if self.n is not None:
+            parts.append(f"({self.n} of {self.of})")
+        if self.n is not None and self.rank_value is not None and self.rank_value != self.value:
+            parts.append(f"common clips {number(self.rank_value)}")
+        return " ".join(parts)
+
+
+@dataclass(frozen=True)
+class Column:
+    """Heading, direction (None = no direction) and the variant it was made with (empty for published numbers)."""
+
+    title: str
+    higher: bool | None
+    variant: str = ""
+    tiny: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row; `cells[c][d]` is column c on data set d."""
+
+    name: str
+    dagger: bool
+    cells: tuple[tuple[Part, ...], ...]
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows that may be compared with each other."""
+
+    title: str
+    datasets: tuple[str, ...]
+    columns: tuple[Column, ...]
+    lines: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class PaperTable:
+    """Our rows and the paper's, in blocks of their own, with notes."""
+
+    number: int
+    title: str
+    ours: Block
+    paper: Block
+    notes: list[str] = field(default_factory=list)
+
+
+def build_table(table: int, runs: Sequence[RecordedRun], variants: Sequence[str] = ()) -> PaperTable:
+    """Lays runs out as Table 1, 2 or 3 of the paper.
+
+    Args:
+        variants: metric variants to show; by default those of the runs' protocols.
+
+    Raises:
+        UsageError: an unknown table, no run, or numbers that may not share a column; names both runs.
+    """
+    if table not in COLUMNS:
+        raise UsageError(f"there is no table {table}", fix="--table 1|2|3")
+    if not runs:
+        raise UsageError("no run was given", fix="floatbench report RUN --table 1")
+    groups = by_dataset(runs)
+    chosen = {column: _variant(column, runs, variants) for column in COLUMNS[table]}
+    columns = tuple(_column(column, chosen[column], runs) for column in COLUMNS[table])
+    names = list(dict.fromkeys(name for group in groups.values() for run in group for name in run.systems))
+    lines = [
+        Line(
+            name,
+            any(_is_256(run, name) for run in runs),
+            tuple(tuple(_measured(group, name, column) for group in groups.values()) for column in columns),
+        )
+        for name in names
+    ]
+    ours = mark(Block("measured", tuple(DATASETS.get(name, name) for name in groups), columns, tuple(lines)))
+    return PaperTable(table, TITLES[table], ours, paper_block(table), _notes(runs, columns))
+
+
+def _variant(column: str, runs: Sequence[RecordedRun], wanted: Sequence[str]) -> str:
+    """The one variant that fills a column; empty when no run has one."""
+    if column == "NFE":
+        return ""
+    found = {v: record for run in runs for v, record in run.scores.metrics.items() if _fills(record, column)}
+    named = [v for v in wanted if v in found]
+    listed = [v for run in runs for v in run.info.protocol.metrics if v in found]
+    choice = list(dict.fromkeys(named or listed or found))
+    if len(choice) > 1:
+        raise UsageError(
+            f"the column {column} cannot hold {' and '.join(choice)} ({', '.join(str(run.folder) for run in runs)})",
+            fix=f"choose one with --metrics {choice[0]}",
+        )
+    if not choice:
+        return ""
+    having = [run for run in runs if choice[0] in run.scores.metrics]
+    for run in having[1:]:
+        refuse_other_variant(having[0], run, choice[0])
+    return choice[0]
+
+
+def _fills(record: MetricRecord, column: str) -> bool:
+    return record.column == column or record.column.startswith(f"{column} (")
+
+
+def _column(column: str, variant: str, runs: Sequence[RecordedRun]) -> Column:
+    record = next((run.scores.metrics[variant] for run in runs if variant in run.scores.metrics), None)
+    if record is None:
+        return Column(column, None if column == "NFE" else column in HIGHER)
+    return Column(record.column, record.higher_is_better, variant, record.tiny)
+
+
+def _is_256(run: RecordedRun, method: str) -> bool:
+    """True when every video of the method came as 256 x 256, which is what the paper's dagger says."""
+    sizes = {(row.width, row.height) for row in run.rows.values() if row.method == method and row.status == "ok"}
+    return sizes == {(256, 256)}
+
+
+def _measured(group: Sequence[RecordedRun], method: str, column: Column) -> Part:
+    run = next((run for run in group if method in run.systems), None)
+    if run is None:
+        return Part(None, why="not run")
+    if column.title == "NFE":
+        return _evaluations(run, method)
+    cell = run.cell(method, column.variant) if column.variant else None
+    if cell is None:
+        return Part(None, why="not run")
+    if cell.void or cell.value is None:
+        return Part(None, n=cell.n, of=cell.n_available, why=f"void ({cell.n} of {cell.n_available})")
+    interval = cell.interval or {}
+    return Part(
+        cell.value,
+        low=interval.get("low"),
+        high=interval.get("high"),
+        spread=cell.replicate_spread,
+        n=cell.n,
+        of=cell.n_available,
+        ranked=run.scores.ranked,
+        rank_value=cell.value if cell.common_value is None else cell.common_value,
+    )
+
+
+def _evaluations(run: RecordedRun, method: str) -> Part:
+    """Network evaluations per window or clip as the method counted them; the median over clips."""
+    found = [row.details.get("nfe") for row in run.rows.values() if row.method == method and row.status == "ok"]
+    counts = [float(value) for value in found if isinstance(value, (int, float))]
+    return Part(statistics.median(counts)) if counts else Part(None, why="not counted")
+
+
+def mark(block: Block) -> Block:
+    """Best and second best of every column and data set among ranked rows; equal values share a mark."""
+    marks: dict[tuple[int, int, int], Mark] = {}
+    for c, column in enumerate(block.columns):
+        if column.higher is None:
+            continue
+        for d in range(len(block.datasets)):
+            entries = [(i, line.cells[c][d]) for i, line in enumerate(block.lines)]
+            values = {i: part.rank_value for i, part in entries if part.ranked and part.rank_value is not None}
+            order = sorted(set(values.values()), reverse=column.higher)
+            names: tuple[Mark, Mark] = ("best", "second")
+            for value, name in zip(order, names, strict=False):
+                marks |= {(i, c, d): name for i, own in values.items() if own == value}
+    return replace(block, lines=tuple(_marked(line, i, marks) for i, line in enumerate(block.lines)))
+
+
+def _marked(line: Line, i: int, marks: dict[tuple[int, int, int], Mark]) -> Line:
+    cells = tuple(
+        tuple(replace(part, mark=marks.get((i, c, d), "")) for d, part in enumerate(parts))
+        for c, parts in enumerate(line.cells)
+    )
+    return replace(line, cells=cells)
+
+
+def paper_block(table: int) -> Block:
+    """The paper's rows with the marks that follow from its own numbers."""
+    cells = table_cells(table)
+    datasets = tuple(dict.fromkeys(cell.dataset for cell in cells))
+    found = {(cell.row, cell.column, cell.dataset): cell for cell in cells}
+    columns = tuple(Column(name, None if name == "NFE" else name in HIGHER) for name in COLUMNS[table])
+    lines = []
+    for row in dict.fromkeys(cell.row for cell in cells):
+        mine = [cell for cell in cells if cell.row == row]
+        parts = []
+        for column in columns:
+            entries = [found[row, column.title, dataset] for dataset in datasets]
+            parts.append(
+                tuple(
+                    Part(
+                        cell.value,
+                        ranked=cell.value is not None,
+                        rank_value=cell.value,
+                        why="unknown",
+                        second_hand=cell.status == "second-hand",
+                        text=cell.text,
+                    )
+                    for cell in entries
+                )
+            )
+        lines.append(Line(mine[0].name, mine[0].size == 256, tuple(parts)))
+    return mark(Block(f"as published ({SOURCE})", tuple(DATASETS[d] for d in datasets), columns, tuple(lines)))
+
+
+def _notes(runs: Sequence[RecordedRun], columns: Sequence[Column]) -> list[str]:
+    notes = [
+        "Measured and published rows were made on other clips and are not ranked together.",
+        "† scored on raw 256 x 256 output. ‡ second-hand, not read in the paper itself.",
+    ]
+    for run in runs:
+        clips = f"{run.scores.n_available} of {run.scores.n_clips} clips"
+        note = f"{run.name}: {run.scores.label}, {clips}, seed {run.info.seed}"
+        if run.scores.unranked_because:
+            note += f"; not ranked: {'; '.join(run.scores.unranked_because)}"
+        notes.append(note + ".")
+        notes += [
+            f"{run.name}: FLAG {c.metric} breaks the rule '{c.rule}' ({c.detail})."
+            for c in run.scores.controls
+            if not c.held
+        ]
+    tiny = [column.variant for column in columns if column.tiny]
+    if tiny:
+        notes.append(f"{', '.join(tiny)}: {TINY_NOTE}.")
+    used = {v: run.scores.metrics[v] for run in runs for v in (c.variant for c in columns) if v in run.scores.metrics}
+    for variant, record in used.items():
+        if record.licences:
+            listed = ", ".join(f"{name} ({licence})" for name, licence in sorted(record.licences.items()))
+            notes.append(f"Weights behind {variant}: {listed}.")
+    return notes

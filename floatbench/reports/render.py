@@ -1,0 +1,189 @@
+"""Writes a laid-out table as Markdown, CSV, JSON, HTML or LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import html
+import io
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+
+from floatbench.errors import UsageError
+from floatbench.reports.layout import Block, Column, Line, PaperTable, Part
+from floatbench.reports.table import escape
+
+
+def render(table: PaperTable, style: str) -> str:
+    """The table in one of `FORMATS`; UsageError for another."""
+    if style not in FORMATS:
+        raise UsageError(f"unknown format {style!r}", fix=f"--format {'|'.join(FORMATS)}")
+    return FORMATS[style](table)
+
+
+def _arrow(column: Column) -> str:
+    return "" if column.higher is None else " ↑" if column.higher else " ↓"
+
+
+def _marks(line: Line) -> str:
+    return " †" if line.dagger else ""
+
+
+# Markdown
+
+
+def markdown(table: PaperTable) -> str:
+    """Two Markdown tables, ours and the paper's, then the notes."""
+    blocks = [_markdown_block(block) for block in (table.ours, table.paper)]
+    notes = "\n".join(f"- {escape(note)}" for note in table.notes)
+    return f"## {table.title}\n\n" + "\n\n".join(blocks) + f"\n\n{notes}\n"
+
+
+def _markdown_block(block: Block) -> str:
+    heading = [f"{c.title}{_arrow(c)}" + (f"<br>`{c.variant}`" if c.variant else "") for c in block.columns]
+    lines = [f"**{escape(block.title)}**, {' / '.join(map(escape, block.datasets))}", ""]
+    lines += ["| method | " + " | ".join(heading) + " |", "|" + "---|" * (len(heading) + 1)]
+    for line in block.lines:
+        cells = [" / ".join(_markdown_part(part) for part in parts) for parts in line.cells]
+        lines.append(f"| {escape(line.name)}{_marks(line)} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _markdown_part(part: Part) -> str:
+    text = part.shown + ("‡" if part.second_hand else "")
+    if part.mark:
+        text = f"**{text}**" if part.mark == "best" else f"<u>{text}</u>"
+    return f"{text} {part.extra}".rstrip()
+
+
+# CSV and JSON
+
+
+def to_csv(table: PaperTable) -> str:
+    """One line per number, ours and the paper's told apart by `origin`."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    head = ["origin", "table", "method", "size_256", "dataset", "column", "variant", "value", "low", "high", "spread"]
+    writer.writerow([*head, "n", "of", "ranked", "mark", "note"])
+    for origin, block in (("measured", table.ours), ("published", table.paper)):
+        for line in block.lines:
+            for column, parts in zip(block.columns, line.cells, strict=True):
+                for dataset, part in zip(block.datasets, parts, strict=True):
+                    note = "second-hand" if part.second_hand else part.why if part.value is None else ""
+                    writer.writerow(
+                        [origin, table.number, line.name, line.dagger, dataset, column.title, column.variant,
+                         part.value, part.low, part.high, part.spread, part.n, part.of, part.ranked, part.mark, note]
+                    )  # fmt: skip
+    return stream.getvalue()
+
+
+def to_json(table: PaperTable) -> str:
+    """The whole table as one JSON document."""
+    return json.dumps(asdict(table), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+# HTML
+
+
+def to_html(table: PaperTable) -> str:
+    """A page with both tables; every name is escaped."""
+    blocks = "\n".join(_html_block(block) for block in (table.ours, table.paper))
+    notes = "\n".join(f"<li>{html.escape(note)}</li>" for note in table.notes)
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{html.escape(table.title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n"
+        f"<h1>{html.escape(table.title)}</h1>\n{blocks}\n<ul>\n{notes}\n</ul>\n</body>\n</html>\n"
+    )
+
+
+_STYLE = (
+    ":root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;"
+    "padding:0 1rem}div{overflow-x:auto}table{border-collapse:collapse;margin:1rem 0}caption{text-align:left;"
+    "font-weight:600}th,td{padding:.35rem .7rem;text-align:left;border-bottom:1px solid #8886;white-space:nowrap}"
+    "small{opacity:.75}"
+)
+
+
+def _html_block(block: Block) -> str:
+    heads = "".join(
+        f'<th scope="col">{html.escape(c.title)}{_arrow(c)}'
+        + (f"<br><small>{html.escape(c.variant)}</small>" if c.variant else "")
+        + "</th>"
+        for c in block.columns
+    )
+    rows = []
+    for line in block.lines:
+        cells = "".join(f"<td>{' / '.join(_html_part(part) for part in parts)}</td>" for parts in line.cells)
+        rows.append(f'<tr><th scope="row">{html.escape(line.name)}{_marks(line)}</th>{cells}</tr>')
+    caption = html.escape(f"{block.title}, {' / '.join(block.datasets)}")
+    body = "\n".join(rows)
+    return (
+        f'<div><table>\n<caption>{caption}</caption>\n<thead><tr><th scope="col">method</th>{heads}</tr></thead>\n'
+        f"<tbody>\n{body}\n</tbody>\n</table></div>"
+    )
+
+
+def _html_part(part: Part) -> str:
+    text = html.escape(part.shown) + ("‡" if part.second_hand else "")
+    tag = {"best": "b", "second": "u"}.get(part.mark)
+    text = f"<{tag}>{text}</{tag}>" if tag else text
+    return f"{text} <small>{html.escape(part.extra)}</small>" if part.extra else text
+
+
+# LaTeX
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "±": r"$\pm$", "†": r"$^\dagger$", "‡": r"$^\ddagger$", "↑": r"$\uparrow$", "↓": r"$\downarrow$",
+    "[": "{[}", "]": "{]}", '"': "''",
+}  # fmt: skip
+
+
+def latex_escape(text: str) -> str:
+    """Text that LaTeX prints as it is; control characters become spaces."""
+    return "".join(_LATEX.get(c, c if c.isprintable() else " ") for c in text)
+
+
+def to_latex(table: PaperTable) -> str:
+    """A `table` environment with two booktabs tabulars; needs `\\usepackage{booktabs}`."""
+    blocks = "\n\\par\\medskip\n".join(_latex_block(block) for block in (table.ours, table.paper))
+    notes = " ".join(latex_escape(note) for note in table.notes)
+    return (
+        "% needs \\usepackage{booktabs} and UTF-8 input\n\\begin{table}\n\\centering\\scriptsize\n"
+        f"\\caption{{{latex_escape(table.title)}. {notes}}}\n{blocks}\n\\end{{table}}\n"
+    )
+
+
+def _latex_block(block: Block) -> str:
+    heads = [f"{latex_escape(c.title + _arrow(c))}" for c in block.columns]
+    variants = [f"\\texttt{{{latex_escape(c.variant)}}}" if c.variant else "" for c in block.columns]
+    width = len(heads) + 1
+    title = latex_escape(f"{block.title}, {' / '.join(block.datasets)}")
+    lines = [f"\\begin{{tabular}}{{l{'c' * len(heads)}}}", "\\toprule"]
+    lines.append(f"\\multicolumn{{{width}}}{{l}}{{{title}}} \\\\")
+    lines.append(" & ".join(["method", *heads]) + " \\\\")
+    if any(variants):
+        lines.append(" & ".join(["", *variants]) + " \\\\")
+    lines.append("\\midrule")
+    for line in block.lines:
+        cells = [" / ".join(_latex_part(part) for part in parts) for parts in line.cells]
+        lines.append(" & ".join([latex_escape(line.name + _marks(line)), *cells]) + " \\\\")
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"])
+
+
+def _latex_part(part: Part) -> str:
+    text = latex_escape(part.shown + ("‡" if part.second_hand else ""))
+    command = {"best": "\\textbf", "second": "\\underline"}.get(part.mark)
+    text = f"{command}{{{text}}}" if command else text
+    return f"{text} {{\\tiny {latex_escape(part.extra)}}}" if part.extra else text
+
+
+FORMATS: dict[str, Callable[[PaperTable], str]] = {
+    "md": markdown,
+    "csv": to_csv,
+    "json": to_json,
+    "html": to_html,
+    "latex": to_latex,
+}

@@ -1,0 +1,165 @@
+"""Finished run folders written by hand, with features, and two toy metrics that share a column of the paper."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from floatbench.bench.features import FeatureStore
+from floatbench.bench.merge import plan_of
+from floatbench.bench.protocol import Clip, Preprocessing, Protocol
+from floatbench.bench.records import (
+    MetricRecord,
+    Row,
+    RowFile,
+    RunInfo,
+    ScoreFile,
+    write_record,
+)
+from floatbench.bench.scoring import score_all
+from floatbench.types import ClipMedia, Features
+from metrics.base import Backbone, ClipValue, Interval, Metric, MetricInfo, Pair, Score, split_failures
+
+LICENCE = {"free": "Apache-2.0", "bound": "non-commercial research only"}
+
+
+class ToyBackbone(Backbone):
+    id = "toy"
+
+    def load(self, device: str = "cpu") -> None:
+        return None
+
+    def extract(self, clip: ClipMedia) -> Features:
+        return {"mean": clip.frames.reshape(clip.n_frames, -1).mean(1)}
+
+
+class Mean(Metric):
+    """The mean over clips of |generated - reference| times `scale`, with an interval of `width` either way."""
+
+    info = MetricInfo(
+        id="fid", column="FID", title="toy", higher_is_better=False, level="clip", backbones=("toy",),
+        sides=("generated", "reference"), formula="scale |g - r|", source="none", parity="none",
+    )  # fmt: skip
+
+    def __init__(self, scale: float = 1.0, width: float = 0.5) -> None:
+        self.scale, self.width = scale, width
+
+    def clip_value(self, pair: Pair) -> ClipValue:
+        gap = np.abs(pair.generated("toy")["mean"] - pair.reference("toy")["mean"])
+        return ClipValue(float(gap.mean()) * self.scale, {}, {"gap": gap})
+
+    def reduce(self, pairs) -> Score:
+        good, failures = split_failures(self, pairs)
+        value = float(np.mean([found.value for _, found in good])) if good else None
+        around = None if value is None else Interval(value - self.width, value + self.width, 0.95, "toy")
+        return Score(self.info.id, value, len(good), failures, around)
+
+
+def _variant(id: str, column: str, higher: bool, scale: float) -> Any:
+    info = MetricInfo(**{**Mean.info.__dict__, "id": id, "column": column, "higher_is_better": higher})
+    kind = type(f"Toy_{id}", (Mean,), {"info": info})
+    return lambda scale=scale, width=0.5: kind(scale, width)
+
+
+METRICS = {
+    "toy-fid": _variant("toy-fid", "FID", False, 1.0),
+    "toy-fid-double": _variant("toy-fid-double", "FID", False, 2.0),
+    "toy-csim": _variant("toy-csim", "CSIM", True, 0.01),
+}
+BACKBONES = {"toy": ToyBackbone}
+
+
+def toy_protocol(
+    dataset: str = "hdtf", n: int = 4, metrics: tuple[str, ...] = ("toy-fid", "toy-csim"), **more
+) -> Protocol:
+    clips = tuple(Clip(id=f"clip {k}", identity=f"person {k}") for k in range(n))
+    fixed = {"id": f"toy-{dataset}", "dataset": dataset, "preprocessing": Preprocessing(spec="as-is")}
+    return Protocol(**{**fixed, "metrics": metrics, "clips": clips, **more})
+
+
+def write_run(
+    folder: Path,
+    methods: dict[str, float],
+    dataset: str = "hdtf",
+    size: int = 512,
+    failed: dict[str, tuple[str, ...]] | None = None,
+    metrics: tuple[str, ...] = ("toy-fid", "toy-csim"),
+    protocol: Protocol | None = None,
+    licence: str = "Apache-2.0",
+    described: dict[str, Any] | None = None,
+    reference: float = 0.0,
+    seed: int = 0,
+    **scores: Any,
+) -> Path:
+    """A finished run: method -> its distance from the reference; `scores` replaces fields of scores.json."""
+    protocol = protocol or toy_protocol(dataset)
+    info = RunInfo(
+        protocol=protocol,
+        protocol_hash=protocol.hash,
+        seed=seed,
+        available=[clip.id for clip in protocol.clips],
+        methods={name: {"licence": licence, "weights": {}, **(described or {})} for name in methods},
+        metrics={name: _record(name, licence) for name in metrics},
+        environment={"packages": {"numpy": "2"}, "device": "cpu", "commit": "abc", "dirty": False},
+    )
+    store, rows = FeatureStore(folder, None), {}
+    for name, distance in methods.items():
+        for clip in protocol.clips:
+            row = _row(store, name, clip, distance, reference, size, clip.id in (failed or {}).get(name, ()))
+            rows[row.key] = row
+    folder.mkdir(parents=True, exist_ok=True)
+    for row in rows.values():
+        RowFile(folder / "rows.jsonl").append(row)
+    write_record(folder / "run.json", info)
+    record = ScoreFile(
+        protocol=protocol.id,
+        protocol_hash=protocol.hash,
+        label=protocol.label,
+        n_clips=len(protocol.clips),
+        n_available=len(protocol.clips),
+        n_run=len(protocol.clips),
+        ranked=True,
+        unranked_because=[],
+        seed=seed,
+        replicates=1,
+        methods=info.methods,
+        metrics=info.metrics,
+        scores=score_all(plan_of(info), rows, store, lambda note: None),
+        controls=[],
+        environment=info.environment,
+    )
+    write_record(folder / "scores.json", record.model_copy(update=scores))
+    return folder
+
+
+def _row(
+    store: FeatureStore, method: str, clip: Clip, distance: float, reference: float, size: int, failed: bool
+) -> Row:
+    base = {"method": method, "clip": clip.id, "identity": clip.identity}
+    if failed:
+        return Row(**base, status="failed", reason="no_face", detail="none")
+    keys = {}
+    for side, value in (("generated", reference + distance), ("reference", reference)):
+        key = (f"{value:.6f}".encode().hex() + "0" * 64)[:64]
+        store.put(key, {"mean": np.full(5, value)})
+        keys[side] = {"toy": key}
+    return Row(
+        **base, status="ok", features=keys, width=size, height=size, n_frames=5, expected_frames=5,
+        pixels_sha256=f"{distance}", reference_pixels_sha256=f"{reference}", details={"nfe": 10},
+    )  # fmt: skip
+
+
+def _record(name: str, licence: str) -> MetricRecord:
+    info = METRICS[name]().info
+    return MetricRecord(
+        id=name,
+        column=info.column,
+        higher_is_better=info.higher_is_better,
+        level=info.level,
+        tiny=info.tiny,
+        backbones={"toy": "f" * 64},
+        weights={"toy.pth": "a" * 64},
+        licences={"toy.pth": licence},
+    )
