@@ -101,7 +101,7 @@ def _check_side(side: int, size: int, what: str) -> None:
 
 def to_tensor(picture: np.ndarray) -> Tensor:
     """(R, R, 3) uint8 RGB -> (1, 3, R, R) float32 in [-1, 1]: x / 127.5 - 1."""
-    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)[None].float() / 127.5 - 1
+    return torch.tensor(picture).permute(2, 0, 1)[None].float() / 127.5 - 1  # a copy: decoders give read-only arrays
 
 
 def to_pixels(image: Tensor, mode: Literal["round", "truncate"] = "round") -> Tensor:

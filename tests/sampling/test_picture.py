@@ -1,5 +1,7 @@
 """Pictures: which face, which crop, which filter, and pixels back to 8 bits."""
 
+import warnings
+
 import cv2
 import numpy as np
 import pytest
@@ -105,3 +107,11 @@ def test_values_beyond_the_range_are_clamped():
     image = torch.tensor([-7.0, 7.0, 0.0]).reshape(1, 3, 1, 1)
     assert to_pixels(image).flatten().tolist() == [0, 255, 128]
     assert to_pixels(image, "truncate").flatten().tolist() == [0, 255, 127]
+
+
+def test_a_read_only_picture_is_taken_without_a_warning():
+    picture = np.zeros((2, 2, 3), np.uint8)
+    picture.setflags(write=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert to_tensor(picture).shape == (1, 3, 2, 2)
