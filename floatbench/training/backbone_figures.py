@@ -9,7 +9,7 @@ from torch import nn
 from floatbench.synthetic.expression import EXPRESSION, POSE
 from floatbench.training.backbone_data import Faces
 from metrics import tiny_networks as tiny
-from metrics.sync_distance import sync
+from metrics.sync_distance import distances, judge
 
 
 def auc(positive: np.ndarray, negative: np.ndarray) -> float:
@@ -41,7 +41,7 @@ def offsets_found(network: nn.Module, lips: list[np.ndarray], mel: list[np.ndarr
         seen, heard = embeddings(network, picture, sound)
         for shift in shifts:
             moved = np.roll(heard, shift, 0)
-            right.append(abs(sync(seen, moved).offset + shift) <= 1)
+            right.append(abs(judge(distances(seen, moved)).offset + shift) <= 1)
     return float(np.mean(right))
 
 

@@ -1,0 +1,180 @@
+"""The offline variants keep the control table on synthetic people they never saw, and only with their own weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from floatbench.bench.control_rules import check_controls
+from floatbench.bench.controls import FrozenControl, ReencodedControl, ShiftedControl
+from floatbench.bench.method import Request
+from floatbench.bench.records import MetricRecord, ScoreRow
+from floatbench.errors import ClipError
+from floatbench.media import read_video
+from floatbench.synthetic.clip import TEST_FIRST, SyntheticClip
+from floatbench.types import ClipMedia
+from metrics import registry, tiny
+from metrics import tiny_networks as networks
+from metrics.base import Pair
+from metrics.network import seeded_state
+
+PEOPLE = 6
+Controls = dict[str, list[ClipMedia]]
+
+
+@pytest.fixture(scope="module")
+def controls(tmp_path_factory: pytest.TempPathFactory) -> Controls:
+    """The media of every control system for one clip of each of some held-out people, 3 s at 128 px."""
+    folder = tmp_path_factory.mktemp("controls")
+    real = [SyntheticClip(TEST_FIRST + i, 0, 3.0).media(128) for i in range(PEOPLE)]
+    made: Controls = {"reference": real}
+    for method in (FrozenControl(), ReencodedControl(), ShiftedControl(5), ShiftedControl(20)):
+        made[method.name] = [_generate(method, clip, folder / f"{i}") for i, clip in enumerate(real)]
+    others = real[1:] + real[:1]
+    made["swapped"] = [ClipMedia(clip.frames, other.audio) for clip, other in zip(real, others, strict=True)]
+    made["wrong-identity"] = others
+    return made
+
+
+def _generate(method: FrozenControl | ReencodedControl | ShiftedControl, clip: ClipMedia, folder: Path) -> ClipMedia:
+    folder.mkdir(exist_ok=True)
+    result = method.generate(Request("c", "c", clip.frames[0], clip.audio, clip.n_frames, 0, folder, reference=clip))
+    if result.media is not None:
+        return ClipMedia(result.media.frames, result.media.audio if result.audio is None else result.audio)
+    frames = clip.frames if result.video is None else read_video(result.video)[0]
+    return ClipMedia(frames, clip.audio if result.audio is None else result.audio)
+
+
+def _features(media: list[ClipMedia], names: set[str]) -> list[dict[str, dict[str, np.ndarray]]]:
+    backbones = {name: tiny.BACKBONES[name]() for name in names}
+    for backbone in backbones.values():
+        backbone.load()
+    return [{name: backbone.extract(clip) for name, backbone in backbones.items()} for clip in media]
+
+
+def _pairs(generated: list, reference: list, source: list) -> list[Pair]:
+    def loader(i: int) -> Callable[[str, str], dict[str, np.ndarray]]:
+        sides = {"generated": generated[i], "reference": reference[i], "source": source[i]}
+        return lambda side, name: sides[side][name]
+
+    return [Pair(f"clip-{i}", f"person-{i}", loader(i)) for i in range(len(generated))]
+
+
+def _broken(controls: Controls, variants: list[str]) -> list[str]:
+    """The rules of the control table that the variants break, as ``variant: rule (detail)``."""
+    metrics = {name: tiny.METRICS[name]() for name in variants}
+    names = {b for metric in metrics.values() for b in metric.info.backbones}
+    features = {name: _features(media, names) for name, media in controls.items()}
+    pictures = names - {"tiny-lips", "tiny-sound", "tiny-clips"}
+    source = _features([ClipMedia(clip.frames[:1]) for clip in controls["reference"]], pictures)
+    records, cells = {}, []
+    for name, metric in metrics.items():
+        info = metric.info
+        records[name] = MetricRecord(
+            id=name, column=info.column, higher_is_better=info.higher_is_better, level=info.level, tiny=True,
+            backbones={}, weights={}, licences={},
+        )  # fmt: skip
+        for control, generated in features.items():
+            score = metric.reduce(_pairs(generated, features["reference"], source))
+            assert not score.failures
+            cells.append(
+                ScoreRow(
+                    method=control, metric=name, column=info.column, value=score.value, n=score.n, n_available=PEOPLE,
+                    n_protocol=PEOPLE,
+                )
+            )  # fmt: skip
+    checks = check_controls(records, cells)
+    assert {check.metric for check in checks} == set(variants)
+    return [f"{check.metric}: {check.rule} ({check.detail})" for check in checks if not check.held]
+
+
+def test_every_offline_column_keeps_the_control_table(controls):
+    assert _broken(controls, sorted(tiny.METRICS)) == []
+
+
+@contextmanager
+def _random_weights(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[None]:
+    real = tiny.load_network
+
+    def load(wanted: str):
+        network = real(wanted)
+        if wanted == name:
+            network.load_state_dict(seeded_state(network, 3))
+        return network
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tiny, "load_network", load)
+        yield
+
+
+@pytest.mark.parametrize(
+    ("network", "variants"),
+    [("tiny-identity", ["csim-tiny"]), ("tiny-sync", ["lse-tiny-c", "lse-tiny-d"])],
+)
+def test_random_weights_break_the_control_table(controls, monkeypatch, network, variants):
+    with _random_weights(monkeypatch, network):
+        assert _broken(controls, variants)
+
+
+def _errors(media: list[ClipMedia]) -> tuple[float, float]:
+    """Mean error of the head's angles in degrees and explained share of the expression, over the held-out clips."""
+    truths = [SyntheticClip(TEST_FIRST + i, 0, 3.0).truth() for i in range(PEOPLE)]
+    found = _features(media, {"tiny-frames"})
+    pose, guess = (np.concatenate([part["pose"][:, :3] for part in side]) for side in (truths, _only(found)))
+    truth, seen = (np.concatenate([part["expression"] for part in side]) for side in (truths, _only(found)))
+    explained = 1 - ((truth - seen) ** 2).sum() / ((truth - truth.mean(0)) ** 2).sum()
+    return float(np.degrees(np.abs(pose - guess)).mean()), float(explained)
+
+
+def _only(found: list[dict[str, dict[str, np.ndarray]]]) -> list[dict[str, np.ndarray]]:
+    return [clip["tiny-frames"] for clip in found]
+
+
+def test_pose_and_expression_are_read_from_people_never_seen_but_not_by_random_weights(controls, monkeypatch):
+    degrees, explained = _errors(controls["reference"])
+    assert degrees < 4 and explained > 0.5
+    with _random_weights(monkeypatch, "tiny-frames"):
+        degrees, explained = _errors(controls["reference"])
+    assert degrees > 8 and explained < 0
+
+
+@pytest.mark.parametrize("frames", [1, 5])
+def test_clips_too_short_for_a_window_fail_with_a_reason(frames):
+    clip = SyntheticClip(TEST_FIRST, 0, frames / 25).media(64)
+    for name in ("tiny-lips", "tiny-sound", "tiny-clips"):
+        backbone = tiny.BACKBONES[name]()
+        backbone.load()
+        with pytest.raises(ClipError, match="too_short"):
+            backbone.extract(clip)
+
+
+def test_features_do_not_depend_on_what_else_is_in_the_clip():
+    clip = SyntheticClip(TEST_FIRST, 0, 0.8).media(64)
+    backbone = tiny.FrameBackbone()
+    backbone.load()
+    whole, part = backbone.extract(clip), backbone.extract(ClipMedia(clip.frames[5:12]))
+    assert np.allclose(whole["features"][5:12], part["features"], atol=1e-4)
+
+
+def test_sound_windows_belong_to_five_frames():
+    audio = np.zeros(640 * 20, np.int16)
+    audio[640 * 7 : 640 * 8] = 8000  # one loud frame
+    windows = networks.mel_windows(networks.log_mel(audio))
+    quiet = windows[0, :, 0]
+    touched = [i for i in range(len(windows)) if not np.allclose(windows[i], quiet[:, None])]
+    # window i hears samples 640 i to 640 i + 3440: frame 7 lies in windows 3 to 7, its first 240 samples in window 2
+    assert len(windows) == 16 and touched == [2, 3, 4, 5, 6, 7]
+
+
+def test_offline_variants_are_marked_and_share_no_backbone_with_official_ones():
+    for name, factory in tiny.METRICS.items():
+        info = factory().info
+        assert info.id == name and info.tiny and all(b.startswith("tiny-") for b in info.backbones)
+
+
+def test_the_registry_finds_variants_and_backbones():
+    assert set(tiny.METRICS) <= set(registry.metric_ids()) and set(tiny.BACKBONES) <= set(registry.backbone_ids())
