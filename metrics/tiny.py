@@ -25,7 +25,7 @@ from metrics.efid import FaceFrechet
 from metrics.fid import FID
 from metrics.fvd import FVD
 from metrics.network import exact_float32
-from metrics.sync_distance import distances, judge
+from metrics.syncnet import distances, judge
 
 _LICENCE = "Apache-2.0, trained by this project on synthetic heads"
 

@@ -9,7 +9,7 @@ from torch import nn
 from floatbench.synthetic.expression import EXPRESSION, POSE
 from floatbench.training.backbone_data import Faces
 from metrics import tiny_networks as tiny
-from metrics.sync_distance import distances, judge
+from metrics.syncnet import distances, judge
 
 
 def auc(positive: np.ndarray, negative: np.ndarray) -> float:
