@@ -49,9 +49,9 @@ def summary(name: str, protocol: Protocol) -> dict[str, Any]:
 
 
 def state_counts(rows: list[Availability]) -> dict[str, int]:
-    """How many clips are ready, missing and rejected."""
+    """How many clips are ready, unprepared, missing and rejected."""
     counted = Counter(row.state for row in rows)
-    return {state: counted.get(state, 0) for state in ("ready", "missing", "rejected")}
+    return {state: counted.get(state, 0) for state in ("ready", "unprepared", "missing", "rejected")}
 
 
 def window_seconds(protocol: Protocol) -> float | None:

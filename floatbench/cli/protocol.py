@@ -71,7 +71,7 @@ def show_command(
     _print_facts(facts)
     if clips:
         _print_clips(loaded, states)
-    elif missing := next((row for row in states.values() if row.state == "missing"), None):
+    elif missing := next((row for row in states.values() if row.state in ("missing", "unprepared")), None):
         print(f"next       {missing.fix}")
 
 
@@ -208,7 +208,7 @@ def _print_facts(facts: dict) -> None:
         "label": facts["label"],
         "hash": facts["hash"],
         "clips": f"{facts['clips']} of {facts['identities']} people{length}",
-        "prepared": f"{state['ready']} ready, {state['missing']} missing, {state['rejected']} rejected",
+        "prepared": f"{state['ready']} ready, {state['unprepared']} to prepare, {state['missing']} missing, {state['rejected']} rejected",
         "rule": f"{rule['id']} (boxes from {rule['boxes']}, {rule['size']} px)",
         "metrics": ", ".join(facts["metrics"]) or "none: training material",
         "seed": facts["seed"],

@@ -49,6 +49,9 @@ def run(
     executor: Annotated[str, typer.Option(help="local or ray.")] = "local",
     address: Annotated[str, typer.Option(help="Address of the Ray cluster: auto, local, host:port.")] = "auto",
     boxes: Annotated[str, typer.Option(help="folder: only; face boxes by mediapipe, s3fd, given or none.")] = "",
+    size: Annotated[
+        int | None, typer.Option(help="Side of the prepared crop in pixels; default: the protocol's.")
+    ] = None,
     skip_unavailable: Annotated[bool, typer.Option("--skip-unavailable", help="Leave out what is missing.")] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed clips again.")] = False,
     fabricated: Annotated[
@@ -76,7 +79,7 @@ def run(
 
     if fabricated:
         allow_fabricated()
-    loaded = load_protocol(protocol, boxes=boxes or None)
+    loaded = load_protocol(protocol, boxes=boxes or None, size=size)
     options = runner.RunOptions(
         methods=parse_names(methods),
         metrics=parse_names(metrics) or None,

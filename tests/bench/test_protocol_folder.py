@@ -111,7 +111,7 @@ def test_clips_are_prepared_once_and_rejections_are_kept(tmp_path: Path, long_vi
     (root / "clips.csv").write_text("id,start_s,end_s\ngood.mp4,1,3\n")
     protocol = load_protocol(f"folder:{root}", boxes="none", size=64)
     data = dataset_for(protocol)
-    assert [row.state for row in data.availability()] == ["missing", "missing"]
+    assert [row.state for row in data.availability()] == ["unprepared", "unprepared"]
     with pytest.raises(DataError, match="not prepared yet") as caught:
         data.load(protocol.clips[1])
     assert "--boxes none --size 64" in (caught.value.fix or "")
@@ -136,7 +136,7 @@ def test_a_changed_file_is_prepared_anew(tmp_path: Path, long_video: Path) -> No
     (root / "clips.csv").write_text("id,end_s\na.mp4,2\n")
     second = dataset_for(load_protocol(f"folder:{root}", boxes="none", size=64))
     second.prepare(NullProgress())
-    assert [data.availability()[0].state for data in (first, second)] == ["missing", "ready"]
+    assert [data.availability()[0].state for data in (first, second)] == ["unprepared", "ready"]
 
 
 def test_a_protocol_file_may_name_a_folder_beside_it(folder: Path) -> None:
