@@ -4,6 +4,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PIP     = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 
+# Some machines forbid writing bytecode; every process would then compile torch again, which takes ten seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-slow test-peers test-gpu test-browser lint clean
 
 demo: $(VENV)/.demo

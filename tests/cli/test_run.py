@@ -28,7 +28,7 @@ def floatbench(capfd, *arguments: str) -> tuple[int, str, str]:
     return int(stopped.value.code or 0), out, err
 
 
-def make_video(path: Path, seed: int, frames: int = 26, size: int = 256) -> None:
+def make_video(path: Path, seed: int, frames: int = 26, size: int = 64) -> None:
     rng = np.random.default_rng(seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     picture = rng.integers(0, 200, (1, 8, 8, 3)).repeat(size // 8, 1).repeat(size // 8, 2)
@@ -44,7 +44,20 @@ def folder(tmp_path) -> Path:
 
 
 def run_folder(capfd, folder: Path, out: Path, *more: str) -> tuple[int, str, str]:
-    fixed = ("--boxes", "none", "--metrics", METRICS, "--out", str(out), "--workers", "0", "--device", "cpu")
+    fixed = (
+        "--boxes",
+        "none",
+        "--size",
+        "64",
+        "--metrics",
+        METRICS,
+        "--out",
+        str(out),
+        "--workers",
+        "0",
+        "--device",
+        "cpu",
+    )
     return floatbench(capfd, "run", "--protocol", f"folder:{folder}", *fixed, *more)
 
 
@@ -66,18 +79,8 @@ def test_the_same_command_again_has_nothing_to_do_and_exits_0(capfd, folder, tmp
 
 
 def test_output_for_machines_is_one_json_document_without_colour(folder, tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "floatbench",
-        "run",
-        "-p",
-        f"folder:{folder}",
-        "--boxes",
-        "none",
-        "--metrics",
-        METRICS,
-    ]
+    command = [sys.executable, "-m", "floatbench", "run", "-p", f"folder:{folder}", "--boxes", "none", "--size", "64"]
+    command += ["--metrics", METRICS]
     command += ["--out", str(tmp_path / "run"), "--workers", "0", "--methods", "reference", "--no-controls", "--json"]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)}
