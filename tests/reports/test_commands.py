@@ -51,3 +51,36 @@ def test_commercial_safe_refuses_with_the_list(capfd, tmp_path):
     code, _, err = floatbench(capfd, "report", run, "--table", 1, "--commercial-safe")
     assert code == 2
     assert "toy.pth (CC BY-NC 4.0)" in err
+
+
+def test_ledger_prints_verdicts_and_takes_rows(capfd, tmp_path):
+    run = write_run(tmp_path / "run", {"mine": 25.0})
+    code, out, err = floatbench(capfd, "ledger", run, "--row", "table1:hallo=mine")
+    assert code == 0, err
+    assert "| 1 | Hallo (mine) | hdtf | FID | 25.363 | 25 [24.5, 25.5] | toy-fid | within |" in out
+    assert len(json.loads(floatbench(capfd, "ledger", run, "--json")[1])) == 82
+    assert floatbench(capfd, "ledger", run, "--row", "hallo")[0] == 2
+
+
+def test_explain_prints_the_factor(capfd, tmp_path):
+    a, b = write_run(tmp_path / "a", {"mine": 2.0}), write_run(tmp_path / "b", {"mine": 3.0})
+    code, out, _ = floatbench(capfd, "explain", a, b)
+    assert code == 0
+    assert "| mine | toy-fid | 2 | 3 | generated features: 3 | generated features |" in out
+    assert json.loads(floatbench(capfd, "explain", a, b, "--json")[1])["differences"][0]["factor"] == "generated"
+
+
+def test_the_leaderboard_is_filled_checked_built_and_compared(capfd, tmp_path):
+    board = tmp_path / "results" / "leaderboard"
+    run = write_run(tmp_path / "run", {"mine": 2.0, "reference": 0.0, "shifted:5": 0.0})
+    code, out, err = floatbench(capfd, "leaderboard", "submit", run, "--method", "mine", "--board", board)
+    assert code == 0, err
+    entry = out.strip().rpartition(" ")[2]
+    assert floatbench(capfd, "leaderboard", "validate", entry, "--run", run, "--board", board)[:2] == (
+        0,
+        f"{entry}: ok\n",
+    )
+    assert floatbench(capfd, "leaderboard", "build", "--board", board)[0] == 0
+    assert floatbench(capfd, "leaderboard", "diff", tmp_path, board)[:1] == (0,)
+    assert floatbench(capfd, "leaderboard", "diff", board, tmp_path)[0] == 1
+    assert "mine v1" in (board.parent / "leaderboard.md").read_text()

@@ -1,0 +1,88 @@
+"""Writes the leaderboard's CSV and Markdown from its entries; equal entries give equal bytes."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+from floatbench.files import write_bytes
+from floatbench.reports.leaderboard import Placed, entries, place
+from floatbench.reports.table import COLUMN_ORDER, TINY_NOTE, escape, number
+
+
+def build(board: Path) -> tuple[Path, Path]:
+    """Writes `leaderboard.csv` and `leaderboard.md` beside the board's folder; returns both paths."""
+    placed = place(entries(board))
+    table, page = board.parent / "leaderboard.csv", board.parent / "leaderboard.md"
+    write_bytes(table, to_csv(placed).encode("utf-8", "replace"))
+    write_bytes(page, to_markdown(placed).encode("utf-8", "replace"))
+    return table, page
+
+
+def to_csv(placed: Sequence[Placed]) -> str:
+    """One line per number, superseded ones too."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(
+        ["protocol", "protocol_hash", "metric", "column", "tiny", "rank", "tied", "system", "version", "value", "low",
+         "high", "n", "n_available", "n_protocol", "superseded", "entry"]
+    )  # fmt: skip
+    for item in placed:
+        entry, cell = item.entry, item.cell
+        interval = cell.interval or {}
+        writer.writerow(
+            [entry.scores.label, entry.scores.protocol_hash, cell.metric, cell.column,
+             entry.scores.metrics[cell.metric].tiny, item.rank, item.tied, entry.system, entry.version, cell.value,
+             interval.get("low"), interval.get("high"), cell.n, cell.n_available, cell.n_protocol, item.superseded,
+             entry.id]
+        )  # fmt: skip
+    return stream.getvalue()
+
+
+def to_markdown(placed: Sequence[Placed]) -> str:
+    """A table for each protocol; `=2` is a shared second place."""
+    lines = ["# Leaderboard", ""]
+    lines += ["Made by `floatbench leaderboard build` from the entries in `leaderboard/entries`.", ""]
+    if not placed:
+        lines.append("There are no entries yet: `floatbench leaderboard submit RUN --method NAME`.")
+    lines += [
+        "A place is 1 + the number of systems whose whole interval is better; systems with overlapping intervals share "
+        "one (`=`). `~`: no interval, the place rests on the value alone.",
+    ]
+    for label, group in groupby(placed, key=lambda item: item.entry.scores.label):
+        lines += ["", *_protocol(label, list(group))]
+    return "\n".join(lines) + "\n"
+
+
+def _protocol(label: str, placed: Sequence[Placed]) -> list[str]:
+    def order(item: Placed) -> tuple[int, str]:
+        column = item.cell.column
+        return (COLUMN_ORDER.index(column) if column in COLUMN_ORDER else len(COLUMN_ORDER), item.cell.metric)
+
+    lines = [f"## {escape(label)}"]
+    for _, group in groupby(sorted(placed, key=order), key=order):
+        items = list(group)
+        first = items[0]
+        record = first.entry.scores.metrics[first.cell.metric]
+        arrow = "↑" if record.higher_is_better else "↓"
+        lines += ["", f"### {record.column} {arrow} `{record.id}`{' (tiny)' if record.tiny else ''}", ""]
+        if record.tiny:
+            lines += [f"{TINY_NOTE[0].upper()}{TINY_NOTE[1:]}.", ""]
+        lines += ["| place | system | value | clips | entry |", "|---|---|---|---|---|"]
+        lines += [_line(item) for item in items]
+    return lines
+
+
+def _line(item: Placed) -> str:
+    cell = item.cell
+    rank = "superseded" if item.superseded else f"{'=' if item.tied else ''}{item.rank}"
+    value = "none" if cell.value is None else number(cell.value)
+    if cell.interval:
+        value += f" [{number(cell.interval['low'])}, {number(cell.interval['high'])}]"
+    else:
+        value += " ~"
+    count = f"{cell.n} of {cell.n_available}"
+    return f"| {rank} | {escape(item.entry.system)} v{item.entry.version} | {value} | {count} | `{item.entry.id}` |"

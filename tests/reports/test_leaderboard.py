@@ -1,0 +1,121 @@
+"""The board only grows, every entry is verified, and overlapping intervals tie."""
+
+from __future__ import annotations
+
+import csv
+import json
+
+import pytest
+from report_toys import write_run
+
+from floatbench.errors import UsageError
+from floatbench.reports.leaderboard import difference, entries, place, run_problems, submit, validate
+from floatbench.reports.leaderboard_files import build
+from floatbench.reports.loading import load_run
+
+
+def run_of(tmp_path, name, distance, **more):
+    return load_run(write_run(tmp_path / name, {name: distance, "reference": 0.0, "shifted:5": 0.0}, **more))
+
+
+def fid_ranks(board):
+    placed = [p for p in place(entries(board)) if p.cell.metric == "toy-fid"]
+    return {(p.entry.system, p.entry.version): (p.rank, p.tied) for p in placed}
+
+
+def test_a_submitted_entry_is_valid_and_its_scores_follow_from_the_features(tmp_path):
+    board, run = tmp_path / "board", run_of(tmp_path, "mine", 2.0)
+    entry = submit(run, "mine", board=board)
+    assert validate(board) == {entry.id: []}
+    assert run_problems(entry, run) == []
+    assert len(entry.features) == 4
+
+
+def test_overlapping_intervals_tie_and_clear_differences_rank(tmp_path):
+    board = tmp_path / "board"
+    for name, distance in (("a", 2.0), ("b", 2.9), ("c", 3.8), ("d", 9.0)):  # intervals reach 0.5 either way
+        submit(run_of(tmp_path, name, distance), name, board=board)
+    assert fid_ranks(board) == {("a", 1): (1, True), ("b", 1): (1, True), ("c", 1): (2, True), ("d", 1): (4, False)}
+
+
+def test_a_new_version_supersedes_and_the_old_entry_stays(tmp_path):
+    board = tmp_path / "board"
+    first = submit(run_of(tmp_path, "mine", 2.0), "mine", board=board)
+    old = entries(board)
+    second = submit(run_of(tmp_path, "again", 1.0), "again", system="mine", board=board)
+    assert (second.version, second.supersedes) == (2, first.id)
+    assert fid_ranks(board) == {("mine", 1): (None, False), ("mine", 2): (1, False)}
+    assert validate(board) == {first.id: [], second.id: []}
+    found = difference(old, entries(board))
+    assert [len(found[kind]) for kind in ("added", "superseded", "removed", "changed")] == [1, 1, 0, 0]
+    assert len(difference(entries(board), old)["removed"]) == 1
+
+
+def test_the_same_scores_are_not_taken_twice(tmp_path):
+    run = run_of(tmp_path, "mine", 2.0)
+    submit(run, "mine", board=tmp_path / "board")
+    with pytest.raises(UsageError, match="the same scores already"):
+        submit(run, "mine", board=tmp_path / "board")
+
+
+def test_a_changed_entry_no_longer_fits_its_id(tmp_path):
+    board = tmp_path / "board"
+    entry = submit(run_of(tmp_path, "mine", 2.0), "mine", board=board)
+    path = board / "entries" / f"{entry.id}.json"
+    record = json.loads(path.read_text())
+    record["scores"]["scores"][0]["value"] = 0.1
+    path.write_text(json.dumps(record))
+    assert "does not fit the id" in validate(board)[entry.id][0]
+    assert len(difference([entry], entries(board))["changed"]) == 1
+
+
+def test_scores_that_do_not_follow_from_the_features_are_found(tmp_path):
+    run = run_of(tmp_path, "mine", 2.0)
+    entry = submit(run, "mine", board=tmp_path / "board")
+    next(cell for cell in entry.cells if cell.metric == "toy-fid").value = 1.5
+    assert "toy-fid: 1.5 in the entry, 2.0 from the features" in run_problems(entry, run)
+    other = run_of(tmp_path, "other", 2.5)
+    assert "the run has no method mine" in run_problems(entry, other)
+
+
+def test_damaged_features_are_found(tmp_path):
+    run = run_of(tmp_path, "mine", 2.0)
+    entry = submit(run, "mine", board=tmp_path / "board")
+    entry.features["clip 0"] = "0" * 64
+    assert run_problems(entry, run) == ["the features of the run are not those of the entry"]
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"ranked": False, "unranked_because": ["only 4 of 9 clips were run"]}, "only 4 of 9 clips"),
+        ({"failed": {"mine": ("clip 0",)}}, "coverage 3 of 4 is below 0.9"),
+        ({"n_clips": 99}, "its counts are not those of the run"),
+    ],
+)
+def test_what_may_not_be_ranked_is_refused_and_nothing_is_written(tmp_path, more, why):
+    with pytest.raises(UsageError, match=why):
+        submit(run_of(tmp_path, "mine", 2.0, **more), "mine", board=tmp_path / "board")
+    assert entries(tmp_path / "board") == []
+
+
+def test_a_run_without_controls_or_with_a_broken_rule_is_refused(tmp_path):
+    alone = load_run(write_run(tmp_path / "alone", {"mine": 2.0}))
+    with pytest.raises(UsageError, match="the controls were not run"):
+        submit(alone, "mine", board=tmp_path / "board")
+    broken = load_run(write_run(tmp_path / "broken", {"mine": 2.0, "reference": 0.0, "shifted:5": 1.0}))
+    with pytest.raises(UsageError, match="breaks the rule 'sound changes nothing'"):
+        submit(broken, "mine", board=tmp_path / "board")
+
+
+def test_the_built_files_are_the_same_bytes_each_time_and_show_ties(tmp_path):
+    board = tmp_path / "results" / "leaderboard"
+    for name, distance in (("a", 2.0), ("b|<b>", 2.5)):
+        submit(run_of(tmp_path, name, distance), name, board=board)
+    first = [path.read_bytes() for path in build(board)]
+    assert first == [path.read_bytes() for path in build(board)]
+    rows = list(csv.DictReader((board.parent / "leaderboard.csv").read_text().splitlines()))
+    assert {row["rank"] for row in rows if row["metric"] == "toy-fid"} == {"1"}
+    page = (board.parent / "leaderboard.md").read_text()
+    assert "| =1 | a v1 | 2 [1.5, 2.5] | 4 of 4 |" in page
+    assert "<b>" not in page
