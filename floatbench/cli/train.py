@@ -48,3 +48,64 @@ def backbones(
         typer.echo(f"{name:28s} {value:.4f}")
     for name, entry in manifest["files"].items():
         typer.echo(f"{name:28s} {entry['bytes'] / 1e6:.2f} MB  {entry['sha256'][:12]}")
+
+
+ConfigurationOption = Annotated[str, typer.Option("--config", help="float-512, float-tiny or a TOML file.")]
+OutOption = Annotated[Path, typer.Option(help="Folder of checkpoints, logs, pictures and the exported model.")]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on from the folder's last checkpoint.")]
+StepsOption = Annotated[int | None, typer.Option(min=1, help="Steps in all, instead of the configuration's.")]
+DeviceOption = Annotated[str, typer.Option(help="cpu or cuda; whatever is there by default.")]
+WorkersOption = Annotated[int, typer.Option(min=1, help="Processes that draw synthetic clips.")]
+
+
+@group.command()
+def autoencoder(
+    out: OutOption,
+    config: ConfigurationOption = "float-tiny",
+    resume: ResumeOption = False,
+    steps: StepsOption = None,
+    device: DeviceOption = "",
+    workers: WorkersOption = 1,
+    json_output: JsonOption = False,
+    offline: OfflineOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train phase 1, the motion auto-encoder."""
+    _phase("autoencoder", out, config, resume, steps, device, workers, json_output, quiet)
+
+
+@group.command()
+def flow(
+    out: OutOption,
+    config: ConfigurationOption = "float-tiny",
+    resume: ResumeOption = False,
+    steps: StepsOption = None,
+    device: DeviceOption = "",
+    workers: WorkersOption = 1,
+    json_output: JsonOption = False,
+    offline: OfflineOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Train phase 2, the flow-matching transformer, on the auto-encoder in the same folder."""
+    _phase("flow", out, config, resume, steps, device, workers, json_output, quiet)
+
+
+def _phase(
+    phase: str, out: Path, config: str, resume: bool, steps: int | None, device: str, workers: int, as_json: bool,
+    quiet: bool,
+) -> None:  # fmt: skip
+    from dataclasses import replace
+
+    from floatbench.training.config import load_config
+    from floatbench.training.train import train_autoencoder, train_flow
+
+    chosen = load_config(config)
+    if steps is not None:
+        part = chosen.autoencoder if phase == "autoencoder" else chosen.flow
+        chosen = replace(chosen, **{phase: replace(part, steps=steps)})
+    train = train_autoencoder if phase == "autoencoder" else train_flow
+    done = train(chosen, out, make_progress(quiet, as_json), resume, device, workers)
+    if as_json:
+        print_json(done)
+    else:
+        typer.echo(f"{done['phase']}: {done['steps_now']} steps in {done['seconds']:.0f} s, wrote {done['exported']}")

@@ -122,13 +122,17 @@ def read_state(path: Path, speech: Path | None = None, emotion: Path | None = No
 
     An entry of the file wins over the same entry of a folder, as in the release.
     """
-    state = respell(read_tensors(Path(path)))
+    return speech_state(speech, emotion) | respell(read_tensors(Path(path)))
+
+
+def speech_state(speech: Path | None = None, emotion: Path | None = None) -> State:
+    """The tensors of the speech-model folders under the release's names."""
     folders: State = {}
     if speech is not None:
         folders |= _speech_entries(Path(speech))
     if emotion is not None:
         folders |= {EMOTION_PREFIX + key: value for key, value in respell(read_tensors(_weights_in(emotion))).items()}
-    return folders | state
+    return folders
 
 
 def _speech_entries(folder: Path) -> State:

@@ -1,0 +1,86 @@
+"""Checkpoints of a training run: one safetensors file with every tensor and a JSON state, whole or absent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from floatbench.errors import DataError, UsageError
+from floatbench.files import atomic_path
+
+FORMAT = "floatbench-training-1"
+
+
+def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+    """Writes tensors and state; a full disk raises DependencyError and leaves the checkpoint before it."""
+    plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    with atomic_path(path) as partial:
+        try:
+            save_file(plain, partial, metadata={"format": FORMAT, "state": json.dumps(state, sort_keys=True)})
+        except SafetensorError as error:  # the library wraps the errors of the disk
+            raise OSError(28, str(error)) from error
+
+
+def read_checkpoint(path: Path, config_hash: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and state of a checkpoint of this configuration.
+
+    Raises:
+        DataError: absent or damaged. UsageError: it was made with another configuration.
+    """
+    if not path.is_file():
+        raise DataError(f"there is no checkpoint at {path}", fix="start without --resume")
+    try:
+        with safe_open(path, framework="pt") as stream:
+            metadata = stream.metadata() or {}
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a mapping
+        state = json.loads(metadata["state"])
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise DataError(f"{path} cannot be read as a training checkpoint: {error}") from error
+    if state.get("config_hash") != config_hash:
+        raise UsageError(
+            f"{path} was made with another configuration ({state.get('config', '?')})",
+            fix="use its configuration, or another --out",
+        )
+    return tensors, state
+
+
+def module_tensors(prefix: str, module: nn.Module) -> dict[str, Tensor]:
+    """A module's entries under a prefix."""
+    return {f"{prefix}.{name}": value for name, value in module.state_dict().items()}
+
+
+def load_module(prefix: str, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    """The inverse of `module_tensors`, strictly."""
+    start = prefix + "."
+    state = {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
+    try:
+        module.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        raise DataError(f"the checkpoint does not fit this model: {error}") from error
+
+
+def optimiser_tensors(prefix: str, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The moments and step counts of an optimiser, by parameter number."""
+    found = {}
+    for number, values in optimiser.state_dict()["state"].items():
+        for name, value in values.items():
+            found[f"{prefix}.{number}.{name}"] = torch.as_tensor(value)
+    return found
+
+
+def load_optimiser(prefix: str, optimiser: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """The inverse of `optimiser_tensors`."""
+    state = optimiser.state_dict()
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith(prefix + "."):
+            number, key = name.removeprefix(prefix + ".").split(".")
+            moments.setdefault(int(number), {})[key] = value
+    optimiser.load_state_dict({"state": moments, "param_groups": state["param_groups"]})

@@ -1,0 +1,259 @@
+"""Training clips: rendered synthetic ones, or the prepared clips of any protocol.
+
+T frames, R pixels. Boxes are those of `floatbench.training.losses.components`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from floatbench.errors import ClipError, DataError, UsageError
+from floatbench.files import atomic_path
+from floatbench.paths import cache_dir
+from floatbench.progress import NullProgress, Progress
+from floatbench.synthetic.camera import project, rotation
+from floatbench.synthetic.clip import TEST_FIRST, SyntheticClip
+from floatbench.synthetic.expression import EMOTIONS
+from floatbench.synthetic.shape import anatomy
+
+NO_EMOTION = -1
+
+
+@dataclass(frozen=True)
+class TrainingClip:
+    """One clip in memory.
+
+    Attributes:
+        frames: (T, R, R, 3) uint8 RGB. audio: (640 T,) int16.
+        boxes: (T, 3, 4) float32, mouth and eyes as fractions of the side; zeros where unknown.
+        emotion: position in FLOAT's list, or NO_EMOTION where the data have no label.
+        truth: ground truth of synthetic clips, else empty.
+    """
+
+    id: str
+    identity: str
+    frames: np.ndarray
+    audio: np.ndarray
+    boxes: np.ndarray
+    emotion: int
+    truth: dict[str, np.ndarray]
+
+
+class ClipSet(ABC):
+    """A list of clips that are loaded one by one."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def load(self, index: int) -> TrainingClip:
+        """One clip; raises ClipError when it is unusable."""
+
+
+def component_boxes(clip: SyntheticClip) -> np.ndarray:
+    """(T, 3, 4): where mouth and eyes of a synthetic clip are, from its anatomy and pose."""
+    a = anatomy(clip.person)
+    mouth = (-a.mouth_w - 0.06, a.mouth_w + 0.06, a.mouth_y - 0.26, a.mouth_y + 0.1, 0.75)
+    reach = a.eye_w + 0.03
+    eyes = [(s * a.eye_x - reach, s * a.eye_x + reach, a.eye_y - 0.11, a.eye_y + 0.13, 0.72) for s in (-1, 1)]
+    corners = np.array([[(x, y, z) for x in (x0, x1) for y in (y0, y1)] for x0, x1, y0, y1, z in (mouth, *eyes)])
+    boxes = np.empty((clip.n_frames, 3, 4), np.float32)
+    for t, pose in enumerate(clip.pose):
+        turn = rotation(*(float(v) for v in pose[:3]))
+        at = project(corners.reshape(-1, 3).astype(np.float32), turn, np.asarray(pose[3:], np.float32), 1000)
+        at = (at.reshape(3, 4, 2) + 0.5) / 1000
+        boxes[t] = np.concatenate([at.min(1), at.max(1)], -1)
+    return boxes
+
+
+class SyntheticClips(ClipSet):
+    """Rendered talking heads of training people; frames are kept in the cache folder, so that they are drawn once.
+
+    Args:
+        size: R. identities, per_identity, seconds, seed: as in `floatbench.synthetic.clip.synthetic_clips`.
+        first: number of the first person; people of protocols (`TEST_FIRST` on) are refused.
+    """
+
+    def __init__(
+        self, size: int, identities: int, per_identity: int = 1, seconds: float = 4.0, seed: int = 0, first: int = 0
+    ) -> None:
+        if identities < 1 or per_identity < 1:
+            raise UsageError(f"at least one identity and clip are needed, got {identities} and {per_identity}")
+        if first + identities > TEST_FIRST:
+            raise UsageError(f"people from {TEST_FIRST} on belong to protocols: training must not see them")
+        self.size = size
+        self.clips = [
+            SyntheticClip(person, number, seconds, seed)
+            for person in range(first, first + identities)
+            for number in range(per_identity)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def load(self, index: int) -> TrainingClip:
+        clip = self.clips[index]
+        frames, audio = _rendered(clip, self.size)
+        truth = clip.truth()
+        return TrainingClip(
+            clip.id, str(clip.identity), frames, audio, component_boxes(clip), int(truth["emotion"]), truth
+        )
+
+    def render(self, progress: Progress | None = None, workers: int = 1) -> None:
+        """Draws what the cache lacks, in worker processes when asked for."""
+        missing = [clip for clip in self.clips if not _cached(clip, self.size).is_file()]
+        if not missing:
+            return
+        with (progress or NullProgress()).task("render", len(missing), "clip") as task:
+            if workers <= 1:
+                for clip in missing:
+                    _rendered(clip, self.size)
+                    task.advance()
+                return
+            with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+                for _ in pool.map(partial(_draw, size=self.size), missing):
+                    task.advance()
+
+
+def _cached(clip: SyntheticClip, size: int) -> Path:
+    name = f"{clip.id}-{clip.n_frames}-{clip.seed}-{clip.mood}-{size}.npz"
+    return cache_dir() / "training" / "synthetic-1" / name
+
+
+def _draw(clip: SyntheticClip, size: int) -> None:
+    _rendered(clip, size)
+
+
+def _rendered(clip: SyntheticClip, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Frames and sound; a damaged cache file is drawn again."""
+    file = _cached(clip, size)
+    if file.is_file():
+        try:
+            with np.load(file) as stored:
+                return stored["frames"], stored["audio"]
+        except (OSError, ValueError, KeyError, EOFError):
+            file.unlink(missing_ok=True)
+    frames, audio = clip.frames(size), clip.audio()
+    with atomic_path(file) as partial_file:
+        np.savez(partial_file, frames=frames, audio=audio)
+    return frames, audio
+
+
+class ProtocolClips(ClipSet):
+    """The prepared clips of a protocol (`hdtf-train`, `ravdess-train`, `folder:DIR`, `synthetic`).
+
+    Boxes of mouth and eyes are unknown here (zeros), so the component terms of phase 1 need weight zero.
+
+    Raises:
+        DataError: no clip is ready, with the command that prepares them.
+    """
+
+    def __init__(self, protocol_name: str, size: int, progress: Progress | None = None) -> None:
+        from floatbench.bench.protocol import dataset_for, load_protocol
+
+        protocol = load_protocol(protocol_name)
+        self.size, self.dataset = size, dataset_for(protocol)
+        if self.dataset.auto_prepare:
+            self.dataset.prepare(progress or NullProgress())
+        states = self.dataset.availability()
+        ready = {state.clip_id for state in states if state.state == "ready"}
+        self.clips = [clip for clip in protocol.clips if clip.id in ready]
+        self.absent = len(protocol.clips) - len(self.clips)
+        if not self.clips:
+            fix = next((state.fix for state in states if state.fix), None)
+            raise DataError(f"{protocol_name} has no prepared clip to train on", fix=fix)
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def load(self, index: int) -> TrainingClip:
+        clip = self.clips[index]
+        reference = self.dataset.load(clip)
+        media = reference.media
+        if media.audio is None:
+            raise ClipError("no_audio", f"{clip.id} has no sound to train on")
+        frames = np.stack([_resized(frame, self.size) for frame in media.frames])
+        boxes = np.zeros((len(frames), 3, 4), np.float32)
+        label = clip.labels.get("emotion", "")
+        emotion = EMOTIONS.index(label) if label in EMOTIONS else NO_EMOTION
+        return TrainingClip(clip.id, clip.identity, frames, media.audio, boxes, emotion, dict(reference.truth or {}))
+
+
+def _resized(frame: np.ndarray, size: int) -> np.ndarray:
+    if frame.shape[0] == size:
+        return frame
+    import cv2
+
+    return cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA if frame.shape[0] > size else cv2.INTER_CUBIC)
+
+
+MAX_UNUSABLE = 0.2
+"""A data set of which more than this share cannot be used is an error, not a smaller data set."""
+
+
+def usable(clips: ClipSet, least_frames: int, progress: Progress) -> list[int]:
+    """Numbers of the clips that load and have at least that many frames; the others are noted and counted.
+
+    Raises:
+        DataError: more than MAX_UNUSABLE of them are unusable.
+    """
+    good: list[int] = []
+    reasons: list[str] = []
+    with progress.task("clips", len(clips), "clip") as task:
+        for index in range(len(clips)):
+            try:
+                frames = len(clips.load(index).frames)
+                if frames < least_frames:
+                    raise ClipError("too_short", f"{frames} frames, {least_frames} are needed")
+                good.append(index)
+            except ClipError as error:
+                reasons.append(f"clip {index}: {error}")
+                progress.note(reasons[-1])
+            task.advance()
+    if len(reasons) > MAX_UNUSABLE * len(clips):
+        raise DataError(f"{len(reasons)} of {len(clips)} training clips are unusable, e.g. {reasons[0]}")
+    return good
+
+
+def pool_indices(usable_clips: Sequence[int], capacity: int, refresh: int, step: int) -> list[int]:
+    """Which clips are in memory at a step: `capacity` of them, one replaced every `refresh` steps, in turn.
+
+    It depends on the step only, so that a resumed run sees the same clips.
+    """
+    total = len(usable_clips)
+    if capacity >= total:
+        return list(usable_clips)
+    replaced = step // refresh
+    newest = capacity - 1 + replaced
+    slots = []
+    for slot in range(capacity):
+        newest_here = newest - (newest - slot) % capacity
+        slots.append(usable_clips[newest_here % total])
+    return slots
+
+
+class ClipPool:
+    """Keeps the clips of `pool_indices` in memory; data sets that do not fit are walked through."""
+
+    def __init__(self, clips: ClipSet, indices: Sequence[int], capacity: int, refresh: int) -> None:
+        self.clips, self.indices = clips, list(indices)
+        self.capacity, self.refresh = capacity, refresh
+        self._held: dict[int, TrainingClip] = {}
+
+    def at(self, step: int) -> list[TrainingClip]:
+        """The clips of a step."""
+        wanted = pool_indices(self.indices, self.capacity, self.refresh, step)
+        kept = set(wanted)
+        self._held = {index: clip for index, clip in self._held.items() if index in kept}
+        for index in wanted:
+            if index not in self._held:
+                self._held[index] = self.clips.load(index)
+        return [self._held[index] for index in wanted]

@@ -1,0 +1,328 @@
+"""Everything that decides a training run, as frozen dataclasses, with where each value comes from.
+
+Sources: [paper] FLOAT's text, [suppl] its supplement, [LIA], [GFPGAN] the works it builds on, [ours] a choice of ours
+where nothing is published. A TOML file changes single fields of a named configuration:
+
+    base = "float-tiny"
+    [data]
+    identities = 40
+    [flow]
+    steps = 500
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from floatbench.errors import UsageError
+from floatbench.model.float import FLOAT_512, FLOAT_TINY, FloatConfig
+from floatbench.training.losses.dropout import DropRates
+from floatbench.training.losses.flow import PreviousLoss
+
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where training clips come from.
+
+    Attributes:
+        protocol: name of a prepared protocol (`hdtf-train`, `ravdess-train`, `folder:DIR`); "" renders synthetic heads.
+        identities, per_identity, seconds, first, seed: of the synthetic heads.
+        pool: clips held in memory. refresh: steps after which one of them is replaced, when there are more [ours].
+        flip: mirror both pictures of a phase-1 pair with chance one half [ours; LIA does].
+    """
+
+    protocol: str = ""
+    identities: int = 160
+    per_identity: int = 1
+    seconds: float = 4.0
+    first: int = 0
+    seed: int = 1
+    pool: int = 256
+    refresh: int = 20
+    flip: bool = True
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """Phase 1, the motion auto-encoder.
+
+    Attributes:
+        steps, batch, rate: 460,000, 8 and Adam 2e-4 [suppl].
+        beta1, beta2: of both Adams, 0 and 0.99 [ours, from StyleGAN2 and LIA].
+        decay_from: share of the steps after which the rate falls along a half cosine to a tenth; 1 keeps it [ours].
+        l1, perceptual, component, full_adv, eye_adv, eye_style, lip_adv, lip_style: weights of the terms:
+            1, 10, 100, 1, 1, 100, 1, 100 [suppl, Eq. 18].
+        component_l1: further weight of the plain difference inside mouth and eyes; 0 in the paper [ours, for 64 px].
+        scales: shrink factors of the perceptual pyramid [LIA].
+        component_levels: levels of the component perceptual term, 4 [suppl].
+        network: `vgg19` or `random`, the seeded stand-in that needs no download.
+        eye_size, lip_size: crops of the component discriminators, 80 and 120 px at 512 [GFPGAN].
+        critic_max, critic_base, component_width: channels of the discriminators [LIA, GFPGAN].
+        component_rate: of the component discriminators' Adam, 2e-3 [GFPGAN]; component_beta1: 0.9 [GFPGAN].
+        component_from: step from which eye and lip terms count, 20,000 [ours].
+        r1, r1_every: gamma 10 every 16 discriminator steps, 0 switches it off [ours, StyleGAN2; LIA has none].
+        ema_images: half-life of the exported average in images, 10,000 [ours, StyleGAN2].
+        clip: largest gradient norm of the generator, 0 = none [ours].
+        flow_gain: factor of the flow heads' initial weights: 1 starts from random warps [LIA], a small one from the
+            unmoved source, which learns in far fewer steps [ours].
+        precision: of the convolutions, `bfloat16` under autocast or `float32` [ours].
+        seed: of weights and batches. save_every, sample_every: steps between checkpoints and picture grids.
+    """
+
+    steps: int = 460_000
+    batch: int = 8
+    rate: float = 2e-4
+    beta1: float = 0.0
+    beta2: float = 0.99
+    decay_from: float = 1.0
+    l1: float = 1.0
+    perceptual: float = 10.0
+    component: float = 100.0
+    component_l1: float = 0.0
+    full_adv: float = 1.0
+    eye_adv: float = 1.0
+    eye_style: float = 100.0
+    lip_adv: float = 1.0
+    lip_style: float = 100.0
+    scales: tuple[int, ...] = (1, 2, 4, 8)
+    component_levels: int = 4
+    network: Literal["vgg19", "random"] = "vgg19"
+    eye_size: int = 80
+    lip_size: int = 120
+    critic_max: int = 512
+    critic_base: int = 16_384
+    component_width: int = 64
+    component_rate: float = 2e-3
+    component_beta1: float = 0.9
+    component_from: int = 20_000
+    r1: float = 10.0
+    r1_every: int = 16
+    ema_images: float = 10_000.0
+    clip: float = 0.0
+    flow_gain: float = 1.0
+    precision: Precision = "bfloat16"
+    seed: int = 0
+    save_every: int = 2_000
+    sample_every: int = 2_000
+
+    @property
+    def adversarial(self) -> bool:
+        """Whether any term needs a discriminator."""
+        return max(self.full_adv, self.eye_adv, self.eye_style, self.lip_adv, self.lip_style) > 0
+
+    @property
+    def needs_boxes(self) -> bool:
+        """Whether any term needs to know where mouth and eyes are."""
+        weights = (self.component, self.component_l1, self.eye_adv, self.eye_style, self.lip_adv, self.lip_style)
+        return max(weights) > 0
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """Phase 2, the flow-matching transformer and the audio projection.
+
+    Attributes:
+        steps, batch, rate: 2,000,000, 8 and Adam 1e-5 [paper].
+        beta1, beta2: 0.9 and 0.999 [ours, Adam's own]. warmup: steps of linear rise, 1,000 [ours].
+        decay_from: as in phase 1 [ours].
+        ot, velocity: lambda_OT = lambda_vel = 1 [paper].
+        previous_loss: `clean`, Eq. 11 read literally; `none` leaves previous frames out.
+        vel_boundary: keep the difference between previous and current frames, Eq. 12 read literally.
+        previous_target: `clean`, or `input`: zeros where the previous motion was dropped [not stated].
+        drop: chances of dropping conditions: 0.1 for audio, source motion and emotion, 0.5 for both previous [paper].
+        reference: the source frame: `any` of the clip, `inside` the window or `outside` of it [not stated; ours: half
+            inside, half outside = `either`].
+        logit_normal: draw flow times from a logit-normal instead of uniformly [ours, off].
+        emotion_truth: share of samples told the label instead of the recogniser's guess, where labels exist [ours].
+        emotion_weight: of the cross entropy that teaches the small log-mel recogniser, 0 for wav2vec 2.0 [ours].
+        standardise: first rewrite the auto-encoder, pictures unchanged, so that its coefficients have mean zero and
+            mean square D / M: as loud as the noise they are mixed with [ours, off for the paper's sizes].
+        ema: decay of the exported average, 0.9999 [ours]. clip: largest gradient norm, 1 [option file of the release].
+        precision, seed, save_every, sample_every: as in phase 1.
+    """
+
+    steps: int = 2_000_000
+    batch: int = 8
+    rate: float = 1e-5
+    beta1: float = 0.9
+    beta2: float = 0.999
+    warmup: int = 1_000
+    decay_from: float = 1.0
+    ot: float = 1.0
+    velocity: float = 1.0
+    previous_loss: PreviousLoss = "clean"
+    vel_boundary: bool = True
+    previous_target: Literal["clean", "input"] = "clean"
+    drop: DropRates = field(default_factory=DropRates)
+    reference: Literal["any", "inside", "outside", "either"] = "either"
+    logit_normal: bool = False
+    emotion_truth: float = 0.0
+    emotion_weight: float = 0.0
+    standardise: bool = False
+    ema: float = 0.9999
+    clip: float = 1.0
+    precision: Precision = "bfloat16"
+    seed: int = 0
+    save_every: int = 5_000
+    sample_every: int = 20_000
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """A named configuration of model, data and both phases."""
+
+    name: str
+    model: FloatConfig
+    data: DataConfig = field(default_factory=DataConfig)
+    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    flow: FlowConfig = field(default_factory=FlowConfig)
+
+    def __post_init__(self) -> None:
+        for part in (self.data, self.autoencoder, self.flow):
+            _check_counts(part)
+        if self.autoencoder.network == "random" and self.model.speech == "wav2vec2":
+            raise UsageError("network = 'random' is only for float-tiny", fix="floatbench weights fetch vgg19")
+        if self.flow.previous_loss == "velocity":
+            raise UsageError("previous_loss must be 'clean' or 'none' in training")
+
+    def record(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    def hash(self, phase: Literal["autoencoder", "flow"]) -> str:
+        """SHA-256 of what decides a phase's losses; how often it saves and how long it runs do not enter."""
+        record = self.record()
+        part = {k: v for k, v in record[phase].items() if k not in ("steps", "save_every", "sample_every")}
+        text = json.dumps({"model": record["model"], "data": record["data"], phase: part}, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _check_counts(part: Any) -> None:
+    for item in fields(part):
+        value = getattr(part, item.name)
+        floor = 1 if item.name in ("steps", "batch", "pool", "refresh", "identities", "per_identity") else 0
+        if isinstance(value, int | float) and not isinstance(value, bool) and value < floor:
+            raise UsageError(f"{item.name} must be at least {floor}, got {value}")
+
+
+FLOAT_512_TRAINING = TrainConfig("float-512", FLOAT_512, DataConfig(protocol="hdtf-train", pool=64))
+"""The paper's numbers."""
+
+FLOAT_TINY_TRAINING = TrainConfig(
+    "float-tiny",
+    replace(FLOAT_TINY, image_size=64),
+    autoencoder=AutoencoderConfig(
+        steps=2_500,
+        batch=16,
+        rate=2e-3,
+        decay_from=0.5,
+        l1=1.0,
+        perceptual=1.0,
+        component=1.0,
+        component_l1=2.0,
+        full_adv=0.0,
+        eye_adv=0.0,
+        eye_style=0.0,
+        lip_adv=0.0,
+        lip_style=0.0,
+        scales=(1, 2),
+        network="random",
+        eye_size=16,
+        lip_size=24,
+        critic_max=64,
+        critic_base=1024,
+        component_width=16,
+        component_from=0,
+        ema_images=2_000.0,
+        clip=10.0,
+        flow_gain=0.05,
+        precision="float32",
+        save_every=250,
+        sample_every=500,
+    ),
+    flow=FlowConfig(
+        steps=1_500,
+        batch=32,
+        rate=2e-3,
+        warmup=50,
+        decay_from=0.3,
+        emotion_truth=0.5,
+        emotion_weight=0.2,
+        standardise=True,
+        ema=0.99,
+        precision="float32",
+        save_every=250,
+        sample_every=500,
+    ),
+)
+"""Minutes on two cores, synthetic data only."""
+
+CONFIGS: dict[str, TrainConfig] = {"float-512": FLOAT_512_TRAINING, "float-tiny": FLOAT_TINY_TRAINING}
+
+
+def load_config(name_or_file: str) -> TrainConfig:
+    """A named configuration, or one with changes from a TOML file.
+
+    Raises:
+        UsageError: an unknown name, a file that cannot be read, an unknown key or a value of the wrong kind.
+    """
+    if name_or_file in CONFIGS:
+        return CONFIGS[name_or_file]
+    path = Path(name_or_file)
+    if path.suffix != ".toml":
+        names = ", ".join(CONFIGS)
+        raise UsageError(f"unknown training configuration {name_or_file!r}", fix=f"one of {names}, or a .toml file")
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read as a training configuration: {error}") from error
+    base = document.pop("base", None)
+    if base not in CONFIGS:
+        raise UsageError(f"{path}: `base` must be one of {', '.join(CONFIGS)}, got {base!r}")
+    document.setdefault("name", path.stem)
+    return _changed(CONFIGS[base], document, str(path), "")
+
+
+D = TypeVar("D")
+
+
+def _changed(value: D, changes: dict[str, Any], where: str, prefix: str) -> D:
+    """A dataclass with some fields replaced, tables recursively."""
+    hints = get_type_hints(type(value))
+    updated: dict[str, Any] = {}
+    for key, new in changes.items():
+        if key not in hints:
+            raise UsageError(f"{where}: unknown key {prefix}{key!r}", fix=f"known keys: {', '.join(hints)}")
+        old = getattr(value, key)
+        if dataclasses.is_dataclass(old) and isinstance(new, dict):
+            updated[key] = _changed(old, new, where, f"{prefix}{key}.")
+        else:
+            updated[key] = _converted(new, hints[key], f"{where}: {prefix}{key}")
+    try:
+        return dataclasses.replace(value, **updated)  # type: ignore[type-var]
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
+def _converted(value: Any, kind: Any, where: str) -> Any:
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise UsageError(f"{where} must be one of {', '.join(map(str, get_args(kind)))}, got {value!r}")
+        return value
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list) or not all(isinstance(item, int) for item in value):
+            raise UsageError(f"{where} must be a list of whole numbers, got {value!r}")
+        return tuple(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind in (int, float, str, bool) and type(value) is not kind:
+        raise UsageError(f"{where} must be of the kind {kind.__name__}, got {value!r}")
+    return value

@@ -1,0 +1,82 @@
+"""Where training runs: one process or many (accelerate on torch.distributed), in float32 or bfloat16."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from floatbench.errors import DependencyError, UsageError
+from floatbench.training.config import Precision
+
+
+class Devices:
+    """A thin coat around accelerate's Accelerator.
+
+    Every process draws the same global batch and keeps every `count`-th row of it, so that losses do not depend on how
+    many processes share the work (up to rounding).
+
+    Args:
+        device: `cpu`, `cuda`, or "" for whatever is there. Processes are started by `accelerate launch` or torchrun.
+    """
+
+    def __init__(self, device: str = "", precision: Precision = "float32") -> None:
+        try:
+            from accelerate import Accelerator
+            from accelerate.utils import DistributedDataParallelKwargs
+        except ImportError as error:
+            raise DependencyError("training needs accelerate", fix="pip install 'floatbench[train]'") from error
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise DependencyError("no CUDA device is available to torch", fix="use --device cpu")
+        if device not in ("", "cpu", "cuda"):
+            raise UsageError(f"--device must be cpu or cuda, got {device!r}")
+        handlers: list[Any] = [DistributedDataParallelKwargs(find_unused_parameters=True)]
+        self.accelerator = Accelerator(cpu=device == "cpu", kwargs_handlers=handlers)
+        self.precision: Precision = precision
+
+    @property
+    def device(self) -> torch.device:
+        return self.accelerator.device
+
+    @property
+    def count(self) -> int:
+        return self.accelerator.num_processes
+
+    @property
+    def main(self) -> bool:
+        return self.accelerator.is_main_process
+
+    def share(self, rows: Tensor) -> Tensor:
+        """This process's rows of a global batch, on its device."""
+        return rows[self.accelerator.process_index :: self.count].to(self.device)
+
+    def check_batch(self, batch: int) -> None:
+        """Raises UsageError when the global batch cannot be shared out evenly."""
+        if batch % self.count:
+            raise UsageError(f"a batch of {batch} cannot be shared by {self.count} processes")
+
+    def wrap(self, module: nn.Module) -> nn.Module:
+        """The module on its device, its gradients averaged over the processes."""
+        module = module.to(self.device)
+        return self.accelerator.prepare_model(module) if self.count > 1 else module
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """bfloat16 for convolutions and matrix products, when the configuration asks for it."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    def exact(self) -> AbstractContextManager[Any]:
+        """float32 inside `autocast`."""
+        return torch.autocast(self.device.type, enabled=False)
+
+    def backward(self, loss: Tensor) -> None:
+        self.accelerator.backward(loss)
+
+    def means(self, terms: dict[str, Tensor]) -> dict[str, float]:
+        """Losses averaged over the processes."""
+        names = list(terms)
+        values = torch.stack([terms[name].detach().float().reshape(()) for name in names]).to(self.device)
+        if self.count > 1:
+            values = cast("Tensor", self.accelerator.reduce(values, reduction="mean"))
+        return dict(zip(names, values.tolist(), strict=True))

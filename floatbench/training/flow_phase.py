@@ -1,0 +1,256 @@
+"""Phase 2: the transformer learns the motion of a sound while the auto-encoder is frozen (FLOAT, Eq. 11 to 13)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from floatbench.model.conditioning import EmotionEncoder, MelEmotionEncoder, normalise_audio
+from floatbench.model.float import FLOAT
+from floatbench.sampling.guidance import Conditions
+from floatbench.sampling.network import motion_shape, network_of
+from floatbench.sampling.options import SamplingOptions
+from floatbench.sampling.paths import DiffusionPath
+from floatbench.sampling.sampler import WindowInput, sample_windows
+from floatbench.training.batches import (
+    MotionClip,
+    MotionWindows,
+    draw_windows,
+    known_emotions,
+    pictures,
+    step_generator,
+)
+from floatbench.training.checkpoints import load_module, load_optimiser, module_tensors, optimiser_tensors
+from floatbench.training.clips import TrainingClip
+from floatbench.training.config import TrainConfig
+from floatbench.training.devices import Devices
+from floatbench.training.ema import Ema
+from floatbench.training.log import save_grid
+from floatbench.training.loop import rate_at, update
+from floatbench.training.losses.dropout import drop_conditions
+from floatbench.training.losses.flow import flow_terms, noisy_motion, sample_times
+
+
+class Student(nn.Module):
+    """What phase 2 trains: transformer, audio projection and, when it is small, the emotion recogniser."""
+
+    def __init__(self, model: FLOAT) -> None:
+        super().__init__()
+        self.fmt, self.audio_encoder, self.emotion_encoder = model.fmt, model.audio_encoder, model.emotion_encoder
+
+    def emotion(self, wave: Tensor) -> Tensor:
+        """Normalised (B, N) -> logits (B, E) of the small recogniser, or log-probabilities of the frozen one."""
+        if isinstance(self.emotion_encoder, MelEmotionEncoder):
+            return self.emotion_encoder.logits(wave)
+        assert isinstance(self.emotion_encoder, EmotionEncoder)
+        with torch.no_grad():
+            return torch.log(self.emotion_encoder(wave).clamp(min=1e-9))
+
+    def forward(
+        self,
+        wave: Tensor,
+        motion: Tensor,
+        wr: Tensor,
+        t: Tensor,
+        x: Tensor,
+        we_truth: Tensor,
+        told: Tensor,
+        masks: Conditions,
+    ) -> tuple[Tensor, Tensor | None]:
+        """The transformer's output (B, L' + L, D) and the emotion's logits (B, E).
+
+        Args:
+            wave: (B, N) normalised sound of L' + L frames. motion: (B, L', D) clean previous motion. wr: (B, D).
+            t: (B,). x: (B, L, D) noisy motion. we_truth: (B, E) labels; told: (B,) bool, who gets the label.
+            masks: (B,) zeros where a condition is dropped, see `floatbench.training.losses.dropout`.
+        """
+        previous = self.fmt.previous
+        wa = self.audio_encoder(wave, self.fmt.window + previous)
+        logits, we = None, None
+        if self.fmt.emotion == "speech":
+            logits = self.emotion(wave)
+            guess = torch.softmax(logits.detach(), -1)
+            we = torch.where(told[:, None], we_truth, guess)[:, None]
+        given = Conditions(wr=wr, wa=wa[:, previous:], prev_wa=wa[:, :previous], prev_x=motion, we=we)
+        kept = masked(given, masks)
+        output = self.fmt(t, x, kept.wa, kept.wr, kept.we, kept.prev_x, kept.prev_wa)
+        return output, logits
+
+
+def frozen(model: FLOAT) -> None:
+    """Freezes all but transformer, audio projection and the small encoders."""
+    model.requires_grad_(True)
+    model.motion_autoencoder.requires_grad_(False)
+    for name, parameter in model.named_parameters():
+        if ".wav2vec2." in name or ".wav2vec2_for_emotion." in name:
+            parameter.requires_grad_(False)
+
+
+class FlowPhase:
+    """Weights, optimiser and the step of phase 2."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        model: FLOAT,
+        clips: Sequence[MotionClip],
+        devices: Devices,
+        preview: TrainingClip | None = None,
+    ) -> None:
+        self.preview = preview
+        self.whole, self.config, self.devices, self.clips = config, config.flow, devices, list(clips)
+        c = self.config
+        devices.check_batch(c.batch)
+        self.model = model.to(devices.device)
+        frozen(self.model)
+        self.student = Student(self.model)
+        _train_mode(self.student)
+        self.wrapped = devices.wrap(self.student)
+        self.parameters = [p for p in self.student.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.Adam(self.parameters, lr=c.rate, betas=(c.beta1, c.beta2))
+        self.ema = Ema(self.student, c.ema)
+        self.diffusion = DiffusionPath()
+
+    def step(self, step: int) -> dict[str, float]:
+        """One optimiser step; all draws are of the global batch, of which each process keeps its rows."""
+        c, model = self.config, self.model
+        seed, length = self.whole.data.seed + c.seed, model.config.window + model.config.previous
+        drawn = draw_windows(self.clips, c.batch, length, seed, step, c.reference)
+        generator = step_generator(seed, step, "flow")
+        dim = model.config.dim_w
+        noise = torch.randn(c.batch, model.config.window, dim, generator=generator)
+        t = sample_times(model.config.prediction, c.batch, self.diffusion, generator, c.logit_normal)
+        told = torch.rand(c.batch, generator=generator) < c.emotion_truth
+        masks = _drop_masks(c.batch, c.drop, generator)
+        share = self.devices.share
+        windows = MotionWindows(*(share(v) for v in vars(drawn).values()))
+        terms, total = self._losses(windows, share(noise), share(t), share(told), masks.map(share))
+        rate = rate_at(step, c.steps, c.rate, c.warmup, c.decay_from)
+        norm = update(self.optimiser, total, rate, c.clip, self.devices.backward, terms)
+        self.ema.update(self.student)
+        return self.devices.means({"total": total} | terms) | {"gradient_norm": norm, "rate": rate}
+
+    def _losses(
+        self, windows: MotionWindows, noise: Tensor, t: Tensor, told: Tensor, masks: Conditions
+    ) -> tuple[dict[str, Tensor], Tensor]:
+        c, model = self.config, self.model
+        motion = model.motion(windows.coefficients)  # (B, L' + L, D)
+        previous, data = motion[:, : model.config.previous], motion[:, model.config.previous :]
+        x, target = noisy_motion(model.config.prediction, data, noise, t, self.diffusion)
+        truth, known = known_emotions(windows.emotion, model.config.dim_e)
+        with self.devices.autocast():
+            output, logits = self.wrapped(
+                normalise_audio(windows.wave),
+                previous,
+                model.motion(windows.reference),
+                t,
+                x,
+                truth,
+                told & known,
+                masks,
+            )
+        previous_target = previous if c.previous_target == "clean" else previous * masks.prev_x[:, None, None]
+        parts = flow_terms(output.float(), target, previous_target, c.vel_boundary, c.previous_loss)
+        terms = {"current": parts.current, "previous": parts.previous, "velocity": parts.velocity}
+        total = parts.total(c.ot, c.velocity)
+        if logits is not None and c.emotion_weight and bool(known.any()):
+            terms["emotion"] = F.cross_entropy(logits[known].float(), windows.emotion[known])
+            total = total + c.emotion_weight * terms["emotion"]
+        return terms, total
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The frozen speech networks are left out: they come from their own files."""
+        found = module_tensors("student", self.student) | module_tensors("ema", self.ema.module)
+        found = {name: value for name, value in found.items() if "wav2vec2" not in name}
+        return found | optimiser_tensors("optimiser", self.optimiser)
+
+    def state(self) -> dict[str, Any]:
+        return {"ema_updates": self.ema.updates}
+
+    def load(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        speech = {name: value for name, value in module_tensors("student", self.student).items() if "wav2vec2" in name}
+        again = {name.replace("student.", "ema.", 1): value for name, value in speech.items()}
+        load_module("student", self.student, {**speech, **tensors})
+        load_module("ema", self.ema.module, {**again, **tensors})
+        load_optimiser("optimiser", self.optimiser, tensors)
+        self.ema.updates = int(state["ema_updates"])
+
+    def averaged(self) -> FLOAT:
+        """The whole model with the running average in place of the weights."""
+        model = FLOAT(self.model.config).to(self.devices.device)
+        model.load_state_dict(self.model.state_dict())
+        kept = self.ema.module
+        assert isinstance(kept, Student)
+        model.fmt.load_state_dict(kept.fmt.state_dict())
+        model.audio_encoder.load_state_dict(kept.audio_encoder.state_dict())
+        if model.emotion_encoder is not None and kept.emotion_encoder is not None:
+            model.emotion_encoder.load_state_dict(kept.emotion_encoder.state_dict())
+        return model.eval().requires_grad_(False)
+
+    @torch.no_grad()
+    def sample(self, folder: Path, step: int) -> None:
+        """Eight moments of the preview clip: rows of true frames, decoded true motion, decoded generated motion."""
+        if self.preview is None:
+            return
+        model, clip = self.averaged(), self.preview
+        frames = pictures(clip.frames).to(model.device)
+        s_r, features = model.encode_image(frames[:1])
+        reference = model.coefficients(s_r)
+        chosen = torch.linspace(0, len(frames) - 1, 8).long()
+        true = model.motion(model.coefficients(model.encode_image(frames[chosen])[0]))
+        made = generated_motion(model, clip.audio, reference)[chosen]
+        rows = [frames[chosen], *(model.decode(s_r + motion, features)[0] for motion in (true, made))]
+        save_grid(folder / f"flow-{step:07d}.png", rows)
+
+
+@torch.no_grad()
+def generated_motion(
+    model: FLOAT, audio: Any, reference: Tensor, seed: int = 0, options: SamplingOptions | None = None
+) -> Tensor:
+    """Motion latents (T, D) for int16 sound (640 T,) and the source's coefficients (1, M)."""
+    wave = torch.from_numpy(audio.astype("float32") / 32768)[None].to(model.device)
+    frames = len(audio) // 640
+    wa = model.encode_audio(wave, frames)
+    we = model.predict_emotion(wave)[:, None] if model.config.emotion_condition == "speech" else None
+    window = model.config.window
+    inputs = [WindowInput(wa[:, i : i + window], we=we) for i in range(0, frames, window)]
+    options = options or replace(SamplingOptions(), prediction=model.config.prediction)
+    wr = model.motion(reference.to(model.device))
+    parts = sample_windows(network_of(model), wr, inputs, [seed], options, motion_shape(model))
+    return torch.cat([part.motion for part in parts], dim=1)[0]
+
+
+def _train_mode(student: Student) -> None:
+    """Training mode for what is trained; the frozen speech networks keep evaluation mode (no dropout, no masking)."""
+    student.train()
+    for name, module in student.named_modules():
+        if "wav2vec2" in name:
+            module.eval()
+
+
+def _drop_masks(batch: int, rates: Any, generator: torch.Generator) -> Conditions:
+    """Ones (B,) that `drop_conditions` has zeroed: the draws of a whole batch, to be shared among processes."""
+    one = torch.ones(batch, 1)
+    ones = Conditions(wr=one, wa=one[..., None], prev_wa=one[..., None], prev_x=one[..., None], we=one[..., None])
+    return drop_conditions(ones, rates, generator).map(lambda value: value.reshape(batch))
+
+
+def masked(c: Conditions, masks: Conditions) -> Conditions:
+    """Every condition times its mask (B,); nothing is written to."""
+
+    def times(value: Tensor | None, mask: Tensor | None) -> Any:
+        return None if value is None or mask is None else value * mask.reshape(-1, *(1,) * (value.ndim - 1))
+
+    return Conditions(
+        wr=times(c.wr, masks.wr),
+        wa=times(c.wa, masks.wa),
+        prev_wa=times(c.prev_wa, masks.prev_wa),
+        prev_x=times(c.prev_x, masks.prev_x),
+        we=times(c.we, masks.we),
+    )

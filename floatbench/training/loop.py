@@ -1,0 +1,176 @@
+"""The loop around a phase: steps, log, checkpoints, signals, and the stop at the first number that is not finite."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from floatbench.errors import Interrupted, RunIncomplete
+from floatbench.progress import Progress
+from floatbench.training.checkpoints import read_checkpoint, write_checkpoint
+from floatbench.training.log import TrainingLog
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+class NotFinite(Exception):
+    """A loss or a gradient is NaN or infinite; the weights have not been touched by it."""
+
+
+class Phase(Protocol):
+    """One phase of training; everything random in a step follows from the seed and the step's number."""
+
+    def step(self, step: int) -> dict[str, float]:
+        """Takes one optimiser step and returns its losses; raises NotFinite instead of taking a broken one."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that must be saved to go on."""
+        ...
+
+    def load(self, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """The inverse of `tensors` and `state`."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """What must be saved beside the tensors, JSON types."""
+        ...
+
+    def sample(self, folder: Path, step: int) -> None:
+        """Writes pictures that show how far it is."""
+        ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long a phase runs and where it writes.
+
+    Attributes:
+        steps: in all. save_every, sample_every: steps between checkpoints and pictures, 0 = only at the end.
+        config_hash, config: of the configuration, kept in the checkpoint.
+        main: False in all but the first of several processes: they neither write nor report.
+    """
+
+    name: str
+    folder: Path
+    steps: int
+    save_every: int
+    sample_every: int
+    config_hash: str
+    config: str
+    main: bool = True
+
+
+def run(phase: Phase, plan: Plan, progress: Progress, resume: bool = False) -> int:
+    """Trains until `plan.steps` are done and returns the number of steps taken now.
+
+    Raises:
+        Interrupted: SIGTERM or SIGINT; the step in hand was finished and saved.
+        RunIncomplete: a number became NaN or infinite; the last checkpoint is untouched.
+    """
+    path = plan.folder / CHECKPOINT
+    first = 0
+    if resume:
+        tensors, state = read_checkpoint(path, plan.config_hash)
+        phase.load(tensors, state)
+        first = int(state["step"])
+    log = TrainingLog(plan.folder, first) if plan.main else None
+    try:
+        with stop_signals() as stopped:
+            _steps(phase, plan, progress, first, log, stopped)
+    finally:
+        if log is not None:
+            log.close()
+    return plan.steps - first
+
+
+def _steps(
+    phase: Phase, plan: Plan, progress: Progress, first: int, log: TrainingLog | None, stopped: threading.Event
+) -> None:
+    saved = first
+    with progress.task(plan.name, plan.steps - first, "step") as task:
+        for step in range(first, plan.steps):
+            begin = time.perf_counter()
+            try:
+                losses = phase.step(step)
+            except NotFinite as error:
+                raise RunIncomplete(
+                    f"{plan.name}: {error} at step {step}; the checkpoint of step {saved} is the last good one",
+                    fix="lower the rate in the configuration, then run again with --resume",
+                ) from error
+            if log is not None:
+                log.write(step, losses, step_seconds=round(time.perf_counter() - begin, 4))
+            task.advance(note=" ".join(f"{name} {value:.3f}" for name, value in list(losses.items())[:4]))
+            done, last = step + 1, step + 1 == plan.steps
+            if last or stopped.is_set() or (plan.save_every and done % plan.save_every == 0):
+                _save(phase, plan, done)
+                saved = done
+            if plan.main and (last or (plan.sample_every and done % plan.sample_every == 0)):
+                phase.sample(plan.folder / "samples", done)
+            if stopped.is_set() and not last:
+                raise Interrupted(
+                    f"{plan.name} stopped after step {done}, which is saved", fix="run again with --resume"
+                )
+
+
+def _save(phase: Phase, plan: Plan, step: int) -> None:
+    if plan.main:
+        state = phase.state() | {"step": step, "config_hash": plan.config_hash, "config": plan.config}
+        write_checkpoint(plan.folder / CHECKPOINT, phase.tensors(), state)
+
+
+@contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """An event that SIGTERM and SIGINT set instead of ending the process (in the main thread only)."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = {number: signal.signal(number, lambda *_: event.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def update(
+    optimiser: torch.optim.Optimizer, loss: Tensor, rate: float, clip: float, backward: Any, terms: Mapping[str, Tensor]
+) -> float:
+    """One optimiser step at a rate, after clipping; returns the gradient norm.
+
+    Raises:
+        NotFinite: the loss or the gradient is NaN or infinite; nothing was changed.
+    """
+    if not bool(torch.isfinite(loss.detach())):
+        broken = [name for name, term in terms.items() if not bool(torch.isfinite(term.detach()).all())]
+        raise NotFinite(f"the loss became {float(loss.detach())} ({', '.join(broken) or 'total'})")
+    optimiser.zero_grad(set_to_none=True)
+    backward(loss)
+    parameters = [p for group in optimiser.param_groups for p in group["params"]]
+    norm = float(torch.nn.utils.clip_grad_norm_(parameters, clip if clip > 0 else math.inf))
+    if not math.isfinite(norm):
+        raise NotFinite(f"the gradient norm became {norm}")
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group.get("ratio", 1.0)
+    optimiser.step()
+    return norm
+
+
+def rate_at(step: int, steps: int, rate: float, warmup: int, decay_from: float) -> float:
+    """Linear rise over `warmup` steps, constant, then from `decay_from` of the run a half cosine down to a tenth."""
+    factor = min(1.0, (step + 1) / warmup) if warmup else 1.0
+    begin = decay_from * steps
+    if decay_from < 1 and step > begin:
+        factor *= 0.1 + 0.45 * (1 + math.cos(math.pi * (step - begin) / (steps - begin)))
+    return rate * factor

@@ -1,0 +1,1 @@
+"""The losses of FLOAT's two training phases, one idea a file."""

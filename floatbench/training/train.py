@@ -1,0 +1,200 @@
+"""The two trainings from configuration to exported model, as `floatbench train autoencoder|flow` runs them.
+
+DIR/autoencoder/   checkpoint.safetensors, log.jsonl, tensorboard/, samples/
+DIR/flow/          the same, coefficients.safetensors
+DIR/autoencoder.safetensors, DIR/float.safetensors    what is exported, with metadata
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from floatbench import weights
+from floatbench.errors import DataError
+from floatbench.files import atomic_path, file_sha256
+from floatbench.model import checkpoint
+from floatbench.model.autoencoder import MotionAutoencoder
+from floatbench.model.checkpoint import Metadata
+from floatbench.model.float import FLOAT
+from floatbench.progress import NullProgress, Progress
+from floatbench.training.autoencoder_phase import AutoencoderPhase
+from floatbench.training.checkpoints import read_checkpoint
+from floatbench.training.clips import ClipPool, ClipSet, ProtocolClips, SyntheticClips, usable
+from floatbench.training.coefficients import motion_clips, standardise
+from floatbench.training.config import TrainConfig
+from floatbench.training.devices import Devices
+from floatbench.training.flow_phase import FlowPhase
+from floatbench.training.loop import CHECKPOINT, Plan, run
+
+
+def clip_set(config: TrainConfig, progress: Progress, workers: int = 1) -> ClipSet:
+    """The training clips a configuration names; synthetic ones are drawn (once) before training starts."""
+    data, size = config.data, config.model.image_size
+    if data.protocol:
+        return ProtocolClips(data.protocol, size, progress)
+    clips = SyntheticClips(size, data.identities, data.per_identity, data.seconds, data.seed, data.first)
+    clips.render(progress, workers)
+    return clips
+
+
+def train_autoencoder(
+    config: TrainConfig,
+    out: Path,
+    progress: Progress | None = None,
+    resume: bool = False,
+    device: str = "",
+    workers: int = 1,
+    clips: ClipSet | None = None,
+) -> dict[str, Any]:
+    """Phase 1; returns what was done.
+
+    Raises:
+        DataError: too few or too many unusable clips, or a missing perceptual network. UsageError: a checkpoint of
+            another configuration. Interrupted, RunIncomplete: see `floatbench.training.loop.run`.
+    """
+    progress, c = progress or NullProgress(), config.autoencoder
+    devices = Devices(device, c.precision)
+    quiet = progress if devices.main else NullProgress()
+    clips = clips or clip_set(config, quiet, workers)
+    _check_boxes(config)
+    good = usable(clips, 2, quiet)
+    pool = ClipPool(clips, good, config.data.pool, config.data.refresh)
+    torch.manual_seed(c.seed)
+    phase = AutoencoderPhase(config, FLOAT(config.model).motion_autoencoder, pool, devices)
+    begin = time.monotonic()
+    plan = _plan(config, "autoencoder", out, devices)
+    steps = run(phase, plan, quiet, resume)
+    exported = out / "autoencoder.safetensors"
+    if devices.main:
+        _export_autoencoder(phase.ema.module.state_dict(), exported, plan)
+    return _done(plan, steps, begin, exported, len(good))
+
+
+def train_flow(
+    config: TrainConfig,
+    out: Path,
+    progress: Progress | None = None,
+    resume: bool = False,
+    device: str = "",
+    workers: int = 1,
+    clips: ClipSet | None = None,
+) -> dict[str, Any]:
+    """Phase 2 on the auto-encoder that phase 1 left in the same folder; raises as `train_autoencoder`."""
+    progress, c = progress or NullProgress(), config.flow
+    devices = Devices(device, c.precision)
+    quiet = progress if devices.main else NullProgress()
+    exported = out / "autoencoder.safetensors"
+    if not exported.is_file():
+        raise DataError(f"there is no {exported}", fix=f"floatbench train autoencoder --out {out}")
+    clips = clips or clip_set(config, quiet, workers)
+    torch.manual_seed(c.seed)
+    model = load_speech(FLOAT(config.model))
+    load_autoencoder(model.motion_autoencoder, exported)
+    model.motion_autoencoder.to(devices.device)
+    length = config.model.window + config.model.previous
+    good = usable(clips, length, quiet)
+    # every process computes its own coefficients unless the cache holds them: only the first one writes it
+    cache = out / "flow" / f"coefficients-{file_sha256(exported)[:12]}.safetensors" if devices.main else None
+    motions = motion_clips(clips, good, model.motion_autoencoder, cache, quiet)
+    if c.standardise:
+        every = torch.cat([torch.from_numpy(clip.coefficients) for clip in motions])
+        mean, gain = coefficient_scale(every, config.model.dim_w)
+        standardise(model.motion_autoencoder, mean, gain)
+        motions = [replace(m, coefficients=(gain * (m.coefficients - mean.numpy())).astype("float32")) for m in motions]
+    phase = FlowPhase(config, model, motions, devices, clips.load(good[0]))
+    begin = time.monotonic()
+    plan = _plan(config, "flow", out, devices)
+    steps = run(phase, plan, quiet, resume)
+    target = out / "float.safetensors"
+    if devices.main:
+        notes = {"training": config.record(), "autoencoder_sha256": file_sha256(exported), "clips": len(good)}
+        metadata = Metadata(config.model, licence="as its training data", notes=json.dumps(notes, sort_keys=True))
+        checkpoint.save(phase.averaged(), target, metadata)
+    return _done(plan, steps, begin, target, len(good))
+
+
+def coefficient_scale(coefficients: Tensor, latent_dim: int) -> tuple[Tensor, float]:
+    """Mean (M,) of coefficients (N, M), and the gain that gives the centred ones a mean square of D / M."""
+    mean = coefficients.mean(0)
+    power = (coefficients - mean).square().mean().clamp(min=1e-12)
+    return mean, float(torch.sqrt(latent_dim / coefficients.shape[1] / power))
+
+
+def load_speech(model: FLOAT) -> FLOAT:
+    """Fills the frozen speech networks from the registry; a log-mel model has none and stays as it is.
+
+    Raises:
+        DataError: their weights are missing, with the command that fetches them.
+    """
+    if model.config.speech != "wav2vec2":
+        return model
+    wanted = {k for k in model.state_dict() if k.startswith((checkpoint.AUDIO_PREFIX, checkpoint.EMOTION_PREFIX))}
+    state = checkpoint.speech_state(weights.path("wav2vec2-base-960h"), weights.path("wav2vec2-speech-emotion"))
+    missing = sorted(wanted - set(state))
+    if missing:
+        raise DataError(f"the speech networks lack {missing[0]} and {len(missing) - 1} more entries")
+    model.load_state_dict({k: state[k] for k in wanted}, strict=False)
+    return model
+
+
+def _check_boxes(config: TrainConfig) -> None:
+    if config.data.protocol and config.autoencoder.needs_boxes:
+        raise DataError(
+            f"{config.data.protocol} has no boxes of mouth and eyes, which the component terms need",
+            fix="set component, eye_adv, eye_style, lip_adv and lip_style to 0 in the configuration",
+        )
+
+
+def _plan(config: TrainConfig, phase: Any, out: Path, devices: Devices) -> Plan:
+    part = config.autoencoder if phase == "autoencoder" else config.flow
+    return Plan(
+        phase,
+        out / phase,
+        part.steps,
+        part.save_every,
+        part.sample_every,
+        config.hash(phase),
+        config.name,
+        devices.main,
+    )
+
+
+def _export_autoencoder(state: Mapping[str, Tensor], path: Path, plan: Plan) -> None:
+    with atomic_path(path) as partial:
+        plain = {name: value.cpu().contiguous() for name, value in state.items()}
+        save_file(plain, partial, metadata={"config_hash": plan.config_hash, "config": plan.config})
+
+
+def load_autoencoder(autoencoder: MotionAutoencoder, path: Path) -> None:
+    """Loads what phase 1 exported; raises DataError when it does not fit the configuration."""
+    try:
+        autoencoder.load_state_dict(checkpoint.read_tensors(path), strict=True)
+    except RuntimeError as error:
+        raise DataError(f"{path} does not fit this configuration: {error}") from error
+    autoencoder.eval()
+
+
+def _done(plan: Plan, steps: int, begin: float, exported: Path, clips: int) -> dict[str, Any]:
+    seconds = time.monotonic() - begin
+    return {
+        "phase": plan.name,
+        "steps": plan.steps,
+        "steps_now": steps,
+        "seconds": round(seconds, 1),
+        "clips": clips,
+        "exported": str(exported),
+    }
+
+
+def saved_step(folder: Path, config_hash: str) -> int:
+    """The step of a phase's checkpoint."""
+    return int(read_checkpoint(folder / CHECKPOINT, config_hash)[1]["step"])

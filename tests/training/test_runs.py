@@ -1,0 +1,139 @@
+"""Both phases as runs: resuming, stopping, refusing; seconds each."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from floatbench.errors import DataError, Interrupted, RunIncomplete, UsageError
+from floatbench.model import checkpoint
+from floatbench.training import loop
+from floatbench.training.autoencoder_phase import AutoencoderPhase
+from floatbench.training.flow_phase import FlowPhase
+from floatbench.training.train import train_autoencoder, train_flow
+
+TIMES = ("seconds", "step_seconds")
+
+
+def _log(folder: Path) -> list[dict[str, float]]:
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
+
+
+def _stop_after(monkeypatch: pytest.MonkeyPatch, phase: type, step: int) -> None:
+    """Sends this process SIGTERM while a step is being taken."""
+    original = phase.step
+
+    def step_and_signal(self: object, number: int) -> dict[str, float]:
+        if number == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return original(self, number)
+
+    monkeypatch.setattr(phase, "step", step_and_signal)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, clips, toy):
+    """Both phases run to the end."""
+    out = tmp_path_factory.mktemp("whole")
+    train_autoencoder(toy, out, device="cpu", clips=clips)
+    train_flow(_flow(toy), out, device="cpu", clips=clips)
+    return out
+
+
+def _flow(toy):
+    return replace(toy, data=replace(toy.data, seconds=1.0))
+
+
+def test_an_interrupted_first_phase_ends_with_the_losses_of_an_uninterrupted_one(
+    finished, tmp_path, clips, toy, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        _stop_after(patch, AutoencoderPhase, 0)
+        with pytest.raises(Interrupted, match="step 1"):
+            train_autoencoder(toy, tmp_path, device="cpu", clips=clips)
+    train_autoencoder(toy, tmp_path, resume=True, device="cpu", clips=clips)
+    assert _log(tmp_path / "autoencoder") == _log(finished / "autoencoder")
+    assert len(_log(tmp_path / "autoencoder")) == 4
+
+
+def test_an_interrupted_second_phase_ends_with_the_losses_of_an_uninterrupted_one(
+    finished, tmp_path, clips, toy, monkeypatch
+):
+    (tmp_path / "autoencoder.safetensors").write_bytes((finished / "autoencoder.safetensors").read_bytes())
+    with monkeypatch.context() as patch:
+        _stop_after(patch, FlowPhase, 2)
+        with pytest.raises(Interrupted, match="step 3"):
+            train_flow(_flow(toy), tmp_path, device="cpu", clips=clips)
+    train_flow(_flow(toy), tmp_path, resume=True, device="cpu", clips=clips)
+    assert _log(tmp_path / "flow") == _log(finished / "flow")
+
+
+def test_what_is_exported_is_a_checkpoint_of_the_library_with_its_training_inside(finished, toy):
+    model = checkpoint.load(finished / "float.safetensors")
+    assert model.config == toy.model
+    notes = json.loads(checkpoint.read_metadata(finished / "float.safetensors").notes)
+    assert notes["training"]["flow"]["steps"] == 4 and len(notes["autoencoder_sha256"]) == 64
+
+
+def test_a_loss_that_is_not_a_number_stops_and_leaves_the_last_good_checkpoint(tmp_path, clips, toy, monkeypatch):
+    original = loop.update
+
+    def poisoned(optimiser, loss, *rest):
+        state["calls"] += 1
+        return original(optimiser, loss * float("nan") if state["calls"] > 3 else loss, *rest)
+
+    state = {"calls": 0}
+    plain = replace(
+        toy, autoencoder=replace(toy.autoencoder, full_adv=0, eye_adv=0, lip_adv=0, eye_style=0, lip_style=0)
+    )
+    monkeypatch.setattr("floatbench.training.autoencoder_phase.update", poisoned)
+    with pytest.raises(RunIncomplete, match="at step 3; the checkpoint of step 2 is the last good one"):
+        train_autoencoder(plain, tmp_path, device="cpu", clips=clips)
+    tensors, kept = loop.read_checkpoint(tmp_path / "autoencoder" / loop.CHECKPOINT, plain.hash("autoencoder"))
+    assert kept["step"] == 2 and all(bool(torch.isfinite(value).all()) for value in tensors.values())
+
+
+def test_a_checkpoint_of_another_configuration_is_refused(finished, clips, toy):
+    other = replace(toy, autoencoder=replace(toy.autoencoder, rate=1e-5))
+    with pytest.raises(UsageError, match="another configuration"):
+        train_autoencoder(other, finished, resume=True, device="cpu", clips=clips)
+
+
+def test_resuming_without_or_with_a_damaged_checkpoint_says_so(tmp_path, clips, toy):
+    with pytest.raises(DataError, match="no checkpoint"):
+        train_autoencoder(toy, tmp_path, resume=True, device="cpu", clips=clips)
+    file = tmp_path / "autoencoder" / loop.CHECKPOINT
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(b"not tensors")
+    with pytest.raises(DataError, match="cannot be read"):
+        train_autoencoder(toy, tmp_path, resume=True, device="cpu", clips=clips)
+
+
+def test_a_full_disk_while_saving_leaves_the_checkpoint_before_it(tmp_path, monkeypatch):
+    from floatbench.errors import DependencyError
+    from floatbench.training import checkpoints
+
+    path = tmp_path / "checkpoint.safetensors"
+    checkpoints.write_checkpoint(path, {"a": torch.ones(2)}, {"step": 1, "config_hash": "h"})
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoints, "save_file", full)
+    with pytest.raises(DependencyError, match="disk is full"):
+        checkpoints.write_checkpoint(path, {"a": torch.zeros(2)}, {"step": 2, "config_hash": "h"})
+    assert checkpoints.read_checkpoint(path, "h")[1]["step"] == 1
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_phase_two_without_phase_one_names_the_command(tmp_path, clips, toy):
+    with pytest.raises(DataError, match="autoencoder") as caught:
+        train_flow(toy, tmp_path, device="cpu", clips=clips)
+    assert "floatbench train autoencoder" in str(caught.value)
