@@ -1,4 +1,4 @@
-"""`floatbench report`: the paper's tables from finished runs."""
+"""`floatbench report`: the paper's tables from finished runs, and figures from speed files."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(help="Finished run folders.")],
+    runs: Annotated[list[Path], typer.Argument(help="Finished run folders; speed files with --figure.")],
     table: Annotated[int | None, typer.Option(min=1, max=3, help="Lay the runs out as the paper's table.")] = None,
+    figure: Annotated[str, typer.Option(help="fps or speed-quality, from speed files; needs --out.")] = "",
     style: Annotated[str, typer.Option("--format", help="md, csv, latex, json or html.")] = "md",
     metrics: Annotated[str, typer.Option(help="Metric variants of the columns, comma separated.")] = "",
     commercial_safe: Annotated[
@@ -30,13 +31,16 @@ def report(
     offline: OfflineOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Tables from finished runs: ours beside the paper's, never mixed.
+    """Tables from finished runs and figures from speed files: ours beside the paper's, never mixed.
 
     Exit codes: 0 done, 2 usage or runs that may not share a column, 4 no finished run.
     """
     from floatbench.reports.licences import refuse_restricted
     from floatbench.reports.loading import load_run
 
+    if figure:
+        _figure(figure, runs, out, metrics, quiet)
+        return
     loaded = [load_run(folder) for folder in runs]
     if commercial_safe:
         from floatbench.bench.methods import parse_names
@@ -44,6 +48,19 @@ def report(
         refuse_restricted(loaded, parse_names(metrics) or None)
     text = _text(loaded, table, "json" if json_output else style, metrics)
     _give(text, out, quiet)
+
+
+def _figure(kind: str, files: list[Path], out: Path | None, metrics: str, quiet: bool) -> None:
+    from floatbench.errors import UsageError
+    from floatbench.reports.speed_figure import FIGURES, write_fps, write_speed_quality
+
+    if kind not in FIGURES:
+        raise UsageError(f"unknown figure {kind!r}", fix=f"--figure {'|'.join(FIGURES)}")
+    if out is None:
+        raise UsageError("a figure is written to files", fix="--out fps.svg")
+    paths = write_fps(files, out) if kind == "fps" else write_speed_quality(files, out, metrics)
+    if not quiet:
+        typer.echo("\n".join(f"written: {path}" for path in paths), err=True)
 
 
 def _text(runs: list[RecordedRun], table: int | None, style: str, metrics: str) -> str:

@@ -84,3 +84,12 @@ def test_the_leaderboard_is_filled_checked_built_and_compared(capfd, tmp_path):
     assert floatbench(capfd, "leaderboard", "diff", tmp_path, board)[:1] == (0,)
     assert floatbench(capfd, "leaderboard", "diff", board, tmp_path)[0] == 1
     assert "mine v1" in (board.parent / "leaderboard.md").read_text()
+
+
+def test_a_figure_needs_a_speed_file_and_a_place(capfd, tmp_path):
+    run = write_run(tmp_path / "run", {"mine": 2.0})
+    assert floatbench(capfd, "report", run, "--figure", "pie", "--out", tmp_path / "f.svg")[0] == 2
+    assert floatbench(capfd, "report", run, "--figure", "fps")[0] == 2
+    code, _, err = floatbench(capfd, "report", run / "run.json", "--figure", "fps", "--out", tmp_path / "f.svg")
+    assert code == 4
+    assert "is no speed file" in err

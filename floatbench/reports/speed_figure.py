@@ -1,0 +1,174 @@
+"""The FPS figure and the speed-quality plot: measured and published bars side by side, never joined."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from floatbench.bench.speed_record import rows_for_figure
+from floatbench.errors import DependencyError, UsageError
+from floatbench.files import atomic_path, write_bytes
+from floatbench.reports.published import SOURCE, figure9
+
+REALTIME = 25.0
+FIGURES = ("fps", "speed-quality")
+_MEASURED, _PUBLISHED, _LINE = "#2b6ea6", "#b9b9b9", "#b3261e"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One system: frames a second with the range over repeats, where and how it was measured."""
+
+    origin: str  # "measured" or "published"
+    system: str
+    fps: float
+    low: float | None
+    high: float | None
+    device: str
+    nfe: float | None
+    scenario: str
+    quality: dict[str, float]
+    label: str = ""
+    protocol_hash: str = ""
+
+
+def bars(paths: Sequence[Path], published: bool = True) -> list[Bar]:
+    """Measured bars of speed files, after the paper's; UsageError for a speed without the quality run."""
+    found = rows_for_figure(paths)
+    measured = []
+    for record, row in found:
+        if row.fps is None or row.quality is None:
+            continue
+        device = str(record.environment.get("device") or "unknown device")
+        measured.append(
+            Bar("measured", row.method, row.fps.median, row.fps.low, row.fps.high, device, row.nfe, record.scenario,
+                row.quality.scores, row.quality.label, row.quality.protocol_hash)
+        )  # fmt: skip
+    scenarios = sorted({bar.scenario for bar in measured})
+    if len(scenarios) > 1:
+        raise UsageError(
+            f"speeds of {' and '.join(scenarios)} cannot share an axis", fix="one figure for each scenario"
+        )
+    if not measured:
+        raise UsageError("the speed files hold no measured row", fix="floatbench speed --run RUN --out FILE")
+    theirs = [Bar("published", s.system, s.fps, None, None, s.device, s.steps, "", {}) for s in figure9()]
+    return [*(theirs if published else []), *measured]
+
+
+def write_fps(paths: Sequence[Path], out: Path) -> list[Path]:
+    """Figure 9 with our bars beside the paper's; writes `out`.svg, .png and .csv and returns the paths."""
+    shown = bars(paths)
+    figure, axes = _axes(max(7.0, 1.1 * len(shown)), 5.2)
+    heights = [bar.fps for bar in shown]
+    for place, bar in enumerate(shown):
+        measured = bar.origin == "measured"
+        axes.bar(place, bar.fps, color=_MEASURED if measured else _PUBLISHED, hatch="" if measured else "//",
+                 edgecolor="white" if measured else "#6f6f6f", width=0.7)  # fmt: skip
+        if bar.low is not None and bar.high is not None:
+            axes.errorbar(place, bar.fps, [[bar.fps - bar.low], [bar.high - bar.fps]], color="black", capsize=4)
+        nfe = "" if bar.nfe is None else f"\n{bar.nfe:g} steps"
+        axes.annotate(f"{bar.fps:.3g}{nfe}", (place, bar.high or bar.fps), (0, 4), textcoords="offset points",
+                      ha="center", va="bottom", fontsize=8)  # fmt: skip
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_ylim(min(0.1, min(heights) / 2), max(heights) * 4)
+    axes.axhline(REALTIME, color=_LINE, linestyle="--", linewidth=1)
+    axes.annotate(f"real time, {REALTIME:g} FPS", (0.005, REALTIME), xycoords=("axes fraction", "data"),
+                  xytext=(0, 3), textcoords="offset points", color=_LINE, fontsize=8)  # fmt: skip
+    axes.set_xticks(range(len(shown)), [_wrapped(f"{bar.system}\n{bar.device}") for bar in shown], fontsize=7)
+    axes.set_ylabel("frames a second (log)")
+    axes.set_title(f"measured ({_scenario(shown)}) beside the forward pass as published", fontsize=10)
+    source = f"Hatched: {SOURCE}, Figure 9. Other machines and other clocks: not one ranking."
+    axes.set_xlabel(source, fontsize=7, labelpad=8)
+    return _save(figure, out, shown)
+
+
+def write_speed_quality(paths: Sequence[Path], out: Path, metric: str = "") -> list[Path]:
+    """Speed against one metric of the paired runs, which must share a protocol; writes .svg, .png and .csv.
+
+    Raises:
+        UsageError: no such metric, or quality measured under several protocols.
+    """
+    shown = bars(paths, published=False)
+    labels = {bar.protocol_hash: bar.label for bar in shown}
+    if len(labels) > 1:
+        raise UsageError(f"quality of {' and '.join(sorted(labels.values()))} cannot share an axis")
+    known = sorted(set.intersection(*[set(bar.quality) for bar in shown]))
+    chosen = metric or (known[0] if known else "")
+    if chosen not in known:
+        raise UsageError(f"not every row has the metric {chosen!r}", fix=f"--metrics {'|'.join(known) or 'none'}")
+    figure, axes = _axes(7.0, 5.0)
+    for bar in shown:
+        axes.scatter(bar.fps, bar.quality[chosen], color=_MEASURED, s=40)
+        axes.annotate(
+            bar.system.replace("$", r"\$"),
+            (bar.fps, bar.quality[chosen]),
+            (6, 4),
+            textcoords="offset points",
+            fontsize=8,
+        )
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.margins(0.2)
+    axes.axvline(REALTIME, color=_LINE, linestyle="--", linewidth=1)
+    axes.annotate("real time", (REALTIME, 1), xycoords=("data", "axes fraction"), xytext=(4, -10),
+                  textcoords="offset points", color=_LINE, fontsize=8)  # fmt: skip
+    axes.set_xlabel(
+        f"frames a second (log), {_scenario(shown)}, {', '.join(sorted({b.device for b in shown}))}", fontsize=8
+    )
+    axes.set_ylabel(f"{chosen} ({next(iter(labels.values()))})", fontsize=8)
+    return _save(figure, out, shown)
+
+
+def _axes(width: float, height: float) -> tuple[Any, Any]:
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise DependencyError("figures need matplotlib", fix="pip install 'floatbench[report]'") from None
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _scenario(shown: Sequence[Bar]) -> str:
+    return next((bar.scenario for bar in shown if bar.scenario), "")
+
+
+def _wrapped(text: str) -> str:
+    """Lines of at most 16 characters; `$` would start a formula."""
+    import textwrap
+
+    return "\n".join(part for line in text.split("\n") for part in textwrap.wrap(line, 16)).replace("$", r"\$")
+
+
+def _save(figure: Any, out: Path, shown: Sequence[Bar]) -> list[Path]:
+    import matplotlib
+
+    stem = out.with_suffix("") if out.suffix in (".svg", ".png", ".csv") else out
+    paths = [stem.with_name(stem.name + suffix) for suffix in (".svg", ".png", ".csv")]
+    with matplotlib.rc_context({"svg.hashsalt": "floatbench", "svg.fonttype": "none"}):
+        for path in paths[:2]:
+            metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+            with atomic_path(path) as partial:
+                figure.savefig(partial, format=path.suffix[1:], dpi=160, metadata=metadata)
+    write_bytes(paths[2], to_csv(shown).encode("utf-8", "replace"))
+    return paths
+
+
+def to_csv(shown: Sequence[Bar]) -> str:
+    """One line per bar and metric (one line for a bar without a metric)."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["origin", "system", "fps", "low", "high", "realtime", "device", "steps", "scenario", "quality_of",
+                     "protocol_hash", "metric", "value"])  # fmt: skip
+    for bar in shown:
+        fixed = [bar.origin, bar.system, bar.fps, bar.low, bar.high, bar.fps >= REALTIME, bar.device, bar.nfe,
+                 bar.scenario, bar.label, bar.protocol_hash]  # fmt: skip
+        for metric, value in sorted(bar.quality.items()) or [("", None)]:
+            writer.writerow([*fixed, metric, value])
+    return stream.getvalue()
