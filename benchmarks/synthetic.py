@@ -63,7 +63,7 @@ def shares(size: int, seconds: float, rounds: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="How fast synthetic heads are made.")
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 128, 256, 512])
     parser.add_argument("--cores", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--frames", type=int, default=24)
