@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from floatbench.model.conditioning import EmotionEncoder, MelEmotionEncoder, normalise_audio
 from floatbench.model.float import FLOAT
 from floatbench.sampling.guidance import Conditions
-from floatbench.sampling.network import motion_shape, network_of
+from floatbench.sampling.network import motion_shape, plain_network
 from floatbench.sampling.options import SamplingOptions
 from floatbench.sampling.paths import DiffusionPath
 from floatbench.sampling.sampler import WindowInput, sample_windows
@@ -222,7 +222,7 @@ def generated_motion(
     inputs = [WindowInput(wa[:, i : i + window], we=we) for i in range(0, frames, window)]
     options = options or replace(SamplingOptions(), prediction=model.config.prediction)
     wr = model.motion(reference.to(model.device))
-    parts = sample_windows(network_of(model), wr, inputs, [seed], options, motion_shape(model))
+    parts = sample_windows(plain_network(model), wr, inputs, [seed], options, motion_shape(model))
     return torch.cat([part.motion for part in parts], dim=1)[0]
 
 
