@@ -85,6 +85,12 @@ class Column:
     variant: str = ""
     tiny: bool = False
 
+    @property
+    def heading(self) -> str:
+        """Title, `(tiny)` for the small bundled networks, and an arrow to the better side."""
+        arrow = "" if self.higher is None else " ↑" if self.higher else " ↓"
+        return f"{self.title}{' (tiny)' if self.tiny else ''}{arrow}"
+
 
 @dataclass(frozen=True)
 class Line:
@@ -112,8 +118,15 @@ class PaperTable:
     number: int
     title: str
     ours: Block
+    controls: Block
     paper: Block
     notes: list[str] = field(default_factory=list)
+
+    @property
+    def blocks(self) -> dict[str, Block]:
+        """Origin -> block, without empty ones."""
+        found = {"measured": self.ours, "control": self.controls, "published": self.paper}
+        return {origin: block for origin, block in found.items() if block.lines}
 
 
 def build_table(table: int, runs: Sequence[RecordedRun], variants: Sequence[str] = ()) -> PaperTable:
@@ -132,17 +145,24 @@ def build_table(table: int, runs: Sequence[RecordedRun], variants: Sequence[str]
     groups = by_dataset(runs)
     chosen = {column: _variant(column, runs, variants) for column in COLUMNS[table]}
     columns = tuple(_column(column, chosen[column], runs) for column in COLUMNS[table])
-    names = list(dict.fromkeys(name for group in groups.values() for run in group for name in run.systems))
-    lines = [
+    labels = tuple(DATASETS.get(name, name) for name in groups)
+    systems = _lines(groups, columns, list(dict.fromkeys(name for run in runs for name in run.systems)))
+    ours = mark(Block("measured", labels, columns, systems))
+    names = list(dict.fromkeys(n for run in runs for n in run.scores.methods if n not in run.systems))
+    controls = Block("controls, not ranked", labels, columns, _lines(groups, columns, names))
+    return PaperTable(table, TITLES[table], ours, controls, paper_block(table), _notes(runs, columns))
+
+
+def _lines(groups: dict[str, list[RecordedRun]], columns: Sequence[Column], names: Sequence[str]) -> tuple[Line, ...]:
+    runs = [run for group in groups.values() for run in group]
+    return tuple(
         Line(
             name,
             any(_is_256(run, name) for run in runs),
             tuple(tuple(_measured(group, name, column) for group in groups.values()) for column in columns),
         )
         for name in names
-    ]
-    ours = mark(Block("measured", tuple(DATASETS.get(name, name) for name in groups), columns, tuple(lines)))
-    return PaperTable(table, TITLES[table], ours, paper_block(table), _notes(runs, columns))
+    )
 
 
 def _variant(column: str, runs: Sequence[RecordedRun], wanted: Sequence[str]) -> str:
@@ -184,7 +204,7 @@ def _is_256(run: RecordedRun, method: str) -> bool:
 
 
 def _measured(group: Sequence[RecordedRun], method: str, column: Column) -> Part:
-    run = next((run for run in group if method in run.systems), None)
+    run = next((run for run in group if method in run.scores.methods), None)
     if run is None:
         return Part(None, why="not run")
     if column.title == "NFE":
@@ -283,6 +303,10 @@ def _notes(runs: Sequence[RecordedRun], columns: Sequence[Column]) -> list[str]:
             for c in run.scores.controls
             if not c.held
         ]
+    shown = {column.variant for column in columns}
+    cells = [cell for run in runs for cell in run.scores.scores if cell.metric in shown and cell.value is not None]
+    reasons = dict.fromkeys(cell.no_interval for cell in cells if cell.interval is None and cell.no_interval)
+    notes += [f"No interval: {reason}." for reason in reasons]
     tiny = [column.variant for column in columns if column.tiny]
     if tiny:
         notes.append(f"{', '.join(tiny)}: {TINY_NOTE}.")

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from floatbench.errors import UsageError
-from floatbench.reports.layout import Block, Column, Line, PaperTable, Part
+from floatbench.reports.layout import Block, Line, PaperTable, Part
 from floatbench.reports.table import escape
 
 
@@ -21,10 +21,6 @@ def render(table: PaperTable, style: str) -> str:
     return FORMATS[style](table)
 
 
-def _arrow(column: Column) -> str:
-    return "" if column.higher is None else " ↑" if column.higher else " ↓"
-
-
 def _marks(line: Line) -> str:
     return " †" if line.dagger else ""
 
@@ -33,14 +29,14 @@ def _marks(line: Line) -> str:
 
 
 def markdown(table: PaperTable) -> str:
-    """Two Markdown tables, ours and the paper's, then the notes."""
-    blocks = [_markdown_block(block) for block in (table.ours, table.paper)]
+    """A Markdown table for each block, then the notes."""
+    blocks = [_markdown_block(block) for block in table.blocks.values()]
     notes = "\n".join(f"- {escape(note)}" for note in table.notes)
     return f"## {table.title}\n\n" + "\n\n".join(blocks) + f"\n\n{notes}\n"
 
 
 def _markdown_block(block: Block) -> str:
-    heading = [f"{c.title}{_arrow(c)}" + (f"<br>`{c.variant}`" if c.variant else "") for c in block.columns]
+    heading = [c.heading + (f"<br>`{c.variant}`" if c.variant else "") for c in block.columns]
     lines = [f"**{escape(block.title)}**, {' / '.join(map(escape, block.datasets))}", ""]
     lines += ["| method | " + " | ".join(heading) + " |", "|" + "---|" * (len(heading) + 1)]
     for line in block.lines:
@@ -65,7 +61,7 @@ def to_csv(table: PaperTable) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     head = ["origin", "table", "method", "size_256", "dataset", "column", "variant", "value", "low", "high", "spread"]
     writer.writerow([*head, "n", "of", "ranked", "mark", "note"])
-    for origin, block in (("measured", table.ours), ("published", table.paper)):
+    for origin, block in table.blocks.items():
         for line in block.lines:
             for column, parts in zip(block.columns, line.cells, strict=True):
                 for dataset, part in zip(block.datasets, parts, strict=True):
@@ -86,8 +82,8 @@ def to_json(table: PaperTable) -> str:
 
 
 def to_html(table: PaperTable) -> str:
-    """A page with both tables; every name is escaped."""
-    blocks = "\n".join(_html_block(block) for block in (table.ours, table.paper))
+    """A page with all blocks; every name is escaped."""
+    blocks = "\n".join(_html_block(block) for block in table.blocks.values())
     notes = "\n".join(f"<li>{html.escape(note)}</li>" for note in table.notes)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -107,7 +103,7 @@ _STYLE = (
 
 def _html_block(block: Block) -> str:
     heads = "".join(
-        f'<th scope="col">{html.escape(c.title)}{_arrow(c)}'
+        f'<th scope="col">{html.escape(c.heading)}'
         + (f"<br><small>{html.escape(c.variant)}</small>" if c.variant else "")
         + "</th>"
         for c in block.columns
@@ -147,8 +143,8 @@ def latex_escape(text: str) -> str:
 
 
 def to_latex(table: PaperTable) -> str:
-    """A `table` environment with two booktabs tabulars; needs `\\usepackage{booktabs}`."""
-    blocks = "\n\\par\\medskip\n".join(_latex_block(block) for block in (table.ours, table.paper))
+    """A `table` environment with a booktabs tabular for each block; needs `\\usepackage{booktabs}`."""
+    blocks = "\n\\par\\medskip\n".join(_latex_block(block) for block in table.blocks.values())
     notes = " ".join(latex_escape(note) for note in table.notes)
     return (
         "% needs \\usepackage{booktabs} and UTF-8 input\n\\begin{table}\n\\centering\\scriptsize\n"
@@ -157,7 +153,7 @@ def to_latex(table: PaperTable) -> str:
 
 
 def _latex_block(block: Block) -> str:
-    heads = [f"{latex_escape(c.title + _arrow(c))}" for c in block.columns]
+    heads = [latex_escape(c.heading) for c in block.columns]
     variants = [f"\\texttt{{{latex_escape(c.variant)}}}" if c.variant else "" for c in block.columns]
     width = len(heads) + 1
     title = latex_escape(f"{block.title}, {' / '.join(block.datasets)}")

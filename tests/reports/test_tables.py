@@ -151,7 +151,18 @@ def test_latex_is_balanced_and_every_row_has_every_column(tmp_path, number):
     check_latex(render(build_table(number, runs(tmp_path)), "latex"))
 
 
-def check_latex(text: str) -> None:
+def test_controls_stand_in_a_block_of_their_own_and_are_never_marked(tmp_path):
+    folder = write_run(tmp_path / "a", {"one": 3.0, "reference": 0.0, "frozen": 9.0})
+    table = build_table(1, [load_run(folder)])
+    assert [line.name for line in table.ours.lines] == ["one"]
+    assert [line.name for line in table.controls.lines] == ["frozen", "reference"]
+    assert not any(part.mark for line in table.controls.lines for parts in line.cells for part in parts)
+    text = render(table, "md")
+    assert text.index("| one |") < text.index("controls, not ranked") < text.index("| reference |")
+    check_latex(render(table, "latex"), tabulars=3)
+
+
+def check_latex(text: str, tabulars: int = 2) -> None:
     """Braces and environments are balanced; each row of a tabular has as many cells as columns."""
     bare = re.sub(r"\\[{}&%$#_\\]", "", re.sub(r"(?m)^%.*$", "", text))
     depth = 0
@@ -159,8 +170,8 @@ def check_latex(text: str) -> None:
         depth += {"{": 1, "}": -1}.get(character, 0)
         assert depth >= 0
     assert depth == 0
-    assert re.findall(r"\\begin\{(\w+)\}", text) == ["table", "tabular", "tabular"]
-    assert re.findall(r"\\end\{(\w+)\}", text) == ["tabular", "tabular", "table"]
+    assert re.findall(r"\\begin\{(\w+)\}", text) == ["table", *["tabular"] * tabulars]
+    assert re.findall(r"\\end\{(\w+)\}", text) == [*["tabular"] * tabulars, "table"]
     assert bare.count("$") % 2 == 0
     for columns, body in re.findall(r"\\begin\{tabular\}\{([lcr]+)\}(.*?)\\end\{tabular\}", text, re.S):
         rows = [row for row in body.split("\\\\\n") if "&" in row]
