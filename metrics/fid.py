@@ -29,7 +29,7 @@ _VARIANTS = {
         "FID with clean-fid's resize (PIL bicubic on float channels)",
         backbone_id(2048, "clean"),
         "clean-fid 0.1.35, Parmar et al. 2022",
-        "resize equals clean-fid's; its own TorchScript copy of the network was not available",
+        "resize formula tested against PIL; clean-fid itself was not run beside it",
     ),
     **{
         f"fid-{tap}": (

@@ -208,7 +208,15 @@ def _print_facts(facts: dict) -> None:
         "label": facts["label"],
         "hash": facts["hash"],
         "clips": f"{facts['clips']} of {facts['identities']} people{length}",
-        "prepared": f"{state['ready']} ready, {state['unprepared']} to prepare, {state['missing']} missing, {state['rejected']} rejected",
+        "prepared": ", ".join(
+            f"{state[key]} {word}"
+            for key, word in (
+                ("ready", "ready"),
+                ("unprepared", "to prepare"),
+                ("missing", "missing"),
+                ("rejected", "rejected"),
+            )
+        ),
         "rule": f"{rule['id']} (boxes from {rule['boxes']}, {rule['size']} px)",
         "metrics": ", ".join(facts["metrics"]) or "none: training material",
         "seed": facts["seed"],
