@@ -103,7 +103,7 @@ class FrameNetwork(nn.Module):
         self.emotion = nn.Linear(FEATURES, emotions)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        hidden = nn.functional.dropout(self.features[:2](self.trunk(x)), 0.15, self.training)
+        hidden = self.features[:2](self.trunk(x))
         features = self.features[2](hidden)
         active = torch.relu(features)
         return {

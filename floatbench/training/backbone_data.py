@@ -34,17 +34,17 @@ class BackboneConfig:
         steps: optimiser steps of each network.
     """
 
-    people: int = 500
+    people: int = 200
     stills: int = 6
-    speakers: int = 160
-    seconds: float = 2.0
+    speakers: int = 96
+    seconds: float = 1.6
     held_out: int = 16
     size: int = 128
     batch: int = 64
-    frame_steps: int = 4500
-    identity_steps: int = 2500
-    clip_steps: int = 800
-    sync_steps: int = 3000
+    frame_steps: int = 1000
+    identity_steps: int = 500
+    clip_steps: int = 400
+    sync_steps: int = 700
     rate: float = 2e-3
     seed: int = 1
 

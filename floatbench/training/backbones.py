@@ -53,12 +53,6 @@ def _jitter(x: Tensor, rng: torch.Generator) -> Tensor:
     return x * gain + shift + 0.03 * torch.randn(x.shape, generator=rng)
 
 
-def _shifted(x: Tensor, far: int, rng: torch.Generator) -> Tensor:
-    """The batch moved by up to `far` pixels, so that the exact place in the picture does not matter."""
-    dy, dx = (int(torch.randint(-far, far + 1, (1,), generator=rng)) for _ in range(2))
-    return torch.roll(x, (dy, dx), (-2, -1))
-
-
 def train_frames(data: Faces, config: BackboneConfig, progress: Progress) -> tiny.FrameNetwork:
     """The network behind fid-tiny, efid-tiny and pfid-tiny."""
     torch.manual_seed(config.seed)
@@ -67,10 +61,8 @@ def train_frames(data: Faces, config: BackboneConfig, progress: Progress) -> tin
     scale = torch.from_numpy(POSE_SCALE)
     pose, expression = torch.from_numpy(data.pose), torch.from_numpy(data.expression)
     traits, emotion = torch.from_numpy(data.traits), torch.from_numpy(data.emotion)
-    clip = emotion >= 0  # frames of a clip resemble each other: single pictures make three quarters of a batch
-    weight = torch.where(clip, 0.25 / clip.sum(), 0.75 / (~clip).sum())
     for optimiser in _steps(network, config.frame_steps, config.rate, "tiny-frames", progress):
-        rows = torch.multinomial(weight, config.batch, generator=rng)
+        rows = torch.randint(len(pose), (config.batch,), generator=rng)
         out = network(_jitter(torch.from_numpy(data.frames[rows.numpy()]).float(), rng))
         truth = torch.cat([pose[rows] / scale, expression[rows]], 1)
         loss = functional.smooth_l1_loss(out["pose"] / scale, pose[rows] / scale)
@@ -100,8 +92,7 @@ def train_identity(data: Faces, config: BackboneConfig, progress: Progress) -> t
     weight = 1.0 / np.bincount(data.person)[data.person]
     for step, optimiser in enumerate(_steps(everything, config.identity_steps, config.rate, "tiny-identity", progress)):
         rows = torch.multinomial(torch.from_numpy(weight), config.batch, generator=rng)
-        faces = _shifted(torch.from_numpy(data.faces[rows.numpy()]).float(), 3, rng)
-        embedding = network(_jitter(faces, rng))
+        embedding = network(_jitter(torch.from_numpy(data.faces[rows.numpy()]).float(), rng))
         cosine = functional.normalize(embedding) @ functional.normalize(classes).T
         margin = 0.25 * min(1.0, 3 * step / config.identity_steps)
         target = functional.one_hot(person[rows], len(classes)) * margin
@@ -164,7 +155,7 @@ def train_sync(data: Faces, config: BackboneConfig, progress: Progress) -> tiny.
         at = torch.from_numpy(np.concatenate([i for _, i in picks]))
         seen = torch.from_numpy(np.concatenate([lips[c][i] for c, i in picks]))
         gain = 1 + 0.15 * torch.randn(len(seen), 1, 1, 1, generator=noise)
-        seen = _shifted(seen, 2, noise) * gain + 0.1 * torch.randn(len(seen), 1, 1, 1, generator=noise)
+        seen = seen * gain + 0.1 * torch.randn(len(seen), 1, 1, 1, generator=noise)
         seen = seen + 0.03 * torch.randn(seen.shape, generator=noise)
         heard = torch.from_numpy(np.concatenate([mels[c][i] for c, i in picks]))
         heard = heard + 0.15 * torch.randn(len(heard), 1, 1, generator=noise)
