@@ -143,12 +143,13 @@ def latex_escape(text: str) -> str:
 
 
 def to_latex(table: PaperTable) -> str:
-    """A `table` environment with a booktabs tabular for each block; needs `\\usepackage{booktabs}`."""
+    """A `table` environment with a booktabs tabular for each block; needs booktabs and graphicx."""
     blocks = "\n\\par\\medskip\n".join(_latex_block(block) for block in table.blocks.values())
     notes = " ".join(latex_escape(note) for note in table.notes)
     return (
-        "% needs \\usepackage{booktabs} and UTF-8 input\n\\begin{table}\n\\centering\\scriptsize\n"
-        f"\\caption{{{latex_escape(table.title)}. {notes}}}\n{blocks}\n\\end{{table}}\n"
+        "% needs \\usepackage{booktabs,graphicx} and UTF-8 input; names beyond Latin letters need LuaLaTeX\n"
+        f"\\begin{{table}}\n\\centering\n\\caption{{{latex_escape(table.title)}}}\n{blocks}\n"
+        f"\\par\\medskip\\raggedright\\scriptsize {notes}\n\\end{{table}}\n"
     )
 
 
@@ -157,7 +158,7 @@ def _latex_block(block: Block) -> str:
     variants = [f"\\texttt{{{latex_escape(c.variant)}}}" if c.variant else "" for c in block.columns]
     width = len(heads) + 1
     title = latex_escape(f"{block.title}, {' / '.join(block.datasets)}")
-    lines = [f"\\begin{{tabular}}{{l{'c' * len(heads)}}}", "\\toprule"]
+    lines = ["\\resizebox{\\linewidth}{!}{%", f"\\begin{{tabular}}{{l{'c' * len(heads)}}}", "\\toprule"]
     lines.append(f"\\multicolumn{{{width}}}{{l}}{{{title}}} \\\\")
     lines.append(" & ".join(["method", *heads]) + " \\\\")
     if any(variants):
@@ -166,7 +167,7 @@ def _latex_block(block: Block) -> str:
     for line in block.lines:
         cells = [" / ".join(_latex_part(part) for part in parts) for parts in line.cells]
         lines.append(" & ".join([latex_escape(line.name + _marks(line)), *cells]) + " \\\\")
-    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"])
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}}"])
 
 
 def _latex_part(part: Part) -> str:

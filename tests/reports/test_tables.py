@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import re
+import shutil
+import subprocess
 
 import pytest
 from report_toys import toy_protocol, write_run
@@ -164,7 +166,7 @@ def test_controls_stand_in_a_block_of_their_own_and_are_never_marked(tmp_path):
 
 def check_latex(text: str, tabulars: int = 2) -> None:
     """Braces and environments are balanced; each row of a tabular has as many cells as columns."""
-    bare = re.sub(r"\\[{}&%$#_\\]", "", re.sub(r"(?m)^%.*$", "", text))
+    bare = re.sub(r"\\[{}&%$#_\\]", "", re.sub(r"(?m)(^|(?<=\{))%.*$", "", text))
     depth = 0
     for character in bare:
         depth += {"{": 1, "}": -1}.get(character, 0)
@@ -181,6 +183,18 @@ def check_latex(text: str, tabulars: int = 2) -> None:
         for rule in ("toprule", "midrule", "bottomrule"):
             assert body.count(f"\\{rule}") == 1
     text.encode("utf-8")
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no pdflatex")
+def test_latex_compiles_with_booktabs(tmp_path):
+    folder = write_run(tmp_path / "a", {HOSTILE: 3.0, "two": 2.0, "reference": 0.0}, size=256)
+    body = render(build_table(2, [load_run(folder)]), "latex")
+    head = "\\documentclass{article}\n\\usepackage[utf8]{inputenc}\n\\usepackage{booktabs,graphicx}\n"
+    (tmp_path / "t.tex").write_text(f"{head}\\begin{{document}}\n{body}\\end{{document}}\n")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "t.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout[-1500:]
+    assert (tmp_path / "t.pdf").read_bytes().startswith(b"%PDF")
 
 
 def test_latex_escapes_every_special_character():
