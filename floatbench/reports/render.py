@@ -133,8 +133,10 @@ _LATEX = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
     "±": r"$\pm$", "†": r"$^\dagger$", "‡": r"$^\ddagger$", "↑": r"$\uparrow$", "↓": r"$\downarrow$",
-    "[": "{[}", "]": "{]}", '"': "''",
+    "|": r"\textbar{}", "[": "{[}", "]": "{]}", '"': "''",
 }  # fmt: skip
+
+_FIT = "\\resizebox{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}{!}{%"  # shrinks what is too wide, no more
 
 
 def latex_escape(text: str) -> str:
@@ -146,10 +148,11 @@ def to_latex(table: PaperTable) -> str:
     """A `table` environment with a booktabs tabular for each block; needs booktabs and graphicx."""
     blocks = "\n\\par\\medskip\n".join(_latex_block(block) for block in table.blocks.values())
     notes = " ".join(latex_escape(note) for note in table.notes)
+    title = table.title.partition(": ")[2].capitalize()  # LaTeX counts tables itself
     return (
         "% needs \\usepackage{booktabs,graphicx} and UTF-8 input; names beyond Latin letters need LuaLaTeX\n"
-        f"\\begin{{table}}\n\\centering\n\\caption{{{latex_escape(table.title)}}}\n{blocks}\n"
-        f"\\par\\medskip\\raggedright\\scriptsize {notes}\n\\end{{table}}\n"
+        f"\\begin{{table}}\n\\centering\\scriptsize\n\\caption{{{latex_escape(title)}}}\n{blocks}\n"
+        f"\\par\\medskip\\raggedright {notes}\n\\end{{table}}\n"
     )
 
 
@@ -158,7 +161,7 @@ def _latex_block(block: Block) -> str:
     variants = [f"\\texttt{{{latex_escape(c.variant)}}}" if c.variant else "" for c in block.columns]
     width = len(heads) + 1
     title = latex_escape(f"{block.title}, {' / '.join(block.datasets)}")
-    lines = ["\\resizebox{\\linewidth}{!}{%", f"\\begin{{tabular}}{{l{'c' * len(heads)}}}", "\\toprule"]
+    lines = [_FIT, f"\\begin{{tabular}}{{l{'c' * len(heads)}}}", "\\toprule"]
     lines.append(f"\\multicolumn{{{width}}}{{l}}{{{title}}} \\\\")
     lines.append(" & ".join(["method", *heads]) + " \\\\")
     if any(variants):

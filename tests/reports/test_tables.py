@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import pytest
 from report_toys import toy_protocol, write_run
@@ -76,6 +77,24 @@ def test_another_protocol_in_one_column_is_refused_with_both_names(tmp_path):
     b = write_run(tmp_path / "b", {"two": 1.0}, protocol=toy_protocol(seed=7))
     with pytest.raises(UsageError, match=r"a and .*b cannot share a column: protocol"):
         build_table(1, [load_run(a), load_run(b)])
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [({"available": ["clip 0"]}, "other clips"), ({"seed": 1}, "seed"), ({"replicates": 2}, "replicates")],
+)
+def test_other_clips_seeds_and_replicates_in_one_column_are_refused(tmp_path, change, why):
+    a, b = (load_run(write_run(tmp_path / name, {name: 1.0})) for name in "ab")
+    b = replace(b, info=b.info.model_copy(update=change))
+    with pytest.raises(UsageError, match=rf"a and .*b cannot share a column: .*{why}"):
+        build_table(1, [a, b])
+
+
+def test_other_weights_under_one_variant_are_refused_also_across_data_sets(tmp_path):
+    a, b = runs(tmp_path)
+    b.scores.metrics["toy-fid"].weights["toy.pth"] = "b" * 64
+    with pytest.raises(UsageError, match="cannot share the column toy-fid: made with other backbones or weights"):
+        build_table(1, [a, b])
 
 
 def test_other_coverage_in_one_column_is_refused_with_the_command_that_mends_it(tmp_path):
