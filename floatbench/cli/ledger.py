@@ -44,7 +44,7 @@ def ledger(
     if json_output:
         print_json([entry.record() for entry in entries])
     else:
-        typer.echo(markdown(loaded, entries), nl=False)
+        typer.echo(markdown(loaded, entries).encode("utf-8", "replace").decode("utf-8"), nl=False)
 
 
 def explain(
@@ -66,4 +66,5 @@ def explain(
         named = [{**asdict(gap), "nearest": gap.named} for gap in scores]
         print_json({"differences": [asdict(item) for item in found], "scores": named})
     else:
-        typer.echo(markdown(first, second, found, scores), nl=False)
+        text = markdown(first, second, found, scores)
+        typer.echo(text.encode("utf-8", "replace").decode("utf-8"), nl=False)

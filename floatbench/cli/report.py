@@ -89,11 +89,12 @@ def _text(runs: list[RecordedRun], table: int | None, style: str, metrics: str) 
 
 def _give(text: str, out: Path | None, quiet: bool) -> None:
     """To the file, whole or not at all, or to standard output."""
+    data = text.encode("utf-8", "replace")  # names of files may hold undecodable bytes
     if out is None:
-        typer.echo(text, nl=False)
+        typer.echo(data.decode("utf-8"), nl=False)
         return
     from floatbench.files import write_bytes
 
-    write_bytes(out, text.encode("utf-8", "replace"))
+    write_bytes(out, data)
     if not quiet:
         typer.echo(f"written: {out}", err=True)

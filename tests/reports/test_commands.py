@@ -28,6 +28,20 @@ def test_report_prints_table_1_or_writes_it(capfd, tmp_path):
     assert "\\toprule" in (tmp_path / "t.tex").read_text()
 
 
+def test_markup_in_names_is_escaped_by_every_command(capfd, tmp_path):
+    run = write_run(tmp_path / "run", {"<b>|name": 3.0})
+    other = write_run(tmp_path / "other", {"<b>|name": 4.0})
+    for arguments in (
+        ("report", run, "--table", 1),
+        ("ledger", run, "--row", "table1:hallo=<b>|name"),
+        ("explain", run, other),
+    ):
+        code, out, err = floatbench(capfd, *arguments)
+        assert code == 0, err
+        assert "&lt;b&gt;\\|name" in out
+        assert "<b>" not in out
+
+
 def test_report_json_is_one_document(capfd, tmp_path):
     run = write_run(tmp_path / "run", {"mine": 3.0})
     assert json.loads(floatbench(capfd, "report", run, "--table", 2, "--json")[1])["number"] == 2
