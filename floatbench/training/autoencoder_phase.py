@@ -91,8 +91,8 @@ def picture_terms(network: PerceptualNetwork, generated: Tensor, pairs: Pairs, c
         if config.component:
             terms["component"] = masked_perceptual_loss(network, generated, real, mask, config.component_levels)
         if config.component_l1:
-            size = mask.sum().clamp(min=1) * 3
-            terms["component_l1"] = (mask * (generated.float() - real).abs()).sum() / size
+            inside = (mask * (generated.float() - real).abs()).sum((1, 2, 3))
+            terms["component_l1"] = (inside / (3 * mask.sum((1, 2, 3))).clamp(min=1)).mean()
     return terms
 
 

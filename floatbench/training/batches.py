@@ -65,7 +65,7 @@ def mirror_boxes(boxes: np.ndarray) -> np.ndarray:
 
 def pictures(frames: Sequence[np.ndarray] | np.ndarray) -> Tensor:
     """(R, R, 3) uint8 each -> (B, 3, R, R) in [-1, 1]."""
-    return torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(np.stack(list(frames))).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 @dataclass(frozen=True)

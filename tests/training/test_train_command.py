@@ -1,0 +1,105 @@
+"""`floatbench train autoencoder|flow` as typed, alone and as two processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from floatbench.cli.app import main
+
+ROOT = Path(__file__).resolve().parents[2]
+TOY = """
+base = "float-tiny"
+name = "toy"
+[model]
+channel_max = 8
+channel_base = 512
+dim_w = 16
+dim_a = 16
+dim_h = 32
+dim_m = 6
+depth = 2
+heads = 2
+window = 10
+previous = 4
+mel_bands = 12
+mel_width = 12
+[data]
+identities = 2
+seconds = 0.8
+[autoencoder]
+steps = 2
+batch = 4
+[flow]
+steps = 2
+batch = 4
+"""
+
+
+@pytest.fixture
+def toy_file(tmp_path: Path) -> Path:
+    file = tmp_path / "toy.toml"
+    file.write_text(TOY)
+    return file
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", *arguments])
+    captured = capsys.readouterr()
+    return int(str(stopped.value.code)), captured.out, captured.err
+
+
+def test_both_phases_train_resume_and_leave_pictures_logs_and_a_model_that_loads(capsys, tmp_path, toy_file):
+    from floatbench.model import checkpoint
+
+    out = tmp_path / "run"
+    code, text, _ = run(
+        capsys, "autoencoder", "--config", str(toy_file), "--out", str(out), "--device", "cpu", "--json"
+    )
+    assert code == 0 and json.loads(text)["steps"] == 2
+    code, text, _ = run(capsys, "flow", "--config", str(toy_file), "--out", str(out), "--device", "cpu")
+    assert code == 0 and "2 steps" in text
+    code, text, _ = run(
+        capsys, "flow", "--config", str(toy_file), "--out", str(out), "--steps", "3", "--resume", "--json"
+    )
+    assert code == 0 and json.loads(text)["steps_now"] == 1
+    for phase, last in (("autoencoder", 2), ("flow", 3)):
+        assert len((out / phase / "log.jsonl").read_text().splitlines()) == last
+        assert list((out / phase / "samples").glob("*.png")) and list((out / phase / "tensorboard").iterdir())
+    assert checkpoint.load(out / "float.safetensors").config.name == "float-tiny"
+
+
+def test_mistakes_are_named_with_their_exit_codes(capsys, tmp_path, toy_file):
+    toy_file.write_text(TOY + "speed = 9\n")
+    code, _, err = run(capsys, "flow", "--config", str(toy_file), "--out", str(tmp_path / "a"))
+    assert code == 2 and "unknown key flow.'speed'" in err
+    code, _, err = run(capsys, "flow", "--config", "float-huge", "--out", str(tmp_path / "a"))
+    assert code == 2 and "float-huge" in err
+    code, _, err = run(capsys, "flow", "--config", "float-tiny", "--out", str(tmp_path / "a"), "--quiet")
+    assert code == 4 and "train autoencoder" in err
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_same_steps_as_one(tmp_path, toy_file):
+    environment = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1", FLOATBENCH_HOME=str(tmp_path / "home"))
+
+    def train(out: str, phase: str, *launcher: str) -> list[dict[str, float]]:
+        command = [sys.executable, *launcher, "-m", "floatbench", "train", phase, "--config", str(toy_file)]
+        command += ["--out", str(tmp_path / out), "--device", "cpu", "--quiet"]
+        subprocess.run(command, env=environment, cwd=tmp_path, check=True, timeout=280)
+        return [json.loads(line) for line in (tmp_path / out / phase / "log.jsonl").read_text().splitlines()]
+
+    two = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29631")
+    for phase in ("autoencoder", "flow"):
+        alone, together = train("one", phase), train("two", phase, *two)
+        assert len(alone) == len(together) == 2
+        for a, b in zip(alone, together, strict=True):
+            for name in ("total", "l1", "current", "velocity"):
+                if name in a:
+                    assert b[name] == pytest.approx(a[name], rel=2e-4), (phase, name)
