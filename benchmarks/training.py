@@ -166,7 +166,7 @@ def main() -> None:
         parts = ", ".join(f"{key} {value:.3f}" for key, value in row["cpu_seconds_by_part"].items())
         print(
             f"{row['config']} {row['phase']:<12} batch {row['batch']}: {row['step_seconds']:.3f} s a step "
-            f"({row['step_cpu_seconds']:.3f} CPU: {parts}); {row['days_for_the_papers_steps']} days for the paper's steps"
+            f"({row['step_cpu_seconds']:.3f} CPU: {parts}); {row['days_for_the_papers_steps']} days for the paper"
         )
 
 
