@@ -115,3 +115,13 @@ def test_the_average_converges_geometrically_after_its_warm_up():
         ema.update(layer)
     assert float(ema.module.weight.detach()) == pytest.approx(1 - 0.5**3)
     assert half_life_decay(10_000, 8) ** (10_000 / 8) == pytest.approx(0.5)
+
+
+def test_without_the_boundary_every_other_difference_still_counts():
+    current, previous = _tensors()
+    output = torch.cat((previous, current), 1)
+    for frame in (P - 1, P):  # the frames on both sides of the boundary have one counted neighbour each
+        wrong = output.clone()
+        wrong[:, frame] += 0.5
+        found = flow_terms(wrong, current, previous, boundary=False).velocity
+        assert float(found) == pytest.approx(0.5 / (P + L - 2), rel=1e-5)
