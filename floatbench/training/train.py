@@ -27,13 +27,12 @@ from floatbench.model.checkpoint import Metadata
 from floatbench.model.float import FLOAT
 from floatbench.progress import NullProgress, Progress
 from floatbench.training.autoencoder_phase import AutoencoderPhase
-from floatbench.training.checkpoints import read_checkpoint
 from floatbench.training.clips import ClipPool, ClipSet, ProtocolClips, SyntheticClips, usable
 from floatbench.training.coefficients import motion_clips, standardise
 from floatbench.training.config import TrainConfig
 from floatbench.training.devices import Devices
 from floatbench.training.flow_phase import FlowPhase
-from floatbench.training.loop import CHECKPOINT, Plan, run
+from floatbench.training.loop import Plan, run
 
 
 def clip_set(config: TrainConfig, progress: Progress, workers: int = 1) -> ClipSet:
@@ -193,8 +192,3 @@ def _done(plan: Plan, steps: int, begin: float, exported: Path, clips: int) -> d
         "clips": clips,
         "exported": str(exported),
     }
-
-
-def saved_step(folder: Path, config_hash: str) -> int:
-    """The step of a phase's checkpoint."""
-    return int(read_checkpoint(folder / CHECKPOINT, config_hash)[1]["step"])
