@@ -1,4 +1,4 @@
-"""Writes that are whole or absent: a temporary file beside the target, then a rename (DESIGN.md contract 5)."""
+"""Writes that are whole or absent: a temporary file beside the target, then a rename."""
 
 from __future__ import annotations
 

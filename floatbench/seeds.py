@@ -1,4 +1,4 @@
-"""Seeds that depend on what is generated, never on batch size, order, worker or machine (DESIGN.md contract 1)."""
+"""Seeds that depend on what is generated, never on batch size, order, worker or machine."""
 
 from __future__ import annotations
 

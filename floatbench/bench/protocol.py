@@ -76,7 +76,7 @@ class Preprocessing(_Strict):
 
 
 class Protocol(_Strict):
-    """A versioned, hashed description of what is measured; see DESIGN.md, section 3."""
+    """A versioned, hashed description of what is measured."""
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
     title: str = ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from functools import cache
 
 import typer
 
@@ -29,8 +30,9 @@ def _root(version: bool = typer.Option(False, "--version", help="Print the versi
         raise typer.Exit()
 
 
+@cache
 def _collect() -> None:
-    """Imports the command files; each registers itself on `app` and imports torch only inside its functions."""
+    """Imports the command files, once; each registers itself on `app` and imports torch only inside its functions."""
     import importlib
     import pkgutil
 

@@ -66,7 +66,7 @@ def checkpoint_file(name_or_path: str | Path) -> Path:
         file = Path(str(resources.files("floatbench"))) / "assets" / bundled
         if not file.is_file():
             raise DataError(
-                f"this copy of floatbench has no {bundled}", fix="floatbench train flow --config float-tiny"
+                f"this copy of floatbench has no {bundled}", fix="train it: docs/training.md"
             )
         return file
     file = Path(name_or_path)
