@@ -65,9 +65,7 @@ def checkpoint_file(name_or_path: str | Path) -> Path:
     if bundled := BUNDLED.get(str(name_or_path)):
         file = Path(str(resources.files("floatbench"))) / "assets" / bundled
         if not file.is_file():
-            raise DataError(
-                f"this copy of floatbench has no {bundled}", fix="train it: docs/training.md"
-            )
+            raise DataError(f"this copy of floatbench has no {bundled}", fix="train it: docs/training.md")
         return file
     file = Path(name_or_path)
     if not file.is_file():
