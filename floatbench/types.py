@@ -43,7 +43,7 @@ class ClipMedia:
         """SHA-256 of the frame size and the raw R-G-B bytes of all frames in order (content, not container)."""
         digest = hashlib.sha256(repr(self.frames.shape).encode())
         for frame in self.frames:
-            digest.update(np.ascontiguousarray(frame))
+            digest.update(np.ascontiguousarray(frame).data)
         return digest.hexdigest()
 
     def with_audio(self, audio: np.ndarray | None) -> ClipMedia:
