@@ -19,7 +19,7 @@ def check_controls(records: dict[str, MetricRecord], cells: Sequence[ScoreRow]) 
     checks = []
     for metric, record in records.items():
         mine = {cell.method: cell for cell in cells if cell.metric == metric and cell.value is not None}
-        for rule in RULES.get(record.column, ()):
+        for rule in RULES.get(record.column.partition(" (")[0], ()):  # "E-FID (MediaPipe)" keeps the rules of E-FID
             checks += rule(metric, record, mine)
     return checks
 

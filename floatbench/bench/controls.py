@@ -80,8 +80,8 @@ class ShiftedControl(_Control):
 
     def generate(self, request: Request) -> Generated:
         reference = _reference(request)
-        if reference.audio is None:
-            raise ClipError("no_audio")
+        if reference.audio is None:  # nothing to move: picture metrics still apply, sound metrics say no_audio
+            return Generated(media=reference)
         return Generated(media=reference, audio=shift_audio(reference.audio, self.shift))
 
 
@@ -102,11 +102,12 @@ class SwappedControl(_Control):
     name = "swapped"
     needs = frozenset({"reference", "partner"})
     partner_rule = "next"  # the next clip of another identity in protocol order
+    partner_sound = True  # that has sound
 
     def generate(self, request: Request) -> Generated:
         reference, partner = _reference(request), _partner(request)
-        if partner.audio is None or len(partner.audio) == 0:
-            raise ClipError("no_audio", "the partner clip has no sound")
+        if partner.audio is None:
+            raise ClipError("no_partner", "no clip of another identity has sound")
         audio = np.resize(partner.audio, reference.n_frames * SAMPLES_PER_FRAME)
         return Generated(media=reference, audio=audio)
 

@@ -42,7 +42,7 @@ class Job:
 
     clip: Clip
     items: tuple[Item, ...]
-    partners: dict[str, Clip] = field(default_factory=dict)  # rule -> clip
+    partners: dict[str, tuple[Clip, ...]] = field(default_factory=dict)  # rule -> candidates, best first
 
 
 @dataclass(frozen=True)
@@ -158,12 +158,7 @@ class Worker:
         return output
 
     def _request(self, job: Job, method: Method, row: Row, reference: Reference, folder: Path) -> Request:
-        partner = None
-        if "partner" in method.needs:
-            partner_clip = job.partners.get(getattr(method, "partner_rule", "next"))
-            if partner_clip is not None:
-                partner = self.settings.dataset.load(partner_clip).media
-                row.details["partner"] = partner_clip.id
+        partner = self._partner(job, method, row) if "partner" in method.needs else None
         return Request(
             clip_id=job.clip.id,
             slug=job.clip.slug,
@@ -177,6 +172,15 @@ class Worker:
             partner=partner,
             truth=reference.truth if "truth" in method.needs else None,
         )
+
+    def _partner(self, job: Job, method: Method, row: Row) -> ClipMedia | None:
+        """The first candidate that has what the control borrows: the sound, where the control says so."""
+        for candidate in job.partners.get(getattr(method, "partner_rule", "next"), ()):
+            media = self.settings.dataset.load(candidate).media
+            if media.audio is not None or not getattr(method, "partner_sound", False):
+                row.details["partner"] = candidate.id
+                return media
+        return None
 
     def _method(self, name: str) -> Method:
         if name not in self._methods:

@@ -67,6 +67,7 @@ def plan_of(info: RunInfo) -> Plan:
         fingerprints={name: digest for record in info.metrics.values() for name, digest in record.backbones.items()},
         sides={},
         replicates=info.replicates,
+        rejected=info.rejected,
     )
 
 
@@ -90,6 +91,7 @@ def _join_infos(runs: Sequence[Path], infos: Sequence[RunInfo]) -> RunInfo:
         update={
             "subset": None if covered == every else [clip.id for clip in first.protocol.clips if clip.id in covered],
             "available": [clip.id for clip in first.protocol.clips if clip.id in available],
+            "rejected": {clip: why for info in infos for clip, why in info.rejected.items() if clip not in available},
             "methods": {name: described for info in infos for name, described in info.methods.items()},
             "metrics": {name: record for name, record in first.metrics.items() if name in shared},
             "parts": [info.environment for info in infos],

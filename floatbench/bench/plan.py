@@ -32,7 +32,7 @@ class Plan:
     protocol: Protocol
     clips: list[Clip]  # of this run, in protocol order
     subset: list[str] | None
-    available: list[Clip]  # of this run: prepared or rejected, everything this machine can give a row to
+    available: list[Clip]  # of this run: prepared, so that a method can be given them
     ready: list[Clip]  # of the whole protocol: what controls may borrow from
     methods: list[str]
     metrics: dict[str, Metric]
@@ -43,6 +43,7 @@ class Plan:
     missing: list[Missing] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     unprepared: int = 0  # clips that the run will prepare first
+    rejected: dict[str, str] = field(default_factory=dict)  # clip id -> why preprocessing refused it
 
     def summary(self) -> dict[str, Any]:
         """The plan as plain data, for `--dry-run`."""
@@ -52,6 +53,7 @@ class Plan:
             "clips": len(self.clips),
             "available": len(self.available),
             "to_prepare": self.unprepared,
+            "rejected": self.rejected,
             "methods": self.methods,
             "metrics": list(self.metrics),
             "backbones": sorted(self.backbones),
@@ -162,8 +164,10 @@ def _look_for_clips(plan: Plan, states: Sequence[Availability], prepares_itself:
     missing = []
     for clip in plan.clips:
         state = by_id.get(clip.id)
-        if state is not None and state.state in ("ready", "rejected"):
+        if state is not None and state.state == "ready":
             plan.available.append(clip)
+        elif state is not None and state.state == "rejected":
+            plan.rejected[clip.id] = f"{state.reason}: {state.detail}"
         elif state is not None and state.state == "unprepared" and prepares_itself:
             plan.available.append(clip)
             plan.unprepared += 1
@@ -211,11 +215,12 @@ def _open(row: Row | None, plan: Plan, store: FeatureStore, retry: bool) -> bool
     return False
 
 
-def _partners(plan: Plan, clip: Clip) -> dict[str, Clip]:
-    """The clips that controls borrow from: the next and the first available clip of another identity."""
+def _partners(plan: Plan, clip: Clip) -> dict[str, tuple[Clip, ...]]:
+    """The clips that controls may borrow from, best first: other identities in protocol order, or from the clip on."""
     pool = [candidate for candidate in plan.ready if candidate.identity != clip.identity]
     if not pool:
         return {}
     order = {candidate.id: position for position, candidate in enumerate(plan.protocol.clips)}
     after = [candidate for candidate in pool if order[candidate.id] > order[clip.id]]
-    return {"first": pool[0], "next": (after or pool)[0]}
+    before = [candidate for candidate in pool if order[candidate.id] < order[clip.id]]
+    return {"first": tuple(pool), "next": (*after, *before)}

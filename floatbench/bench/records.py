@@ -84,7 +84,8 @@ class RunInfo(_Record):
     seed: int
     replicates: int = 1
     subset: list[str] | None = None  # clip ids of a --limit or --clips run; None = the whole protocol
-    available: list[str] = []  # clips of this run that the machine could give a row to
+    available: list[str] = []  # clips of this run that were prepared
+    rejected: dict[str, str] = {}  # clip id -> why preprocessing refused it
     methods: dict[str, dict[str, Any]] = {}  # name -> its description: settings, weights, versions, licences
     metrics: dict[str, MetricRecord] = {}
     environment: dict[str, Any] = {}
@@ -131,6 +132,7 @@ class ScoreFile(_Record):
     n_clips: int
     n_available: int
     n_run: int
+    rejected: dict[str, str] = {}  # clip id -> why preprocessing refused it
     ranked: bool
     unranked_because: list[str]
     seed: int

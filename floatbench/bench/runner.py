@@ -72,8 +72,9 @@ class RunResult:
 
     @property
     def complete(self) -> bool:
-        """True when no clip failed in any metric and no score is void."""
-        return not self.failed and not any(cell.void or cell.failures for cell in self.scores.scores)
+        """True when no clip was rejected or failed in any metric and no score is void."""
+        failed = self.failed or self.scores.rejected
+        return not failed and not any(cell.void or cell.failures for cell in self.scores.scores)
 
 
 def default_folder(protocol: Protocol, options: RunOptions) -> Path:
@@ -176,6 +177,7 @@ def _open(folder: Path, plan: Plan, options: RunOptions, device: str) -> RunInfo
                 )
         info.methods, info.metrics, info.parts = before.methods, before.metrics, before.parts
     info.available = [clip.id for clip in plan.available]
+    info.rejected = plan.rejected
     info.methods |= {name: methods.create(name).describe() for name in plan.methods}
     info.metrics |= {
         name: metric_record(metric, plan.backbones, plan.fingerprints, plan.protocol.settings.get(name, {}))
@@ -261,6 +263,7 @@ def score_run(
         n_clips=len(plan.protocol.clips),
         n_run=len(plan.clips),
         n_available=len(plan.available),
+        rejected=plan.rejected,
         ranked=not reasons,
         unranked_because=reasons,
         seed=info.seed,

@@ -198,8 +198,11 @@ def unranked_because(
     reasons = []
     if plan.subset is not None:
         reasons.append(f"only {len(plan.clips)} of {len(plan.protocol.clips)} clips were run")
-    if len(plan.available) < len(plan.clips):
-        reasons.append(f"{len(plan.clips) - len(plan.available)} clips are not on this machine")
+    if plan.rejected:
+        reasons.append(f"{len(plan.rejected)} clips were rejected by preprocessing")
+    absent = len(plan.clips) - len(plan.available) - len(plan.rejected)
+    if absent:
+        reasons.append(f"{absent} clips are not on this machine")
     fabricated = sorted({name for record in records for name in record.fabricated})
     fabricated += sorted(name for name, described in descriptions.items() if described.get("fabricated"))
     if any("fabricated_boxes" in row.flags for row in rows.values()):

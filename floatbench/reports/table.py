@@ -27,7 +27,7 @@ def ordered_metrics(scores: ScoreFile) -> list[str]:
     """Metric variants in the order of the field's tables."""
 
     def place(variant: str) -> tuple[int, str]:
-        column = scores.metrics[variant].column
+        column = scores.metrics[variant].column.partition(" (")[0]
         return (COLUMN_ORDER.index(column) if column in COLUMN_ORDER else len(COLUMN_ORDER), variant)
 
     return sorted(scores.metrics, key=place)
@@ -101,9 +101,15 @@ def _notes(scores: ScoreFile, variants: Sequence[str]) -> list[str]:
     for check in scores.controls:
         if not check.held:
             notes.append(f'- FLAG {check.metric}: does not keep the rule "{check.rule}" ({check.detail}).')
+    for clip, why in sorted(scores.rejected.items()):
+        notes.append(f"- Rejected by preprocessing: {escape(clip)}, {escape(why)}.")
+    said: dict[tuple[str, str], list[str]] = {}
     for method, failures in _failures(scores).items():
         for clips, reason in failures:
-            notes.append(f"- {escape(method)}: {clips} failed, {escape(reason)}.")
+            said.setdefault((clips, reason), []).append(method)
+    for (clips, reason), methods in said.items():
+        names = "all methods" if len(methods) == len(scores.methods) else ", ".join(map(escape, methods))
+        notes.append(f"- {clips} failed, {escape(reason)}: {names}.")
     return notes
 
 

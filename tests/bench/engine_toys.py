@@ -48,7 +48,9 @@ class ToyDataset(Dataset):
         def state(clip: Clip) -> str:
             return "missing" if clip.id in self.missing else "rejected" if clip.id in self.rejected else "ready"
 
-        return [Availability(clip.id, state(clip), fix="fetch the toys") for clip in self.protocol.clips]
+        reasons = {"rejected": "no_face"}
+        found = [(clip.id, state(clip)) for clip in self.protocol.clips]
+        return [Availability(name, its, reasons.get(its, ""), fix="fetch the toys") for name, its in found]
 
     def load(self, clip: Clip) -> Reference:
         if clip.id in self.rejected:

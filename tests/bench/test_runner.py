@@ -189,11 +189,14 @@ def test_a_method_that_hangs_is_stopped_after_the_time_limit(tmp_path):
     assert [(row.clip, row.reason) for row in result.failed] == [("clip 1", "timeout")]
 
 
-def test_rejected_clips_count_and_missing_ones_stop_the_run(tmp_path):
+def test_rejected_clips_are_named_and_missing_ones_stop_the_run(tmp_path):
     whole = protocol(20)
     rejected = ToyDataset(whole, rejected=("clip 3",))
     result = run_toy(tmp_path / "a", "reference", dataset=rejected)
-    assert (result.scores.scores[0].n, result.scores.scores[0].void) == (19, False)
+    assert (result.scores.scores[0].n, result.scores.n_available, result.scores.n_clips) == (19, 19, 20)
+    assert result.scores.rejected == {"clip 3": "no_face: "}
+    assert "Rejected by preprocessing: clip 3, no_face" in markdown(result.scores)
+    assert not result.complete and not result.scores.ranked
     missing = ToyDataset(whole, missing=("clip 3",))
     with pytest.raises(DataError, match="1 of 20 clips") as caught:
         run_toy(tmp_path / "b", "reference", dataset=missing)

@@ -97,8 +97,8 @@ def test_a_damaged_video_is_a_row_and_the_others_keep_their_scores(capfd, folder
     assert code == 1
     scores = json.loads((tmp_path / "run" / "scores.json").read_text())
     cell = scores["scores"][0]
-    assert (cell["n"], cell["n_available"]) == (len(HOSTILE), len(HOSTILE) + 1)
-    assert list(cell["failures"]) == ["broken.mkv"]
+    assert (cell["n"], cell["n_available"], cell["n_protocol"]) == (len(HOSTILE), len(HOSTILE), len(HOSTILE) + 1)
+    assert list(scores["rejected"]) == ["broken.mkv"]
     assert "broken" in out
 
 
