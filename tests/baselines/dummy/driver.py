@@ -1,0 +1,82 @@
+"""A still of noise per frame, from the seed; `FLOATBENCH_DUMMY` switches one failure on."""
+
+import json
+import os
+import random
+import sys
+import time
+
+import driverlib
+
+
+class Driver(driverlib.System):
+    def load(self, options):
+        self.options = options
+        self.fault = os.environ.get("FLOATBENCH_DUMMY", "")
+        import network  # the official code
+
+        if self.fault == "load_error":
+            raise RuntimeError("the checkpoint does not fit")
+        if self.fault == "load_hang":
+            time.sleep(3600)
+        with open(os.path.join("ckpts", "level.json")) as stream:
+            self.network = network.Network(json.load(stream)["level"])
+
+    def parameters(self):
+        return {"network": 1}
+
+    def generate(self, request):
+        misbehave(self.fault, request)
+        count = request.n_frames + {"long": 3, "short": -3, "one_more": 1}.get(self.fault, 0)
+        if self.options.flags.get("fps") == 24:
+            count = request.n_frames * 24 // 25
+        with self.stage("draw"):
+            frames = [self.network.draw(random, 64) for _ in range(count)]
+        with self.stage("write"):
+            if self.fault == "nothing":
+                return driverlib.Result(frames_dir=request.out_dir)
+            if self.fault == "constant":
+                frames = [bytes(64 * 64 * 3)] * count
+            driverlib.write_frames(request.out_dir, ((frame, 64, 64) for frame in frames))
+        fps = {"rate": 30.0}.get(self.fault, float(self.options.flags.get("fps", 25)))
+        return driverlib.Result(frames_dir=request.out_dir, fps=fps)
+
+
+def misbehave(fault, request):
+    if fault == "no_face":
+        raise driverlib.Failure("no_face", "nobody is there")
+    if fault == "crash" or (fault == "crash_once" and first_time(request)):
+        sys.stderr.write("about to die\n")
+        sys.stderr.flush()
+        os.kill(os.getpid(), 9)
+    if fault == "hang":
+        time.sleep(3600)
+    if fault == "garbage":
+        os.write(2, b"plain print\n")
+        print("print() of a system")
+    if fault == "oom":
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
+    if fault == "ram":
+        request.hoard = bytearray(3 * 2**30)
+        time.sleep(3600)
+    if fault == "exit0":
+        sys.exit(0)
+    if fault == "nan":
+        raise driverlib.Failure("not_finite", "the frames hold NaN or infinite values")
+    if fault == "network":
+        import socket
+
+        socket.create_connection(("192.0.2.1", 80), timeout=1)
+
+
+def first_time(request):
+    """True once per clip and test: remembered in the folder that the test names."""
+    path = os.path.join(os.environ["FLOATBENCH_DUMMY_STATE"], request.name)
+    if os.path.exists(path):
+        return False
+    open(path, "w").close()
+    return True
+
+
+if __name__ == "__main__":
+    driverlib.main(Driver)
