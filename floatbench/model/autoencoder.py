@@ -130,8 +130,9 @@ class MotionBasis(nn.Module):
         return self._cached[1]
 
     def forward(self, coefficients: Tensor) -> Tensor:
-        """(..., M) -> motion latent (..., D)."""
-        return coefficients.float() @ self.basis().T
+        """(..., M) -> motion latent (..., D), float32 under autocast too."""
+        with torch.autocast(self.weight.device.type, enabled=False):
+            return coefficients.float() @ self.basis().T
 
 
 class ToFlow(nn.Module):
@@ -283,7 +284,8 @@ class MotionAutoencoder(nn.Module):
         key = tuple(v for p in self.enc.fc.parameters() for v in (p.data_ptr(), p._version))
         if self._affine is None or self._affine[0] != key:
             self._affine = (key, *self.enc.affine())
-        return F.linear(latent.float(), self._affine[1], self._affine[2])
+        with torch.autocast(latent.device.type, enabled=False):
+            return F.linear(latent.float(), self._affine[1], self._affine[2])
 
     def motion(self, coefficients: Tensor) -> Tensor:
         """(..., M) -> motion latent r (..., D) = Q lambda."""
@@ -291,7 +293,8 @@ class MotionAutoencoder(nn.Module):
 
     def project(self, motion: Tensor) -> Tensor:
         """Any latent (..., D) -> its coefficients in the motion space (..., M) = Q^T r."""
-        return motion.float() @ self.dec.direction.basis()
+        with torch.autocast(motion.device.type, enabled=False):
+            return motion.float() @ self.dec.direction.basis()
 
     def decode(self, latent: Tensor, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """latent (B, D) -> unclamped picture (B, 3, R, R) and the coordinates at 64 x 64 (B, 64, 64, 2)."""

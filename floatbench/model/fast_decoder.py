@@ -6,7 +6,8 @@ The same numbers as the decoder to rounding, in an order that costs less:
   picture needs three warped channels a level instead of C, and the last level no blend at all;
 - one matrix product gives the styles of all latents and all layers, another their demodulation;
 - the convolution weights are scaled once, sqrt(2) of the activation is folded into demodulation and bias;
-- channels-last memory; optionally half-precision convolutions (flow, grid, mask and warp stay float32) and compilation.
+- channels-last memory (on a CPU above 32 x 32 pixels only); optionally half-precision convolutions (flow, grid, mask
+  and warp stay float32) and compilation.
 
 On a CPU latents are decoded one by one, which is faster there; on CUDA in batches, optionally as CUDA graphs.
 """
@@ -27,6 +28,9 @@ from floatbench.model.layers import DEMODULATION_EPS, GAIN, SLOPE, Blur, StyledC
 Precision = Literal["fp32", "bf16", "fp16"]
 DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CUDA_BATCH = 16
+DEEP_LEVEL = 32
+"""Up to this resolution float32 convolutions on a CPU are channels-first: they sum thousands of products there, which
+channels-last kernels add up in one chain, with twice the rounding error, and they are faster this way too."""
 
 
 @dataclass(frozen=True)
@@ -80,16 +84,21 @@ class FastDecoder:
         """Scaled weights, folded biases and the two matrices of all styles and demodulations."""
         layers, heads = self._layers, cast("list[ToFlow]", list(self._decoder.to_flows))
         modulated = [layer.conv for layer in layers] + [head.conv for head in heads]
+        deep = self._dtype == torch.float32 and self.device.type == "cpu"
+        sizes = [4, *(head.resolution for head in heads for _ in range(2))]
+        self._formats = [
+            torch.contiguous_format if deep and size <= DEEP_LEVEL else torch.channels_last for size in sizes
+        ]
         self._style_weight = torch.cat([conv.modulation.weight * conv.modulation.scale for conv in modulated])
         self._style_bias = torch.cat([conv.modulation.bias for conv in modulated])
         self._style_sizes = [len(conv.modulation.bias) for conv in modulated]
         self._weights, self._powers, self._biases = [], [], []
-        for layer in layers:
+        for layer, layout in zip(layers, self._formats, strict=True):
             weight = layer.conv.weight[0] * layer.conv.scale
             self._powers.append(weight.square().sum((2, 3)))
             if layer.conv.up:
                 weight = weight.transpose(0, 1).contiguous()
-            self._weights.append(weight.to(self._dtype, memory_format=torch.channels_last))
+            self._weights.append(weight.to(self._dtype).contiguous(memory_format=layout))
             self._biases.append((layer.activate.bias * GAIN).to(self._dtype))
         self._flow_weights = [head.conv.weight[0, :, :, 0, 0] * head.conv.scale for head in heads]
         self._flow_biases = [head.bias[0, :, 0, 0] for head in heads]
@@ -144,7 +153,7 @@ class FastDecoder:
     ) -> Tensor:
         batch, n_layers = styles[0].shape[0], len(self._layers)
         x = self._decoder.input.input.to(self._dtype).expand(batch, -1, -1, -1)
-        x = self._styled(0, x.contiguous(memory_format=torch.channels_last), styles[0], gains[0])
+        x = self._styled(0, x, styles[0], gains[0])
         raw: Tensor | None = None
         rgb: Tensor | None = None
         for level, colour in enumerate(colours):
@@ -164,7 +173,7 @@ class FastDecoder:
 
     def _styled(self, index: int, x: Tensor, style: Tensor, gain: Tensor) -> Tensor:
         """Styled convolution with shared weight: inputs times style, outputs times gain, bias, leaky ReLU."""
-        x = x * style[:, :, None, None].to(self._dtype)
+        x = x.contiguous(memory_format=self._formats[index]) * style[:, :, None, None].to(self._dtype)
         weight = self._weights[index]
         if self._layers[index].conv.up:
             x = F.conv_transpose2d(x, weight, stride=2)

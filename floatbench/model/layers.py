@@ -175,7 +175,8 @@ class ModulatedConv2d(nn.Module):
 
     def forward(self, x: Tensor, latent: Tensor) -> Tensor:
         """x (B, C_in, H, W), latent (B, D) -> (B, C_out, H, W), or (B, C_out, 2H, 2W) when `up`."""
-        style = self.modulation(latent)
+        with torch.autocast(x.device.type, enabled=False):  # styles and norms stay float32 in every precision
+            style = self.modulation(latent.to(self.modulation.weight.dtype))
         return self._per_sample(x, style) if self.impl == "plain" else self._shared(x, style)
 
     def _per_sample(self, x: Tensor, style: Tensor) -> Tensor:
@@ -201,7 +202,8 @@ class ModulatedConv2d(nn.Module):
         else:
             x = F.conv2d(x, weight, padding=self.kernel_size // 2)
         if self.demodulate:
-            power = F.linear(style.float().square(), weight.float().square().sum((2, 3)))  # (B, C_out)
+            with torch.autocast(x.device.type, enabled=False):
+                power = F.linear(style.square(), weight.float().square().sum((2, 3)))  # (B, C_out)
             x = x * torch.rsqrt(power + DEMODULATION_EPS)[:, :, None, None].to(x.dtype)
         return x
 
