@@ -39,6 +39,11 @@ def write_error(error: OSError, target: Path) -> DependencyError | OSError:
     """Turns the errors of a full or read-only disk into one line with a fix; returns other errors as they are."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DependencyError(f"the disk is full: {target} could not be written", fix="free space, then run again")
+    if error.errno == errno.EFBIG:
+        return DependencyError(
+            f"{target} could not be written: the disk or the shell's limit (`ulimit -f`) takes no larger file",
+            fix="choose another folder with --out, or raise the limit",
+        )
     if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.EEXIST):
         return DependencyError(f"{target} cannot be written: {error.strerror}", fix="choose another folder with --out")
     return error
