@@ -106,7 +106,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 def _unsafe(folder: Path, path: Path) -> str | None:
     """Why a file must not be read as a clip, None when it may."""
     try:
-        path.name.encode("utf-8")
+        str(path).removeprefix(str(folder)).encode("utf-8")
         target = path.resolve(strict=True)
         state = target.stat()
     except UnicodeEncodeError:

@@ -10,6 +10,7 @@ from typing import Any
 
 from floatbench.bench.controls import CONTROLS, control
 from floatbench.bench.method import Generated, Method, Request
+from floatbench.bench.tables import printable
 from floatbench.errors import ClipError, UsageError
 from floatbench.plugins import collect
 
@@ -28,8 +29,10 @@ def catalogue() -> dict[str, Callable[..., Method]]:
 def create(name: str) -> Method:
     """The method of that name; `base@preset` hands the preset to the factory of `base`.
 
-    Raises UsageError for an unknown name, with near ones.
+    Raises UsageError for an unknown name, with near ones, and for one that no record could hold.
     """
+    if any("\ud800" <= character <= "\udfff" for character in name):
+        raise UsageError(f"method {printable(name)!r}: the name is not UTF-8", fix="rename the folder")
     found = control(name)
     if found is not None:
         return found

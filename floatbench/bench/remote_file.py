@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 
 import requests
+import urllib3
 
 from floatbench.download import Settings, settings
 
@@ -89,7 +90,7 @@ class RemoteFile(io.RawIOBase):
                 self._how.sleep(min(2.0 ** (attempt - 1), 30.0))
             try:
                 return self._request(index)
-            except (RemoteBroken, requests.RequestException) as error:
+            except (RemoteBroken, requests.RequestException, urllib3.exceptions.HTTPError) as error:
                 reason = " ".join(str(error).split())[:120]
         raise RemoteBroken(f"{reason} ({self._how.attempts} attempts)")
 

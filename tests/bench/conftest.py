@@ -17,7 +17,8 @@ import pytest
 class Server:
     """Serves `files` (path -> bytes); `trouble` maps a path to a list of misfortunes, one used up per request.
 
-    Misfortunes: an HTTP status number, or "cut" (half of what was asked, then the connection closes).
+    Misfortunes: an HTTP status number, or "cut" (half of what was asked, then the connection closes), or
+    "stall" (half of what was asked, then silence for longer than the client waits).
     """
 
     def __init__(self) -> None:
@@ -27,6 +28,7 @@ class Server:
         self.requests: list[tuple[str, str, str]] = []
         self.sent: dict[str, int] = {}  # bytes of answers to requests for ranges
         self.url = ""
+        self.silence = threading.Event()  # ends a stall when the test is over
 
     def asked(self, path: str) -> int:
         """How often a path was asked for with GET."""
@@ -44,6 +46,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     thread = threading.Thread(target=http.serve_forever, daemon=True)
     thread.start()
     yield state
+    state.silence.set()
     http.shutdown()
     http.server_close()
     thread.join()
@@ -97,11 +100,13 @@ def _handler(state: Server) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             if not body:
                 return
-            data = data[: len(data) // 2] if mishap == "cut" else data
+            data = data[: len(data) // 2] if mishap in ("cut", "stall") else data
             self.wfile.write(data)
             if wanted:
                 state.sent[path] = state.sent.get(path, 0) + len(data)
-            if mishap == "cut":
+            if mishap == "stall":
+                state.silence.wait(30)
+            if mishap in ("cut", "stall"):
                 self.close_connection = True
 
     return Handler

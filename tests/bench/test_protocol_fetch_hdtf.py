@@ -147,3 +147,12 @@ def test_offline_forbids_the_network_but_not_the_disk(
     assert "no video named video1 or WDA_Nobody1" in report.unavailable["WDA_Nobody1_000"]
     assert site.requests == []
     assert not (data_dir() / "raw" / "hdtf" / "unavailable.jsonl").exists()
+
+
+def test_a_server_that_falls_silent_is_given_up_and_asked_again(
+    site: Any, protocol: Protocol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fetch_hdtf, "settings", lambda: Settings(timeout=0.5, attempts=3, sleep=lambda _: None))
+    site.trouble["/watch/video0"] = ["ok", "stall"]
+    assert fetch(protocol, NullProgress()).complete
+    assert site.trouble["/watch/video0"] == []

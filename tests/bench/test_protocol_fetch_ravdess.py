@@ -80,6 +80,15 @@ def test_a_cut_download_goes_on_where_it_stopped(site: Any, protocol: Protocol) 
     assert len(ranges) == 1 and int(ranges[0].removeprefix("bytes=").rstrip("-")) > 0
 
 
+def test_a_server_that_falls_silent_is_given_up_and_asked_again(
+    site: Any, protocol: Protocol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "settings", lambda: download.Settings(timeout=0.5, attempts=3, sleep=lambda _: None))
+    site.trouble[FILE] = ["stall"]
+    assert fetch(protocol, NullProgress()).complete
+    assert site.asked(FILE) == 2
+
+
 def test_a_wrong_archive_is_refused_and_not_kept(site: Any, protocol: Protocol) -> None:
     site.files[FILE] = site.files[FILE].replace(b"no sound", b"NO SOUND")
     with pytest.raises(DataError, match="md5"):

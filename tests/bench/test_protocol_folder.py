@@ -6,8 +6,11 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from floatbench.bench.methods import create
 from floatbench.bench.protocol import Protocol, dataset_for, load_protocol
 from floatbench.errors import ClipError, DataError, UsageError
 from floatbench.progress import NullProgress
@@ -49,6 +52,18 @@ def test_hidden_and_unsafe_files_are_passed_over_with_a_note(folder: Path, tmp_p
     assert all(
         word in text for word in ("1 hidden", "leaves.mp4: a link that leaves", "broken.mp4", "pipe.mp4: not a reg")
     )
+
+
+def test_names_that_are_not_utf8_are_passed_over_with_a_note_and_refused_as_methods(folder: Path) -> None:
+    bad = os.fsdecode(b"caf\xe9")
+    (folder / bad).mkdir()
+    (folder / bad / "d.mp4").write_bytes(b"d")
+    (folder / f"{bad}.mp4").write_bytes(b"e")
+    protocol = load(folder)
+    assert [clip.id for clip in protocol.clips] == ["-dash it's.mp4", "a.mp4", "sub/b.MOV", "ü\nx.webm"]
+    assert sum("its name is not UTF-8" in note for note in protocol.notes) == 2
+    with pytest.raises(UsageError, match="not UTF-8"):
+        create(f"videos:{folder / bad}")
 
 
 def test_the_hash_follows_the_content_and_not_the_place_or_the_time(folder: Path, tmp_path: Path) -> None:
@@ -126,6 +141,40 @@ def test_clips_are_prepared_once_and_rejections_are_kept(tmp_path: Path, long_vi
     made = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("clip.json")}
     data.prepare(NullProgress())
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("clip.json")} == made
+
+
+def test_several_processes_prepare_the_same_clips_as_one(
+    tmp_path: Path, long_video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "v"
+    root.mkdir()
+    for name in ("a", "b", "c"):
+        shutil.copy(long_video, root / f"{name}.mp4")
+    (root / "broken.mp4").write_bytes(b"no video")
+    (root / "clips.csv").write_text("id,end_s\na.mp4,1\nb.mp4,1.5\nc.mp4,2\nbroken.mp4,\n")
+    made = {}
+    for workers in (1, 3):
+        monkeypatch.setenv("FLOATBENCH_HOME", str(tmp_path / f"home{workers}"))
+        data = dataset_for(load_protocol(f"folder:{root}", boxes="none", size=64))
+        data.prepare(NullProgress(), workers)
+        states = {row.clip_id: row.state for row in data.availability()}
+        clips = [data.load(clip).media for clip in data.protocol.clips if states[clip.id] == "ready"]
+        made[workers] = (states, [(media.pixels_sha256, media.pcm_sha256) for media in clips])
+    assert made[1] == made[3] and list(made[1][0].values()).count("rejected") == 1
+
+
+def test_the_column_source_gives_another_picture_than_the_first_frame(tmp_path: Path, long_video: Path) -> None:
+    root = tmp_path / "v"
+    root.mkdir()
+    shutil.copy(long_video, root / "a.mp4")
+    picture = np.full((80, 80, 3), (250, 10, 20), np.uint8)
+    Image.fromarray(picture).save(root / "face.png")
+    (root / "clips.csv").write_text("id,end_s,source\na.mp4,1,face.png\n")
+    data = dataset_for(load_protocol(f"folder:{root}", boxes="none", size=64))
+    data.prepare(NullProgress())
+    reference = data.load(data.protocol.clips[0])
+    assert reference.source.shape == (64, 64, 3) and (reference.source == picture[:64, :64]).all()
+    assert (reference.source != reference.media.frames[0]).any()
 
 
 def test_a_changed_file_is_prepared_anew(tmp_path: Path, long_video: Path) -> None:
