@@ -102,9 +102,10 @@ def make_plan(
     for name in method_names:
         methods.create(name)
     plan = Plan(protocol, clips, subset, [], [], list(method_names), {}, {}, {}, {}, replicates)
-    for name in metric_names if metric_names is not None else protocol.metrics:
+    wanted = metric_names if metric_names is not None else protocol.metrics
+    _refuse_mixed_columns(wanted, protocol)
+    for name in wanted:
         _add_metric(plan, name)
-    _refuse_mixed_columns(plan)
     _look_for_methods(plan)
     _look_for_clips(plan, dataset.availability(), prepares_itself=dataset.auto_prepare)
     return plan
@@ -134,14 +135,18 @@ def _add_metric(plan: Plan, name: str) -> None:
         plan.sides[backbone_id] = tuple(side for side in ("generated", "reference", "source") if side in sides)
 
 
-def _refuse_mixed_columns(plan: Plan) -> None:
-    """One column, one variant kind: the small bundled networks never share a column with official ones."""
+def _refuse_mixed_columns(names: Sequence[str], protocol: Protocol) -> None:
+    """One column, one variant kind: the small bundled networks never share a column with official ones.
+
+    Said of what is asked for, whether its weights are here or not.
+    """
     kinds: dict[str, tuple[bool, str]] = {}
-    for name, metric in plan.metrics.items():
-        first = kinds.setdefault(metric.info.column, (metric.info.tiny, name))
-        if first[0] != metric.info.tiny:
+    for name in names:
+        info = registry.metric(name, **protocol.settings.get(name, {})).info
+        first = kinds.setdefault(info.column, (info.tiny, name))
+        if first[0] != info.tiny:
             raise UsageError(
-                f"{first[1]} and {name} would share the column {metric.info.column}: "
+                f"{first[1]} and {name} would share the column {info.column}: "
                 "bundled offline networks and official ones are never mixed",
                 fix="run them as two runs with --metrics",
             )
