@@ -84,6 +84,15 @@ def identity_is_lowest(metric: str, record: MetricRecord, cells: Cells) -> list[
     )
 
 
+def identity_is_told_apart(metric: str, record: MetricRecord, cells: Cells) -> list[ControlCheck]:
+    """Another person is less than half as similar as the person: networks that know no faces call everybody alike."""
+    wrong, right = _value(cells, "wrong-identity"), _value(cells, "reference")
+    if wrong is None or right is None:
+        return []
+    rule = "wrong-identity below half of reference"
+    return _check(metric, rule, wrong < 0.5 * right, f"{wrong:.3f} against {right:.3f}")
+
+
 def sync_is_kept(metric: str, record: MetricRecord, cells: Cells) -> list[ControlCheck]:
     """`reencoded` and `shifted:5` score like `reference`: the offset search finds a shift of 5 (within 10 %)."""
     base = _value(cells, "reference")
@@ -117,7 +126,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "FVD": _MOTION,
     "E-FID": _MOTION,
     "P-FID": _MOTION,
-    "CSIM": (identity_is_lowest, sound_changes_nothing),
+    "CSIM": (identity_is_lowest, identity_is_told_apart, sound_changes_nothing),
     "LSE-D": _SYNC,
     "LSE-C": _SYNC,
     "AVCORR": _SYNC,
