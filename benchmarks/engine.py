@@ -1,6 +1,7 @@
-"""What the engine costs: one decode for all backbones, overhead per clip, memory against the number of clips.
+"""What the engine costs: one decode for all backbones, overhead per clip, memory against clips and their length.
 
     python benchmarks/engine.py [--size 128] [--seconds 10] [--clips 6] [--json]
+    python benchmarks/engine.py --memory [--size 128] [--json]
 
 Ratios are taken inside one run, the two ways interleaved, so that the machine's noise hits both.
 """
@@ -12,6 +13,7 @@ import json
 import os
 import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -65,9 +67,9 @@ def make_clips(folder: Path, clips: int, size: int, seconds: float) -> None:
     rng = np.random.default_rng(0)
     frames = round(seconds * 25)
     for k in range(clips):
-        ramp = np.linspace(0, 200, size)[None, :, None, None] + np.linspace(0, 25, size)[None, None, :, None]
-        moving = (ramp + rng.integers(0, 30, (frames, 1, 1, 3))).astype(np.uint8)
-        write_lossless(folder / f"clip{k}.mkv", moving)
+        ramp = np.linspace(0, 200, size)[:, None, None] + np.linspace(0, 25, size)[None, :, None]
+        pictures = ((ramp + rng.integers(0, 30, 3)).astype(np.uint8) for _ in range(frames))
+        write_lossless(folder / f"clip{k}.mkv", pictures)  # one at a time: the peak is to be the engine's
         write_wav(folder / f"clip{k}.wav", rng.normal(0, 2000, frames * SAMPLES_PER_FRAME).astype(np.int16))
 
 
@@ -130,6 +132,38 @@ def measure(size: int, seconds: float, clips: int, repeats: int) -> dict[str, fl
     }
 
 
+def peak_mb(size: int, seconds: float, clips: int) -> float:
+    """Peak resident memory of a fresh process that makes the clips and runs the engine over them once."""
+    command = [
+        sys.executable,
+        __file__,
+        "--peak",
+        "--size",
+        str(size),
+        "--seconds",
+        str(seconds),
+        "--clips",
+        str(clips),
+    ]
+    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def one_peak(size: int, seconds: float, clips: int) -> float:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "clips"
+        folder.mkdir()
+        make_clips(folder, clips, size, seconds)
+        os.environ["FLOATBENCH_HOME"] = str(Path(scratch) / "home")
+        one_run(folder, Path(scratch) / "run")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def memory(size: int) -> dict[str, float]:
+    """Peak memory for every pair of clip length and number of clips, MB."""
+    pairs = [(seconds, clips) for seconds in (5, 10, 20) for clips in (1, 4)]
+    return {f"{seconds} s x {clips}": peak_mb(size, seconds, clips) for seconds, clips in pairs}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=128)
@@ -137,10 +171,18 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=6)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--memory", action="store_true", help="peak memory by length and number of clips")
+    parser.add_argument("--peak", action="store_true", help="peak memory of this process for one length and number")
     arguments = parser.parse_args()
     sys.modules["engine_benchmark"] = sys.modules[__name__]  # this file is the plugin that brings the trivial metric
     os.environ["FLOATBENCH_PLUGINS"] = "engine_benchmark"
-    result = measure(arguments.size, arguments.seconds, arguments.clips, arguments.repeats)
+    if arguments.peak:
+        print(one_peak(arguments.size, arguments.seconds, arguments.clips))
+        return
+    if arguments.memory:
+        result = memory(arguments.size)
+    else:
+        result = measure(arguments.size, arguments.seconds, arguments.clips, arguments.repeats)
     if arguments.json:
         print(json.dumps(result))
     else:
