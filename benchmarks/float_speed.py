@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-STAGES = ("speech", "emotion", "encode", "solve", "decode", "convert", "mux")
+STAGES = ("speech", "emotion", "encode", "solve", "decode", "convert", "mux", "overlapped")
 
 
 def parse() -> argparse.Namespace:
@@ -33,6 +33,8 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--impl", default="plain,fast")
     parser.add_argument("--dtype", default="float32", help="of the fast rows")
     parser.add_argument("--compile", action="store_true", help="compile the fast rows")
+    parser.add_argument("--graphs", action="store_true", help="replay the fast rows as CUDA graphs")
+    parser.add_argument("--nfe", type=int, help="evaluations of a window, instead of the preset's")
     parser.add_argument("--preset", default="default")
     parser.add_argument("--audio-context", choices=("full", "window"))
     parser.add_argument("--device", default="cpu")
@@ -54,7 +56,7 @@ def load(given: argparse.Namespace, impl: str) -> Any:
     from floatbench.sampling.loading import Origin
 
     torch.set_num_threads(given.threads)
-    extra = {"dtype": given.dtype, "compile": given.compile} if impl == "fast" else {}
+    extra = {"dtype": given.dtype, "compile": given.compile, "graphs": given.graphs} if impl == "fast" else {}
     if not given.random:
         return FLOAT.from_pretrained(given.weights, device=given.device, impl=impl, **extra)
     network = Network(config(given.random))
@@ -76,7 +78,7 @@ def measure(given: argparse.Namespace, impl: str, seconds: float) -> dict[str, A
     model = load(given, impl)
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 256, (model.size, model.size, 3), dtype=np.uint8)
-    options = preset(given.preset, audio_context=given.audio_context)
+    options = preset(given.preset, audio_context=given.audio_context, nfe=given.nfe)
     pcm = rng.normal(0, 3000, int(seconds * 16_000)).astype(np.int16)
     with tempfile.TemporaryDirectory() as folder:
         if given.warmup:

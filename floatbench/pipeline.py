@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -31,7 +32,9 @@ from floatbench.model.fast_decoder import FastDecoder, Precision
 from floatbench.model.fast_transformer import FastTransformer
 from floatbench.model.float import FLOAT as Model
 from floatbench.progress import NullProgress, Progress
+from floatbench.sampling.ahead import ahead, to_host
 from floatbench.sampling.clock import StageClock
+from floatbench.sampling.colour import to_yuv420
 from floatbench.sampling.control import Control, check_controls, edit_motion, parse_emotion, project_motion
 from floatbench.sampling.guidance import Network
 from floatbench.sampling.loading import Origin, load_model
@@ -46,6 +49,9 @@ PRECISIONS: dict[str, Precision] = {"float32": "fp32", "bfloat16": "bf16", "floa
 
 Dtype = Literal["float32", "bfloat16", "float16"]
 Impl = Literal["plain", "fast"]
+Colour = Literal["rgb", "yuv420"]
+AHEAD = 32
+"""Frames that may wait for the encoder when it runs beside the networks."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,7 @@ class Stream:
     """The frames of one video, made while they are iterated.
 
     Attributes:
-        n_frames: T. size: R, frames are (R, R, 3) uint8 RGB.
+        n_frames: T. size: R, frames are (R, R, 3) uint8 RGB. device: where they are made.
         clock: seconds by stage. evaluations, rows: of the network so far, see `NfeMeter`.
     """
 
@@ -106,7 +112,7 @@ class Stream:
     ) -> None:
         self._model, self._source, self._speech = model, source, speech
         self._seed, self._options, self._direction = seed, options, direction
-        self.n_frames, self.size, self.clock = speech.total, model.size, clock
+        self.n_frames, self.size, self.clock, self.device = speech.total, model.size, clock, model.device
         self.evaluations = self.rows = 0
 
     def motion(self) -> Iterator[Tensor]:
@@ -130,6 +136,32 @@ class Stream:
             yield motion[0]
 
     def __iter__(self) -> Iterator[np.ndarray]:
+        return self.frames()
+
+    def frames(self, colour: Colour = "rgb") -> Generator[np.ndarray]:
+        """(R, R, 3) uint8 RGB frames, or (3 R / 2, R) uint8 planes of yuv420p, see `to_yuv420`.
+
+        Raises:
+            ClipError: `not_finite`.
+        """
+        batches = to_host(self._converted(colour))
+        while True:
+            with self.clock("convert"):  # the other stages interrupt it
+                batch = next(batches, None)
+            if batch is None:
+                return
+            pixels, finite = batch
+            if not finite:
+                raise ClipError("not_finite", "the decoded picture is not finite; are the weights damaged?")
+            yield from pixels.numpy()
+
+    def _converted(self, colour: Colour) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of 8-bit frames on the device, each with whether the pictures were finite."""
+        for pictures in self._decoded():
+            pixels = to_pixels(pictures, self._options.pixels)
+            yield to_yuv420(pixels) if colour == "yuv420" else pixels, torch.isfinite(pictures).all()
+
+    def _decoded(self) -> Iterator[Tensor]:
         for motion in self.motion():
             batches = self._model.pictures(self._source.latent + motion, self._source)
             while True:
@@ -137,13 +169,7 @@ class Stream:
                     pictures = next(batches, None)
                 if pictures is None:
                     break
-                yield from self._pixels(pictures)
-
-    def _pixels(self, pictures: Tensor) -> np.ndarray:
-        with self.clock("convert"):
-            if not torch.isfinite(pictures).all():
-                raise ClipError("not_finite", "the decoded picture is not finite; are the weights damaged?")
-            return to_pixels(pictures, self._options.pixels).cpu().numpy()
+                yield pictures
 
 
 @dataclass(frozen=True)
@@ -193,6 +219,7 @@ class FLOAT:
         device: torch device. dtype: of the transformer and the decoder's convolutions; all else stays in float32.
         impl: `fast`, or the `plain` arithmetic that it is compared with.
         compile: compile the transformer and the decoder at their first call.
+        graphs: replay both as CUDA graphs (CUDA only; not yet measured on CUDA).
     """
 
     def __init__(
@@ -203,8 +230,9 @@ class FLOAT:
         dtype: Dtype = "float32",
         impl: Impl = "fast",
         compile: bool = False,
+        graphs: bool = False,
     ) -> None:
-        _check(dtype, impl, compile)
+        _check(dtype, impl, compile, graphs, device)
         self.network = network.eval().requires_grad_(False).to(_device(device))
         self.origin, self.dtype, self.impl = origin, dtype, impl
         self.size = network.config.image_size
@@ -212,9 +240,9 @@ class FLOAT:
         self._decoder: FastDecoder | None = None
         self._transformer: FastTransformer | None = None
         if impl == "fast":
-            self._decoder = FastDecoder(self.network.motion_autoencoder.dec, PRECISIONS[dtype], compile)
+            self._decoder = FastDecoder(self.network.motion_autoencoder.dec, PRECISIONS[dtype], compile, graphs)
             if network.config.conditioning == "adaln":  # the cross-attention ablations have no fast twin
-                self._transformer = FastTransformer(self.network.fmt, PRECISIONS[dtype], compile)
+                self._transformer = FastTransformer(self.network.fmt, PRECISIONS[dtype], compile, graphs)
 
     @classmethod
     def from_pretrained(
@@ -225,16 +253,18 @@ class FLOAT:
         dtype: Dtype = "float32",
         impl: Impl = "fast",
         compile: bool = False,
+        graphs: bool = False,
     ) -> FLOAT:
         """Loads `float` (the official release), `float-tiny` (bundled) or a checkpoint file.
 
         Raises:
             DataError: missing or damaged weights, with the command that fetches them. DependencyError: no such device.
+            UsageError: options that do not go together.
         """
-        _check(dtype, impl, compile)
+        _check(dtype, impl, compile, graphs, device)
         _device(device)
         network, origin = load_model(name_or_path, impl)
-        return cls(network, origin, device, dtype, impl, compile)
+        return cls(network, origin, device, dtype, impl, compile, graphs)
 
     @property
     def device(self) -> torch.device:
@@ -402,15 +432,29 @@ def write_stream(
     pcm: np.ndarray | None = None,
     settings: dict[str, Any] | None = None,
     progress: Progress | None = None,
+    overlap: bool | None = None,
 ) -> None:
-    """Encodes a stream while it is made, `.mkv` lossless and without sound; the stage `mux` counts encoding."""
-    with stream.clock("mux"):
-        if out.suffix.lower() == ".mkv":
+    """Encodes a stream while it is made, `.mkv` lossless and without sound; the stage `mux` counts encoding.
+
+    Args:
+        overlap: make frames in a thread while the last ones are encoded: the same frames, counted as one stage. None
+            does so on CUDA, where frames for `.mp4` also come as yuv420 planes (not yet measured on CUDA).
+    """
+    cuda = stream.device.type == "cuda"
+    overlap = cuda if overlap is None else overlap
+    lossless = out.suffix.lower() == ".mkv"
+    with stream.clock.overlapped() if overlap else stream.clock("mux"):
+        if lossless:
             writer: LosslessWriter | Mp4Writer = LosslessWriter(out, stream.size, stream.size)
         else:
             writer = Mp4Writer(out, stream.size, stream.size, audio=pcm, metadata=tags(settings) if settings else None)
-        with writer, (progress or NullProgress()).task(out.name, stream.n_frames, unit="frame") as task:
-            for frame in stream:
+        frames = stream.frames("yuv420" if cuda and not lossless else "rgb")
+        with (
+            closing(ahead(frames, AHEAD) if overlap else frames) as made,
+            writer,
+            (progress or NullProgress()).task(out.name, stream.n_frames, unit="frame") as task,
+        ):
+            for frame in made:
                 writer.write(frame)
                 task.advance()
 
@@ -424,11 +468,13 @@ def tags(settings: dict[str, Any]) -> dict[str, str]:
     return {"comment": comment, "synthetic_media": "yes", "floatbench": json.dumps(settings, sort_keys=True)}
 
 
-def _check(dtype: str, impl: str, compile: bool) -> None:
+def _check(dtype: str, impl: str, compile: bool, graphs: bool, device: str) -> None:
     for name, value, allowed in (("dtype", dtype, tuple(PRECISIONS)), ("impl", impl, get_args(Impl))):
         if value not in allowed:
             raise UsageError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
-    if impl == "plain" and (compile or dtype != "float32"):
+    if graphs and not device.startswith("cuda"):
+        raise UsageError(f"CUDA graphs need a CUDA device, not {device}")
+    if impl == "plain" and (compile or graphs or dtype != "float32"):
         raise UsageError("the plain arithmetic is float32 and not compiled: it is what the fast one is compared with",
                          fix="leave out --impl plain")  # fmt: skip
 

@@ -48,13 +48,16 @@ class _Writer:
         """Adds one (H, W, 3) uint8 RGB picture."""
         if self._container is None or self._video is None:
             raise ValueError("the writer is not open: use it in a `with` block")
-        if frame.shape != (self.height, self.width, 3) or frame.dtype != np.uint8:
+        if not self._fits(frame.shape) or frame.dtype != np.uint8:
             raise ValueError(f"expected ({self.height}, {self.width}, 3) uint8, got {frame.shape} {frame.dtype}")
         picture = self._picture(frame)
         picture.pts = self.n_frames
         with _writing(self.path):
             self._container.mux(self._video.encode(picture))
         self.n_frames += 1
+
+    def _fits(self, shape: tuple[int, ...]) -> bool:
+        return shape == (self.height, self.width, 3)
 
     def _picture(self, frame: np.ndarray) -> av.VideoFrame:
         return av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
@@ -147,13 +150,21 @@ class Mp4Writer(_Writer):
             self._sound.bit_rate = 64_000
         return container, stream
 
+    def _fits(self, shape: tuple[int, ...]) -> bool:
+        even = self.width % 2 == self.height % 2 == 0
+        return super()._fits(shape) or (even and shape == (self.height * 3 // 2, self.width))
+
     def _picture(self, frame: np.ndarray) -> av.VideoFrame:
+        if frame.ndim == 2:  # planes that are already BT.601 in limited range
+            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="yuv420p")
+            picture.color_range, picture.colorspace = 1, 6
+            return picture
         if self.width % 2 or self.height % 2:
             frame = np.pad(frame, ((0, self.height % 2), (0, self.width % 2), (0, 0)), mode="edge")
         return super()._picture(frame).reformat(format="yuv420p", dst_colorspace="SMPTE170M", dst_color_range="MPEG")
 
     def write(self, frame: np.ndarray) -> None:
-        """Adds one (H, W, 3) uint8 RGB picture and its 640 samples."""
+        """Adds one picture and its 640 samples: (H, W, 3) uint8 RGB, or the planes of yuv420p as (3 H / 2, W) uint8."""
         first = self.n_frames * SAMPLES_PER_FRAME
         super().write(frame)
         if self._sound is None or self._audio is None or self._container is None:

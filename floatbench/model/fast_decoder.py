@@ -14,8 +14,9 @@ On a CPU latents are decoded one by one, which is faster there; on CUDA in batch
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal, cast
 
 import torch
@@ -23,6 +24,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from floatbench.model.autoencoder import Decoder, ToFlow, ToRGB
+from floatbench.model.captured import Captured
 from floatbench.model.layers import DEMODULATION_EPS, GAIN, SLOPE, Blur, StyledConv
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -78,7 +80,7 @@ class FastDecoder:
         with torch.no_grad():
             self._prepare()
         self._frame = torch.compile(self._eager_frame, dynamic=False) if compile else self._eager_frame
-        self._graphs: dict[int, _Graph] | None = {} if graphs else None
+        self._captured = Captured(self._flat_frame) if graphs else None
 
     def _prepare(self) -> None:
         """Scaled weights, folded biases and the two matrices of all styles and demodulations."""
@@ -134,8 +136,8 @@ class FastDecoder:
         with torch.no_grad():
             for part in latents.to(self.device, torch.float32).split(self.batch):
                 styles, gains = self._styles(part)
-                if self._graphs is not None:
-                    yield self._replay(styles, gains, source)
+                if self._captured is not None:
+                    yield self._captured(*styles, *gains, *source.features, *source.colours)
                 else:
                     yield self._frame(styles, gains, source.features, source.colours)
 
@@ -147,6 +149,13 @@ class FastDecoder:
             for style, power in zip(styles, self._powers, strict=False)
         ]
         return styles, gains
+
+    def _flat_frame(self, *tensors: Tensor) -> Tensor:
+        """The frame with all its inputs side by side, as graphs take them."""
+        counts = (len(self._style_sizes), len(self._layers), len(self._grids), len(self._grids))
+        ends = list(accumulate(counts))
+        styles, gains, features, colours = (tensors[end - n : end] for n, end in zip(counts, ends, strict=True))
+        return self._frame(list(styles), list(gains), features, colours)
 
     def _eager_frame(
         self, styles: list[Tensor], gains: list[Tensor], features: tuple[Tensor, ...], colours: tuple[Tensor, ...]
@@ -195,44 +204,6 @@ class FastDecoder:
 
     def _doubled(self, x: Tensor) -> Tensor:
         return F.conv_transpose2d(x, self._up3, stride=2, padding=1, groups=3)
-
-    def _replay(self, styles: list[Tensor], gains: list[Tensor], source: Source) -> Tensor:
-        """The frame as a CUDA graph, captured once per batch size."""
-        assert self._graphs is not None
-        size = styles[0].shape[0]
-        if size not in self._graphs:
-            self._graphs[size] = _Graph(self._frame, styles, gains, source)
-        return self._graphs[size](styles, gains, source)
-
-
-class _Graph:
-    """A captured frame: inputs are copied into its own tensors, the result is its own output tensor."""
-
-    def __init__(self, frame: Callable[..., Tensor], styles: list[Tensor], gains: list[Tensor], source: Source) -> None:
-        self._inputs = [tensor.clone() for tensor in (*styles, *gains)]
-        self._n_styles, self._source = len(styles), source
-        self._features = tuple(tensor.clone() for tensor in source.features)
-        self._colours = tuple(tensor.clone() for tensor in source.colours)
-        arguments = (self._inputs[: self._n_styles], self._inputs[self._n_styles :], self._features, self._colours)
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):  # capture needs warm caches
-            for _ in range(3):
-                frame(*arguments)
-        torch.cuda.current_stream().wait_stream(side)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._output = frame(*arguments)
-
-    def __call__(self, styles: list[Tensor], gains: list[Tensor], source: Source) -> Tensor:
-        for kept, given in zip(self._inputs, (*styles, *gains), strict=True):
-            kept.copy_(given)
-        if source is not self._source:
-            for kept, given in zip((*self._features, *self._colours), (*source.features, *source.colours), strict=True):
-                kept.copy_(given)
-            self._source = source
-        self._graph.replay()
-        return self._output
 
 
 def _styled_layers(decoder: Decoder) -> list[StyledConv]:

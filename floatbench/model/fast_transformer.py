@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from floatbench.model.captured import Captured
 from floatbench.model.fast_decoder import DTYPES, Precision
 from floatbench.model.transformer import AdaLNBlock, AdaLNHead, FlowMatchingTransformer
 
@@ -29,12 +30,21 @@ class FastTransformer:
         fmt: with adaLN conditioning, in evaluation mode.
         precision: of the whole transformer; `fp32` is exact to rounding, the others work on a copy of the weights.
         compile: run the blocks through `torch.compile`.
+        graphs: replay the blocks as CUDA graphs, one per batch and number of distinct rows (CUDA only; not yet
+            measured on CUDA).
 
     Raises:
-        ValueError: an unknown precision, or a transformer with cross-attention, which has no fast twin.
+        ValueError: an unknown precision, a transformer with cross-attention, which has no fast twin, or graphs without
+            CUDA.
     """
 
-    def __init__(self, fmt: FlowMatchingTransformer, precision: Precision = "fp32", compile: bool = False) -> None:
+    def __init__(
+        self,
+        fmt: FlowMatchingTransformer,
+        precision: Precision = "fp32",
+        compile: bool = False,
+        graphs: bool = False,
+    ) -> None:
         if precision not in DTYPES:
             raise ValueError(f"precision must be one of {', '.join(DTYPES)}, got {precision!r}")
         if fmt.conditioning != "adaln":
@@ -43,7 +53,10 @@ class FastTransformer:
         self.fmt = fmt if precision == "fp32" else copy.deepcopy(fmt).to(self.dtype)
         self._blocks = cast("list[AdaLNBlock]", list(self.fmt.blocks))
         self._head = cast("AdaLNHead", self.fmt.decoder)
-        self._run = torch.compile(self._eager, dynamic=False) if compile else self._eager
+        if graphs and fmt.pos_embed.device.type != "cuda":
+            raise ValueError("CUDA graphs need a model on a CUDA device")
+        self._blocks_of = torch.compile(self._eager, dynamic=False) if compile else self._eager
+        self._captured = Captured(self._flat) if graphs else None
 
     def bind(
         self,
@@ -73,6 +86,15 @@ class FastTransformer:
         c = self.fmt.c_embedder(rows)[None] + self.fmt.t_embedder(times)[:, None]
         c = F.silu(c)
         return [part.adaLN_modulation[1](c) for part in (*self._blocks, self._head)]
+
+    def run(self, tokens: Tensor, modulations: list[Tensor], index: Tensor, allowed: Tensor) -> Tensor:
+        """All blocks and the head; tokens (B, L' + L, H), modulations of one time (R, .), index of each token's row."""
+        if self._captured is None:
+            return self._blocks_of(tokens, modulations, index, allowed)
+        return self._captured(tokens, index, allowed, *modulations)
+
+    def _flat(self, tokens: Tensor, index: Tensor, allowed: Tensor, *modulations: Tensor) -> Tensor:
+        return self._blocks_of(tokens, list(modulations), index, allowed)
 
     def _eager(self, tokens: Tensor, modulations: list[Tensor], index: Tensor, allowed: Tensor) -> Tensor:
         """tokens (B, L' + L, H), modulations of one time (R, .), index (B, L' + L) of each token's row -> (B, L, D)."""
@@ -126,7 +148,7 @@ class WindowField:
             modulations = [part[step] for part in self._prepared]
         current = fmt.x_embedder(x.to(fast.dtype)) + fmt.pos_embed[:, fmt.previous :]
         tokens = torch.cat((self._prev, current), dim=1)
-        return fast._run(tokens, modulations, self._index, self._allowed).to(x.dtype)
+        return fast.run(tokens, modulations, self._index, self._allowed).to(x.dtype, copy=True)
 
 
 def _key(t: float | Tensor) -> float:

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import torch
 
-STAGES = ("crop", "speech", "emotion", "encode", "solve", "decode", "convert", "mux")
-"""Stages of FLOAT in the order they first run."""
+STAGES = ("crop", "speech", "emotion", "encode", "solve", "decode", "convert", "mux", "overlapped")
+"""Stages of FLOAT in the order they first run; `overlapped` stands for all those that ran at once."""
 
 
 class StageClock:
@@ -25,11 +25,15 @@ class StageClock:
         self._cuda = torch.device(device).type == "cuda"
         self._device = device
         self._open: list[str] = []
+        self._muted = False
         self._since = 0.0
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
+        if self._muted:
+            yield
+            return
         self._book()
         self._open.append(stage)
         try:
@@ -37,6 +41,17 @@ class StageClock:
         finally:
             self._book()
             self._open.pop()
+
+    @contextmanager
+    def overlapped(self) -> Iterator[None]:
+        """Books everything inside on the stage `overlapped`: stages that run at once, in threads, have no time of
+        their own, and waiting for the device at their ends would part them again."""
+        with self("overlapped"):
+            self._muted = True
+            try:
+                yield
+            finally:
+                self._muted = False
 
     def _book(self) -> None:
         """Gives the time since the last change to the innermost open stage."""

@@ -3,6 +3,9 @@
 Needs a checkout of deepbrainai-research/float at 97cfdd51 (FLOATBENCH_SRC_FLOAT) and a Python with transformers 4.30 to
 4.57, timm, torchdiffeq and safetensors (FLOATBENCH_PYTHON_FLOAT; FLOATBENCH_PYTHONPATH_FLOAT is put before it).
 `-s` prints the table: stage, largest difference, relative rms.
+
+The whole clip needs the release's other requirements too, and FLOATBENCH_CHECKPOINTS_FLOAT: a folder with float.pth,
+wav2vec2-base-960h and wav2vec-english-speech-emotion-recognition, trained or random.
 """
 
 from __future__ import annotations
@@ -12,19 +15,30 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from floatbench.media import write_wav
+from floatbench.media.boxes import BackendInfo, Box, BoxBackend, Detection
+from floatbench.model import checkpoint
 from floatbench.model.autoencoder import MotionAutoencoder
 from floatbench.model.conditioning import AudioEncoder, EmotionEncoder, normalise_audio
 from floatbench.model.fast_decoder import FastDecoder
+from floatbench.model.float import FLOAT as Network
 from floatbench.model.layers import set_impl
 from floatbench.model.randomise import randomise
 from floatbench.model.transformer import FlowMatchingTransformer
 from floatbench.model.wav2vec2 import BASE, LARGE
+from floatbench.pipeline import FLOAT, Direction
+from floatbench.sampling.loading import Origin
+from floatbench.sampling.options import preset
+from floatbench.sampling.picture import crop_face, to_pixels, to_tensor, whole_picture
+from floatbench.sampling.sampler import MotionShape, window_noise
 
 pytestmark = pytest.mark.peers
 RUNNER = Path(__file__).parents[1] / "golden" / "official_float.py"
@@ -148,3 +162,105 @@ def test_the_audio_normalisation_equals_the_release(tmp_path):
     wave = 0.1 * noise(1, 16_000, seed=3) + 0.02
     theirs = official("normalise", {"unused": torch.zeros(1)}, {"wave": wave}, tmp_path)
     compare("audio normalisation", normalise_audio(wave), theirs["wave"], TOLERANCE)
+
+
+class GivenBoxes(BoxBackend):
+    """Finds the boxes it was given, best score first."""
+
+    name = "given"
+
+    def __init__(self, boxes: list[Box]) -> None:
+        self.boxes = boxes
+
+    def info(self) -> BackendInfo:
+        return BackendInfo(self.name, "1")
+
+    def detect(self, rgb: np.ndarray, frame: int) -> list[Detection]:
+        return [Detection(box, 1.0) for box in self.boxes]
+
+
+CLIP_SECONDS = 2.06  # 52 frames: a second window of two
+SHOWN = [0, 49, 50, 51]
+FACES = torch.tensor([[31.4, 40.7, 181.2, 233.9, 0.99], [300.0, 60.0, 380.0, 150.0, 0.98]])  # at height 360
+CLIP_HEIGHT = 480
+
+
+@pytest.fixture(scope="module")
+def release_clip(tmp_path_factory) -> dict[str, Tensor]:
+    """What every stage of the release made of `clip_inputs`, with the noise of `window_noise`."""
+    source, weights = os.environ.get("FLOATBENCH_SRC_FLOAT"), os.environ.get("FLOATBENCH_CHECKPOINTS_FLOAT")
+    if not source or not weights:
+        pytest.skip("FLOATBENCH_SRC_FLOAT names no checkout, or FLOATBENCH_CHECKPOINTS_FLOAT no checkpoints folder")
+    folder = tmp_path_factory.mktemp("clip")
+    picture, pcm = clip_inputs()
+    cv2.imwrite(str(folder / "picture.png"), picture[..., ::-1])
+    write_wav(folder / "sound.wav", pcm)
+    noise_of_windows = torch.cat([window_noise([7], index, MotionShape()) for index in range(2)])
+    given = {"boxes": FACES, "noise": torch.cat((noise_of_windows, noise_of_windows)), "shown": torch.tensor(SHOWN)}
+    save_file(given, folder / "inputs.safetensors")
+    python, runner = (
+        os.environ.get("FLOATBENCH_PYTHON_FLOAT", sys.executable),
+        RUNNER.with_name("official_float_clip.py"),
+    )
+    files = [weights, *(str(folder / f"{name}.safetensors") for name in ("inputs", "outputs"))]
+    environment = os.environ | {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
+    subprocess.run([python, str(runner), "stages", *files], check=True, cwd=source, env=environment)
+    return load_file(folder / "outputs.safetensors")
+
+
+def clip_inputs() -> tuple[np.ndarray, np.ndarray]:
+    """A smooth (480, 640, 3) uint8 picture and 2.06 s of int16 sound that changes its loudness and colour."""
+    smooth = F.interpolate(noise(1, 3, 12, 16, seed=3), size=(CLIP_HEIGHT, 640), mode="bicubic")[0].permute(1, 2, 0)
+    rng, n = np.random.default_rng(0), int(CLIP_SECONDS * 16_000)
+    loudness = 2000 + 1500 * np.sin(np.arange(n) / 1500)
+    sound = np.convolve(rng.standard_normal(n), np.hanning(9) / 4, "same") * loudness
+    return ((smooth.clamp(-2, 2) + 2) * 63.75).round().byte().numpy(), sound.round().astype(np.int16)
+
+
+@pytest.mark.parametrize("impl", ["plain", "fast"])
+@torch.no_grad()
+def test_every_stage_of_a_whole_clip_equals_the_release(impl, release_clip):
+    theirs, folder = release_clip, Path(os.environ["FLOATBENCH_CHECKPOINTS_FLOAT"])
+    speech, emotion = folder / "wav2vec2-base-960h", folder / "wav2vec-english-speech-emotion-recognition"
+    network = checkpoint.load(folder / "float.pth", speech, emotion)
+    set_impl(network, impl)
+    model = FLOAT(network, Origin("release", {}, fabricated=True), impl=impl)
+    options = preset("official", window_noise="independent")
+    rgb, pcm = clip_inputs()
+
+    scale = 360 / CLIP_HEIGHT
+    boxes = GivenBoxes([Box(*(int(corner / scale) for corner in row[:4])) for row in FACES.tolist()])
+    crop, _ = crop_face(rgb, boxes, model.size, options.crop_face, options.crop_filter)
+    assert np.array_equal(crop, theirs["crop"].numpy()), "crop"
+    compare("crop, 8 bits", torch.from_numpy(crop).float(), theirs["crop"].float(), 0)
+    compare("image, cropped", to_tensor(crop), theirs["image"], TOLERANCE)
+    whole, _ = whole_picture(rgb, model.size, options.crop_filter)
+    compare("image, not cropped", to_tensor(whole), theirs["uncropped"], TOLERANCE)
+    wave = torch.from_numpy(pcm.astype(np.float32) / 32768)[None]
+    compare("audio normalisation", normalise_audio(wave), theirs["wave"], TOLERANCE)
+
+    check_clip_encoders(network, theirs, wave)
+    source = model.encode(crop)
+    for name, wish in (("motion", None), ("happy", "happy")):
+        stream = model.stream(crop, pcm, options=options, direction=Direction(wish), seed=7)
+        sampled = torch.cat(list(stream.motion()))
+        assert sampled.shape[0] == 52 and stream.evaluations == 18
+        compare(f"{impl}: sampling, 2 windows, {name}", sampled[None], theirs[name], TOLERANCE)
+    pictures = torch.cat(list(model.pictures(source.latent + theirs["motion"][0, SHOWN], source)))
+    compare(f"{impl}: pictures of that motion", pictures, theirs["pictures"], PICTURE_TOLERANCE)
+    assert torch.equal(to_pixels(theirs["pictures"], "truncate"), theirs["pixels"]), "8-bit conversion"
+    off = (to_pixels(pictures, "truncate").int() - theirs["pixels"].int()).abs()
+    print(f"{impl}: 8-bit pixels that differ {float((off > 0).float().mean()):.1e}, by at most {int(off.max())}")
+    assert float((off > 0).float().mean()) < 1e-2
+
+
+def check_clip_encoders(network: Network, theirs: dict[str, Tensor], wave: Tensor) -> None:
+    latent, features = network.encode_image(theirs["image"])
+    compare("identity latent", latent, theirs["latent"], TOLERANCE)
+    for i, feature in enumerate(features):
+        compare(f"feature {feature.shape[-1]}", feature, theirs[f"feature{i}"], TOLERANCE)
+    coefficients = network.coefficients(latent)
+    compare("coefficients", coefficients, theirs["coefficients"], TOLERANCE)
+    compare("reference motion", network.motion(coefficients), theirs["reference"], TOLERANCE)
+    compare("audio features, whole sound", network.encode_audio(wave, 52), theirs["audio"], TOLERANCE)
+    compare("emotion", network.predict_emotion(wave), theirs["emotion"], TOLERANCE)

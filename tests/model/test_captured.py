@@ -1,0 +1,91 @@
+"""Calls through captured functions give the function's results; the capture of CUDA is played by a CPU stand-in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from floatbench.model import captured
+from floatbench.model.autoencoder import MotionAutoencoder
+from floatbench.model.captured import Captured
+from floatbench.model.fast_decoder import FastDecoder
+from floatbench.model.fast_transformer import FastTransformer
+from floatbench.model.randomise import randomise
+from floatbench.model.transformer import FlowMatchingTransformer
+
+
+def stand_in(function: Callable[..., Tensor], arguments: Sequence[Tensor]) -> Callable[[], Tensor]:
+    """Like a graph: reads the argument tensors of the capture and writes one output tensor, whatever is replayed."""
+    output = function(*arguments).clone()
+    return lambda: output.copy_(function(*arguments))
+
+
+def noise(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_every_call_has_its_own_arguments_and_every_shape_its_own_capture():
+    captures: list[int] = []
+
+    def counting(function: Callable[..., Tensor], arguments: Sequence[Tensor]) -> Callable[[], Tensor]:
+        captures.append(len(arguments))
+        return stand_in(function, arguments)
+
+    call = Captured(lambda a, b: a * 2 + b, counting)
+    for shape in ((3,), (3,), (4,), (3,)):
+        a, b = noise(*shape, seed=len(captures)), noise(*shape, seed=9)
+        assert torch.equal(call(a, b), a * 2 + b)
+    assert captures == [2, 2]
+
+
+def test_an_argument_written_in_place_is_read_again_and_an_equal_object_is_not_copied():
+    call = Captured(lambda a, b: a + b, stand_in)
+    a, b = torch.ones(2), torch.zeros(2)
+    assert call(a, b).tolist() == [1, 1]
+    a += 1
+    assert call(a, b).tolist() == [2, 2]
+    a.data.fill_(7)  # not counted as a change: the copy of the call before is used
+    assert call(a, b).tolist() == [2, 2]
+
+
+@torch.no_grad()
+def test_decoding_through_captures_equals_decoding_without(monkeypatch):
+    net = MotionAutoencoder(64, 48, 8, 64, 1024).eval()
+    randomise(net, seed=1, prefix="motion_autoencoder.")
+    picture = F.interpolate(noise(1, 3, 8, 8), size=(64, 64), mode="bicubic")
+    latent, features = net.encode(picture)
+    latents = latent + net.motion(noise(5, 8, seed=1))
+    decoder = FastDecoder(net.dec, batch=2)
+    sources = [decoder.source(features), decoder.source([feature.flip(-1) for feature in features])]
+    expected = [decoder(latents, source) for source in sources]
+    monkeypatch.setattr(decoder, "_captured", Captured(decoder._flat_frame, stand_in))
+    for source, pictures in zip(sources, expected, strict=True):
+        streamed = torch.cat([part.clone() for part in decoder.stream(latents, source)])
+        assert torch.equal(streamed, pictures)
+    assert not torch.equal(expected[0], expected[1])
+
+
+@torch.no_grad()
+def test_a_solve_through_captures_equals_the_solve_without(monkeypatch):
+    fmt = FlowMatchingTransformer(latent_dim=16, audio_dim=16, width=32, heads=4, depth=3).eval()
+    randomise(fmt, seed=1, prefix="fmt.")
+    shapes = {"wa": (2, 50, 16), "wr": (2, 16), "we": (2, 1, 7), "prev_x": (2, 10, 16), "prev_wa": (2, 10, 16)}
+    given = {name: noise(*shape, seed=i) for i, (name, shape) in enumerate(shapes.items())}
+    x, times = noise(2, 50, 16, seed=9), (0.0, 0.5)
+    plain, graphs = FastTransformer(fmt), FastTransformer(fmt)
+    monkeypatch.setattr(graphs, "_captured", Captured(graphs._flat, stand_in))
+    fields = [fast.bind(times, **given) for fast in (plain, graphs)]
+    outputs = [[field(t, x) for t in times] for field in fields]  # kept while the next one is made, as RK4 does
+    assert all(torch.equal(a, b) for a, b in zip(*outputs, strict=True))
+    assert not torch.equal(*outputs[0])
+
+
+def test_graphs_are_refused_on_a_cpu():
+    fmt = FlowMatchingTransformer(latent_dim=16, audio_dim=16, width=32, heads=4, depth=1)
+    with pytest.raises(ValueError, match="CUDA graphs need"):
+        FastTransformer(fmt, graphs=True)
+    assert captured.Captured(torch.neg)._capture is captured.cuda_capture
