@@ -18,6 +18,7 @@ system prints goes to standard error.
 """
 
 import ctypes
+import errno
 import hashlib
 import json
 import os
@@ -260,14 +261,19 @@ def classify(error: BaseException) -> str:
 def block_network() -> None:
     """Makes every connection to another machine an error: a system must find its files on disk."""
 
-    def refused(self, address, *rest):
-        if self.family in (socket.AF_INET, getattr(socket, "AF_INET6", None)):
-            raise OSError("the network is switched off for baselines (connection to %r)" % (address,))
-        return original(self, address, *rest)
+    def remote(self):
+        return self.family in (socket.AF_INET, getattr(socket, "AF_INET6", None))
 
-    original = socket.socket.connect
-    socket.socket.connect = refused
-    socket.socket.connect_ex = refused
+    def refused(self, address, *rest):
+        if remote(self):
+            raise OSError("the network is switched off for baselines (connection to %r)" % (address,))
+        return connect(self, address, *rest)
+
+    def refused_quietly(self, address, *rest):
+        return errno.ENETUNREACH if remote(self) else connect_ex(self, address, *rest)
+
+    connect, connect_ex = socket.socket.connect, socket.socket.connect_ex
+    socket.socket.connect, socket.socket.connect_ex = refused, refused_quietly
 
 
 def _die_with_parent() -> None:
@@ -290,9 +296,11 @@ def _versions() -> Dict[str, str]:
 
 def peak_memory_mb() -> Dict[str, float]:
     """Peak memory of this process, and of the device since the clip began."""
-    import resource
-
-    found = {"ram_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)}
+    found = {}
+    if os.path.exists("/proc/self/status"):
+        with open("/proc/self/status") as stream:
+            lines = [line.split() for line in stream if line.startswith("VmHWM:")]
+        found["ram_mb"] = round(int(lines[0][1]) / 1024, 1)
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         found["vram_mb"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)

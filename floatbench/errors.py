@@ -7,6 +7,9 @@ dependency; 4 data or weights missing or damaged; 130 interrupted, state saved.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
 
 
 class FloatbenchError(Exception):
@@ -62,7 +65,12 @@ class ClipError(FloatbenchError):
     Args:
         reason: a short snake_case code, e.g. ``no_face``; the codes in use are listed in `REASONS`.
         what: one line of detail.
+
+    Attributes:
+        details: what else is worth a place in the row, JSON types (a system's last lines).
     """
+
+    details: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, reason: str, what: str = "") -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", reason):
@@ -103,6 +111,14 @@ REASONS: dict[str, str] = {
     "method_error": "the method raised an error",
     "load_failed": "the method could not be loaded",
     "not_finite": "NaN or infinite values",
+    "blank": "every frame is one colour",
+    "bad_length": "a length that the system is known to fail on",
+    "bad_input": "an input that the system cannot take",
+    "many_faces": "more than one face was found",
+    "edge_mask": "the face lies too near the border for the system's mask",
+    "weights_mismatch": "the weights do not fit the system's networks",
+    "env_mismatch": "the system's environment does not fit this machine",
+    "broken": "the system failed several times in a row and was given up",
     # running
     "crashed": "the worker process died",
     "timeout": "the time limit passed",
@@ -111,5 +127,5 @@ REASONS: dict[str, str] = {
     "no_track": "no face track is long enough",
     "no_partner": "no clip of another identity exists for this control",
 }
-TRANSIENT_REASONS = frozenset({"crashed", "timeout", "out_of_memory"})
+TRANSIENT_REASONS = frozenset({"crashed", "timeout", "out_of_memory", "broken"})
 """Failures of the machine rather than of the clip: a later call of the same command tries them again."""

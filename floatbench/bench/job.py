@@ -111,6 +111,7 @@ class Worker:
             row.status, row.reason, row.detail = "ok", "", ""
         except ClipError as error:
             row.reason, row.detail = error.reason, error.what
+            row.details |= error.details
         return row
 
     def _measure(self, job: Job, item: Item, row: Row, folder: Path) -> None:
@@ -188,6 +189,8 @@ class Worker:
                 method = methods.create(name)
                 method.load(self.settings.device)
                 self._methods[name] = method
+            except ClipError as error:
+                self._methods[name] = error
             except Exception as error:  # a system that fails to load fails its own rows only
                 self._methods[name] = ClipError("load_failed", _last_line(error))
         found = self._methods[name]

@@ -1,4 +1,4 @@
-"""A still of noise per frame, from the seed; `FLOATBENCH_DUMMY` switches one failure on."""
+"""Noise from the seed, frame by frame; the weights file holds a switch for each thing that goes wrong."""
 
 import json
 import os
@@ -12,21 +12,24 @@ import driverlib
 class Driver(driverlib.System):
     def load(self, options):
         self.options = options
-        self.fault = os.environ.get("FLOATBENCH_DUMMY", "")
         import network  # the official code
 
+        with open(os.path.join("ckpts", "level.json")) as stream:
+            self.settings = json.load(stream)
+        self.fault = self.settings.get("fault", "")
         if self.fault == "load_error":
             raise RuntimeError("the checkpoint does not fit")
         if self.fault == "load_hang":
             time.sleep(3600)
-        with open(os.path.join("ckpts", "level.json")) as stream:
-            self.network = network.Network(json.load(stream)["level"])
+        if self.fault == "load_crash":
+            os.kill(os.getpid(), 11)
+        self.network = network.Network(self.settings["level"])
 
     def parameters(self):
         return {"network": 1}
 
     def generate(self, request):
-        misbehave(self.fault, request)
+        misbehave(self.fault, request, self.settings)
         count = request.n_frames + {"long": 3, "short": -3, "one_more": 1}.get(self.fault, 0)
         if self.options.flags.get("fps") == 24:
             count = request.n_frames * 24 // 25
@@ -42,10 +45,10 @@ class Driver(driverlib.System):
         return driverlib.Result(frames_dir=request.out_dir, fps=fps)
 
 
-def misbehave(fault, request):
+def misbehave(fault, request, settings):
     if fault == "no_face":
         raise driverlib.Failure("no_face", "nobody is there")
-    if fault == "crash" or (fault == "crash_once" and first_time(request)):
+    if fault == "crash" or (fault == "crash_once" and first_time(request, settings)):
         sys.stderr.write("about to die\n")
         sys.stderr.flush()
         os.kill(os.getpid(), 9)
@@ -69,9 +72,9 @@ def misbehave(fault, request):
         socket.create_connection(("192.0.2.1", 80), timeout=1)
 
 
-def first_time(request):
+def first_time(request, settings):
     """True once per clip and test: remembered in the folder that the test names."""
-    path = os.path.join(os.environ["FLOATBENCH_DUMMY_STATE"], request.name)
+    path = os.path.join(settings["state"], request.name)
     if os.path.exists(path):
         return False
     open(path, "w").close()

@@ -1,0 +1,335 @@
+"""`floatbench baseline`: list, show, install, check, run, certify and add systems that run from their own code."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from floatbench.cli.common import (
+    JsonOption,
+    OfflineOption,
+    QuietOption,
+    make_progress,
+    print_columns,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from baselines.manifest import Manifest
+
+NameArgument = Annotated[str, typer.Argument(help="A baseline; see `floatbench baseline list`.")]
+PresetOption = Annotated[str, typer.Option("--preset", help="Of the manifest: protocol, author ...")]
+ProfileOption = Annotated[str, typer.Option("--profile", help="Environment: modern or period.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 ...")]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of the clip.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Adds the command group to the program."""
+    group = typer.Typer(help="Systems that run from their own official code.", no_args_is_help=True)
+    for command in (list_, show, install, check, run, certify, new):
+        group.command(name=command.__name__.rstrip("_"))(command)
+    app.add_typer(group, name="baseline")
+
+
+def list_(json: JsonOption = False, offline: OfflineOption = False, quiet: QuietOption = False) -> None:
+    """Every baseline: what is installed, and how far it was proven to work."""
+    from baselines import manifest as manifests
+
+    rows = [_row(manifests.load(name)) for name in manifests.names()]
+    if json:
+        print_json(rows)
+        return
+    header = ["NAME", "INSTALLED", "PROVEN", "HOW", "LICENCE OF CODE", "COMMIT"]
+    table = [
+        [
+            row["name"],
+            ",".join(row["installed"]) or "-",
+            row["proven_furthest"],
+            row["proven"].get(row["proven_furthest"].replace(" ", "_"), "")[:70],
+            row["licence"]["code"][:40],
+            row["commit"][:8],
+        ]
+        for row in rows
+    ]
+    print_columns([header, *table])
+
+
+def _row(manifest: Manifest) -> dict[str, Any]:
+    from baselines.installed import read_marker, read_record
+
+    records = {name: record for name in manifest.profiles if (record := read_record(manifest, name))}
+    return {
+        "name": manifest.id,
+        "title": manifest.title,
+        "repository": manifest.source.repo,
+        "commit": manifest.source.commit,
+        "installed": list(records),
+        "fabricated": [name for name, record in records.items() if read_marker(Path(record.weights)) is not None],
+        "proven": manifest.proven.model_dump(),
+        "proven_furthest": manifest.proven.furthest,
+        "presets": list(manifest.presets),
+        "profiles": list(manifest.profiles),
+        "licence": manifest.licence.model_dump(),
+        "seeded": manifest.seed_hook != "none",
+    }
+
+
+def show(
+    name: NameArgument,
+    container: Annotated[str, typer.Option("--container", help="Print a recipe instead: docker or apptainer.")] = "",
+    profile: ProfileOption = "modern",
+    json: JsonOption = False,
+    offline: OfflineOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Everything the manifest says about a system, or a container recipe around its lock."""
+    from baselines import manifest as manifests
+    from baselines.install import container_recipe, licence_text
+    from floatbench.errors import UsageError
+
+    manifest = manifests.load(name)
+    if container:
+        if container not in ("docker", "apptainer"):
+            raise UsageError(f"unknown container {container!r}", fix="--container docker|apptainer")
+        print(container_recipe(manifest, profile, container), end="")
+        return
+    document = manifest.model_dump(mode="json") | {"installed": _row(manifest)["installed"]}
+    if json:
+        print_json(document)
+        return
+    print(licence_text(manifest))
+    for key, value in document.items():
+        if key not in ("licence", "title"):
+            _print_field(key, value)
+
+
+def _print_field(key: str, value: Any, indent: str = "") -> None:
+    if isinstance(value, dict) and value:
+        print(f"{indent}{key}")
+        for name, part in value.items():
+            _print_field(name, part, indent + "  ")
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        print(f"{indent}{key}")
+        for part in value:
+            print(f"{indent}  " + ", ".join(f"{k} {v}" for k, v in part.items() if v not in (None, "", [], False)))
+    elif value not in (None, "", [], {}):
+        print(f"{indent}{key}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
+
+
+def install(
+    name: NameArgument,
+    profile: ProfileOption = "modern",
+    source: Annotated[Path | None, typer.Option("--source", help="An existing clone with the pinned commit.")] = None,
+    weights: Annotated[Path | None, typer.Option("--weights", help="An existing folder of weights.")] = None,
+    environment: Annotated[
+        Path | None, typer.Option("--environment", help="An existing environment, used as it is.")
+    ] = None,
+    python: Annotated[str, typer.Option("--python", help="Interpreter to make the environment from.")] = "",
+    fabricate: Annotated[
+        str, typer.Option("--fabricate", help="tiny or full: random weights, to try the code; never scored.")
+    ] = "",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of fabricated weights.")] = 0,
+    accept_license: Annotated[bool, typer.Option("--accept-license", help="Accept the terms shown.")] = False,
+    reinstall: Annotated[bool, typer.Option("--reinstall", help="Make the environment again.")] = False,
+    json: JsonOption = False,
+    offline: OfflineOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Shows the licences, clones the pinned commit, makes the environment from its lock, fetches the weights."""
+    from baselines import install as steps
+    from baselines import manifest as manifests
+
+    manifest = manifests.load(name)
+    manifest.profile(profile)
+    _ask_licence(manifest, accept_license)
+    choices = steps.Choices(source, weights, environment, python, fabricate, seed, reinstall)
+    record = steps.install(manifest, profile, choices, make_progress(quiet, json))
+    if json:
+        print_json(record.model_dump())
+    else:
+        print(f"{name}: profile {profile} is installed (Python {record.python}); try: floatbench baseline check {name}")
+
+
+def _ask_licence(manifest: Manifest, accepted: bool) -> None:
+    from baselines.install import accept_licence, licence_accepted, licence_text
+    from floatbench.errors import DependencyError
+
+    if licence_accepted(manifest):
+        return
+    print(licence_text(manifest), file=sys.stderr)
+    if not accepted:
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise DependencyError(
+                f"the licence of {manifest.id} has not been accepted",
+                fix=f"floatbench baseline install {manifest.id} --accept-license",
+            )
+        typer.confirm("Do you accept these terms?", abort=True, err=True)
+    accept_licence(manifest)
+
+
+def check(
+    name: NameArgument,
+    preset: PresetOption = "protocol",
+    profile: ProfileOption = "",
+    device: DeviceOption = "auto",
+    frames: Annotated[int, typer.Option("--frames", min=1, help="Length of the clip.")] = 10,
+    seed: SeedOption = 0,
+    out: Annotated[Path | None, typer.Option("--out", help="Keep the clip (.mkv).")] = None,
+    json: JsonOption = False,
+    offline: OfflineOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Loads the networks and makes one clip from a drawn portrait: load time, seconds a frame, memory."""
+    from floatbench.bench.baseline_method import method
+    from floatbench.bench.baseline_runs import make_clip, portrait
+    from floatbench.bench.environment import pick_device
+
+    device = pick_device(device)
+    made = _told(lambda: make_clip(method(name, preset, profile), *portrait(frames), seed << 32, device, out), name)
+    report = {
+        "name": name,
+        "preset": preset,
+        "device": device,
+        "frames": len(made.frames),
+        "height": made.frames.shape[1],
+        "width": made.frames.shape[2],
+        "load_s": made.ready.get("load_s"),
+        "start_s": round(made.start_s, 3),
+        "seconds_per_frame": round(made.details["driver_s"] / len(made.frames), 4),
+        "overhead_s": round(made.clip_s - made.details["driver_s"], 4),
+        "stages": {stage: round(seconds, 4) for stage, seconds in made.timing.items()},
+        "memory": made.details["memory"],
+        "parameters": made.ready.get("parameters"),
+        "versions": made.details["versions"],
+        "seeded": made.details["seeded"],
+        "fabricated": _fabricated(name, profile, preset, device),
+    }
+    if json:
+        print_json(report)
+        return
+    for key, value in report.items():
+        _print_field(key, value)
+
+
+def _fabricated(name: str, profile: str, preset: str, device: str) -> bool:
+    from baselines import manifest as manifests
+    from baselines.installed import resolve
+
+    return resolve(manifests.load(name), device, preset, profile).fabricated is not None
+
+
+def _told(work: Any, name: str) -> Any:
+    """Runs one clip; a failure prints the system's last lines on standard error."""
+    from floatbench.errors import ClipError, RunIncomplete
+
+    try:
+        return work()
+    except ClipError as error:
+        for line in error.details.get("stderr_tail", []):
+            print(line, file=sys.stderr)
+        raise RunIncomplete(f"{name}: {error}") from None
+
+
+def run(
+    name: NameArgument,
+    image: Annotated[Path, typer.Option("--image", "-i", help="The portrait; a square face crop.")],
+    audio: Annotated[Path, typer.Option("--audio", "-a", help="The speech; a video's sound will do.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help=".mp4 with sound, or .mkv for lossless pictures.")],
+    preset: PresetOption = "protocol",
+    profile: ProfileOption = "",
+    device: DeviceOption = "auto",
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+    offline: OfflineOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Animates one picture with a baseline."""
+    from floatbench.bench.baseline_method import method
+    from floatbench.bench.baseline_runs import make_clip
+    from floatbench.bench.environment import pick_device
+    from floatbench.errors import DataError, UsageError
+    from floatbench.media import read_audio, read_image, write_lossless, write_mp4
+
+    if out.suffix not in (".mp4", ".mkv"):
+        raise UsageError(f"{out}: the suffix must be .mp4 or .mkv", fix="--out clip.mp4")
+    system = method(name, preset, profile)
+    picture, sound = _told(lambda: (read_image(image), read_audio(audio)), name)
+    sound = sound[: len(sound) // 640 * 640]
+    if len(sound) == 0:
+        raise DataError(f"{audio} is shorter than one frame (40 ms)")
+    made = _told(lambda: make_clip(system, picture, sound, seed << 32, pick_device(device)), name)
+    if out.suffix == ".mkv":
+        write_lossless(out, made.frames)
+    else:
+        comment = f"synthetic media: {name}, preset {preset}"
+        write_mp4(out, made.frames, sound[: len(made.frames) * 640], {"comment": comment})
+    report = {"path": str(out), "frames": len(made.frames), "driver_s": made.details["driver_s"],
+              "seed": made.details["seed"]}  # fmt: skip
+    if json:
+        print_json(report)
+    else:
+        print(f"{out}: {report['frames']} frames in {report['driver_s']:.1f} s")
+
+
+def certify(
+    name: NameArgument,
+    profiles: Annotated[str, typer.Option("--profiles", help="The two to compare.")] = "period,modern",
+    preset: PresetOption = "protocol",
+    device: DeviceOption = "cpu",
+    frames: Annotated[int, typer.Option("--frames", min=1, help="Length of the clip.")] = 10,
+    seed: SeedOption = 0,
+    out: Annotated[Path | None, typer.Option("--out", help="The certificate (JSON).")] = None,
+    json: JsonOption = False,
+    offline: OfflineOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Compares two installed profiles on the same weights, inputs and seed, and stores the certificate."""
+    from baselines import manifest as manifests
+    from baselines.installed import root
+    from floatbench.bench.baseline_runs import certify_profiles
+    from floatbench.bench.environment import pick_device
+    from floatbench.errors import RunIncomplete, UsageError
+    from floatbench.files import write_json
+
+    pair = tuple(part.strip() for part in profiles.split(","))
+    if len(pair) != 2:
+        raise UsageError(f"--profiles {profiles}: two names are wanted", fix="--profiles period,modern")
+    progress = make_progress(quiet, json)
+    found = _told(
+        lambda: certify_profiles(name, (pair[0], pair[1]), preset, pick_device(device), frames, seed, progress), name
+    )
+    path = out or root(manifests.load(name)) / f"certificate-{pair[0]}-{pair[1]}.json"
+    write_json(path, found)
+    if json:
+        print_json(found)
+    else:
+        difference = found["difference"]
+        kind = "fabricated weights" if found["fabricated_weights"] else "official weights"
+        print(
+            f"{name}: {pair[0]} against {pair[1]} on {kind}: mean {difference['mean']:.2e}, "
+            f"p99.9 {difference['p999']:.2e}, max {difference['maximum']:.2e} of the range: "
+            f"{'passed' if found['passed'] else 'NOT passed'}; {path}"
+        )
+    if not found["passed"]:
+        raise RunIncomplete(f"{name}: the profiles differ by more than the gate allows")
+
+
+def new(
+    name: NameArgument,
+    folder: Annotated[Path, typer.Option("--folder", help="Where the folder is made.")] = Path("baselines"),
+    json: JsonOption = False,
+    offline: OfflineOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Makes the folder of a new system from a template: manifest, driver, fabricator, requirements."""
+    from baselines.template import create
+
+    made = create(name, folder)
+    if json:
+        print_json({"folder": str(made), "files": sorted(path.name for path in made.iterdir())})
+    else:
+        print(f"{made}: fill in manifest.toml and driver.py, then: floatbench baseline install {name}")
