@@ -25,7 +25,7 @@ from metrics.efid import FaceFrechet
 from metrics.fid import FID
 from metrics.fvd import FVD
 from metrics.network import exact_float32
-from metrics.syncnet import distances, judge
+from metrics.syncnet import SHIFT, distances, judge
 
 _LICENCE = "Apache-2.0, trained by this project on synthetic heads"
 
@@ -159,7 +159,8 @@ _LEAST = "m[k] = mean over windows of |lip_i - sound_(i+k-15) + 1e-6|; "
 class TinyLSE(ClipMetric):
     """LSE-D or LSE-C of the small sync network; SyncNet's distance, confidence and offset over T - 5 windows.
 
-    Extras of a clip: `offset` in frames (late sound is negative), `distance`, `confidence`, `windows`.
+    Extras of a clip: `offset` in frames (late sound is negative), `distance`, `confidence`, `windows`. Track
+    `distance`: of every window at the best offset.
     """
 
     def __init__(self, part: Literal["d", "c"]) -> None:
@@ -177,9 +178,11 @@ class TinyLSE(ClipMetric):
     def clip_value(self, pair: Pair) -> ClipValue:
         lips, sound = pair.generated("tiny-lips")["lips"], pair.generated("tiny-sound")["sound"]
         count = min(len(lips) - 1, len(sound))  # T - 5, as the reference counts
-        result = judge(distances(lips[:count], sound[:count]))
+        table = distances(lips[:count], sound[:count])
+        result = judge(table)
         extra = {key: float(value) for key, value in result._asdict().items()} | {"windows": float(count)}
-        return ClipValue(result.distance if self.info.column == "LSE-D" else result.confidence, extra)
+        number = result.distance if self.info.column == "LSE-D" else result.confidence
+        return ClipValue(number, extra, {"distance": table[:, SHIFT - result.offset]})
 
 
 _SIDES: dict[str, tuple[Side, ...]] = {

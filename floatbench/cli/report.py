@@ -1,4 +1,4 @@
-"""`floatbench report`: the paper's tables from finished runs, and figures from speed files."""
+"""`floatbench report`: the paper's tables and a page from finished runs, and figures from speed files."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from floatbench.cli.common import JsonOption, OfflineOption, QuietOption
+from floatbench.cli.common import JsonOption, OfflineOption, QuietOption, make_progress, print_json
 
 if TYPE_CHECKING:
     from floatbench.reports.loading import RecordedRun
+    from floatbench.reports.page.build import PageOptions
 
 
 def register(app: typer.Typer) -> None:
@@ -27,16 +28,25 @@ def report(
         bool, typer.Option("--commercial-safe", help="Refuse numbers whose weights forbid commercial use.")
     ] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write here instead of to the screen.")] = None,
+    page: Annotated[Path | None, typer.Option(help="Write a page that opens from disk into this folder.")] = None,
+    videos: Annotated[
+        int | None, typer.Option(min=0, help="With --page: videos of at most N clips, worst first.")
+    ] = None,
+    matrix: Annotated[Path | None, typer.Option(help="With --page: matrix.json of `floatbench metrics check`.")] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="With --page: the real videos of a run of `floatbench score`.")
+    ] = None,
     json_output: JsonOption = False,
     offline: OfflineOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Tables from finished runs and figures from speed files: ours beside the paper's, never mixed.
+    """Tables and a page from finished runs, figures from speed files: ours beside the paper's, never mixed.
 
     Exit codes: 0 done, 2 usage or runs that may not share a column, 4 no finished run.
     """
     from floatbench.reports.licences import refuse_restricted
     from floatbench.reports.loading import load_run
+    from floatbench.reports.page.build import PageOptions
 
     if figure:
         _figure(figure, runs, out, metrics, quiet)
@@ -46,6 +56,9 @@ def report(
         from floatbench.bench.methods import parse_names
 
         refuse_restricted(loaded, parse_names(metrics) or None)
+    if page is not None:
+        _page(loaded, page, PageOptions(videos, matrix, reference), json_output, quiet)
+        return
     text = _text(loaded, table, "json" if json_output else style, metrics)
     _give(text, out, quiet)
 
@@ -61,6 +74,18 @@ def _figure(kind: str, files: list[Path], out: Path | None, metrics: str, quiet:
     paths = write_fps(files, out) if kind == "fps" else write_speed_quality(files, out, metrics)
     if not quiet:
         typer.echo("\n".join(f"written: {path}" for path in paths), err=True)
+
+
+def _page(runs: list[RecordedRun], folder: Path, options: PageOptions, json_output: bool, quiet: bool) -> None:
+    from floatbench.reports.page.build import build_page
+
+    made = build_page(runs, folder, options, make_progress(quiet, json_output))
+    if json_output:
+        print_json({"page": str(made.index), "videos": made.videos, "without_video": made.without})
+    elif not quiet:
+        for reason, count in made.without.items():
+            typer.echo(f"{count} without video: {reason}", err=True)
+        typer.echo(f"written: {made.index} with {made.videos} videos", err=True)
 
 
 def _text(runs: list[RecordedRun], table: int | None, style: str, metrics: str) -> str:

@@ -68,6 +68,7 @@ def _to_rgb(image: Image.Image) -> np.ndarray:
 
 
 def write_image(path: Path, rgb: np.ndarray) -> None:
-    """Writes (H, W, 3) uint8 RGB as a PNG file, whole or not at all."""
+    """Writes (H, W, 3) uint8 RGB as a PNG file, or JPEG where the name ends in .jpg, whole or not at all."""
+    kind = "JPEG" if Path(path).suffix.lower() in (".jpg", ".jpeg") else "PNG"
     with atomic_path(Path(path)) as partial:
-        Image.fromarray(rgb).save(partial, format="PNG")
+        Image.fromarray(rgb).save(partial, format=kind)

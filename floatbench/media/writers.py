@@ -112,6 +112,7 @@ class Mp4Writer(_Writer):
         metadata: tags, any keys and any text; `probe` gives them back.
         crf: quality of H.264, smaller is better.
         preset: speed of x264.
+        keyframes: frames from one key frame to the next, at most; few make seeking fast and files larger.
     """
 
     def __init__(
@@ -124,12 +125,13 @@ class Mp4Writer(_Writer):
         *,
         crf: float = 18,
         preset: str = "medium",
+        keyframes: int = 250,
     ) -> None:
         super().__init__(path, width, height)
         if audio is not None and (audio.ndim != 1 or audio.dtype != np.int16):
             raise ValueError(f"audio must be (samples,) int16, got {audio.shape} {audio.dtype}")
         self._audio, self._metadata = audio, dict(metadata or {})
-        self._crf, self._preset = crf, preset
+        self._crf, self._preset, self._keyframes = crf, preset, keyframes
         self._sound: AudioStream | None = None
 
     def _open(self, partial: Path) -> tuple[OutputContainer, VideoStream]:
@@ -144,7 +146,7 @@ class Mp4Writer(_Writer):
         context.thread_count = 1
         context.color_range, context.colorspace = 1, 6  # limited range, SMPTE 170M (BT.601)
         context.color_primaries, context.color_trc = 6, 6
-        stream.options = {"crf": str(self._crf), "preset": self._preset}
+        stream.options = {"crf": str(self._crf), "preset": self._preset, "g": str(self._keyframes)}
         if self._audio is not None:
             self._sound = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
             self._sound.bit_rate = 64_000

@@ -1,0 +1,183 @@
+// The table of scores and the table of all clips: sortable, filterable, readable with keys.
+"use strict";
+
+FB.grid = function (label, headings, onSort) {
+  // headings: {text, small, sortable, title}; gives the table, its body and a function that marks the sorted column.
+  const cells = headings.map((heading, i) => {
+    const inner = heading.sortable
+      ? FB.el("button", { type: "button", tabindex: i ? -1 : 0, onclick: () => onSort(i) }, heading.text)
+      : document.createTextNode(heading.text);
+    const th = FB.el("th", { scope: "col", role: "columnheader", "aria-sort": heading.sortable ? "none" : null,
+      tabindex: heading.sortable ? null : -1 }, inner);
+    if (heading.small) th.append(FB.el("small", {}, heading.small));
+    return th;
+  });
+  const body = FB.el("tbody");
+  const table = FB.el("table", { role: "grid", "aria-label": label }, FB.el("thead", {}, FB.el("tr", {}, ...cells)), body);
+  FB.arrowKeys(table);
+  const mark = (column, ascending) => {
+    cells.forEach((th, i) => headings[i].sortable && th.setAttribute("aria-sort", i !== column ? "none" : ascending ? "ascending" : "descending"));
+  };
+  return { box: FB.el("div", { class: "scroll", tabindex: -1 }, table), table, body, mark };
+};
+
+FB.compare = function (a, b, ascending) {
+  // Missing numbers last, whichever way the column is sorted.
+  if (a === null || b === null) return (a === null) - (b === null);
+  const order = typeof a === "number" ? a - b : a.localeCompare(b, undefined, { numeric: true });
+  return ascending ? order : -order;
+};
+
+FB.scoreTable = function () {
+  const { methods, metrics, cells, runs } = FB.data;
+  const state = { column: -1, ascending: true };
+  const headings = [{ text: "method", sortable: true }, ...metrics.map((metric) => ({
+    text: `${metric.column} ${metric.higher ? "↑" : "↓"}`, small: metric.id + (metric.tiny ? " · tiny" : ""), sortable: true,
+  }))];
+  const sort = (column) => {
+    const better = column === 0 || !metrics[column - 1].higher;
+    state.ascending = state.column === column ? !state.ascending : better;
+    state.column = column;
+    draw();
+  };
+  const grid = FB.grid("Scores of all methods", headings, sort);
+  const key = (m) => {
+    if (state.column === 0) return methods[m].name;
+    const cell = cells[m][state.column - 1];
+    return cell && !cell.void ? cell.value : null;
+  };
+  const draw = () => {
+    const order = methods.map((_, m) => m);
+    if (state.column >= 0) order.sort((a, b) => FB.compare(key(a), key(b), state.ascending) || a - b);
+    if (state.column >= 0) grid.mark(state.column, state.ascending);
+    grid.body.replaceChildren(...order.map(row));
+  };
+  const best = metrics.map((metric, v) => FB.bestOf(v));
+  const row = (m) => FB.el("tr", { class: methods[m].control ? "control" : "" },
+    FB.el("th", { scope: "row", tabindex: -1 }, FB.el("span", { class: "name" }, methods[m].name),
+      methods[m].control ? FB.el("small", {}, "control, not ranked") : methods[m].failed ? FB.el("small", {}, `${methods[m].failed} clips failed`) : ""),
+    ...metrics.map((_, v) => scoreCell(m, v)));
+  const scoreCell = (m, v) => {
+    const cell = cells[m][v];
+    const td = FB.el("td", { class: "num", tabindex: -1 });
+    if (!cell) td.append("not run");
+    else if (cell.void) td.append(`void`, FB.el("small", {}, `${cell.n} of ${cell.n_available}`));
+    else {
+      td.append(FB.el(best[v].get(m) || "span", {}, FB.number(cell.value)));
+      const range = cell.interval ? `[${FB.number(cell.interval.low)}, ${FB.number(cell.interval.high)}]`
+        : cell.replicate_spread ? `± ${FB.number(cell.replicate_spread)}` : "";
+      td.append(FB.el("small", {}, [range, cell.n === cell.n_available ? "" : `${cell.n} of ${cell.n_available}`].filter(Boolean).join(" ")));
+      td.append(FB.whisker(m, v));
+    }
+    FB.tip.attach(td, () => FB.scoreProvenance(m, v));
+    return td;
+  };
+  draw();
+  FB.byId("score-table").replaceChildren(grid.box);
+  const notes = [];
+  for (const run of runs) {
+    if (run.unranked_because.length) notes.push(`${run.name}: not ranked: ${run.unranked_because.join("; ")}.`);
+    run.controls.filter((check) => !check.held).forEach((check) =>
+      notes.push(`FLAG ${check.metric}: does not keep the rule “${check.rule}” (${check.detail}).`));
+    Object.entries(run.rejected).forEach(([clip, why]) => notes.push(`Rejected by preprocessing: ${clip}, ${why}.`));
+  }
+  if (metrics.some((metric) => metric.tiny)) notes.push("tiny: made with the small bundled networks, trained on synthetic data only; comparable inside this table, never with published numbers.");
+  const reasons = new Set(cells.flat().filter((cell) => cell && cell.no_interval && cell.value !== null && !cell.void).map((cell) => cell.no_interval));
+  reasons.forEach((reason) => notes.push(`No interval: ${reason}.`));
+  FB.byId("score-notes").replaceChildren(...[...new Set(notes)].map((note) => FB.el("li", {}, note)));
+};
+
+// Best and second best of a column among ranked systems: m -> tag.
+FB.bestOf = function (v) {
+  const { methods, cells, metrics, runs } = FB.data;
+  const found = FB.systems
+    .filter((m) => runs[methods[m].run].ranked && cells[m][v] && !cells[m][v].void && cells[m][v].value !== null)
+    .map((m) => [cells[m][v].common_value ?? cells[m][v].value, m]);
+  const order = [...new Set(found.map(([value]) => value))].sort((a, b) => (metrics[v].higher ? b - a : a - b));
+  return new Map(found.filter(([value]) => order.indexOf(value) < 2).map(([value, m]) => [m, order[0] === value ? "strong" : "u"]));
+};
+
+// A small picture of value and interval on the column's own scale.
+FB.whisker = function (m, v) {
+  const { cells } = FB.data;
+  const all = cells.map((row) => row[v]).filter((cell) => cell && !cell.void && cell.value !== null);
+  const ends = all.flatMap((cell) => (cell.interval ? [cell.interval.low, cell.interval.high] : [cell.value]));
+  const low = Math.min(...ends), high = Math.max(...ends), cell = cells[m][v];
+  if (!(high > low)) return "";
+  const at = (x) => 2 + (96 * (x - low)) / (high - low);
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const add = (tag, attributes) => {
+    const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+    Object.entries(attributes).forEach(([name, value]) => node.setAttribute(name, value));
+    svg.append(node);
+  };
+  Object.entries({ viewBox: "0 0 100 8", class: "whisker", "aria-hidden": "true", preserveAspectRatio: "none" }).forEach(([n, x]) => svg.setAttribute(n, x));
+  if (cell.interval) add("line", { x1: at(cell.interval.low), x2: at(cell.interval.high), y1: 4, y2: 4, class: "range" });
+  add("rect", { x: at(cell.value) - 1.2, y: 1, width: 2.4, height: 6, class: "point" });
+  return svg;
+};
+
+FB.clipTable = function () {
+  const { methods, metrics, clips, values, states } = FB.data;
+  const CHUNK = 100; // rows drawn at a time; more follow when the end comes near
+  const shownMetrics = metrics.map((_, v) => v).filter((v) => values.some((row) => row[v].some((x) => x !== null)));
+  const all = clips.flatMap((_, c) => methods.map((_, m) => [c, m]));
+  const text = clips.map((clip) => [clip.id, clip.identity, ...Object.values(clip.labels)].join("\n").toLowerCase());
+  const state = { column: -1, ascending: true, rows: all, drawn: 0 };
+  const headings = [{ text: "clip", sortable: true }, { text: "method", sortable: true },
+    ...shownMetrics.map((v) => ({ text: `${metrics[v].column} ${metrics[v].higher ? "↑" : "↓"}`, small: metrics[v].id, sortable: true })),
+    { text: "state", sortable: true }];
+  const grid = FB.grid("Every clip of every method", headings, (column) => {
+    const metric = metrics[shownMetrics[column - 2]];
+    const worstFirst = metric ? !metric.higher : false; // the worst clips are what one looks for
+    state.ascending = state.column === column ? !state.ascending : !worstFirst;
+    state.column = column;
+    update();
+  });
+  const key = ([c, m]) => {
+    if (state.column === 0) return clips[c].id;
+    if (state.column === 1) return methods[m].name;
+    if (state.column === headings.length - 1) return states[m][c];
+    return values[m][shownMetrics[state.column - 2]][c];
+  };
+  const row = ([c, m]) => FB.el("tr", { class: states[m][c] ? "failed" : "" },
+    FB.el("th", { scope: "row", tabindex: -1 },
+      FB.el("button", { type: "button", class: "link", tabindex: -1, "aria-label": `Compare ${clips[c].id}`, onclick: () => FB.stage.open(c, m) }, clips[c].id)),
+    FB.el("td", { tabindex: -1 }, methods[m].name),
+    ...shownMetrics.map((v) => {
+      const td = FB.el("td", { class: "num", tabindex: -1 }, values[m][v][c] === null ? "–" : FB.number(values[m][v][c]));
+      FB.tip.attach(td, () => FB.clipProvenance(m, v, c));
+      return td;
+    }),
+    FB.el("td", { tabindex: -1, class: "state" }, states[m][c] || "ok"));
+  const more = () => {
+    const next = state.rows.slice(state.drawn, state.drawn + CHUNK);
+    state.drawn += next.length;
+    grid.body.append(...next.map(row));
+    end.hidden = state.drawn >= state.rows.length;
+  };
+  const update = () => {
+    const words = FB.byId("find").value.toLowerCase().split(/\s+/).filter(Boolean);
+    const method = FB.byId("clips-method").value, failed = FB.byId("failed-only").checked;
+    state.rows = all.filter(([c, m]) =>
+      (method === "" || Number(method) === m) && (!failed || states[m][c]) &&
+      words.every((word) => text[c].includes(word) || states[m][c].toLowerCase().includes(word)));
+    if (state.column >= 0) {
+      const keys = new Map(state.rows.map((entry) => [entry, key(entry)]));
+      state.rows.sort((a, b) => FB.compare(keys.get(a), keys.get(b), state.ascending) || a[0] - b[0] || a[1] - b[1]);
+      grid.mark(state.column, state.ascending);
+    }
+    state.drawn = 0;
+    grid.body.replaceChildren();
+    more();
+    FB.byId("clips-count").textContent = `${state.rows.length} of ${all.length} rows`;
+  };
+  const end = FB.el("button", { type: "button", class: "more", onclick: more }, "Show more rows");
+  new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && !end.hidden && more(), { root: grid.box, rootMargin: "600px" }).observe(end);
+  grid.box.classList.add("tall");
+  grid.box.append(end);
+  FB.byId("clips-method").append(...methods.map((method, m) => FB.el("option", { value: m }, method.name)));
+  FB.byId("clip-table").replaceChildren(grid.box);
+  for (const [id, event] of [["find", "input"], ["clips-method", "change"], ["failed-only", "change"]]) FB.byId(id).addEventListener(event, update);
+  update();
+};
