@@ -1,17 +1,22 @@
-"""FLOAT as a method of the engine: `float`, `float@official`, `float@paper` and the bundled `float-tiny`."""
+"""FLOAT as a method of the engine: `float`, `float@official`, `float@paper` and the bundled `float-tiny`.
+
+`checkpoint:FILE` is any other checkpoint, and `NAME?nfe=5&a_cfg=1` any of these with changed sampling options.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from floatbench.bench.method import Generated, Method, Request
-from floatbench.errors import ClipError
+from floatbench.errors import ClipError, UsageError
 
 if TYPE_CHECKING:
-    from floatbench.pipeline import FLOAT, Dtype, Impl, Stream
+    from floatbench.pipeline import FLOAT, Direction, Dtype, Impl, Stream
 
 
 class FloatMethod(Method):
@@ -48,6 +53,21 @@ class FloatMethod(Method):
         self._options = preset_options(preset, **options)
         parse_emotion(emotion)
         self._model: FLOAT | None = None
+        self._pose_scale: dict[str, list[float]] | None = None
+        self._faces = False
+        if weights not in METHODS and Path(weights).is_file():
+            self._look_at_conditions(weights)
+
+    def _look_at_conditions(self, weights: str) -> None:
+        """A network with pose or image emotion is driven by the real video as well: an oracle, never ranked."""
+        from floatbench.model.checkpoint import read_metadata
+
+        metadata = read_metadata(weights)
+        self._faces = metadata.config.emotion_condition == "image"
+        if metadata.config.pose_condition:
+            self._pose_scale = json.loads(metadata.notes or "{}").get("pose", {"mean": [0.0] * 6, "std": [1.0] * 6})
+        if self._faces or self._pose_scale is not None:
+            self.needs, self.ranked = frozenset({"reference", "truth"}), False
 
     def describe(self) -> dict[str, Any]:
         """Weights with hashes and licence, options, preset, arithmetic; raises DataError when weights are missing."""
@@ -77,16 +97,27 @@ class FloatMethod(Method):
         self._model = None
 
     def _stream(self, request: Request) -> Stream:
-        from floatbench.pipeline import Direction
-
         if self._model is None:
             raise RuntimeError(f"{self.name}: load() comes before generate()")
         if request.audio is None:
             raise ClipError("no_audio", f"{self.name} needs driving sound")
         picture, _ = self._model.picture(request.source, None, self._options)
         pcm = request.audio[: request.n_frames * 640]
-        direction = Direction(emotion=self._emotion)
+        direction = self._direction(request)
         return self._model.stream(picture, pcm, options=self._options, direction=direction, seed=request.seed)
+
+    def _direction(self, request: Request) -> Direction:
+        from floatbench.bench.frame_conditions import face_emotions, head_pose
+        from floatbench.pipeline import Direction
+
+        emotion: Any = self._emotion
+        pose = None
+        if self._faces and request.reference is not None:
+            emotion = face_emotions(request.reference, request.truth)
+        if self._pose_scale is not None and request.reference is not None:
+            mean, std = (np.array(self._pose_scale[name], np.float32) for name in ("mean", "std"))
+            pose = (head_pose(request.reference, request.truth) - mean) / std
+        return Direction(emotion=emotion, pose=pose)
 
     def generate(self, request: Request) -> Generated:
         from floatbench.pipeline import write_stream
@@ -113,3 +144,36 @@ METHODS: dict[str, Callable[..., Method]] = {
     "float-tiny": lambda preset="default": FloatMethod("float-tiny", preset),
 }
 """Name -> factory; `name@preset` hands over the preset."""
+
+
+def with_options(name: str) -> Method | None:
+    """`checkpoint:FILE`, or `NAME?option=value&...` of a FLOAT model; None for other names.
+
+    Raises:
+        UsageError: a file that is not there, an unknown option or a value of the wrong kind.
+    """
+    base, _, query = name.partition("?")
+    if base.startswith("checkpoint:"):
+        weights = base.removeprefix("checkpoint:")
+        if not Path(weights).is_file():
+            raise UsageError(f"{name}: no such checkpoint", fix="--methods checkpoint:FILE")
+    elif query and base in METHODS:
+        weights = base
+    else:
+        return None
+    changes = dict(_option(part, name) for part in query.split("&") if part)
+    return FloatMethod(weights, name=name, **changes)
+
+
+def _option(text: str, name: str) -> tuple[str, Any]:
+    from floatbench.sampling.options import SamplingOptions
+
+    key, _, value = text.partition("=")
+    defaults = SamplingOptions().record()
+    if key not in defaults:
+        raise UsageError(f"{name}: unknown sampling option {key!r}", fix=f"one of {', '.join(defaults)}")
+    kind = type(defaults[key])
+    try:
+        return key, value == "True" if kind is bool else kind(value)
+    except ValueError:
+        raise UsageError(f"{name}: {key} must be of the kind {kind.__name__}, got {value!r}") from None

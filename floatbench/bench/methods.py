@@ -38,6 +38,11 @@ def create(name: str) -> Method:
         return found
     if name.startswith("videos:"):
         return VideosMethod(name.removeprefix("videos:"))
+    from floatbench.bench.float_method import with_options
+
+    given = with_options(name)
+    if given is not None:
+        return given
     base, _, preset = name.partition("@")
     factories = catalogue()
     if base not in factories:

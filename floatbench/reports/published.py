@@ -67,6 +67,29 @@ def figure9() -> tuple[PublishedSpeed, ...]:
     )
 
 
+@dataclass(frozen=True)
+class SweepCell:
+    """One number of the supplement's sweeps; `row` is the NFE, or the guidance scales as `2,1`."""
+
+    row: str
+    dataset: str
+    column: str
+    text: str
+
+
+@cache
+def sweep_cells(sweep: str) -> tuple[SweepCell, ...]:
+    """The supplement's sweep over `nfe` or `guidance`."""
+    keys = ("nfe",) if sweep == "nfe" else ("gamma_a", "gamma_e")
+    rows = _read(f"supplement_{sweep}.csv", (*keys, "dataset", "column", "value", "status"))
+    return tuple(
+        SweepCell(
+            ",".join(row.values[k] for k in keys), row.values["dataset"], row.values["column"], row.values["value"]
+        )
+        for row in rows
+    )
+
+
 @cache
 def readings() -> dict[str, Reading]:
     """Column -> what is open about it."""

@@ -6,6 +6,7 @@ L = L1 + 10 L_lp + 100 L_comp-lp + L_full-adv + L_eye-adv + 100 L_eye-FSM + L_li
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,6 +22,7 @@ from floatbench.training.config import AutoencoderConfig, TrainConfig
 from floatbench.training.devices import Devices
 from floatbench.training.discriminators import ComponentDiscriminator, TwoScaleDiscriminator
 from floatbench.training.ema import Ema, half_life_decay
+from floatbench.training.encoder_start import solve_encoder
 from floatbench.training.log import save_grid
 from floatbench.training.loop import rate_at, update
 from floatbench.training.losses.adversarial import discriminator_loss, generator_loss, r1_penalty
@@ -32,23 +34,56 @@ from floatbench.training.losses.perceptual import (
     masked_perceptual_loss,
     perceptual_loss,
 )
+from floatbench.training.losses.truth import choose, motion_loss, warp_loss
 
 Terms = dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class Reconstructed:
+    """Picture (B, 3, R, R), coefficients (B, M) as predicted and the decoder's coordinates (B, 64, 64, 2)."""
+
+    picture: Tensor
+    coefficients: Tensor
+    coordinates: Tensor
+
+
 class Reconstruct(nn.Module):
-    """The auto-encoder's transfer as one call: source and driving (B, 3, R, R) -> picture (B, 3, R, R)."""
+    """The auto-encoder's transfer as one call.
 
-    def __init__(self, autoencoder: MotionAutoencoder) -> None:
+    Args:
+        both_ways: the second half of the batch is the first with source and driving picture exchanged, so that one
+            encoding of the sources is enough.
+    """
+
+    def __init__(self, autoencoder: MotionAutoencoder, both_ways: bool = False) -> None:
         super().__init__()
-        self.autoencoder = autoencoder
+        self.autoencoder, self.both_ways = autoencoder, both_ways
+        self.frozen = not any(p.requires_grad for p in autoencoder.enc.parameters())
 
-    def forward(self, source: Tensor, driving: Tensor) -> Tensor:
-        s_r, features = self.autoencoder.encode(source)
-        coefficients = self.autoencoder.coefficients(self.autoencoder.encode(driving)[0])
+    def forward(
+        self, source: Tensor, driving: Tensor, change: Tensor | None = None, told: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """source, driving (B, 3, R, R), true change (B, M), told (B,) -> the fields of `Reconstructed`.
+
+        Who is told is decoded from the source's own coefficients plus the true change: LIA's relative transfer.
+        """
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frozen):
+            s_r, features = self.autoencoder.encode(source)
+        other = exchanged(s_r) if self.both_ways else self.autoencoder.encode(driving)[0]
+        predicted = self.autoencoder.coefficients(other)
+        used = predicted
+        if change is not None and told is not None:
+            used = choose(predicted, self.autoencoder.coefficients(s_r) + change, told)
         with torch.autocast(source.device.type, enabled=False):  # the motion space stays float32
-            latent = s_r.float() + self.autoencoder.motion(coefficients.float())
-        return self.autoencoder.decode(latent, features)[0]
+            latent = s_r.float() + self.autoencoder.motion(used.float())
+        picture, coordinates = self.autoencoder.decode(latent, features)
+        return picture, predicted, coordinates
+
+
+def exchanged(rows: Tensor) -> Tensor:
+    """The second half of an even batch, then the first."""
+    return rows.roll(len(rows) // 2, 0)
 
 
 class Critics(nn.Module):
@@ -78,6 +113,16 @@ class Critics(nn.Module):
 def perceptual_network(config: AutoencoderConfig) -> PerceptualNetwork:
     """VGG-19 from the registry, or the seeded stand-in; raises DataError when the weights are missing."""
     return Vgg19(weights.path("vgg19")) if config.network == "vgg19" else RandomPyramid()
+
+
+def truth_terms(made: Reconstructed, pairs: Pairs, config: AutoencoderConfig) -> Terms:
+    """The terms that need the true motion, unweighted."""
+    terms: Terms = {}
+    if pairs.truth is not None and config.truth_motion:
+        terms["truth_motion"] = motion_loss(made.coefficients, pairs.truth.motion)
+    if pairs.truth is not None and config.truth_warp:
+        terms["truth_warp"] = warp_loss(made.coordinates, pairs.truth.source_tracks, pairs.truth.driving_tracks)
+    return terms
 
 
 def picture_terms(network: PerceptualNetwork, generated: Tensor, pairs: Pairs, config: AutoencoderConfig) -> Terms:
@@ -112,15 +157,20 @@ class AutoencoderPhase:
     def __init__(self, config: TrainConfig, autoencoder: MotionAutoencoder, pool: ClipPool, devices: Devices) -> None:
         self.whole, self.config, self.pool, self.devices = config, config.autoencoder, pool, devices
         c = self.config
-        devices.check_batch(c.batch)
+        devices.check_batch(c.batch // 2 if c.both_ways else c.batch)  # halves stay halves in every process
         self.autoencoder = autoencoder.to(devices.device).train()
         with torch.no_grad():
             for head in self.autoencoder.dec.modules():
                 if isinstance(head, ToFlow):
                     head.conv.weight.mul_(c.flow_gain)
-        self.reconstruct = devices.wrap(Reconstruct(self.autoencoder))
+        if c.encoder == "regression":
+            solve_encoder(self.autoencoder, pool)
+            self.autoencoder.enc.requires_grad_(False)
+        self.reconstruct = devices.wrap(Reconstruct(self.autoencoder, c.both_ways))
         self.network = perceptual_network(c).to(devices.device)
-        self.optimiser = torch.optim.Adam(self.autoencoder.parameters(), lr=c.rate, betas=(c.beta1, c.beta2))
+        self.optimiser = torch.optim.Adam(
+            [p for p in self.autoencoder.parameters() if p.requires_grad], lr=c.rate, betas=(c.beta1, c.beta2)
+        )
         self.ema = Ema(self.autoencoder, half_life_decay(c.ema_images, c.batch))
         self.critics: Critics | None = None
         if c.adversarial:
@@ -131,14 +181,17 @@ class AutoencoderPhase:
     def step(self, step: int) -> dict[str, float]:
         """One update of the generator, then one of the discriminators (as in LIA)."""
         c = self.config
-        drawn = draw_pairs(self.pool, c.batch, self.whole.data.seed + c.seed, step, self.whole.data.flip)
-        share = self.devices.share
-        pairs = Pairs(share(drawn.source), share(drawn.driving), share(drawn.boxes))
+        seed, told = self.whole.data.seed + c.seed, c.truth_share if c.needs_truth else None
+        drawn = draw_pairs(self.pool, c.batch, seed, step, self.whole.data.flip, c.both_ways, told)
+        pairs = drawn.share(self.devices.share)
         components = step >= c.component_from
         rate = rate_at(step, c.steps, c.rate, 0, c.decay_from)
         with self.devices.autocast():
-            generated = self.reconstruct(pairs.source, pairs.driving)
-            terms = picture_terms(self.network, generated, pairs, c)
+            truth = pairs.truth
+            known = (truth.change, truth.told) if truth is not None else ()
+            made = Reconstructed(*self.reconstruct(pairs.source, pairs.driving, *known))
+            generated = made.picture
+            terms = picture_terms(self.network, generated, pairs, c) | truth_terms(made, pairs, c)
             if self.critics is not None:
                 self.critics.requires_grad_(False)
                 with torch.no_grad():

@@ -5,9 +5,9 @@ B batch, R pixels, P previous frames, L window, M directions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from floatbench.errors import DataError
 from floatbench.seeds import derive_seed
 from floatbench.training.clips import NO_EMOTION, ClipPool, TrainingClip
+from floatbench.training.ground_truth import MIRRORED, mirror_tracks, true_motion
 from floatbench.training.losses.components import LEFT_EYE, RIGHT_EYE
 from floatbench.types import SAMPLES_PER_FRAME
 
@@ -31,28 +32,82 @@ def step_random(seed: int, step: int, purpose: str) -> np.random.Generator:
 
 
 @dataclass(frozen=True)
+class PairTruth:
+    """True motion (B, M) of the driving picture and its change since the source picture, surface points (B, P, 3) of
+    both pictures, and who is decoded from the true change (B,) bool."""
+
+    motion: Tensor
+    change: Tensor
+    source_tracks: Tensor
+    driving_tracks: Tensor
+    told: Tensor
+
+
+@dataclass(frozen=True)
 class Pairs:
-    """Phase 1: two random frames of a clip, (B, 3, R, R) in [-1, 1], and boxes (B, 3, 4) of the driving one."""
+    """Phase 1: two random frames of a clip, (B, 3, R, R) in [-1, 1], and boxes (B, 3, 4) of the driving one.
+
+    `truth` is there when it was asked for.
+    """
 
     source: Tensor
     driving: Tensor
     boxes: Tensor
+    truth: PairTruth | None = None
+
+    def share(self, part: Callable[[Tensor], Tensor]) -> Pairs:
+        """A process's rows of everything."""
+        truth = self.truth and PairTruth(*(part(value) for value in vars(self.truth).values()))
+        return Pairs(part(self.source), part(self.driving), part(self.boxes), truth)
 
 
-def draw_pairs(pool: ClipPool, batch: int, seed: int, step: int, flip: bool) -> Pairs:
-    """A batch of pairs: clips uniformly, then two frames of each uniformly; mirrored together with chance one half."""
+def draw_pairs(
+    pool: ClipPool, batch: int, seed: int, step: int, flip: bool, both_ways: bool = False, told: float | None = None
+) -> Pairs:
+    """A batch of pairs: clips uniformly, then two frames of each uniformly; mirrored together with chance one half.
+
+    Args:
+        both_ways: the second half is the first with source and driving picture exchanged; `batch` is even.
+        told: share of pairs decoded from the true change of motion; None leaves the truth out.
+
+    Raises:
+        DataError: the truth is wanted of clips that have none.
+    """
     rng = step_random(seed, step, "pairs")
     clips = pool.at(step)
-    chosen = [clips[i] for i in rng.integers(len(clips), size=batch)]
-    source, driving, boxes = [], [], []
-    for clip in chosen:
-        a, b = rng.integers(len(clip.frames), size=2)
-        mirrored = flip and rng.random() < 0.5
-        step_x = -1 if mirrored else 1
-        source.append(clip.frames[a][:, ::step_x])
-        driving.append(clip.frames[b][:, ::step_x])
-        boxes.append(mirror_boxes(clip.boxes[b]) if mirrored else clip.boxes[b])
-    return Pairs(pictures(source), pictures(driving), torch.from_numpy(np.stack(boxes)))
+    rows: list[tuple[TrainingClip, int, int, bool]] = []
+    drawn = batch // 2 if both_ways else batch
+    for clip in [clips[i] for i in rng.integers(len(clips), size=drawn)]:
+        a, b = (int(value) for value in rng.integers(len(clip.frames), size=2))
+        mirrored = bool(flip and rng.random() < 0.5)
+        rows.append((clip, a, b, mirrored))
+    if both_ways:
+        rows += [(clip, b, a, mirrored) for clip, a, b, mirrored in rows]
+    return Pairs(
+        pictures([clip.frames[a][:, :: -1 if mirrored else 1] for clip, a, _, mirrored in rows]),
+        pictures([clip.frames[b][:, :: -1 if mirrored else 1] for clip, _, b, mirrored in rows]),
+        torch.from_numpy(
+            np.stack([mirror_boxes(c.boxes[b]) if mirrored else c.boxes[b] for c, _, b, mirrored in rows])
+        ),
+        None if told is None else _pair_truth(rows, rng.random(len(rows)) < told),
+    )
+
+
+def _pair_truth(rows: Sequence[tuple[TrainingClip, int, int, bool]], told: np.ndarray) -> PairTruth:
+    motion, change, source, driving = [], [], [], []
+    for clip, a, b, mirrored in rows:
+        if "tracks" not in clip.truth:
+            raise DataError(f"{clip.id} has no ground truth", fix="set truth_motion, truth_warp and truth_share to 0")
+        numbers = true_motion(clip.truth["pose"][[a, b]], clip.truth["expression"][[a, b]])
+        numbers = numbers * MIRRORED if mirrored else numbers
+        tracks = clip.truth["tracks"][[a, b]]
+        motion.append(numbers[1])
+        change.append(numbers[1] - numbers[0])
+        first, second = mirror_tracks(tracks) if mirrored else tracks
+        source.append(first)
+        driving.append(second)
+    m, c, s, d = (torch.from_numpy(np.stack(part).astype(np.float32)) for part in (motion, change, source, driving))
+    return PairTruth(m, c, s, d, torch.from_numpy(told))
 
 
 def mirror_boxes(boxes: np.ndarray) -> np.ndarray:
@@ -70,26 +125,41 @@ def pictures(frames: Sequence[np.ndarray] | np.ndarray) -> Tensor:
 
 @dataclass(frozen=True)
 class MotionClip:
-    """What phase 2 keeps of a clip: coefficients (T, M), sound (640 T,) int16, emotion or NO_EMOTION."""
+    """What phase 2 keeps of a clip: coefficients (T, M), sound (640 T,) int16, emotion or NO_EMOTION.
+
+    `references` (T, M) are the frames' motion as sources, where that differs from `coefficients`: windows are moved so
+    that the source's own frame has it.
+    Networks with these conditions also need the head pose (T, 6), standardised, and the emotion of each frame's face
+    (T, E).
+    """
 
     id: str
     coefficients: np.ndarray
     audio: np.ndarray
     emotion: int
-
-    @classmethod
-    def of(cls, clip: TrainingClip, coefficients: np.ndarray) -> MotionClip:
-        return cls(clip.id, coefficients, clip.audio, clip.emotion)
+    pose: np.ndarray | None = None
+    faces: np.ndarray | None = None
+    references: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class MotionWindows:
-    """Phase 2: coefficients (B, P + L, M), reference (B, M), wave (B, 640 (P + L)) in [-1, 1], emotion (B,) long."""
+    """Phase 2: coefficients (B, P + L, M), reference (B, M), wave (B, 640 (P + L)) in [-1, 1], emotion (B,) long.
+
+    Where every clip has them: pose (B, P + L, 6) and faces (B, P + L, E).
+    """
 
     coefficients: Tensor
     reference: Tensor
     wave: Tensor
     emotion: Tensor
+    pose: Tensor | None = None
+    faces: Tensor | None = None
+
+    def share(self, part: Callable[[Tensor], Tensor]) -> MotionWindows:
+        """A process's rows of everything."""
+        shared: dict[str, Any] = {name: None if value is None else part(value) for name, value in vars(self).items()}
+        return MotionWindows(**shared)
 
 
 Reference = Literal["any", "inside", "outside", "either"]
@@ -108,18 +178,27 @@ def draw_windows(
     if room.sum() < 1:
         raise DataError(f"no training clip has the {length} frames of a window")
     coefficients, references, waves, emotions = [], [], [], []
+    framewise: dict[str, list[np.ndarray]] = {"pose": [], "faces": []}
     for index in rng.choice(len(clips), size=batch, p=room / room.sum()):
         clip, start = clips[index], int(rng.integers(room[index]))
-        coefficients.append(clip.coefficients[start : start + length])
         frame = reference_frame(rng, len(clip.coefficients), start, length, reference)
-        references.append(clip.coefficients[frame])
+        seen = clip.coefficients[frame] if clip.references is None else clip.references[frame]
+        change = seen - clip.coefficients[frame]  # zero unless the source's motion is seen differently
+        coefficients.append(clip.coefficients[start : start + length] + change)
+        references.append(seen)
         waves.append(clip.audio[start * SAMPLES_PER_FRAME : (start + length) * SAMPLES_PER_FRAME])
         emotions.append(clip.emotion)
+        for name, rows in framewise.items():
+            track = getattr(clip, name)
+            if track is not None:
+                rows.append(track[start : start + length].astype(np.float32))
+    given = {name: torch.from_numpy(np.stack(rows)) for name, rows in framewise.items() if len(rows) == batch}
     return MotionWindows(
         torch.from_numpy(np.stack(coefficients)),
         torch.from_numpy(np.stack(references)),
         torch.from_numpy(np.stack(waves).astype(np.float32) / 32768),
         torch.tensor(emotions),
+        **given,
     )
 
 

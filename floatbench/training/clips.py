@@ -23,6 +23,7 @@ from floatbench.synthetic.camera import project, rotation
 from floatbench.synthetic.clip import TEST_FIRST, SyntheticClip
 from floatbench.synthetic.expression import EMOTIONS
 from floatbench.synthetic.shape import anatomy
+from floatbench.training.ground_truth import surface_tracks
 
 NO_EMOTION = -1
 
@@ -35,7 +36,7 @@ class TrainingClip:
         frames: (T, R, R, 3) uint8 RGB. audio: (640 T,) int16.
         boxes: (T, 3, 4) float32, mouth and eyes as fractions of the side; zeros where unknown.
         emotion: position in FLOAT's list, or NO_EMOTION where the data have no label.
-        truth: ground truth of synthetic clips, else empty.
+        truth: ground truth of synthetic clips, else empty; `tracks` are those of `surface_tracks`.
     """
 
     id: str
@@ -102,7 +103,7 @@ class SyntheticClips(ClipSet):
     def load(self, index: int) -> TrainingClip:
         clip = self.clips[index]
         frames, audio = _rendered(clip, self.size)
-        truth = clip.truth()
+        truth = clip.truth() | {"tracks": surface_tracks(clip)}
         return TrainingClip(
             clip.id, str(clip.identity), frames, audio, component_boxes(clip), int(truth["emotion"]), truth
         )

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from floatbench.bench.frame_conditions import face_emotions, head_pose
+from floatbench.errors import DataError
 from floatbench.files import atomic_path
 from floatbench.model.autoencoder import MotionAutoencoder
 from floatbench.model.layers import EqualConv2d, EqualLinear, ModulatedConv2d
 from floatbench.progress import NullProgress, Progress
 from floatbench.training.batches import MotionClip, pictures
-from floatbench.training.clips import ClipSet
+from floatbench.training.clips import ClipSet, TrainingClip
+from floatbench.training.ground_truth import true_motion
+from floatbench.types import ClipMedia
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What clips of phase 2 carry besides coefficients and sound: head pose, each face's emotion, true motion."""
+
+    pose: bool = False
+    faces: bool = False
+    truth: bool = False
 
 
 @torch.no_grad()
@@ -26,13 +41,16 @@ def motion_clips(
     cache: Path | None = None,
     progress: Progress | None = None,
     batch: int = 32,
+    wanted: Wanted | None = None,
 ) -> list[MotionClip]:
     """The coefficients lambda (T, M) of every clip, with sound and label.
 
     Args:
         cache: safetensors file of earlier coefficients by clip number; missing ones are added. It must belong to this
             auto-encoder.
+        wanted: what a clip carries besides; pose comes raw, see `standardised_pose`.
     """
+    wanted = wanted or Wanted()
     autoencoder.eval()
     device = autoencoder.dec.direction.weight.device
     known: dict[str, Tensor] = _cached(cache)
@@ -45,12 +63,38 @@ def motion_clips(
                 parts = [pictures(clip.frames[i : i + batch]).to(device) for i in range(0, len(clip.frames), batch)]
                 known[key] = torch.cat([autoencoder.coefficients(autoencoder.encode(p)[0]).cpu() for p in parts])
                 changed = True
-            found.append(MotionClip.of(clip, known[key].numpy()))
+            found.append(_motion_clip(clip, known[key].numpy(), wanted))
             task.advance()
     if cache is not None and changed:
         with atomic_path(cache) as partial:
             save_file({key: value.contiguous() for key, value in known.items()}, partial)
     return found
+
+
+def _motion_clip(clip: TrainingClip, coefficients: np.ndarray, wanted: Wanted) -> MotionClip:
+    media = ClipMedia(clip.frames, clip.audio)
+    references = None
+    if wanted.truth:
+        if "expression" not in clip.truth:
+            raise DataError(f"{clip.id} has no ground truth", fix="set targets = 'encoded'")
+        coefficients, references = true_motion(clip.truth["pose"], clip.truth["expression"]), coefficients
+    return MotionClip(
+        clip.id,
+        coefficients,
+        clip.audio,
+        clip.emotion,
+        pose=head_pose(media, clip.truth) if wanted.pose else None,
+        faces=face_emotions(media, clip.truth) if wanted.faces else None,
+        references=references,
+    )
+
+
+def standardised_pose(clips: Sequence[MotionClip]) -> tuple[list[MotionClip], dict[str, list[float]]]:
+    """Pose with mean zero and spread one over all frames, and what did it, for the checkpoint's notes."""
+    every = np.concatenate([clip.pose for clip in clips if clip.pose is not None])
+    mean, std = every.mean(0), every.std(0).clip(1e-6)
+    moved = [replace(clip, pose=None if clip.pose is None else (clip.pose - mean) / std) for clip in clips]
+    return moved, {"mean": mean.tolist(), "std": std.tolist()}
 
 
 def _cached(cache: Path | None) -> dict[str, Tensor]:

@@ -60,6 +60,14 @@ class AutoencoderConfig:
         decay_from: share of the steps after which the rate falls along a half cosine to a tenth; 1 keeps it [ours].
         l1, perceptual, component, full_adv, eye_adv, eye_style, lip_adv, lip_style: weights of the terms:
             1, 10, 100, 1, 1, 100, 1, 100 [suppl, Eq. 18].
+        truth_motion, truth_warp: weights of the two terms of `losses.truth`, for data that know their motion: the
+            coefficients are the true ones, the warp takes points of the head where they are; 0 in the paper [ours].
+        truth_share: share of pairs decoded from the source's coefficients plus the true change of motion, instead of
+            the driving picture's coefficients [ours].
+        encoder: `trained`, or `regression`: the encoder's convolutions stay random, its last layers are solved by least
+            squares so that the coefficients are the true motion; only the decoder is trained. It trades the encoder's
+            sight for time: for minutes on a processor, on data that know their motion [ours].
+        both_ways: the second half of a batch exchanges the pictures of the first: every encoding serves twice [ours].
         component_l1: further weight of the plain difference inside mouth and eyes; 0 in the paper [ours, for 64 px].
         scales: shrink factors of the perceptual pyramid [LIA].
         component_levels: levels of the component perceptual term, 4 [suppl].
@@ -87,6 +95,11 @@ class AutoencoderConfig:
     perceptual: float = 10.0
     component: float = 100.0
     component_l1: float = 0.0
+    truth_motion: float = 0.0
+    truth_warp: float = 0.0
+    truth_share: float = 0.0
+    encoder: Literal["trained", "regression"] = "trained"
+    both_ways: bool = False
     full_adv: float = 1.0
     eye_adv: float = 1.0
     eye_style: float = 100.0
@@ -119,6 +132,11 @@ class AutoencoderConfig:
         return max(self.full_adv, self.eye_adv, self.eye_style, self.lip_adv, self.lip_style) > 0
 
     @property
+    def needs_truth(self) -> bool:
+        """Whether any term needs the true motion of the clips."""
+        return max(self.truth_motion, self.truth_warp, self.truth_share) > 0 or self.encoder == "regression"
+
+    @property
     def needs_boxes(self) -> bool:
         """Whether any term needs to know where mouth and eyes are."""
         weights = (self.component, self.component_l1, self.eye_adv, self.eye_style, self.lip_adv, self.lip_style)
@@ -143,6 +161,8 @@ class FlowConfig:
         logit_normal: draw flow times from a logit-normal instead of uniformly [ours, off].
         emotion_truth: share of samples told the label instead of the recogniser's guess, where labels exist [ours].
         emotion_weight: of the cross entropy that teaches the small log-mel recogniser, 0 for wav2vec 2.0 [ours].
+        targets: `encoded` coefficients of the frames [paper], or `truth`: the source's encoded coefficients plus the
+            true change of motion since the source, for an encoder that sees less than the decoder can draw [ours].
         standardise: first rewrite the auto-encoder, pictures unchanged, so that its coefficients have mean zero and
             mean square D / M: as loud as the noise they are mixed with [ours, off for the paper's sizes].
         ema: decay of the exported average, 0.9999 [ours]. clip: largest gradient norm, 1 [option file of the release].
@@ -166,6 +186,7 @@ class FlowConfig:
     logit_normal: bool = False
     emotion_truth: float = 0.0
     emotion_weight: float = 0.0
+    targets: Literal["encoded", "truth"] = "encoded"
     standardise: bool = False
     ema: float = 0.9999
     clip: float = 1.0
@@ -192,6 +213,8 @@ class TrainConfig:
             raise UsageError("network = 'random' is only for float-tiny", fix="floatbench weights fetch vgg19")
         if self.flow.previous_loss == "velocity":
             raise UsageError("previous_loss must be 'clean' or 'none' in training")
+        if self.autoencoder.both_ways and self.autoencoder.batch % 2:
+            raise UsageError(f"both_ways needs an even batch, got {self.autoencoder.batch}")
 
     def record(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -62,6 +62,8 @@ class Student(nn.Module):
         we_truth: Tensor,
         told: Tensor,
         masks: Conditions,
+        pose: Tensor | None = None,
+        faces: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """The transformer's output (B, L' + L, D) and the emotion's logits (B, E).
 
@@ -69,6 +71,7 @@ class Student(nn.Module):
             wave: (B, N) normalised sound of L' + L frames. motion: (B, L', D) clean previous motion. wr: (B, D).
             t: (B,). x: (B, L, D) noisy motion. we_truth: (B, E) labels; told: (B,) bool, who gets the label.
             masks: (B,) zeros where a condition is dropped, see `floatbench.training.losses.dropout`.
+            pose, faces: (B, L' + L, 6) and (B, L' + L, E) of networks that take them.
         """
         previous = self.fmt.previous
         wa = self.audio_encoder(wave, self.fmt.window + previous)
@@ -77,9 +80,16 @@ class Student(nn.Module):
             logits = self.emotion(wave)
             guess = torch.softmax(logits.detach(), -1)
             we = torch.where(told[:, None], we_truth, guess)[:, None]
-        given = Conditions(wr=wr, wa=wa[:, previous:], prev_wa=wa[:, :previous], prev_x=motion, we=we)
-        kept = masked(given, masks)
-        output = self.fmt(t, x, kept.wa, kept.wr, kept.we, kept.prev_x, kept.prev_wa)
+        prev_we, prev_pose = None, None
+        if self.fmt.emotion == "image" and faces is not None:
+            prev_we, we = faces[:, :previous], faces[:, previous:]
+        if self.fmt.pose and pose is not None:
+            prev_pose, pose = pose[:, :previous], pose[:, previous:]
+        given = Conditions(wr, wa[:, previous:], wa[:, :previous], motion, we, prev_we, pose, prev_pose)
+        k = masked(given, masks)
+        output = self.fmt(
+            t, x, k.wa, k.wr, k.we, k.prev_x, k.prev_wa, pose=k.pose, prev_pose=k.prev_pose, prev_we=k.prev_we
+        )
         return output, logits
 
 
@@ -102,8 +112,9 @@ class FlowPhase:
         clips: Sequence[MotionClip],
         devices: Devices,
         preview: TrainingClip | None = None,
+        preview_motion: MotionClip | None = None,
     ) -> None:
-        self.preview = preview
+        self.preview, self.preview_motion = preview, preview_motion
         self.whole, self.config, self.devices, self.clips = config, config.flow, devices, list(clips)
         c = self.config
         devices.check_batch(c.batch)
@@ -129,7 +140,7 @@ class FlowPhase:
         told = torch.rand(c.batch, generator=generator) < c.emotion_truth
         masks = _drop_masks(c.batch, c.drop, generator)
         share = self.devices.share
-        windows = MotionWindows(*(share(v) for v in vars(drawn).values()))
+        windows = drawn.share(share)
         terms, total = self._losses(windows, share(noise), share(t), share(told), masks.map(share))
         rate = rate_at(step, c.steps, c.rate, c.warmup, c.decay_from)
         norm = update(self.optimiser, total, rate, c.clip, self.devices.backward, terms)
@@ -154,6 +165,8 @@ class FlowPhase:
                 truth,
                 told & known,
                 masks,
+                windows.pose,
+                windows.faces,
             )
         previous_target = previous if c.previous_target == "clean" else previous * masks.prev_x[:, None, None]
         parts = flow_terms(output.float(), target, previous_target, c.vel_boundary, c.previous_loss)
@@ -203,23 +216,48 @@ class FlowPhase:
         s_r, features = model.encode_image(frames[:1])
         reference = model.coefficients(s_r)
         chosen = torch.linspace(0, len(frames) - 1, 8).long()
+        known = self.preview_motion
+        pose, faces = (known.pose, known.faces) if known is not None else (None, None)
         true = model.motion(model.coefficients(model.encode_image(frames[chosen])[0]))
-        made = generated_motion(model, clip.audio, reference)[chosen]
+        made = generated_motion(model, clip.audio, reference, pose=pose, faces=faces)[chosen]
         rows = [frames[chosen], *(model.decode(s_r + motion, features)[0] for motion in (true, made))]
         save_grid(folder / f"flow-{step:07d}.png", rows)
 
 
 @torch.no_grad()
 def generated_motion(
-    model: FLOAT, audio: Any, reference: Tensor, seed: int = 0, options: SamplingOptions | None = None
+    model: FLOAT,
+    audio: Any,
+    reference: Tensor,
+    seed: int = 0,
+    options: SamplingOptions | None = None,
+    emotion: int | None = None,
+    pose: Any = None,
+    faces: Any = None,
 ) -> Tensor:
-    """Motion latents (T, D) for int16 sound (640 T,) and the source's coefficients (1, M)."""
+    """Motion latents (T, D) for int16 sound (640 T,) and the source's coefficients (1, M).
+
+    Args:
+        emotion: position of the emotion the model is told, instead of the speech's own.
+        pose, faces: (T, 6) and (T, E), of networks that take them.
+    """
     wave = torch.from_numpy(audio.astype("float32") / 32768)[None].to(model.device)
     frames = len(audio) // 640
     wa = model.encode_audio(wave, frames)
-    we = model.predict_emotion(wave)[:, None] if model.config.emotion_condition == "speech" else None
+    we, head = None, None
+    if model.config.emotion_condition == "speech":
+        told = emotion is not None
+        we = torch.eye(model.config.dim_e)[emotion][None, None] if told else model.predict_emotion(wave)[:, None]
+    elif model.config.emotion_condition == "image":
+        we = torch.from_numpy(faces)[None].float().to(model.device)
+    if model.config.pose_condition:
+        head = torch.from_numpy(pose)[None].float().to(model.device)
     window = model.config.window
-    inputs = [WindowInput(wa[:, i : i + window], we=we) for i in range(0, frames, window)]
+
+    def part(value: Tensor | None, start: int) -> Tensor | None:
+        return value if value is None or value.shape[1] == 1 else value[:, start : start + window]
+
+    inputs = [WindowInput(wa[:, i : i + window], we=part(we, i), pose=part(head, i)) for i in range(0, frames, window)]
     options = options or replace(SamplingOptions(), prediction=model.config.prediction)
     wr = model.motion(reference.to(model.device))
     parts = sample_windows(plain_network(model), wr, inputs, [seed], options, motion_shape(model))
@@ -237,7 +275,8 @@ def _train_mode(student: Student) -> None:
 def _drop_masks(batch: int, rates: Any, generator: torch.Generator) -> Conditions:
     """Ones (B,) that `drop_conditions` has zeroed: the draws of a whole batch, to be shared among processes."""
     one = torch.ones(batch, 1)
-    ones = Conditions(wr=one, wa=one[..., None], prev_wa=one[..., None], prev_x=one[..., None], we=one[..., None])
+    each = one[..., None]
+    ones = Conditions(one, each, each, each, each, each, each, each)
     return drop_conditions(ones, rates, generator).map(lambda value: value.reshape(batch))
 
 
@@ -253,4 +292,7 @@ def masked(c: Conditions, masks: Conditions) -> Conditions:
         prev_wa=times(c.prev_wa, masks.prev_wa),
         prev_x=times(c.prev_x, masks.prev_x),
         we=times(c.we, masks.we),
+        prev_we=times(c.prev_we, masks.prev_we),
+        pose=times(c.pose, masks.pose),
+        prev_pose=times(c.prev_pose, masks.prev_pose),
     )

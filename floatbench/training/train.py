@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -27,8 +28,9 @@ from floatbench.model.checkpoint import Metadata
 from floatbench.model.float import FLOAT
 from floatbench.progress import NullProgress, Progress
 from floatbench.training.autoencoder_phase import AutoencoderPhase
+from floatbench.training.batches import MotionClip
 from floatbench.training.clips import ClipPool, ClipSet, ProtocolClips, SyntheticClips, usable
-from floatbench.training.coefficients import motion_clips, standardise
+from floatbench.training.coefficients import Wanted, motion_clips, standardise, standardised_pose
 from floatbench.training.config import TrainConfig
 from floatbench.training.devices import Devices
 from floatbench.training.flow_phase import FlowPhase
@@ -103,22 +105,34 @@ def train_flow(
     good = usable(clips, length, quiet)
     # every process computes its own coefficients unless the cache holds them: only the first one writes it
     cache = out / "flow" / f"coefficients-{file_sha256(exported)[:12]}.safetensors" if devices.main else None
-    motions = motion_clips(clips, good, model.motion_autoencoder, cache, quiet)
+    wanted = Wanted(config.model.pose_condition, config.model.emotion_condition == "image", c.targets == "truth")
+    motions = motion_clips(clips, good, model.motion_autoencoder, cache, quiet, wanted=wanted)
+    notes: dict[str, Any] = {}
+    if wanted.pose:
+        motions, notes["pose"] = standardised_pose(motions)
     if c.standardise:
         every = torch.cat([torch.from_numpy(clip.coefficients) for clip in motions])
         mean, gain = coefficient_scale(every, config.model.dim_w)
         standardise(model.motion_autoencoder, mean, gain)
-        motions = [replace(m, coefficients=(gain * (m.coefficients - mean.numpy())).astype("float32")) for m in motions]
-    phase = FlowPhase(config, model, motions, devices, clips.load(good[0]))
+        motions = [_rescaled(clip, mean.numpy(), gain) for clip in motions]
+    phase = FlowPhase(config, model, motions, devices, clips.load(good[0]), motions[0])
     begin = time.monotonic()
     plan = _plan(config, "flow", out, devices)
     steps = run(phase, plan, quiet, resume)
     target = out / "float.safetensors"
     if devices.main:
-        notes = {"training": config.record(), "autoencoder_sha256": file_sha256(exported), "clips": len(good)}
+        notes |= {"training": config.record(), "autoencoder_sha256": file_sha256(exported), "clips": len(good)}
         metadata = Metadata(config.model, licence="as its training data", notes=json.dumps(notes, sort_keys=True))
         checkpoint.save(phase.averaged(), target, metadata)
     return _done(plan, steps, begin, target, len(good))
+
+
+def _rescaled(clip: MotionClip, mean: np.ndarray, gain: float) -> MotionClip:
+    moved = {
+        name: None if value is None else (gain * (value - mean)).astype(np.float32)
+        for name, value in (("coefficients", clip.coefficients), ("references", clip.references))
+    }
+    return replace(clip, **moved)
 
 
 def coefficient_scale(coefficients: Tensor, latent_dim: int) -> tuple[Tensor, float]:

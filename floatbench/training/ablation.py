@@ -1,0 +1,278 @@
+"""The paper's ablations: each row is a change of the model or of the sampler, nothing else.
+
+Table 3: frame-wise AdaLN against cross-attention, flow matching against epsilon and x0 diffusion. Table 2: head pose as
+a further condition, no emotion, the image's emotion. The supplement sweeps NFE and guidance on one checkpoint. A row
+with a network of its own is looked for in FOLDER/variants/ROW/float.safetensors, and trained there when asked: the
+variants share one auto-encoder, its cached coefficients, the data and the number of steps.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from safetensors.torch import save_file
+
+from floatbench.bench import runner
+from floatbench.bench.protocol import dataset_for, load_protocol
+from floatbench.bench.runner import RunOptions, RunResult
+from floatbench.errors import DataError, UsageError
+from floatbench.files import atomic_path, write_json
+from floatbench.model.checkpoint import read_metadata
+from floatbench.progress import NullProgress, Progress
+from floatbench.sampling.loading import BUNDLED, checkpoint_file, load_model
+from floatbench.training.clips import ClipSet
+from floatbench.training.config import TrainConfig, load_config
+from floatbench.training.train import clip_set, train_autoencoder, train_flow
+
+Sweep = Literal["nfe", "guidance"]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row.
+
+    Attributes:
+        row: its key in `results/paper`. name: what is printed.
+        model: changed fields of the model's configuration; a row that changes any has a network of its own.
+        sampling: changed sampling options.
+    """
+
+    row: str
+    name: str
+    model: dict[str, Any] = field(default_factory=dict)
+    sampling: dict[str, Any] = field(default_factory=dict)
+
+
+TABLE_3 = (
+    Variant("cross-attention", "cross-attention instead of frame-wise AdaLN", {"conditioning": "cross"}),
+    Variant("diffusion-epsilon", "diffusion, epsilon prediction", {"prediction": "epsilon"}),
+    Variant("diffusion-x0", "diffusion, x0 prediction", {"prediction": "x0"}),
+    Variant("float", "FLOAT"),
+)
+TABLE_2 = (
+    Variant("A", "A: FLOAT (speech-to-emotion, S2E)"),
+    Variant("B", "B: A + 3DPose", {"pose_condition": True}),
+    Variant("C", "C: A - S2E", {"emotion_condition": "none"}),
+    Variant("D", "D: A - S2E + I2E", {"emotion_condition": "image"}),
+)
+NFE = tuple(Variant(str(n), f"NFE {n}", sampling={"nfe": n}) for n in (2, 5, 10, 20))
+GUIDANCE = tuple(
+    Variant(f"{a},{e}", f"audio {a}, emotion {e}", sampling={"a_cfg": float(a), "e_cfg": float(e)})
+    for a, e in ((1, 1), (1, 2), (2, 1), (2, 2))
+)
+TABLES: dict[int, tuple[Variant, ...]] = {2: TABLE_2, 3: TABLE_3}
+SWEEPS: dict[Sweep, tuple[Variant, ...]] = {"nfe": NFE, "guidance": GUIDANCE}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row with the method name that the engine runs for it, "" when its network is missing."""
+
+    variant: Variant
+    method: str
+
+
+def folder_of(folder: Path, variant: Variant) -> Path:
+    """Where a row's own network is; `float` and `A` are the same network."""
+    return folder / "variants" / ("float" if not variant.model else variant.row)
+
+
+def rows(variants: Sequence[Variant], folder: Path, weights: str, own: bool) -> list[Row]:
+    """The method of every row.
+
+    Args:
+        weights: checkpoint of the rows that change no network: a name or a file.
+        own: prefer FOLDER/variants/float for these, so that all rows had the same budget.
+    """
+    found = []
+    for variant in variants:
+        trained = folder_of(folder, variant) / "float.safetensors"
+        if variant.model or (own and trained.is_file()):
+            base = f"checkpoint:{trained}" if trained.is_file() else ""
+        elif weights in BUNDLED and not _bundled(weights):
+            base = ""
+        else:
+            base = weights if weights in ("float", *BUNDLED) else f"checkpoint:{weights}"
+        query = "&".join(f"{key}={value}" for key, value in variant.sampling.items())
+        found.append(Row(variant, f"{base}?{query}" if base and query else base))
+    return found
+
+
+def train_variants(
+    variants: Sequence[Variant],
+    config: TrainConfig,
+    folder: Path,
+    steps: int,
+    autoencoder: str | Path,
+    progress: Progress | None = None,
+    device: str = "",
+    clips: ClipSet | None = None,
+) -> dict[str, float]:
+    """Trains the networks that are missing, `steps` steps each, and returns the seconds each one took.
+
+    Args:
+        autoencoder: checkpoint (name or file) whose motion auto-encoder all variants share.
+        clips: training clips, the configuration's by default.
+
+    Raises:
+        DataError: no such checkpoint. UsageError: it does not fit the configuration. Interrupted: the step in hand was
+            saved; the same command goes on.
+    """
+    progress = progress or NullProgress()
+    networks = {folder_of(folder, variant): variant for variant in variants}
+    missing = {place: variant for place, variant in networks.items() if not (place / "float.safetensors").is_file()}
+    if not missing:
+        return {}
+    clips = clips or clip_set(config, progress)
+    shared = _shared_autoencoder(config, folder, autoencoder, progress, device, clips)
+    seconds: dict[str, float] = {}
+    for place, variant in missing.items():
+        model = replace(config.model, name=f"{config.model.name}-{place.name}", **variant.model)
+        chosen = replace(config, name=place.name, model=model, flow=replace(config.flow, steps=steps))
+        place.mkdir(parents=True, exist_ok=True)
+        _link(shared, place / "autoencoder.safetensors")
+        begin = time.monotonic()
+        resume = (place / "flow" / "checkpoint.safetensors").is_file()
+        train_flow(chosen, place, progress, resume, device, clips=clips)
+        seconds[place.name] = round(time.monotonic() - begin, 1)
+        write_json(place / "budget.json", {"steps": steps, "seconds": seconds[place.name], "resumed": resume})
+    return seconds
+
+
+def budget(folder: Path, row: Row) -> str:
+    """`600 steps, 58 s` of a network trained here, else ""."""
+    place = folder_of(folder, row.variant)
+    file = place / "budget.json"
+    if f"checkpoint:{place}" not in row.method or not file.is_file():
+        return ""
+    record = json.loads(file.read_text("utf-8"))
+    return f"{record['steps']} steps, {record['seconds']:.0f} s"
+
+
+def _shared_autoencoder(
+    config: TrainConfig, folder: Path, checkpoint: str | Path, progress: Progress, device: str, clips: ClipSet
+) -> Path:
+    """Writes the auto-encoder of a checkpoint as phase 1 would have left it, or trains it when there is none."""
+    target = folder / "autoencoder.safetensors"
+    if target.is_file():
+        return target
+    if str(checkpoint) in BUNDLED and not _bundled(str(checkpoint)):
+        resume = (folder / "autoencoder" / "checkpoint.safetensors").is_file()
+        train_autoencoder(config, folder, progress, resume, device, clips=clips)
+        return target
+    found = read_metadata(checkpoint_file(checkpoint)).config
+    same = ("image_size", "channel_max", "channel_base", "dim_w", "dim_m", "grid")
+    differing = [name for name in same if getattr(found, name) != getattr(config.model, name)]
+    if differing:
+        raise UsageError(
+            f"the auto-encoder of {checkpoint} has another {differing[0]} than the configuration {config.name}",
+            fix="--config FILE with the same model",
+        )
+    state = load_model(checkpoint)[0].motion_autoencoder.state_dict()
+    with atomic_path(target) as partial:
+        save_file({name: value.float().contiguous() for name, value in state.items()}, partial)
+    return target
+
+
+def _bundled(name: str) -> bool:
+    try:
+        return checkpoint_file(name).is_file()
+    except DataError:
+        return False
+
+
+def _link(shared: Path, target: Path) -> None:
+    if not target.exists():
+        target.hardlink_to(shared)
+
+
+def missing_networks(found: Sequence[Row]) -> DataError | None:
+    """The error that names the rows without a network, or None."""
+    absent = [row.variant.name for row in found if not row.method]
+    if not absent:
+        return None
+    return DataError(f"no checkpoint for {'; '.join(absent)}", fix="the same command with --train")
+
+
+@dataclass(frozen=True)
+class AblationPlan:
+    """What `floatbench ablate` was asked for.
+
+    Attributes:
+        protocol: name or file. tables, sweeps: of `TABLES` and `SWEEPS`; both tables when neither is given.
+        train: train missing networks, `steps` steps each, with the training configuration `config`.
+        weights: model of the rows that change no network and auto-encoder of all; "" is the configuration's own model.
+        out: folder. options: of the engine; its methods and folder are filled in here.
+    """
+
+    protocol: str
+    tables: tuple[int, ...]
+    sweeps: tuple[str, ...]
+    train: bool
+    steps: int
+    config: str
+    weights: str
+    out: Path
+    options: RunOptions = field(default_factory=RunOptions)
+
+    def chosen(self) -> dict[str, tuple[Variant, ...]]:
+        """Heading -> rows; raises UsageError for a table or sweep that does not exist."""
+        for number in self.tables:
+            if number not in TABLES:
+                raise UsageError(f"the paper's ablations are Tables 2 and 3, not {number}", fix="--table 2|3")
+        for name in self.sweeps:
+            if name not in SWEEPS:
+                raise UsageError(f"unknown sweep {name!r}", fix=f"--sweep {'|'.join(SWEEPS)}")
+        tables = self.tables or (() if self.sweeps else tuple(TABLES))
+        found = {f"table {number}": TABLES[number] for number in tables}
+        return found | {f"sweep {name}": rows for name, rows in SWEEPS.items() if name in self.sweeps}
+
+    def model(self) -> str:
+        """Name of the model that is not changed."""
+        if self.weights:
+            return self.weights
+        return "float-tiny" if load_config(self.config).model.speech == "logmel" else "float"
+
+
+@dataclass(frozen=True)
+class Ablated:
+    """Rows by heading, the run's result (None when no row could be run), and seconds of training by variant."""
+
+    rows: dict[str, list[Row]]
+    result: RunResult | None
+    trained: dict[str, float]
+
+
+def ablate(plan: AblationPlan, progress: Progress | None = None, clips: ClipSet | None = None) -> Ablated:
+    """Trains what is missing when asked to, then runs and scores every row through the engine.
+
+    Raises:
+        UsageError: an unknown table, sweep, protocol or configuration. DataError: no row has a network.
+    """
+    progress = progress or NullProgress()
+    chosen = plan.chosen()
+    protocol = load_protocol(plan.protocol)
+    variants = list({folder_of(plan.out, v): v for rows_ in chosen.values() for v in rows_}.values())
+    trained: dict[str, float] = {}
+    tables_asked = any(heading.startswith("table") for heading in chosen)
+    if plan.train and tables_asked:
+        trained = train_variants(
+            variants, load_config(plan.config), plan.out, plan.steps, plan.model(), progress, clips=clips
+        )
+    found = {
+        heading: rows(part, plan.out, plan.model(), own=heading.startswith("table")) for heading, part in chosen.items()
+    }
+    every = [row for part in found.values() for row in part]
+    error = missing_networks(every)
+    names = list(dict.fromkeys(row.method for row in every if row.method))
+    if error is not None:
+        if not names:
+            raise error
+        progress.note(f"{error.what} ({error.fix})")
+    options = replace(plan.options, methods=names, out=plan.out / f"run-{protocol.id}-{protocol.hash[:8]}")
+    return Ablated(found, runner.run(protocol, dataset_for(protocol), options, progress), trained)
