@@ -17,7 +17,7 @@ from floatbench import weights
 from floatbench.model.autoencoder import MotionAutoencoder, ToFlow
 from floatbench.training.batches import Pairs, draw_pairs
 from floatbench.training.checkpoints import load_module, load_optimiser, module_tensors, optimiser_tensors
-from floatbench.training.clips import ClipPool
+from floatbench.training.clips import ClipPool, check_batch_fits
 from floatbench.training.config import AutoencoderConfig, TrainConfig
 from floatbench.training.devices import Devices
 from floatbench.training.discriminators import ComponentDiscriminator, TwoScaleDiscriminator
@@ -158,6 +158,7 @@ class AutoencoderPhase:
         self.whole, self.config, self.pool, self.devices = config, config.autoencoder, pool, devices
         c = self.config
         devices.check_batch(c.batch // 2 if c.both_ways else c.batch)  # halves stay halves in every process
+        check_batch_fits(sum(len(clip.frames) for clip in pool.at(0)), c.batch, "frames")
         self.autoencoder = autoencoder.to(devices.device).train()
         with torch.no_grad():
             for head in self.autoencoder.dec.modules():

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from floatbench.errors import ClipError, DataError, UsageError
+from floatbench.errors import ClipError, DataError, DependencyError, UsageError
 from floatbench.files import atomic_path
 from floatbench.paths import cache_dir
 from floatbench.progress import NullProgress, Progress
@@ -119,9 +120,15 @@ class SyntheticClips(ClipSet):
                     _rendered(clip, self.size)
                     task.advance()
                 return
-            with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-                for _ in pool.map(partial(_draw, size=self.size), missing):
-                    task.advance()
+            try:
+                with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+                    for _ in pool.map(partial(_draw, size=self.size), missing):
+                        task.advance()
+            except BrokenProcessPool as error:
+                raise DependencyError(
+                    "a process that draws training clips died (was its memory taken?)",
+                    fix="run again with fewer --workers; clips that were drawn are kept",
+                ) from error
 
 
 def _cached(clip: SyntheticClip, size: int) -> Path:
@@ -222,6 +229,15 @@ def usable(clips: ClipSet, least_frames: int, progress: Progress) -> list[int]:
     if len(reasons) > MAX_UNUSABLE * len(clips):
         raise DataError(f"{len(reasons)} of {len(clips)} training clips are unusable, e.g. {reasons[0]}")
     return good
+
+
+def check_batch_fits(available: int, batch: int, what: str) -> None:
+    """Raises DataError when the data hold fewer different samples than one batch takes."""
+    if available < batch:
+        raise DataError(
+            f"the training data hold {available} {what}, fewer than a batch of {batch}",
+            fix="lower batch in the configuration, or add clips",
+        )
 
 
 def pool_indices(usable_clips: Sequence[int], capacity: int, refresh: int, step: int) -> list[int]:

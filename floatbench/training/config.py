@@ -25,6 +25,9 @@ from floatbench.model.float import FLOAT_512, FLOAT_TINY, FloatConfig
 from floatbench.training.losses.dropout import DropRates
 from floatbench.training.losses.flow import PreviousLoss
 
+TRUE_MOTIONS = 20
+"""Numbers of the true motion of a synthetic clip, six of pose and fourteen of the face."""
+
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -213,6 +216,9 @@ class TrainConfig:
             raise UsageError("network = 'random' is only for float-tiny", fix="floatbench weights fetch vgg19")
         if self.flow.previous_loss == "velocity":
             raise UsageError("previous_loss must be 'clean' or 'none' in training")
+        told = self.autoencoder.truth_motion or self.autoencoder.truth_share or self.autoencoder.encoder == "regression"
+        if (told or self.flow.targets == "truth") and self.model.dim_m != TRUE_MOTIONS:
+            raise UsageError(f"the true motion has {TRUE_MOTIONS} numbers, the model dim_m {self.model.dim_m}")
         if self.autoencoder.both_ways and self.autoencoder.batch % 2:
             raise UsageError(f"both_ways needs an even batch, got {self.autoencoder.batch}")
 
@@ -243,20 +249,25 @@ FLOAT_TINY_TRAINING = TrainConfig(
     "float-tiny",
     replace(FLOAT_TINY, image_size=64),
     autoencoder=AutoencoderConfig(
-        steps=2_500,
-        batch=16,
-        rate=2e-3,
+        steps=1_700,
+        batch=8,
+        rate=6e-3,
+        beta1=0.9,
         decay_from=0.5,
         l1=1.0,
         perceptual=1.0,
-        component=1.0,
+        component=0.0,
         component_l1=2.0,
+        truth_warp=10.0,
+        truth_share=1.0,
+        encoder="regression",
+        both_ways=True,
         full_adv=0.0,
         eye_adv=0.0,
         eye_style=0.0,
         lip_adv=0.0,
         lip_style=0.0,
-        scales=(1, 2),
+        scales=(1,),
         network="random",
         eye_size=16,
         lip_size=24,
@@ -264,26 +275,27 @@ FLOAT_TINY_TRAINING = TrainConfig(
         critic_base=1024,
         component_width=16,
         component_from=0,
-        ema_images=2_000.0,
+        ema_images=800.0,
         clip=10.0,
         flow_gain=0.05,
         precision="float32",
-        save_every=250,
-        sample_every=500,
+        save_every=100,
+        sample_every=100,
     ),
     flow=FlowConfig(
-        steps=1_500,
-        batch=32,
+        steps=700,
+        batch=16,
         rate=2e-3,
         warmup=50,
         decay_from=0.3,
         emotion_truth=0.5,
         emotion_weight=0.2,
+        targets="truth",
         standardise=True,
         ema=0.99,
         precision="float32",
-        save_every=250,
-        sample_every=500,
+        save_every=100,
+        sample_every=0,
     ),
 )
 """Minutes on two cores, synthetic data only."""

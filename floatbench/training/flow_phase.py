@@ -27,7 +27,7 @@ from floatbench.training.batches import (
     step_generator,
 )
 from floatbench.training.checkpoints import load_module, load_optimiser, module_tensors, optimiser_tensors
-from floatbench.training.clips import TrainingClip
+from floatbench.training.clips import TrainingClip, check_batch_fits
 from floatbench.training.config import TrainConfig
 from floatbench.training.devices import Devices
 from floatbench.training.ema import Ema
@@ -118,6 +118,9 @@ class FlowPhase:
         self.whole, self.config, self.devices, self.clips = config, config.flow, devices, list(clips)
         c = self.config
         devices.check_batch(c.batch)
+        length = model.config.window + model.config.previous
+        windows = sum(max(0, len(clip.coefficients) - length + 1) for clip in clips)
+        check_batch_fits(windows, c.batch, "windows")
         self.model = model.to(devices.device)
         frozen(self.model)
         self.student = Student(self.model)

@@ -38,8 +38,9 @@ def toy() -> TrainConfig:
         heads=2, window=10, previous=4, speech="logmel", mel_bands=12, mel_width=12, grid="pixel_centre",
     )  # fmt: skip
     auto = replace(
-        base.autoencoder, steps=4, batch=4, full_adv=0.1, eye_adv=0.1, eye_style=1.0, lip_adv=0.1, lip_style=1.0,
+        base.autoencoder, steps=4, batch=4, component=1.0, truth_share=0.0, encoder="trained",
+        full_adv=0.1, eye_adv=0.1, eye_style=1.0, lip_adv=0.1, lip_style=1.0,
         critic_max=8, critic_base=512, component_width=4, r1_every=2, save_every=2, sample_every=0,
     )  # fmt: skip
-    flow = replace(base.flow, steps=4, batch=4, save_every=2, sample_every=0)
+    flow = replace(base.flow, steps=4, batch=4, targets="encoded", save_every=2, sample_every=0)
     return TrainConfig("toy", model, DataConfig(identities=3, seconds=1.0, seed=5), auto, flow)

@@ -48,7 +48,7 @@ def _train(clips: list[MotionClip]) -> SoundFigures:
         name="small", image_size=64, channel_max=8, channel_base=512, dim_w=20, dim_m=20, dim_a=32, dim_h=64, depth=2,
         heads=4, speech="logmel", mel_bands=32, mel_width=48, grid="pixel_centre",
     )  # fmt: skip
-    flow = replace(base.flow, steps=STEPS, batch=16, rate=3e-3, ema=0.98)
+    flow = replace(base.flow, targets="encoded", steps=STEPS, batch=16, rate=3e-3, ema=0.98)
     torch.manual_seed(0)
     config = TrainConfig("small", model, base.data, base.autoencoder, flow)
     phase = FlowPhase(config, FLOAT(model), clips, Devices("cpu"))

@@ -1,0 +1,109 @@
+"""The rows of the ablations: one network each where the model changes, the sampler alone where it does not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from floatbench.bench import methods
+from floatbench.bench.method import Request
+from floatbench.errors import DataError, UsageError
+from floatbench.media import read_video
+from floatbench.model.checkpoint import read_metadata
+from floatbench.reports.ablation import markdown, published_sweep, published_table
+from floatbench.synthetic.clip import SyntheticClip
+from floatbench.training.ablation import (
+    GUIDANCE,
+    NFE,
+    TABLE_2,
+    TABLE_3,
+    AblationPlan,
+    budget,
+    folder_of,
+    missing_networks,
+    rows,
+    train_variants,
+)
+from floatbench.training.train import train_autoencoder, train_flow
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, clips, toy):
+    """A toy model and all variants on its auto-encoder, two steps each."""
+    out = tmp_path_factory.mktemp("ablation")
+    train_autoencoder(toy, out / "base", device="cpu", clips=clips)
+    train_flow(toy, out / "base", device="cpu", clips=clips)
+    model = out / "base" / "float.safetensors"
+    seconds = train_variants((*TABLE_3, *TABLE_2), toy, out, 2, model, device="cpu", clips=clips)
+    assert sorted(seconds) == ["B", "C", "D", "cross-attention", "diffusion-epsilon", "diffusion-x0", "float"]
+    return out, model
+
+
+def test_every_row_has_the_key_of_the_paper():
+    for number, table in ((2, TABLE_2), (3, TABLE_3)):
+        assert {variant.row for variant in table} == {row for row, _ in published_table(number)}
+    assert {variant.row for variant in NFE} == {row for row, _ in published_sweep("nfe")}
+    assert {variant.row for variant in GUIDANCE} == {row for row, _ in published_sweep("guidance")}
+    assert published_table(3)["float", "FID"] == "21.100"
+    assert published_sweep("nfe")["2", "FID"] == "21.785"
+
+
+def test_variants_share_the_auto_encoder_and_differ_in_what_they_say(trained, toy):
+    out, _ = trained
+    for variant in (*TABLE_3, *TABLE_2):
+        place = folder_of(out, variant)
+        assert (place / "autoencoder.safetensors").samefile(out / "autoencoder.safetensors")
+        config = read_metadata(place / "float.safetensors").config
+        assert {name: getattr(config, name) for name in variant.model} == variant.model
+        assert replace(config, name="toy", **{name: getattr(toy.model, name) for name in variant.model}) == toy.model
+    assert folder_of(out, TABLE_2[0]) == folder_of(out, TABLE_3[3])
+
+
+def test_every_row_is_a_method_that_makes_a_video(trained, tmp_path):
+    out, model = trained
+    clip = SyntheticClip(7, 0, 0.6, 5)
+    media = clip.media(64)
+    found = [*rows((*TABLE_3, *TABLE_2), out, str(model), own=True), *rows((NFE[0],), out, str(model), own=False)]
+    assert missing_networks(found) is None
+    pixels = {}
+    for number, row in enumerate(found):
+        method = methods.create(row.method)
+        method.load("cpu")
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        needs = "reference" in method.needs
+        assert needs == (row.variant.row in "BD") and method.ranked != needs
+        made = method.generate(
+            Request("c", "c", media.frames[0], media.audio, 15, 3, folder, reference=media if needs else None,
+                    truth=clip.truth() if needs else None)
+        )  # fmt: skip
+        assert made.video is not None
+        frames, fps = read_video(made.video)
+        assert frames.shape == (15, 64, 64, 3) and fps == 25
+        pixels[row.variant.name] = frames.tobytes()
+        assert made.details["nfe"] == (50 if "diffusion" in row.variant.row else row.variant.sampling.get("nfe", 10))
+        assert budget(out, row).startswith("2 steps" if number < 8 else "")
+
+
+def test_missing_networks_are_named_with_the_way_to_get_them(tmp_path):
+    error = missing_networks(rows(TABLE_3[:1], tmp_path, "float", own=True))
+    assert isinstance(error, DataError) and "cross-attention" in str(error) and "--train" in str(error)
+
+
+def test_unknown_tables_sweeps_and_options_are_refused(tmp_path, trained):
+    with pytest.raises(UsageError, match="Tables 2 and 3"):
+        AblationPlan("synthetic", (4,), (), False, 1, "float-tiny", "", tmp_path).chosen()
+    with pytest.raises(UsageError, match="sweep"):
+        AblationPlan("synthetic", (), ("solver",), False, 1, "float-tiny", "", tmp_path).chosen()
+    with pytest.raises(UsageError, match="'speed'"):
+        methods.create(f"checkpoint:{trained[1]}?speed=2")
+    with pytest.raises(UsageError, match="kind int"):
+        methods.create(f"checkpoint:{trained[1]}?nfe=many")
+    with pytest.raises(UsageError, match="no such checkpoint"):
+        methods.create(f"checkpoint:{tmp_path / 'none.safetensors'}")
+
+
+def test_the_table_says_what_is_missing_and_shows_the_paper():
+    text = markdown("Table 3", [("float", "FLOAT", "", "")], None, published_table(3))
+    assert "| FLOAT | - | 21.100 | 162.052 |" in text

@@ -1,0 +1,140 @@
+"""What training takes from the ground truth: tracks, changes of motion, and an encoder solved by least squares."""
+
+from __future__ import annotations
+
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from floatbench.errors import DataError, DependencyError, UsageError
+from floatbench.model.autoencoder import sampling_grid
+from floatbench.model.float import FLOAT
+from floatbench.synthetic.clip import SyntheticClip
+from floatbench.training import clips as clips_module
+from floatbench.training.autoencoder_phase import AutoencoderPhase, exchanged
+from floatbench.training.batches import MotionClip, draw_pairs, draw_windows, pictures
+from floatbench.training.clips import ClipPool, SyntheticClips, component_boxes
+from floatbench.training.config import TRUE_MOTIONS
+from floatbench.training.devices import Devices
+from floatbench.training.encoder_start import solve_encoder
+from floatbench.training.flow_phase import FlowPhase
+from floatbench.training.ground_truth import MIRRORED, MOTION_NAMES, mirror_tracks, surface_tracks, true_motion
+from floatbench.training.losses.components import MOUTH
+from floatbench.training.losses.truth import choose, motion_loss, warp_loss
+
+
+def _pool(clips) -> ClipPool:
+    return ClipPool(clips, range(len(clips)), 99, 1)
+
+
+def test_the_warp_term_is_the_distance_between_where_the_decoder_looks_and_where_the_point_is():
+    points = torch.rand(2, 9, 3) * 1.2 - 0.6
+    points[..., 2] = 1
+    identity = sampling_grid(64, "pixel_centre").repeat(2, 1, 1, 1)
+    assert float(warp_loss(identity, points, points)) == pytest.approx(0, abs=1e-6)
+    moved = points + torch.tensor([0.1, 0.05, 0.0])
+    assert float(warp_loss(identity, moved, points)) == pytest.approx(0.15, abs=1e-5)
+    hidden = points.clone()
+    hidden[:, :, 2] = 0
+    assert float(warp_loss(identity, moved, hidden)) == 0.0
+
+
+def test_the_motion_term_and_the_choice_have_their_closed_forms():
+    a, b = torch.zeros(3, 4), torch.full((3, 4), 0.5)
+    assert float(motion_loss(a, b)) == pytest.approx(0.5)
+    assert choose(a, b, torch.tensor([True, False, True]))[:, 0].tolist() == [0.5, 0.0, 0.5]
+
+
+def test_tracks_follow_the_head_and_mirror_with_it():
+    clip = SyntheticClip(3, 0, 1.0, 5)
+    tracks = surface_tracks(clip).astype(float)
+    seen = tracks[..., 2] > 0
+    assert seen.mean() > 0.3 and (np.abs(tracks[seen][:, :2]) < 1).all()
+    boxes = component_boxes(clip)[:, MOUTH] * 2 - 1
+    inside = ((tracks[..., :2] > boxes[:, None, :2]) & (tracks[..., :2] < boxes[:, None, 2:])).all(-1) & seen
+    assert inside.all(0).any()  # a point of the mouth stays in its box, however the head moves
+    assert (mirror_tracks(mirror_tracks(tracks)) == tracks).all()
+    assert len(MOTION_NAMES) == len(MIRRORED) == TRUE_MOTIONS
+
+
+def test_pairs_go_both_ways_and_carry_the_change_of_motion(clips):
+    pairs = draw_pairs(_pool(clips), 6, 1, 4, flip=True, both_ways=True, told=0.5)
+    assert pairs.truth is not None
+    assert (pairs.source == exchanged(pairs.driving)).all()
+    assert torch.allclose(pairs.truth.change, -exchanged(pairs.truth.change))
+    assert torch.allclose(pairs.truth.change, pairs.truth.motion - exchanged(pairs.truth.motion), atol=1e-6)
+    assert (pairs.truth.source_tracks == exchanged(pairs.truth.driving_tracks)).all()
+
+
+def test_clips_without_ground_truth_cannot_be_told(clips):
+    blind = [replace(clip, truth={}) for clip in _pool(clips).at(0)]
+    pool = _pool(clips)
+    pool._held = dict(enumerate(blind))
+    with pytest.raises(DataError, match="ground truth"):
+        draw_pairs(pool, 2, 0, 0, flip=False, told=1.0)
+
+
+def test_the_solved_encoder_sees_the_motion_of_its_pictures_and_leaves_the_motion_space_free(clips, toy):
+    torch.manual_seed(1)
+    model = replace(toy.model, dim_w=48, dim_m=TRUE_MOTIONS, channel_max=16)
+    autoencoder = FLOAT(model).motion_autoencoder
+    solve_encoder(autoencoder, _pool(clips))
+    autoencoder.eval()
+    seen, true = [], []
+    for clip in _pool(clips).at(0):
+        with torch.no_grad():
+            latent = autoencoder.encode(pictures(clip.frames[::5]))[0]
+            seen.append(autoencoder.coefficients(latent))
+            assert float(autoencoder.project(latent).abs().max()) < 1e-3 * float(latent.abs().max())
+        true.append(torch.from_numpy(true_motion(clip.truth["pose"], clip.truth["expression"])[::5]))
+    found, wanted = torch.cat(seen), torch.cat(true)
+    left = (found - wanted).square().sum() / (wanted - wanted.mean(0)).square().sum()
+    assert float(left) < 0.5
+    with pytest.raises(UsageError, match="dim_w"):
+        solve_encoder(FLOAT(toy.model).motion_autoencoder, _pool(clips))
+
+
+def test_targets_are_moved_to_where_the_encoder_sees_the_source():
+    true = np.cumsum(np.ones((30, 3), np.float32), 0)
+    clip = MotionClip("a", true, np.zeros(30 * 640, np.int16), 0, references=true * 0)
+    windows = draw_windows([clip], 4, 10, 0, 0, "inside")
+    assert (windows.reference == 0).all()
+    assert ((windows.coefficients == 0).all(-1).sum(1) == 1).all()  # the source's own frame lies in the window
+    assert (windows.coefficients.diff(dim=1) == 1).all()
+
+
+def test_pose_and_faces_come_with_the_frames_of_the_window():
+    track = np.arange(30, dtype=np.float32)[:, None]
+    clip = MotionClip("a", track, np.zeros(30 * 640, np.int16), 0, pose=track.repeat(6, 1), faces=track.repeat(7, 1))
+    windows = draw_windows([clip], 3, 10, 0, 0, "any")
+    assert windows.pose is not None and windows.faces is not None
+    assert (windows.pose[..., 0] == windows.coefficients[..., 0]).all()
+    assert (windows.faces[..., 3] == windows.coefficients[..., 0]).all()
+
+
+def test_data_smaller_than_a_batch_are_an_error(clips, toy):
+    many = replace(toy, autoencoder=replace(toy.autoencoder, batch=1000), flow=replace(toy.flow, batch=1000))
+    with pytest.raises(DataError, match="75 frames, fewer than a batch of 1000"):
+        AutoencoderPhase(many, FLOAT(toy.model).motion_autoencoder, _pool(clips), Devices("cpu"))
+    motion = MotionClip("a", np.zeros((20, 6), np.float32), np.zeros(20 * 640, np.int16), 0)
+    with pytest.raises(DataError, match="7 windows"):
+        FlowPhase(many, FLOAT(toy.model), [motion], Devices("cpu"))
+
+
+def test_a_drawing_process_that_dies_is_named(monkeypatch, tmp_path):
+    class Broken:
+        def __init__(self, *_: object, **__: object) -> None: ...
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+        def map(self, *_: object):
+            raise BrokenProcessPool("gone")
+
+    monkeypatch.setenv("FLOATBENCH_CACHE", str(tmp_path))
+    monkeypatch.setattr(clips_module, "ProcessPoolExecutor", Broken)
+    with pytest.raises(DependencyError, match="died"):
+        SyntheticClips(64, 2, seconds=0.2).render(workers=2)
