@@ -189,7 +189,7 @@ class AutoencoderPhase:
         rate = rate_at(step, c.steps, c.rate, 0, c.decay_from)
         with self.devices.autocast():
             truth = pairs.truth
-            known = (truth.change, truth.told) if truth is not None else ()
+            known = (truth.change, truth.told) if truth is not None and c.truth_share else ()
             made = Reconstructed(*self.reconstruct(pairs.source, pairs.driving, *known))
             generated = made.picture
             terms = picture_terms(self.network, generated, pairs, c) | truth_terms(made, pairs, c)

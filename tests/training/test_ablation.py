@@ -62,11 +62,10 @@ def test_variants_share_the_auto_encoder_and_differ_in_what_they_say(trained, to
 
 def test_every_row_is_a_method_that_makes_a_video(trained, tmp_path):
     out, model = trained
-    clip = SyntheticClip(7, 0, 0.6, 5)
+    clip = SyntheticClip(7, 0, 0.4, 5)
     media = clip.media(64)
     found = [*rows((*TABLE_3, *TABLE_2), out, str(model), own=True), *rows((NFE[0],), out, str(model), own=False)]
     assert missing_networks(found) is None
-    pixels = {}
     for number, row in enumerate(found):
         method = methods.create(row.method)
         method.load("cpu")
@@ -75,13 +74,12 @@ def test_every_row_is_a_method_that_makes_a_video(trained, tmp_path):
         needs = "reference" in method.needs
         assert needs == (row.variant.row in "BD") and method.ranked != needs
         made = method.generate(
-            Request("c", "c", media.frames[0], media.audio, 15, 3, folder, reference=media if needs else None,
+            Request("c", "c", media.frames[0], media.audio, 10, 3, folder, reference=media if needs else None,
                     truth=clip.truth() if needs else None)
         )  # fmt: skip
         assert made.video is not None
         frames, fps = read_video(made.video)
-        assert frames.shape == (15, 64, 64, 3) and fps == 25
-        pixels[row.variant.name] = frames.tobytes()
+        assert frames.shape == (10, 64, 64, 3) and fps == 25
         assert made.details["nfe"] == (50 if "diffusion" in row.variant.row else row.variant.sampling.get("nfe", 10))
         assert budget(out, row).startswith("2 steps" if number < 8 else "")
 
