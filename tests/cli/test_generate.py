@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from floatbench.cli.app import main
 from floatbench.media import probe, read_video
@@ -304,6 +306,15 @@ def test_more_than_ten_minutes_need_the_window_context(weights: Path, capsys: py
     sound(Path("in/long.wav"), 601, rate=8_000)
     assert generate(weights, "--audio", "in/long.wav") == 2
     assert "--audio-context window" in capsys.readouterr().err and left() == []
+
+
+def test_weights_with_nan_are_a_data_error(weights: Path, capsys: pytest.CaptureFixture):
+    tensors = load_file(weights)
+    tensors["fmt.c_embedder.weight"][0, 0] = float("nan")
+    with safe_open(weights, "pt") as file:
+        save_file(tensors, "in/nan.safetensors", metadata=file.metadata())
+    assert generate(Path("in/nan.safetensors")) == 4
+    assert "fmt.c_embedder.weight holds NaN" in capsys.readouterr().err and left() == []
 
 
 class _Code:

@@ -10,6 +10,7 @@ import torch
 
 from floatbench.errors import ClipError, DataError, DependencyError, UsageError
 from floatbench.media import probe, read_audio, read_video, write_image, write_wav
+from floatbench.media.boxes import BackendInfo, Box, BoxBackend, Detection
 from floatbench.media.writers import Mp4Writer
 from floatbench.model.checkpoint import Metadata, save
 from floatbench.pipeline import FLOAT, Direction
@@ -19,6 +20,21 @@ from floatbench.sampling.options import SamplingOptions, preset
 
 FAST = SamplingOptions(nfe=2, a_cfg=1.0)
 PICTURE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+
+
+class FoundBoxes(BoxBackend):
+    """Finds the faces it was given."""
+
+    name = "found"
+
+    def __init__(self, found: list[Detection]) -> None:
+        self._found = found
+
+    def info(self) -> BackendInfo:
+        return BackendInfo(self.name, "1")
+
+    def detect(self, rgb: np.ndarray, frame: int) -> list[Detection]:
+        return self._found
 
 
 def _speech(frames: float, seed: int = 0) -> np.ndarray:
@@ -166,6 +182,15 @@ def test_bad_input_writes_nothing(model: FLOAT, tmp_path: Path, monkeypatch, cha
     with pytest.raises(error, match=message):
         model.generate(**given)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_many_faces_are_told_and_one_is_animated(model: FLOAT, tmp_path: Path):
+    found = [Detection(Box(4, 4, 24, 24), 1.0), Detection(Box(30, 20, 60, 50), 0.9)]
+    video = model.generate(PICTURE, _speech(1), tmp_path / "o.mkv", crop=FoundBoxes(found), options=FAST)
+    assert any("2 faces were found" in note for note in video.notes)
+    with pytest.raises(ClipError, match="no_face"):
+        model.generate(PICTURE, _speech(1), tmp_path / "none.mkv", crop=FoundBoxes([]), options=FAST)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["o.mkv"]
 
 
 def test_a_network_that_decodes_nan_is_an_error(model: FLOAT, tmp_path: Path):
