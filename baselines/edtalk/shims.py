@@ -75,13 +75,11 @@ def torchvision_video():
     torchvision.io.write_video = write_video
 
 
-CPU = (stay_on_cpu,)
-MODERN = (numpy_float, torch_qr, librosa_mel, torchvision_video)
+BY_NAME = {shim.__name__: shim for shim in (stay_on_cpu, numpy_float, torch_qr, librosa_mel, torchvision_video)}
 
 
-def apply(cpu, modern):
-    """Puts the shims in place and returns their names."""
-    chosen = (CPU if cpu else ()) + (MODERN if modern else ())
-    for shim in chosen:
-        shim()
-    return [shim.__name__ for shim in chosen]
+def apply(names, cpu):
+    """Puts the named shims in place; `stay_on_cpu` only where there is no GPU."""
+    for name in names:
+        if cpu or name != "stay_on_cpu":
+            BY_NAME[name]()
