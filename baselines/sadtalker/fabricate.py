@@ -2,7 +2,7 @@
 
 Run in the system's own environment: `python fabricate.py CHECKOUT WEIGHTS_DIR --size full --seed 0`. The networks have
 one size only, so `tiny` writes the same files as `full`. The two face networks are made too, but random ones find no
-face: the driver's option `template-face` stands in for them. Nothing made from these files is a result.
+face: with them the driver puts the shim `template_face` in their place. Nothing made from these files is a result.
 """
 
 import argparse
@@ -67,7 +67,7 @@ def main():
     site.addsitedir(str(args.checkout.resolve()))
     import shims  # beside this file
 
-    shims.apply(sys.version_info >= (3, 11))
+    shims.apply(shims.BY_NAME if sys.version_info >= (3, 11) else ())
     import torch
     import yaml
     from safetensors.torch import save_file

@@ -48,15 +48,14 @@ def scalar_position():
     preprocess.POS = position
 
 
-MODERN = (numpy_float, pillow_antialias, no_gfpgan, scalar_position)
+BY_NAME = {shim.__name__: shim for shim in (numpy_float, pillow_antialias, no_gfpgan, scalar_position)}
 
 
-def apply(modern):
-    """Puts the shims in place and returns their names; call it with the checkout on the module path."""
-    chosen = MODERN if modern else ()
-    for shim in chosen:
-        shim()
-    return [shim.__name__ for shim in chosen]
+def apply(names):
+    """Puts the named shims in place, in order; the checkout is on the module path by then."""
+    for name in names:
+        if name in BY_NAME:
+            BY_NAME[name]()
 
 
 def arc(centre, radii, start, stop, count):
