@@ -59,7 +59,9 @@ class Driver(driverlib.System):
         state = {name.replace("lia.", ""): tensor for name, tensor in state.items()}
         missing = driverlib.missing_keys(network, state)
         if missing:
-            raise driverlib.Failure("weights_mismatch", "%s lacks %d tensors, %s first" % (STAGE1, len(missing), missing[0]))
+            raise driverlib.Failure(
+                "weights_mismatch", "%s lacks %d tensors, %s first" % (STAGE1, len(missing), missing[0])
+            )
         self.weight_match[STAGE1] = len(network.state_dict())
         network.load_lightning_model(STAGE1)
         network.load_lightning_model = lambda path: None

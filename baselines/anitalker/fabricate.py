@@ -44,9 +44,8 @@ def stage1():
 
 def stage2(seed):
     """The motion predictor and its running mean, as `hubert_audio_only` builds them."""
-    from templates import ffhq256_autoenc
-
     from experiment import LitModel
+    from templates import ffhq256_autoenc
 
     conf = ffhq256_autoenc()
     conf.seed, conf.decoder_layers, conf.motion_dim = seed, 2, 20

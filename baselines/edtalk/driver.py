@@ -1,4 +1,4 @@
-"""EDTalk's demo_lip_pose.py, one clip a request: its class `Demo` without the constructor, which would load everything anew.
+"""EDTalk's demo_lip_pose.py, one clip a request: its class `Demo` without the constructor, which loads it all anew.
 
 `run()` reads the module's global `args` and leaves by way of `save_video`, where the frames are taken: before its
 stretch of the whole clip to the full range of values, and before the encoder.
@@ -82,7 +82,9 @@ class Driver(driverlib.System):
         if request.capture == "official":
             video = demo.save_path
             if not os.path.isfile(video) or os.path.getsize(video) == 0:
-                raise driverlib.Failure("missing_output", "ffmpeg wrote no file; the official code ignores its exit status")
+                raise driverlib.Failure(
+                    "missing_output", "ffmpeg wrote no file; the official code ignores its exit status"
+                )
         return driverlib.Result(frames_dir=request.out_dir, video=video, fps=FPS)
 
     def save_video(self, video, path, fps):

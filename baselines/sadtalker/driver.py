@@ -84,11 +84,13 @@ class Driver(driverlib.System):
         return driverlib.Result(frames_dir=folder, video=video)
 
     def find_face(self, image, folder):
-        """The official crop and reconstruction. Without a face it raises a string, indexes nothing or goes on in silence."""
+        """Crop and fit. Without a face the official code raises a string, indexes nothing or says nothing."""
         import numpy
 
         try:
-            first, picture, crop_info = self.crop.generate(image, folder, self.preprocess, source_image_flag=True, pic_size=SIZE)
+            first, picture, crop_info = self.crop.generate(
+                image, folder, self.preprocess, source_image_flag=True, pic_size=SIZE
+            )
         except IndexError as error:
             raise driverlib.Failure("no_face", NO_FACE) from error
         except TypeError as error:

@@ -1,4 +1,4 @@
-"""What stands between SadTalker's code as published and the packages of the modern profile, and a face for random networks.
+"""What stands between SadTalker's code as published and today's packages, and a face for random networks.
 
 The checkout itself stays as it is: each function replaces one name of a package, and the manifest lists them.
 """
