@@ -40,14 +40,14 @@ class Driver(driverlib.System):
 
     def parameters(self):
         count = driverlib.count_parameters
-        extractor = self.crop.propress.predictor
+        extractor, pose = self.crop.propress.predictor, self.coefficients.audio2pose_model
         return {
             "generator": count(self.animate.generator),
             "key_points": count(self.animate.kp_extractor),
             "mapping": count(self.animate.mapping),
             "reconstruction": count(self.crop.net_recon),
             "audio2exp": count(self.coefficients.audio2exp_model),
-            "audio2pose": count(self.coefficients.audio2pose_model),
+            "audio2pose": count(pose.netG, pose.audio_encoder),  # its discriminator is for training
             "face_detector": count(extractor.det_net),
             "landmarks": count(extractor.detector),
         }

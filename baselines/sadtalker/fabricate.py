@@ -83,7 +83,7 @@ def main():
         params = yaml.safe_load((config_dir / config).read_text())["model_params"]
         network = MappingNet(**params["mapping_params"])
         parameters[name] = sum(p.numel() for p in network.parameters())
-        torch.save({"mapping": network.state_dict()}, str(args.weights / name))
+        torch.save({"mapping": network.state_dict(), "epoch": 0}, str(args.weights / name))
     for name, state in face_networks().items():
         torch.save(state, str(args.weights / name))
     files = {

@@ -1,0 +1,87 @@
+"""EDTalk, AniTalker and SadTalker from their own code: what their manifests promise, and whole runs, random weights."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from baselines import manifest as manifests
+
+ROOT = Path(__file__).resolve().parents[2]
+SYSTEMS = ("edtalk", "anitalker", "sadtalker")
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_locks_are_hashed_and_name_no_index(name: str) -> None:
+    manifest = manifests.load(name)
+    assert "modern" in manifest.profiles
+    for profile in manifest.profiles.values():
+        lines = (manifest.folder / profile.lock).read_text().splitlines()
+        pinned = [index for index, line in enumerate(lines) if "==" in line]
+        assert len(pinned) > 20
+        for index in pinned:
+            assert lines[index].endswith("\\") and lines[index + 1].strip().startswith("--hash=sha256:"), lines[index]
+        assert not [line for line in lines if "://" in line or line.startswith(("-i", "--index", "--extra", "--find"))]
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_every_shim_of_a_profile_exists_beside_the_driver(name: str) -> None:
+    manifest = manifests.load(name)
+    shims = manifest.folder / "shims.py"
+    code = shims.read_text() if shims.exists() else ""
+    for profile in manifest.profiles.values():
+        assert not [shim for shim in profile.shims if f"def {shim}(" not in code]
+    assert 50 <= len((manifest.folder / manifest.driver).read_text().splitlines()) <= 150
+
+
+def test_sadtalker_refuses_the_lengths_that_break_it() -> None:
+    assert set(manifests.load("sadtalker").limits.forbidden_frames) == {1, 2, 21}
+
+
+def floatbench(*arguments: Any) -> str:
+    """The command line as typed; its standard output. Exit code 1 is a run with failed clips."""
+    command = [sys.executable, "-m", "floatbench", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "FLOATBENCH_OFFLINE": "1"}
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def install(name: str) -> None:
+    """Clone, environment and weights that are at hand are named by variables; the rest is made."""
+    manifest = manifests.load(name)
+    if not os.environ.get(manifest.variable):
+        pytest.skip(f"{manifest.variable} does not name a clone of {manifest.source.repo}")
+    environment, weights = (os.environ.get(f"FLOATBENCH_{part}_{name.upper()}") for part in ("ENV", "FABRICATED"))
+    options = ["--environment", environment] if environment else []
+    options += ["--weights", weights] if weights else ["--fabricate", "tiny"]
+    floatbench("baseline", "install", name, "--accept-license", *options)
+
+
+@pytest.mark.peers
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_the_official_code_makes_two_real_clips(name: str, shared: Path, tmp_path: Path) -> None:
+    """The untouched repository at the pinned commit, with fabricated weights, through `floatbench run`."""
+    install(name)
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for clip in ("2.mp4", "3.mp4"):
+        shutil.copy(shared / "data" / "real" / "video" / "video-retalking" / clip, videos / clip)
+    (videos / "clips.csv").write_text("id,identity,start_s,end_s\n2.mp4,a,0.5,1.5\n3.mp4,b,0.5,1.5\n")
+    out = tmp_path / "run"
+    printed = floatbench(
+        "run", "--protocol", f"folder:{videos}", "--boxes", "none", "--size", "256", "--metrics", "psnr-grey128",
+        "--methods", name, "--no-controls", "--workers", "1", "--device", "cpu", "--fabricated", "--timeout", "3600",
+        "--out", out, "--json",
+    )  # fmt: skip
+    scores = json.loads(printed)
+    assert not scores["ranked"] and scores["methods"][name]["fabricated"]
+    cells = [cell for cell in scores["scores"] if cell["method"] == name]
+    assert cells and all(cell["n"] == 2 for cell in cells)
