@@ -224,7 +224,7 @@ class BaselineWorker:
         process = self._process
         assert process is not None
         try:
-            code = process.wait(timeout=5)
+            code = process.wait(timeout=1)
         except subprocess.TimeoutExpired:  # it closed its output and goes on: of no use to us
             code = None
         tail = self.tail()

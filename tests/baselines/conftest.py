@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -63,8 +64,8 @@ def systems(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -
         text = text.replace('id = "dummy"', f'id = "{name}"').replace("0" * 40, git(repository, "rev-parse", "HEAD"))
         tree = git(repository, "rev-parse", "HEAD^{tree}")
         text = text.replace('repo = "example/dummy"', f'repo = "file://{repository}"\ntree_sha = "{tree}"')
-        for old, new in replaced.items():
-            text = text.replace(f"{old} = ", f"{old} = {new} #")
+        for key, lines in replaced.items():
+            text = re.sub(rf"(?m)^{key} = .*$", lambda _, lines=lines: lines, text)
         (folder / "manifest.toml").write_text(text)
         return folder
 

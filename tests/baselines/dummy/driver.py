@@ -29,8 +29,8 @@ class Driver(driverlib.System):
         return {"network": 1}
 
     def generate(self, request):
-        misbehave(self.fault, request, self.settings)
-        count = request.n_frames + {"long": 3, "short": -3, "one_more": 1}.get(self.fault, 0)
+        misbehave(self.fault, request, self.settings, self._send.__self__.outgoing)
+        count = request.n_frames + {"long": 3, "short": -3}.get(self.fault, 0)
         if self.options.flags.get("fps") == 24:
             count = request.n_frames * 24 // 25
         with self.stage("draw"):
@@ -42,10 +42,13 @@ class Driver(driverlib.System):
                 frames = [bytes(64 * 64 * 3)] * count
             driverlib.write_frames(request.out_dir, ((frame, 64, 64) for frame in frames))
         fps = {"rate": 30.0}.get(self.fault, float(self.options.flags.get("fps", 25)))
-        return driverlib.Result(frames_dir=request.out_dir, fps=fps)
+        details = {"environment": dict(os.environ, cwd=os.getcwd(), image=request.image)}
+        return driverlib.Result(
+            frames_dir=request.out_dir, fps=fps, details=details if self.fault == "environment" else {}
+        )
 
 
-def misbehave(fault, request, settings):
+def misbehave(fault, request, settings, protocol):
     if fault == "no_face":
         raise driverlib.Failure("no_face", "nobody is there")
     if fault == "crash" or (fault == "crash_once" and first_time(request, settings)):
@@ -55,13 +58,19 @@ def misbehave(fault, request, settings):
     if fault == "hang":
         time.sleep(3600)
     if fault == "garbage":
-        os.write(2, b"plain print\n")
-        print("print() of a system")
+        print("print() of a system", flush=True)
+        protocol.write(b"not json\n42\n" + b"x" * 2000000 + b"\n")
+        protocol.flush()
     if fault == "oom":
         raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
     if fault == "ram":
-        request.hoard = bytearray(3 * 2**30)
+        request.hoard = b"x" * 2**29
         time.sleep(3600)
+    if fault == "close":
+        os.close(protocol.fileno())
+        time.sleep(3600)
+    if fault == "odd_code":
+        raise driverlib.Failure("Not A Code!", "strange")
     if fault == "exit0":
         sys.exit(0)
     if fault == "nan":

@@ -1,0 +1,288 @@
+"""Installing: every step is whole or absent, and bad input gets one line and the command that mends it."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from baselines import install as steps
+from baselines import manifest as manifests
+from baselines.install import Choices, install
+from baselines.installed import read_record, resolve, root
+from floatbench.errors import DataError, DependencyError, UsageError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def given(repository, environment, tmp_path):
+    """Choices that take nothing from anywhere."""
+    weights = tmp_path / "w"
+    (weights / "ckpts").mkdir(parents=True)
+    (weights / "ckpts" / "level.json").write_text('{"level": 1}')
+    return {"source": repository, "environment": environment, "weights": weights}
+
+
+def test_the_pinned_commit_is_cloned_and_the_environment_made_once(systems, given):
+    systems()
+    manifest = manifests.load("dummy")
+    choices = Choices(weights=given["weights"], python=sys.executable)
+    record = install(manifest, "modern", choices)
+    python = Path(record.environment) / "bin" / "python"
+    made = python.lstat().st_mtime_ns
+    assert Path(record.source) == root(manifest) / "src" and python.exists()
+    assert resolve(manifest).weights == given["weights"]
+    install(manifest, "modern", choices)
+    assert python.lstat().st_mtime_ns == made
+
+
+def test_an_interrupted_install_starts_over_cleanly(systems, given):
+    systems()
+    manifest = manifests.load("dummy")
+    for half in ("src/.git", "env-modern/bin"):
+        (root(manifest) / half).mkdir(parents=True)
+    with pytest.raises(DependencyError, match="not installed"):
+        resolve(manifest)
+    install(manifest, "modern", Choices(weights=given["weights"], python=sys.executable))
+    assert resolve(manifest).profile_name == "modern"
+
+
+def test_a_failed_install_is_not_taken_for_an_installed_one(systems, given):
+    systems()
+    manifest = manifests.load("dummy")
+    install(manifest, "modern", Choices(**given))
+    with pytest.raises(DataError):
+        install(manifest, "modern", Choices(**{**given, "source": given["weights"]}))
+    assert read_record(manifest, "modern") is None
+
+
+def test_a_moved_repository_is_one_line_with_the_way_out(systems, given):
+    systems(repo='repo = "file:///nowhere/at/all"')
+    choices = Choices(environment=given["environment"], weights=given["weights"])
+    with pytest.raises(DataError, match="moved or rewritten") as caught:
+        install(manifests.load("dummy"), "modern", choices)
+    assert "--source DIR" in (caught.value.fix or "")
+
+
+def test_a_rewritten_tree_is_refused(systems, given):
+    systems(tree_sha=f'tree_sha = "{"1" * 40}"')
+    with pytest.raises(DataError, match="not the manifest's"):
+        install(manifests.load("dummy"), "modern", Choices(**given))
+
+
+def test_a_folder_that_is_no_clone_is_refused(systems, given, tmp_path):
+    systems()
+    with pytest.raises(DataError, match="no git clone that holds commit"):
+        install(manifests.load("dummy"), "modern", Choices(**{**given, "source": tmp_path}))
+
+
+def test_offline_forbids_the_clone_but_not_a_local_one(systems, given, monkeypatch):
+    systems(repo='repo = "example/dummy"')
+    monkeypatch.setenv("FLOATBENCH_OFFLINE", "1")
+    manifest = manifests.load("dummy")
+    with pytest.raises(DataError, match="--offline forbids"):
+        install(manifest, "modern", Choices(environment=given["environment"], weights=given["weights"]))
+    monkeypatch.setenv("FLOATBENCH_SRC_DUMMY", str(given["source"]))
+    record = install(manifest, "modern", Choices(environment=given["environment"], weights=given["weights"]))
+    assert record.source == str(given["source"])
+
+
+def test_relative_paths_are_taken_from_the_current_folder(systems, given, monkeypatch):
+    systems()
+    monkeypatch.chdir(given["source"].parent)
+    relative = {name: Path(os.path.relpath(path)) for name, path in given.items()}
+    install(manifests.load("dummy"), "modern", Choices(**relative))
+    monkeypatch.chdir("/")
+    assert resolve(manifests.load("dummy")).python.exists()
+
+
+def test_a_python_that_cannot_be_had_names_the_option(systems, given, monkeypatch):
+    systems(python='python = "3.99"')
+    monkeypatch.setenv("FLOATBENCH_OFFLINE", "1")
+    with pytest.raises(DependencyError, match=r"Python 3.99 is not on this machine") as caught:
+        install(manifests.load("dummy"), "modern", Choices(source=given["source"], weights=given["weights"]))
+    assert "--python /path/to/python3.99" in (caught.value.fix or "")
+
+
+@pytest.mark.parametrize(
+    ("stderr", "words"),
+    [
+        ("error: command 'gcc' failed: No such file or directory", "needs a compiler"),
+        ("Hash mismatch for `torch==2.0`", "not the locked one"),
+        ("failed to write: No space left on device (os error 28)", "disk is full"),
+        ("something else\nthe reason", "the reason"),
+    ],
+)
+def test_the_usual_ends_of_an_environment_are_one_line(systems, stderr, words):
+    systems()
+    manifest = manifests.load("dummy")
+    assert words in steps._uv_error(manifest, manifest.profiles["modern"], stderr).what
+
+
+def test_a_cache_that_cannot_be_written_names_the_variable(systems, given, tmp_path, monkeypatch):
+    systems()
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("FLOATBENCH_CACHE", str(tmp_path / "file"))
+    with pytest.raises(DependencyError, match="cannot be written") as caught:
+        install(manifests.load("dummy"), "modern", Choices(**given))
+    assert "FLOATBENCH_CACHE" in (caught.value.fix or "")
+
+
+def test_weights_are_fetched_checked_and_recorded(systems, given, tmp_path):
+    data = tmp_path / "served.json"
+    data.write_text('{"level": 9}')
+    digest = hashlib.sha256(data.read_bytes()).hexdigest()
+    systems(origins=f'origins = ["file://{data}"]\nsha256 = "{digest}"')
+    manifest = manifests.load("dummy")
+    choices = Choices(source=given["source"], environment=given["environment"])
+    install(manifest, "modern", choices)
+    assert resolve(manifest).weight_hashes == {"ckpts/level.json": digest}
+
+
+def test_a_weight_with_the_wrong_hash_is_refused(systems, given):
+    systems(origins=f'origins = []\nsha256 = "{"0" * 64}"')
+    with pytest.raises(DataError, match="not the manifest's"):
+        install(manifests.load("dummy"), "modern", Choices(**given))
+
+
+def test_a_weight_without_an_address_names_the_ways_out(systems, given):
+    systems()
+    with pytest.raises(DataError, match="has no address") as caught:
+        install(manifests.load("dummy"), "modern", Choices(source=given["source"], environment=given["environment"]))
+    assert "--weights DIR" in (caught.value.fix or "")
+
+
+def test_fabricated_weights_depend_on_their_seed_and_are_marked(systems, given):
+    systems()
+    manifest = manifests.load("dummy")
+    contents = []
+    for seed in (0, 1):
+        choices = Choices(given["source"], None, given["environment"], fabricate="tiny", seed=seed)
+        install(manifest, "modern", choices)
+        found = resolve(manifest)
+        contents.append(json.loads((found.weights / "ckpts" / "level.json").read_text()))
+        assert found.fabricated == {"seed": seed, "size": "tiny"} and found.weight_hashes == {}
+    assert contents[0] != contents[1]
+
+
+def test_a_changed_lock_asks_for_a_new_install(systems, given):
+    folder = systems()
+    manifest = manifests.load("dummy")
+    install(manifest, "modern", Choices(source=given["source"], weights=given["weights"], python=sys.executable))
+    (folder / "lock-modern.txt").write_text("# changed\n")
+    with pytest.raises(DependencyError, match="has changed since"):
+        resolve(manifest)
+
+
+def test_a_container_recipe_holds_lock_commit_and_packages(systems):
+    systems(tool="", lock='lock = "lock-modern.txt"\napt = ["ffmpeg"]')
+    manifest = manifests.load("dummy")
+    for kind in ("docker", "apptainer"):
+        recipe = steps.container_recipe(manifest, "modern", kind)
+        assert manifest.source.commit in recipe and "--require-hashes" in recipe and "ffmpeg" in recipe
+
+
+def test_a_manifest_says_which_field_is_wrong(systems):
+    systems(version='version = "many"')
+    with pytest.raises(UsageError, match=r"manifest.toml: version"):
+        manifests.load("dummy")
+
+
+def test_a_shim_that_nobody_explains_is_refused(systems):
+    systems(shims='shims = ["unknown"]')
+    with pytest.raises(UsageError, match="does not explain"):
+        manifests.load("dummy")
+
+
+def floatbench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "floatbench", "baseline", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+
+
+def test_the_licence_is_shown_and_asked_once(systems, given):
+    systems()
+    arguments = ["install", "dummy", *(part for name, path in given.items() for part in (f"--{name}", str(path)))]
+    refused = floatbench(*arguments)
+    assert refused.returncode == 3 and "nothing else" in refused.stderr
+    assert "fix: floatbench baseline install dummy --accept-license" in refused.stderr
+    assert floatbench(*arguments, "--accept-license").returncode == 0
+    again = floatbench(*arguments)
+    assert again.returncode == 0 and "nothing else" not in again.stderr
+
+
+def test_check_reports_load_time_speed_and_memory_and_a_failure_the_last_words(dummy):
+    dummy()
+    done = floatbench("check", "dummy", "--device", "cpu", "--frames", "4", "--json")
+    report = json.loads(done.stdout)
+    assert done.returncode == 0 and report["frames"] == 4 and report["seeded"] is True
+    assert report["load_s"] >= 0 and report["seconds_per_frame"] > 0 and report["memory"]["ram_mb"] > 1
+    dummy(name="other", fault="crash")
+    failed = floatbench("check", "other", "--device", "cpu")
+    assert failed.returncode == 1
+    assert "about to die" in failed.stderr and "error: other: crashed" in failed.stderr
+
+
+def test_run_animates_one_picture(dummy, tmp_path):
+    import numpy as np
+    from PIL import Image
+
+    from floatbench.media import read_video, write_wav
+
+    dummy()
+    Image.fromarray(np.full((64, 64, 3), 99, np.uint8)).save(tmp_path / "a face.png")
+    write_wav(tmp_path / "s.wav", np.zeros(640 * 4, np.int16))
+    out = tmp_path / "o.mkv"
+    done = floatbench(
+        "run", "dummy", "-i", str(tmp_path / "a face.png"), "-a", str(tmp_path / "s.wav"), "-o", str(out), "--device",
+        "cpu",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert len(read_video(out)[0]) == 4
+
+
+def test_two_profiles_that_agree_are_certified_and_two_that_differ_are_not(dummy, tmp_path):
+    dummy()
+    dummy(profile="period")
+    out = tmp_path / "certificate.json"
+    done = floatbench("certify", "dummy", "--frames", "4", "--out", str(out))
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text())
+    assert found["passed"] and found["difference"]["maximum"] == 0
+    assert [side["profile"] for side in found["profiles"]] == ["period", "modern"]
+
+
+def test_a_certificate_counts_differences_in_fractions_of_the_range():
+    import numpy as np
+
+    from baselines.certify import compare
+
+    first = np.zeros((1, 10, 100, 3), np.uint8)
+    second = first.copy()
+    second[0, 0, 0] = 51  # 3 of 3000 values, a fifth of the range
+    found = compare(first, second)
+    assert found.mean == pytest.approx(0.001 * 0.2) and found.p999 == 0 and found.maximum == pytest.approx(0.2)
+    assert not found.passed
+    second[0, 0, 1, 0] = 51
+    assert compare(first, second).p999 == pytest.approx(0.2)
+
+
+def test_list_tells_how_far_each_was_proven(dummy):
+    dummy()
+    rows = json.loads(floatbench("list", "--json").stdout)
+    row = next(row for row in rows if row["name"] == "dummy")
+    assert row["installed"] == ["modern"] and row["proven_furthest"] == "whole clip"
+    assert floatbench("list").stdout.splitlines()[0].split()[:3] == ["NAME", "INSTALLED", "PROVEN"]
+
+
+def test_new_makes_a_folder_whose_manifest_is_valid(tmp_path, monkeypatch):
+    done = floatbench("new", "my-system", "--folder", str(tmp_path / "a"))
+    assert done.returncode == 0, done.stderr
+    monkeypatch.setenv("FLOATBENCH_BASELINES", str(tmp_path / "a"))
+    assert manifests.load("my-system").folder.name == "my_system"
+    assert floatbench("new", "my-system", "--folder", str(tmp_path / "a")).returncode == 2
+    assert floatbench("new", "Bad Name", "--folder", str(tmp_path / "a")).returncode == 2
+    assert floatbench("show", "dumy").returncode == 2
