@@ -4,8 +4,8 @@ Run it with the interpreter of the system's environment::
 
     python fabricate.py CHECKOUT WEIGHTS_DIR --size full --seed 0
 
-`full` has the published shapes (float.pth with 206.6 M parameters, the two speech networks beside it). `tiny` keeps what
-the code fixes (512-wide latents, twelve speech layers of width 768) and shrinks the rest; the options that the networks
+`full` has the published shapes (float.pth with 206.6 M parameters, two speech networks beside it). `tiny` keeps what
+the code fixes (512-wide latents, twelve speech layers of width 768) and shrinks the rest; options that the networks
 were built with are kept in FABRICATED.json, from where the driver takes them.
 """
 

@@ -7,7 +7,7 @@ import functools
 
 
 def eager_attention():
-    """Load the speech networks with attention that returns its maps, which FLOAT asks for (transformers from 4.36 on)."""
+    """Load the speech networks with attention that returns its maps, as FLOAT asks (transformers from 4.36 on)."""
     from transformers import PreTrainedModel
 
     official = PreTrainedModel.from_pretrained.__func__
