@@ -9,6 +9,7 @@ import argparse
 import os
 
 import driverlib
+import shims
 
 STAGE1 = "ckpts/stage1.ckpt"
 STAGE2 = "ckpts/stage2_audio_only_hubert.ckpt"
@@ -33,6 +34,7 @@ class Stage2:
 
 class Driver(driverlib.System):
     def load(self, options):
+        shims.apply(options.shims)
         import demo
         import torch
         import transformers
