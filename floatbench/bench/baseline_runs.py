@@ -21,7 +21,6 @@ from floatbench.progress import Progress
 from floatbench.seeds import derive_seed
 from floatbench.types import FPS, SAMPLES_PER_FRAME
 
-CHECK_FRAMES = 10
 PORTRAIT_SIZE = 512
 MAX_LENGTH_DIFFERENCE = 2
 
@@ -43,9 +42,8 @@ def portrait(n_frames: int, size: int = PORTRAIT_SIZE) -> tuple[np.ndarray, np.n
     from floatbench.synthetic.clip import synthetic_clips
 
     clip = next(iter(synthetic_clips(identities=1, per_identity=1, seconds=max(n_frames / FPS, 1.0), seed=0)))
-    media = clip.media(size)
-    assert media.audio is not None
-    return np.ascontiguousarray(media.frames[0]), media.audio[: n_frames * SAMPLES_PER_FRAME]
+    picture = clip.frames(size, every=clip.n_frames)[0]
+    return np.ascontiguousarray(picture), clip.audio()[: n_frames * SAMPLES_PER_FRAME]
 
 
 def make_clip(

@@ -29,6 +29,7 @@ class Driver(driverlib.System):
         return {"network": 1}
 
     def generate(self, request):
+        time.sleep(self.settings.get("slow", 0))
         misbehave(self.fault, request, self.settings, self._send.__self__.outgoing)
         count = request.n_frames + {"long": 3, "short": -3}.get(self.fault, 0)
         if self.options.flags.get("fps") == 24:

@@ -1,0 +1,51 @@
+"""The worked example of docs/baselines.md is a whole system in less than 60 lines."""
+
+import ast
+import re
+from pathlib import Path
+
+from baselines import manifest as manifests
+
+DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "baselines.md").read_text("utf-8")
+
+
+def block(language: str) -> str:
+    found = re.findall(rf"```{language}\n(.*?)```", DOCUMENT, re.S)
+    assert len(found) == 1
+    return found[0]
+
+
+def test_the_example_is_a_valid_manifest_and_a_driver_in_less_than_60_lines(tmp_path):
+    folder = tmp_path / "imtalker"
+    folder.mkdir()
+    (folder / "manifest.toml").write_text(block("toml"))
+    assert manifests.read(folder).proven.furthest == "nothing"
+    driver = ast.parse(block("python"))
+    classes = [node for node in driver.body if isinstance(node, ast.ClassDef)]
+    assert {part.name for part in classes[0].body if isinstance(part, ast.FunctionDef)} >= {"load", "generate"}
+    lines = [line for line in (block("toml") + block("python")).splitlines() if line.strip()]
+    assert len(lines) < 60
+
+
+def test_every_manifest_of_this_repository_is_valid_and_has_what_it_names():
+    assert manifests.names()
+    for name in manifests.names():
+        manifest = manifests.load(name)
+        assert (manifest.folder / manifest.driver).is_file()
+        assert manifest.source.tree_sha
+        for profile in manifest.profiles.values():
+            lock = (manifest.folder / profile.lock).read_text()
+            assert "--hash=sha256:" in lock
+            assert "--index-url" not in lock and "://" not in re.sub(r"(?m)^\s*#.*$", "", lock)
+
+
+def test_the_complexity_table_agrees_with_the_manifests():
+    import csv
+
+    path = Path(__file__).resolve().parents[2] / "results" / "complexity.csv"
+    with path.open() as stream:
+        table = {(row["method"], row["preset"]): row for row in csv.DictReader(stream)}
+    for name in manifests.names():
+        checks = manifests.load(name).checks
+        if checks.gmac_per_frame is not None:
+            assert float(table[name, "protocol"]["gmac_per_frame"]) == checks.gmac_per_frame
