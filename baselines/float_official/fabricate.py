@@ -51,17 +51,24 @@ def emotion_config(size: str) -> Any:
     return config
 
 
+def published_names(state: dict[str, Any]) -> dict[str, Any]:
+    """A speech network's entries under the names of the published files; torch 2 has others for weight norms."""
+    new = ".parametrizations.weight.original"
+    return {name.replace(f"{new}0", ".weight_g").replace(f"{new}1", ".weight_v"): v for name, v in state.items()}
+
+
 def write_speech_networks(weights: Path, size: str) -> None:
     """Saves the two speech networks as the folders that FLOAT opens with `from_pretrained`."""
     from models.wav2vec2 import Wav2VecModel
     from models.wav2vec2_ser import Wav2Vec2ForSpeechClassification
     from transformers import Wav2Vec2FeatureExtractor
 
-    for folder, network in (
-        (SPEECH, Wav2VecModel(speech_config(size))),
-        (EMOTION, Wav2Vec2ForSpeechClassification(emotion_config(size))),
+    for folder, network, safetensors in (
+        (SPEECH, Wav2VecModel(speech_config(size)), True),
+        (EMOTION, Wav2Vec2ForSpeechClassification(emotion_config(size)), False),
     ):
-        network.save_pretrained(weights / folder)
+        state = published_names(network.state_dict())
+        network.save_pretrained(weights / folder, state_dict=state, safe_serialization=safetensors)
         Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=False).save_pretrained(weights / folder)
 
 

@@ -6,7 +6,6 @@ frames to instead of its encoder.
 """
 
 import argparse
-import importlib.util
 import os
 
 import driverlib
@@ -28,7 +27,7 @@ class Driver(driverlib.System):
                 getattr(shims, name)()
         if options.fabricated is not None:
             shims.fabricated_front_end()
-        script = self.script = open_script(os.path.join(options.checkout, "scripts", "inference.py"))
+        script = self.script = shims.open_script(os.path.join(options.checkout, "scripts", "inference.py"))
         shims.loaded_once(script)
         self.captured, self.official = None, script.tensor_to_video
         shims.captured_frames(script, self.keep)
@@ -46,8 +45,8 @@ class Driver(driverlib.System):
                 raise Loaded
 
         script.FaceAnimatePipeline = Stop
-        script.ImageProcessor = passed_over(image, (None,) * 6)
-        script.AudioProcessor = passed_over(sound, (None, 0))
+        script.ImageProcessor = shims.passed_over(image, (None,) * 6)
+        script.AudioProcessor = shims.passed_over(sound, (None, 0))
         try:
             script.inference_process(self.arguments(os.path.join(self.options.work, "load"), "", "", ""))
         except Loaded:
@@ -127,33 +126,6 @@ class Driver(driverlib.System):
             raise driverlib.Failure("many_faces", "MediaPipe finds %d faces, Hallo needs exactly one" % count)
         if not any(found[0]["embedding"]):
             raise driverlib.Failure("no_face", "the identity embedding is zero")
-
-
-def open_script(path):
-    """`scripts/inference.py` as a module (its folder is no package)."""
-    spec = importlib.util.spec_from_file_location("hallo_inference", path)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    return script
-
-
-def passed_over(build, answer):
-    """A builder of the kept processor whose `preprocess` gives `answer`, for the load."""
-
-    class PassedOver:
-        def __init__(self, *args, **kwargs):
-            build(*args, **kwargs)
-
-        def preprocess(self, *args):
-            return answer
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *reason):
-            return None
-
-    return PassedOver
 
 
 if __name__ == "__main__":

@@ -40,6 +40,12 @@ def stir(network):
     return network
 
 
+def published_names(state):
+    """The speech network's entries under the names of the published file; torch 2 has others for weight norms."""
+    new = ".parametrizations.weight.original"
+    return {name.replace(new + "0", ".weight_g").replace(new + "1", ".weight_v"): v for name, v in state.items()}
+
+
 def write_base(weights, size):
     """Image auto-encoder, picture UNet and speech network, in the folders that `from_pretrained` opens."""
     from diffusers import AutoencoderKL
@@ -51,17 +57,19 @@ def write_base(weights, size):
     unet = UNet2DConditionModel(**UNET, **(SMALL_UNET if size == "tiny" else {}))
     unet.save_pretrained(weights / MODELS / "stable-diffusion-v1-5" / "unet")
     speech = weights / MODELS / "wav2vec" / "wav2vec2-base-960h"
-    Wav2VecModel(Wav2Vec2Config(**(SMALL_SPEECH if size == "tiny" else {}))).save_pretrained(speech)
+    network = Wav2VecModel(Wav2Vec2Config(**(SMALL_SPEECH if size == "tiny" else {})))
+    network.save_pretrained(speech, state_dict=published_names(network.state_dict()))
     Wav2Vec2FeatureExtractor(do_normalize=True, return_attention_mask=False).save_pretrained(speech)
 
 
 def write_hallo(checkout, weights):
     """net.pth with all five parts and the motion module's own file. Returns the parameters of net.pth."""
     import driver
+    import shims
     import torch
     from omegaconf import OmegaConf
 
-    script = driver.open_script(str(checkout / "scripts" / "inference.py"))
+    script = shims.open_script(str(checkout / "scripts" / "inference.py"))
     config = OmegaConf.load(checkout / driver.CONFIG)
     base = weights / MODELS / "stable-diffusion-v1-5"
     denoiser = script.UNet3DConditionModel.from_pretrained_2d(

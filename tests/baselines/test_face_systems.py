@@ -1,4 +1,4 @@
-"""EDTalk, AniTalker and SadTalker from their own code: what their manifests promise, and whole runs, random weights."""
+"""The systems of the paper from their own code: what their manifests promise, and whole runs, random weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from baselines import manifest as manifests
 
 ROOT = Path(__file__).resolve().parents[2]
-SYSTEMS = ("edtalk", "anitalker", "sadtalker")
+SYSTEMS = ("edtalk", "anitalker", "sadtalker", "float-official", "hallo", "echomimic")
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
@@ -45,6 +45,18 @@ def test_sadtalker_refuses_the_lengths_that_break_it() -> None:
     assert set(manifests.load("sadtalker").limits.forbidden_frames) == {1, 2, 21}
 
 
+def test_the_ranked_presets_switch_the_traps_of_the_repositories_off() -> None:
+    flow, echo = manifests.load("float-official"), manifests.load("echomimic")
+    assert flow.preset("protocol").flags["no_crop"] and flow.preset("protocol").flags["fix_noise_seed"]
+    assert flow.limits.forbidden_frames == (1,)
+    ranked, shown = echo.preset("protocol"), echo.preset("author")
+    assert (ranked.fps, ranked.flags["fps"], shown.fps, shown.flags["fps"]) == (25, 25, 24, 24)
+    assert ranked.flags["facecrop_dilation_ratio"] >= 1 > shown.flags["facecrop_dilation_ratio"]
+    assert (shown.seed, manifests.load("hallo").preset("author").seed) == (420, 42)
+    for manifest in (flow, echo):
+        assert not manifest.preset("author").rank and "re-cropped" in manifest.preset("author").marks
+
+
 def floatbench(*arguments: Any) -> str:
     """The command line as typed; its standard output. Exit code 1 is a run with failed clips."""
     command = [sys.executable, "-m", "floatbench", *map(str, arguments)]
@@ -59,7 +71,8 @@ def install(name: str) -> None:
     manifest = manifests.load(name)
     if not os.environ.get(manifest.variable):
         pytest.skip(f"{manifest.variable} does not name a clone of {manifest.source.repo}")
-    environment, weights = (os.environ.get(f"FLOATBENCH_{part}_{name.upper()}") for part in ("ENV", "FABRICATED"))
+    variable = name.upper().replace("-", "_")
+    environment, weights = (os.environ.get(f"FLOATBENCH_{part}_{variable}") for part in ("ENV", "FABRICATED"))
     options = ["--environment", environment] if environment else []
     options += ["--weights", weights] if weights else ["--fabricate", "tiny"]
     floatbench("baseline", "install", name, "--accept-license", *options)
@@ -67,8 +80,12 @@ def install(name: str) -> None:
 
 @pytest.mark.peers
 @pytest.mark.parametrize("name", SYSTEMS)
-def test_the_official_code_makes_two_real_clips(name: str, shared: Path, tmp_path: Path) -> None:
+def test_the_official_code_makes_two_real_clips(
+    name: str, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The untouched repository at the pinned commit, with fabricated weights, through `floatbench run`."""
+    landmarks = shared / "data" / "models" / "face_landmarker_v2_with_blendshapes.task"
+    monkeypatch.setenv("FLOATBENCH_FACE_LANDMARKER", str(landmarks))  # Hallo's fabricator cannot make this one
     install(name)
     videos = tmp_path / "videos"
     videos.mkdir()
