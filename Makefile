@@ -24,8 +24,8 @@ test-peers: $(VENV)/.dev
 test-gpu: $(VENV)/.dev
 	$(BIN)/python -m pytest -m gpu
 
-test-browser: $(VENV)/.dev
-	$(BIN)/python -m pytest -m browser
+test-browser: $(VENV)/.browser
+	$(BIN)/python -m pytest -m browser -rs
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -42,6 +42,10 @@ $(VENV)/.demo: $(BIN)/uv pyproject.toml constraints.txt
 
 $(VENV)/.dev: $(BIN)/uv pyproject.toml constraints.txt
 	$(PIP) --editable '.[dev]'
+	touch $@
+
+$(VENV)/.browser: $(VENV)/.dev
+	$(PIP) --editable '.[dev,browser]'
 	touch $@
 
 clean:

@@ -227,13 +227,15 @@ def _pearson(points: Sequence[tuple[float, float]]) -> float | None:
 
 
 def _ranks(won: Mapping[str, float], scores: Mapping[str, float]) -> tuple[float | None, int]:
-    from scipy.stats import kendalltau
-
+    """Kendall's tau-b over the methods that have both, and their number; None when one side does not vary."""
     names = sorted(won.keys() & scores.keys())
     if len(names) < 3:
         return None, len(names)
-    found = float(kendalltau([won[n] for n in names], [scores[n] for n in names]).statistic)
-    return (found if np.isfinite(found) else None), len(names)
+    a, b = (np.array([values[name] for name in names]) for values in (won, scores))
+    upper = np.triu_indices(len(names), 1)
+    x, y = (np.sign(v[:, None] - v[None])[upper] for v in (a, b))
+    pairs = np.sqrt((x != 0).sum() * (y != 0).sum())
+    return (float((x * y).sum() / pairs) if pairs else None), len(names)
 
 
 def markdown(found: Votes) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from floatbench.bench.controls import CONTROLS
 from floatbench.bench.records import Row, ScoreRow
 from floatbench.errors import DataError, UsageError
 from floatbench.reports.licences import licences
@@ -34,10 +35,11 @@ class PageRuns:
             for variant in sorted({*first.scores.metrics} & {*run.scores.metrics}):
                 refuse_other_variant(first, run, variant)
         self.owner: dict[str, RecordedRun] = {}
-        for control in (False, True):
-            for run in self.runs:
-                names = [name for name in run.scores.methods if is_control(name) == control]
-                self.owner |= {name: run for name in names if name not in self.owner}
+        for run in self.runs:
+            self.owner |= dict.fromkeys(run.systems, run)
+        for run in self.runs:
+            controls = sorted((name for name in run.scores.methods if is_control(name)), key=_place_of_control)
+            self.owner |= {name: run for name in controls if name not in self.owner}
         self.clips = [clip for clip in first.info.protocol.clips if clip.id in set(first.info.available)]
         self.metrics = {v: record for run in self.runs for v, record in run.scores.metrics.items()}
         self.tracks = {id(run): RecordedTracks(run) for run in self.runs}
@@ -53,6 +55,10 @@ class PageRuns:
     def row(self, method: str, clip: str) -> Row:
         """The first replicate's row."""
         return self.owner[method].rows[method, clip, 0]
+
+
+def _place_of_control(name: str) -> tuple[int, str]:
+    return (CONTROLS.index(name) if name in CONTROLS else len(CONTROLS), name)
 
 
 def ordered_variants(page: PageRuns) -> list[str]:

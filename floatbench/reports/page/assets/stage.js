@@ -3,10 +3,11 @@
 
 FB.stage = (function () {
   const RATE = 25;
+  const HURRY = 0.4; // largest change of a follower's speed
   const FAR = 0.25; // seconds of drift beyond which a player is sent to its place instead of being hurried
   const { methods, clips, media, states } = FB.data;
   const byId = FB.byId;
-  const state = { clip: -1, chosen: [], players: [], sound: null, playing: false, frame: 0, frames: 1, wanted: null, token: 0 };
+  const state = { clip: -1, chosen: [], players: [], sound: null, playing: false, frame: 0, frames: 1, wanted: null, token: 0, looked: 0 };
   const tracks = new FB.Tracks(byId("tracks"), (frame) => seek(frame));
 
   const middle = (frame) => (frame + 0.5) / RATE;
@@ -205,13 +206,16 @@ FB.stage = (function () {
       if (state.playing) setPlaying(false); // the browser wants a click first, or the clip was changed
       return;
     }
+    state.looked = performance.now();
     requestAnimationFrame(keepTogether);
   }
 
   // The player whose sound is heard leads; the others run a little faster or slower until they are with it.
-  function keepTogether() {
+  function keepTogether(now) {
     if (!state.playing) return;
     const lead = master().video;
+    const since = Math.min(1, Math.max(0.016, (now - state.looked) / 1000)); // seconds until the next look, if it is like the last
+    state.looked = now;
     if (lead.ended || lead.currentTime >= state.frames / RATE - 1e-3) {
       if (byId("loop").checked) play(0, setPlaying(false));
       else seek(state.frames - 1);
@@ -221,7 +225,7 @@ FB.stage = (function () {
       if (video === lead || video.ended || video.error || video.seeking) continue;
       const drift = video.currentTime - lead.currentTime;
       if (Math.abs(drift) > FAR) video.currentTime = lead.currentTime;
-      const hurry = Math.abs(drift) < 0.004 ? 0 : Math.max(-0.3, Math.min(0.3, -drift * 5));
+      const hurry = Math.abs(drift) < 0.004 ? 0 : Math.max(-HURRY, Math.min(HURRY, (-drift * Math.min(8, 0.6 / since)) / speed()));
       const rate = Number((speed() * (1 + hurry)).toFixed(2));
       if (video.playbackRate !== rate) video.playbackRate = rate;
     }

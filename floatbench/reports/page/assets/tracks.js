@@ -30,7 +30,7 @@ FB.Tracks = class {
         if (!byLabel.has(track.label)) byLabel.set(track.label, { label: track.label, unit: track.unit || track.from, lines: [], kind: track.kind });
         byLabel.get(track.label).lines.push({ ...track, name: entry.name, colour: entry.colour, m: entry.m });
       }
-      for (const [label, needed] of Object.entries(entry.details.absent)) absent.set(label, `no ${needed.replace(/^an? /, "")} was run`);
+      for (const [label, needed] of Object.entries(entry.details.absent)) absent.set(label, `the run holds no track of ${needed}`);
     }
     const kinds = ["sync", "csim", "mouth", "head"];
     const rank = (lane) => (kinds.includes(lane.kind) ? kinds.indexOf(lane.kind) : kinds.length);
