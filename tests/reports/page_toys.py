@@ -15,7 +15,7 @@ from floatbench.files import write_bytes
 from floatbench.media import write_lossless, write_wav
 from floatbench.types import SAMPLES_PER_FRAME, ClipMedia
 
-FRAMES = 50
+FRAMES = 100
 
 
 def moving(seed: int, frames: int = FRAMES, side: int = 64) -> ClipMedia:

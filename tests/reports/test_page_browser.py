@@ -143,24 +143,28 @@ def test_the_clip_table_is_filtered_and_sorted_with_missing_values_last(page):
     assert page.locator("#clips-count").inner_text() == "1 of 9 rows"
 
 
+WATCH = """() => {
+    window.gaps = [];
+    let last = performance.now(), calm = last;
+    const watch = (now) => {
+        const videos = FB.stage.state.players.map(p => p.video), times = videos.map(video => video.currentTime);
+        const starved = now - last > 80 || videos.some(video => video.readyState < 3);
+        if (starved || !FB.stage.state.playing) calm = now;
+        if (now - calm > 1000) window.gaps.push((Math.max(...times) - Math.min(...times)) * 25);
+        last = now;
+        requestAnimationFrame(watch);
+    };
+    requestAnimationFrame(watch);
+}"""
+
+
 def test_players_stay_within_one_frame_of_each_other(page):
+    """Sampled at every drawn frame, from a second after a start or after the machine left the browser waiting."""
     loaded(page)
-    page.evaluate("document.querySelector('#loop').checked = false")
-    page.evaluate("""() => {
-        window.gaps = [];
-        const watch = () => {
-            const times = FB.stage.state.players.map(p => p.video.currentTime);
-            const gap = (Math.max(...times) - Math.min(...times)) * 25;
-            if (FB.stage.state.playing && times[0] > 0.2) window.gaps.push(gap);
-            requestAnimationFrame(watch);
-        };
-        watch();
-    }""")
-    page.locator("#play").click()
-    page.wait_for_function(f"() => !FB.stage.state.playing && FB.stage.state.frame === {FRAMES - 1}", timeout=60_000)
-    gaps = page.evaluate("window.gaps")
-    assert len(gaps) > 5
-    assert max(gaps) < 1
+    page.evaluate(WATCH)
+    page.locator("#play").click()  # loops
+    page.wait_for_function("() => window.gaps.length >= 60", timeout=90_000)
+    assert max(page.evaluate("window.gaps")) < 1
 
 
 def test_steps_and_seeks_show_the_same_exact_frame_in_all_players(page):
@@ -175,7 +179,7 @@ def test_steps_and_seeks_show_the_same_exact_frame_in_all_players(page):
     page.keyboard.press(",")
     page.keyboard.press(",")
     page.wait_for_function("() => FB.stage.state.players.every(p => p.frame === 9)")
-    assert "frame 9 of 50" in page.locator("#clock").inner_text()
+    assert f"frame 9 of {FRAMES}" in page.locator("#clock").inner_text()
 
 
 def test_sound_comes_from_one_player_and_loop_and_speed_are_kept(page):

@@ -4,10 +4,13 @@
 FB.stage = (function () {
   const RATE = 25;
   const HURRY = 0.4; // largest change of a follower's speed
-  const FAR = 0.25; // seconds of drift beyond which a player is sent to its place instead of being hurried
+  const NEAR = 0.008; // seconds of drift that are left alone
+  const SETTLE = 150; // milliseconds between two changes of speed: each one costs the browser's clock some calm
+  const FAR = 0.1; // seconds of drift beyond which all players stop and start again together
+  const PATIENCE = 1000; // milliseconds between two such fresh starts, so that a slow machine still moves on
   const { methods, clips, media, states } = FB.data;
   const byId = FB.byId;
-  const state = { clip: -1, chosen: [], players: [], sound: null, playing: false, frame: 0, frames: 1, wanted: null, token: 0, looked: 0 };
+  const state = { clip: -1, chosen: [], players: [], sound: null, playing: false, frame: 0, frames: 1, wanted: null, token: 0, looked: 0, regrouped: 0 };
   const tracks = new FB.Tracks(byId("tracks"), (frame) => seek(frame));
 
   const middle = (frame) => (frame + 0.5) / RATE;
@@ -206,30 +209,40 @@ FB.stage = (function () {
       if (state.playing) setPlaying(false); // the browser wants a click first, or the clip was changed
       return;
     }
-    state.looked = performance.now();
+    state.looked = 0; // the first look corrects at once
     requestAnimationFrame(keepTogether);
+  }
+
+  function restart(frame) {
+    setPlaying(false);
+    play(frame);
   }
 
   // The player whose sound is heard leads; the others run a little faster or slower until they are with it.
   function keepTogether(now) {
     if (!state.playing) return;
     const lead = master().video;
-    const since = Math.min(1, Math.max(0.016, (now - state.looked) / 1000)); // seconds until the next look, if it is like the last
-    state.looked = now;
     if (lead.ended || lead.currentTime >= state.frames / RATE - 1e-3) {
-      if (byId("loop").checked) play(0, setPlaying(false));
+      if (byId("loop").checked) restart(0);
       else seek(state.frames - 1);
       return;
     }
-    for (const { video } of state.players) {
-      if (video === lead || video.ended || video.error || video.seeking) continue;
-      const drift = video.currentTime - lead.currentTime;
-      if (Math.abs(drift) > FAR) video.currentTime = lead.currentTime;
-      const hurry = Math.abs(drift) < 0.004 ? 0 : Math.max(-HURRY, Math.min(HURRY, (-drift * Math.min(8, 0.6 / since)) / speed()));
-      const rate = Number((speed() * (1 + hurry)).toFixed(2));
-      if (video.playbackRate !== rate) video.playbackRate = rate;
+    const running = state.players.map((p) => p.video).filter((video) => !video.ended && !video.error);
+    const apart = running.some((video) => video.readyState < 3 || Math.abs(video.currentTime - lead.currentTime) > FAR);
+    if (apart && now - state.regrouped > PATIENCE) {
+      state.regrouped = now;
+      restart(frameOf(lead));
+      return;
     }
-    if (lead.playbackRate !== speed()) lead.playbackRate = speed();
+    if (now - state.looked > SETTLE) {
+      state.looked = now;
+      for (const video of running) {
+        const drift = video === lead ? 0 : video.currentTime - lead.currentTime;
+        const hurry = Math.abs(drift) < NEAR ? 0 : Math.max(-HURRY, Math.min(HURRY, -drift / (SETTLE / 1000) / speed()));
+        const rate = Number((speed() * (1 + hurry)).toFixed(2));
+        if (video.playbackRate !== rate) video.playbackRate = rate;
+      }
+    }
     const frame = frameOf(lead);
     if (frame !== state.frame) show(frame);
     requestAnimationFrame(keepTogether);
