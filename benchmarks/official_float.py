@@ -4,10 +4,10 @@
     python benchmarks/official_float.py --threads 2 --seconds 1 --repeats 3 --variants fast,plain --out paired.json
 
 Each side is loaded once, in a process of its own, and then asked for the same clip in turn (official, ours, official,
-ours ...), so that a busy machine burdens all alike. The clock runs from files to 8-bit frames: reading, encoding,
-sampling with the same options (official preset, 9 evaluations of three branches), decoding and conversion; no H.264 on
-either side. A short clip before the first round warms all up. The variables are those of
-tests/model/test_official_parity.py.
+ours ...), so that a busy machine burdens all alike; CPU seconds, which load touches less, stand beside. The clock runs
+from files to 8-bit frames: reading, encoding, sampling with the same options (official preset, 9 evaluations of three
+branches), decoding and conversion; no H.264 on either side. A short clip before the first round warms all up. The
+variables are those of tests/model/test_official_parity.py.
 """
 
 from __future__ import annotations
@@ -98,11 +98,12 @@ def serve(variant: str, threads: int) -> None:
     print("ready", flush=True)
     for line in sys.stdin:
         picture, sound = line.split()
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), time.process_time()
         rgb, _ = model.picture(picture, None, options)
         stream = model.stream(rgb, read_audio(Path(sound)), options=options)
         frames = [frame.copy() for frame in stream]
         record = {"seconds": time.perf_counter() - started, "frames": len(frames), "stages": stream.clock.seconds}
+        record["cpu_seconds"] = time.process_time() - cpu
         print(json.dumps(record | {"peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}), flush=True)
 
 
@@ -129,15 +130,19 @@ def inputs(folder: Path, seconds: float) -> tuple[Path, Path]:
     return picture, sound
 
 
+def ratios(base: Worker, worker: Worker, key: str) -> list[float]:
+    """How many times faster than the release, round by round."""
+    return [theirs[key] / ours[key] for theirs, ours in zip(base.records, worker.records, strict=True)]
+
+
 def report(made: list[Worker], given: argparse.Namespace) -> dict[str, Any]:
-    base = [record["seconds"] for record in made[0].records]
     rows = []
     for worker in made:
-        spent = [record["seconds"] for record in worker.records]
-        ratios = [theirs / ours for theirs, ours in zip(base, spent, strict=True)]
         rows.append({
-            "name": worker.name, "frames": worker.records[0]["frames"], "seconds": spent,
-            "ratio_median": statistics.median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios),
+            "name": worker.name, "frames": worker.records[0]["frames"],
+            "seconds": [record["seconds"] for record in worker.records],
+            "cpu_seconds": [record["cpu_seconds"] for record in worker.records],
+            "ratios": ratios(made[0], worker, "seconds"), "cpu_ratios": ratios(made[0], worker, "cpu_seconds"),
             "peak_mib": worker.records[-1]["peak_mib"], "stages": worker.records[-1].get("stages", {}),
         })  # fmt: skip
     cpu = Path("/proc/cpuinfo")
@@ -165,9 +170,10 @@ def main() -> None:
     found = report(made, given)
     print(f"{given.seconds:g} s of sound, {given.threads} threads, flags {', '.join(found['cpu_flags'])}")
     for row in found["rows"]:
-        print(f"{row['name']:22s} {row['frames']} frames  median {statistics.median(row['seconds']):7.2f} s   "
-              f"{row['ratio_median']:5.2f} x ({row['ratio_min']:.2f} to {row['ratio_max']:.2f})   "
-              f"peak {row['peak_mib']:.0f} MiB")  # fmt: skip
+        wall, cpu = (statistics.median(row[key]) for key in ("seconds", "cpu_seconds"))
+        faster, less = (statistics.median(row[key]) for key in ("ratios", "cpu_ratios"))
+        print(f"{row['name']:16s} {row['frames']} frames   {wall:6.1f} s ({faster:.2f} x)   "
+              f"CPU {cpu:6.1f} s ({less:.2f} x)   peak {row['peak_mib']:.0f} MiB")  # fmt: skip
     if given.out:
         given.out.write_text(json.dumps(found, indent=2) + "\n")
 
