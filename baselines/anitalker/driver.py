@@ -49,10 +49,16 @@ class Driver(driverlib.System):
         self.lia = self.load_stage1()
         self.stage2 = Stage2(self.load_stage2(options), self.seed)
         self.hubert = transformers.HubertModel.from_pretrained(HUBERT).to(self.device)
+        for network in (self.lia.dec, self.stage2.ema_model, self.hubert):
+            network.register_forward_hook(self.alive)
         demo.LIA_Model = lambda **kwargs: self.lia
         demo.LitModel = self.stage2
         transformers.HubertModel.from_pretrained = lambda *args, **kwargs: self.hubert
         self.encode, demo.frames_to_video = demo.frames_to_video, self.frames_to_video
+
+    def alive(self, *call):
+        """A hook that tells the host, frame by frame, that the clip goes on."""
+        self.progress("main")
 
     def load_stage1(self):
         """The renderer; the official loader only prints what does not fit, so everything must be there."""

@@ -37,9 +37,14 @@ class Driver(driverlib.System):
         demo.args, demo.fps = demo_lip_pose.args, FPS
         demo.audio2lip = self.network(demo_lip_pose.Audio2Lip(), AUDIO2LIP, "audio2lip")
         demo.gen = self.network(demo_lip_pose.Generator(), GENERATOR, "gen")
+        demo.gen.dec.register_forward_hook(self.alive)
         self.demo, self.pose = demo, None
         if not fix_pose:
             self.pose = self.read_pose(options.flags["pose_video"])
+
+    def alive(self, *call):
+        """A hook that tells the host, frame by frame, that the clip goes on."""
+        self.progress("run")
 
     def network(self, module, path, key):
         state = self.torch.load(path, map_location="cpu")[key]

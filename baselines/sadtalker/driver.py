@@ -37,6 +37,23 @@ class Driver(driverlib.System):
         self.encode, animate.imageio = animate.imageio, self  # its only use there is `mimsave`
         if options.fabricated is not None:
             shims.template_face(self.crop.propress.predictor)
+        self.count_faces(self.crop.propress.predictor.det_net)
+        self.animate.generator.register_forward_hook(self.alive)
+
+    def count_faces(self, detector):
+        """Remembers how many faces the detector gave; the official code takes the first, the most confident one."""
+        official = detector.detect_faces
+
+        def detect(*args, **kwargs):
+            found = official(*args, **kwargs)
+            self.faces = len(found)
+            return found
+
+        detector.detect_faces = detect
+
+    def alive(self, *call):
+        """A hook that tells the host, frame by frame, that the clip goes on."""
+        self.progress("render")
 
     def parameters(self):
         count = driverlib.count_parameters
@@ -53,7 +70,7 @@ class Driver(driverlib.System):
         }
 
     def generate(self, request):
-        self.request, self.frames = request, None
+        self.request, self.frames, self.faces = request, None, 0
         if request.n_frames in (1, 2, 21):
             raise driverlib.Failure("audio_too_short", "SadTalker fails on 1, 2 and 21 frames")
         folder = request.out_dir
@@ -81,7 +98,8 @@ class Driver(driverlib.System):
             raise driverlib.Failure("missing_output", "ffmpeg wrote no file; the official code ignores its exit status")
         with self.stage("write"):
             driverlib.write_frames(folder, self.frames)
-        return driverlib.Result(frames_dir=folder, video=video)
+        warnings = ["%d faces; SadTalker takes the most confident one" % self.faces] if self.faces > 1 else []
+        return driverlib.Result(frames_dir=folder, video=video, warnings=warnings)
 
     def find_face(self, image, folder):
         """Crop and fit. Without a face the official code raises a string, indexes nothing or says nothing."""
