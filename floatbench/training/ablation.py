@@ -138,7 +138,7 @@ def train_variants(
         _link(shared, place / "autoencoder.safetensors")
         begin = time.monotonic()
         resume = (place / "flow" / "checkpoint.safetensors").is_file()
-        train_flow(chosen, place, progress, resume, device, clips=clips)
+        train_flow(chosen, place, progress, resume, device, clips=clips, cache=folder)
         seconds[place.name] = round(time.monotonic() - begin, 1)
         write_json(place / "budget.json", {"steps": steps, "seconds": seconds[place.name], "resumed": resume})
     return seconds

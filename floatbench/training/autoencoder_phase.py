@@ -152,9 +152,20 @@ def adversarial_terms(fake: dict[str, Any], real: dict[str, Any], components: bo
 
 
 class AutoencoderPhase:
-    """Weights, optimisers and the step of phase 1."""
+    """Weights, optimisers and the step of phase 1.
 
-    def __init__(self, config: TrainConfig, autoencoder: MotionAutoencoder, pool: ClipPool, devices: Devices) -> None:
+    Args:
+        fresh: False when `load` follows, which brings a solved encoder along.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        autoencoder: MotionAutoencoder,
+        pool: ClipPool,
+        devices: Devices,
+        fresh: bool = True,
+    ) -> None:
         self.whole, self.config, self.pool, self.devices = config, config.autoencoder, pool, devices
         c = self.config
         devices.check_batch(c.batch // 2 if c.both_ways else c.batch)  # halves stay halves in every process
@@ -165,7 +176,8 @@ class AutoencoderPhase:
                 if isinstance(head, ToFlow):
                     head.conv.weight.mul_(c.flow_gain)
         if c.encoder == "regression":
-            solve_encoder(self.autoencoder, pool)
+            if fresh:
+                solve_encoder(self.autoencoder, pool)
             self.autoencoder.enc.requires_grad_(False)
         self.reconstruct = devices.wrap(Reconstruct(self.autoencoder, c.both_ways))
         self.network = perceptual_network(c).to(devices.device)

@@ -70,7 +70,7 @@ def train_autoencoder(
     good = usable(clips, 2, quiet)
     pool = ClipPool(clips, good, config.data.pool, config.data.refresh)
     torch.manual_seed(c.seed)
-    phase = AutoencoderPhase(config, FLOAT(config.model).motion_autoencoder, pool, devices)
+    phase = AutoencoderPhase(config, FLOAT(config.model).motion_autoencoder, pool, devices, fresh=not resume)
     begin = time.monotonic()
     plan = _plan(config, "autoencoder", out, devices)
     steps = run(phase, plan, quiet, resume)
@@ -88,8 +88,13 @@ def train_flow(
     device: str = "",
     workers: int = 1,
     clips: ClipSet | None = None,
+    cache: Path | None = None,
 ) -> dict[str, Any]:
-    """Phase 2 on the auto-encoder that phase 1 left in the same folder; raises as `train_autoencoder`."""
+    """Phase 2 on the auto-encoder that phase 1 left in the same folder; raises as `train_autoencoder`.
+
+    Args:
+        cache: folder of the cached coefficients, which models with one auto-encoder may share; OUT/flow by default.
+    """
     progress, c = progress or NullProgress(), config.flow
     devices = Devices(device, c.precision)
     quiet = progress if devices.main else NullProgress()
@@ -104,9 +109,10 @@ def train_flow(
     length = config.model.window + config.model.previous
     good = usable(clips, length, quiet)
     # every process computes its own coefficients unless the cache holds them: only the first one writes it
-    cache = out / "flow" / f"coefficients-{file_sha256(exported)[:12]}.safetensors" if devices.main else None
+    name = f"coefficients-{file_sha256(exported)[:12]}.safetensors"
+    kept = (cache or out / "flow") / name if devices.main else None
     wanted = Wanted(config.model.pose_condition, config.model.emotion_condition == "image", c.targets == "truth")
-    motions = motion_clips(clips, good, model.motion_autoencoder, cache, quiet, wanted=wanted)
+    motions = motion_clips(clips, good, model.motion_autoencoder, kept, quiet, wanted=wanted)
     notes: dict[str, Any] = {}
     if wanted.pose:
         motions, notes["pose"] = standardised_pose(motions)
