@@ -201,13 +201,14 @@ class FlowConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A named configuration of model, data and both phases."""
+    """A named configuration of model, data and both phases; `half` exports the whole model in float16."""
 
     name: str
     model: FloatConfig
     data: DataConfig = field(default_factory=DataConfig)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)
+    half: bool = False
 
     def __post_init__(self) -> None:
         for part in (self.data, self.autoencoder, self.flow):
@@ -249,7 +250,7 @@ FLOAT_TINY_TRAINING = TrainConfig(
     "float-tiny",
     replace(FLOAT_TINY, image_size=64),
     autoencoder=AutoencoderConfig(
-        steps=1_700,
+        steps=4_000,
         batch=8,
         rate=6e-3,
         beta1=0.9,
@@ -279,11 +280,11 @@ FLOAT_TINY_TRAINING = TrainConfig(
         clip=10.0,
         flow_gain=0.05,
         precision="float32",
-        save_every=100,
-        sample_every=100,
+        save_every=250,
+        sample_every=500,
     ),
     flow=FlowConfig(
-        steps=700,
+        steps=3_000,
         batch=16,
         rate=2e-3,
         warmup=50,
@@ -294,9 +295,10 @@ FLOAT_TINY_TRAINING = TrainConfig(
         standardise=True,
         ema=0.99,
         precision="float32",
-        save_every=100,
-        sample_every=0,
+        save_every=250,
+        sample_every=500,
     ),
+    half=True,
 )
 """Minutes on two cores, synthetic data only."""
 

@@ -129,7 +129,7 @@ def train_flow(
     if devices.main:
         notes |= {"training": config.record(), "autoencoder_sha256": file_sha256(exported), "clips": len(good)}
         metadata = Metadata(config.model, licence="as its training data", notes=json.dumps(notes, sort_keys=True))
-        checkpoint.save(phase.averaged(), target, metadata)
+        checkpoint.save(phase.averaged(), target, metadata, torch.float16 if config.half else torch.float32)
     return _done(plan, steps, begin, target, len(good))
 
 
