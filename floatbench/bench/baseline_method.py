@@ -187,6 +187,7 @@ class BaselineMethod(Method):
             details={
                 "native": native,
                 "preset": self._preset_name,
+                "profile": worker.ready.get("profile"),
                 "seed": answer.get("seed_used"),
                 "seeded": answer.get("seed_used") is not None,
                 "attempts": attempt,
