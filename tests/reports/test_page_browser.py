@@ -84,7 +84,7 @@ def column(page, table: str, index: int) -> list[str]:
 def loaded(page) -> None:
     page.evaluate("document.querySelector('#compare').scrollIntoView({behavior: 'instant'})")
     page.wait_for_function(
-        "FB.stage.state.players.length && FB.stage.state.players.every(p => p.video.readyState >= 2)"
+        "() => FB.stage.state.players.length && FB.stage.state.players.every(p => p.video.readyState >= 2)"
     )
 
 
