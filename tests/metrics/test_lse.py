@@ -234,6 +234,17 @@ def test_a_face_that_leaves_keeps_its_own_stretch():
     assert features["lips"].shape == (3, WIDTH)
 
 
+def test_a_frozen_face_is_judged_by_its_sound_alone():
+    backbone = _backbone(LipEmbeddings)
+    backbone.detector = _Detector([np.array([[20, 20, 140, 140, 0.99]])] * 9)
+    lips = backbone.extract(ClipMedia(np.full((9, 160, 160, 3), 90, np.uint8)))
+    sound = {"sound": _embeddings(4), "sound_cut": _embeddings(4), "frames": np.array([9])}
+    np.testing.assert_allclose(lips["lips"], np.broadcast_to(lips["lips"][0], (5, WIDTH)), rtol=1e-4, atol=1e-3)
+    table = {"syncnet-lip": lips, "syncnet-sound": sound}
+    value = METRICS["lse-direct-d"](min_track=5).clip_value(Pair("c", "p", lambda side, name: table[name]))
+    assert value.value is not None and np.isfinite(value.value) and value.extra["windows"] == 4
+
+
 def test_lossy_steps_keep_the_picture_and_are_no_copy():
     from metrics import codecs
 
