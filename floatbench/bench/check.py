@@ -121,11 +121,13 @@ def check(
     clips: int = 8,
     frames: int = 75,
     device: str = "cpu",
+    damages: Sequence[Damage] = DAMAGES,
 ) -> CheckResult:
     """Scores every damage at every strength with every metric whose weights are present.
 
     Args:
         clips: how many ready clips are used, spread over identities; frames: of each, from its start.
+        damages: which, and at which strengths; see `floatbench.bench.damage.chosen`.
 
     Raises:
         DataError: no clip is ready. UsageError: an unknown metric.
@@ -134,10 +136,10 @@ def check(
     subjects, failed = _subjects(protocol, dataset, clips, frames)
     extract = _Extractor(backbones)
     clean = {m.info.id: _score(m, subjects, [s.media for s in subjects], extract, keep=True) for m in metrics}
-    cells: list[tuple[Metric, Damage, list[Score]]] = [(m, d, []) for d in DAMAGES for m in metrics]
-    steps = sum(len(damage.strengths) for damage in DAMAGES)
+    cells: list[tuple[Metric, Damage, list[Score]]] = [(m, d, []) for d in damages for m in metrics]
+    steps = sum(len(damage.strengths) for damage in damages)
     with progress.task("damage", steps, "step") as bar:
-        for damage in DAMAGES:
+        for damage in damages:
             for strength in damage.strengths:
                 used, media = _damaged(damage, strength, subjects, protocol.seed)
                 for metric, of, scores in cells:

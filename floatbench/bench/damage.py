@@ -7,14 +7,14 @@ it is. Pictures are (T, H, W, 3) uint8, sound is (640 T,) int16.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from floatbench.errors import ClipError
+from floatbench.errors import ClipError, UsageError
 from floatbench.types import SAMPLES_PER_FRAME, ClipMedia
 
 Apply = Callable[[ClipMedia, float, ClipMedia | None, int], ClipMedia]
@@ -157,6 +157,15 @@ DAMAGES: tuple[Damage, ...] = (
     Damage("damped-expression", "share", (0.3, 0.6, 0.9), damped_expression),
     Damage("crop-drift", "percent of the width", (3, 8, 20), crop_drift),
 )
+
+
+def chosen(names: Sequence[str] = (), strengths: int = 3) -> tuple[Damage, ...]:
+    """The damages of these names (none = all), each at its `strengths` greatest strengths; UsageError for others."""
+    known = [damage.name for damage in DAMAGES]
+    for name in names:
+        if name not in known:
+            raise UsageError(f"unknown damage {name!r}", fix=f"one of {', '.join(known)}")
+    return tuple(replace(d, strengths=d.strengths[-strengths:]) for d in DAMAGES if not names or d.name in names)
 
 
 def _pictures(clip: ClipMedia, frames: list[np.ndarray] | np.ndarray) -> ClipMedia:

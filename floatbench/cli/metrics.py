@@ -70,6 +70,8 @@ def check_command(
     metrics: Annotated[str, typer.Option(help="Variants, comma separated; default: those of the protocol.")] = "",
     clips: Annotated[int, typer.Option(min=1, help="How many ready clips to damage.")] = 8,
     frames: Annotated[int, typer.Option(min=25, help="How many frames of each clip.")] = 75,
+    damages: Annotated[str, typer.Option(help="Kinds of damage, comma separated; default: all.")] = "",
+    strengths: Annotated[int, typer.Option(min=1, max=3, help="How many strengths of each, the greatest ones.")] = 3,
     boxes: Annotated[str | None, typer.Option(help="Box back end of the prepared clips.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the prepared clips in pixels.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of matrix.json and matrix.png.")] = Path(
@@ -82,13 +84,15 @@ def check_command(
 ) -> None:
     """Damage clips in known ways and show how every metric answers: a matrix as table, JSON and picture."""
     from floatbench.bench.check import check, draw
+    from floatbench.bench.damage import chosen
     from floatbench.bench.protocol import dataset_for, load_protocol
     from floatbench.errors import RunIncomplete
     from floatbench.files import write_json
 
     loaded = load_protocol(protocol, boxes=boxes, size=size)
     names = [name.strip() for name in metrics.split(",") if name.strip()] or list(loaded.metrics)
-    result = check(loaded, dataset_for(loaded), names, make_progress(quiet, json), clips, frames, device)
+    kinds = chosen([name.strip() for name in damages.split(",") if name.strip()], strengths)
+    result = check(loaded, dataset_for(loaded), names, make_progress(quiet, json), clips, frames, device, kinds)
     document = result.to_dict()
     write_json(out / "matrix.json", document)
     if result.responses:

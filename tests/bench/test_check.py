@@ -157,5 +157,11 @@ def test_check_writes_the_matrix_as_json_and_picture(capsys, tmp_path, monkeypat
     assert code == 0 and "wrong-identity" in text and "psnr-grey128" in text
     assert json.loads((out / "matrix.json").read_text())["clips"] == ["a1", "b1"]
     assert (out / "matrix.png").stat().st_size > 10_000
+    few = ["--damages", "noise,freeze", "--strengths", "2", "--json"]
+    code, text, _ = run(capsys, "metrics", "check", "--protocol", "toy", "--out", str(out), *few)
+    assert [(r["damage"], r["strengths"]) for r in json.loads(text)["responses"]] == [
+        ("noise", [15, 40]),
+        ("freeze", [0.5, 1.0]),
+    ]
     code, _, err = run(capsys, "metrics", "check", "--protocol", "toy", "--metrics", "fid", "--out", str(out))
     assert code == 1 and "left out fid" in err

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from floatbench.bench.damage import DAMAGES, sound_shift
-from floatbench.errors import ClipError
+from floatbench.bench.damage import DAMAGES, chosen, sound_shift
+from floatbench.errors import ClipError, UsageError
 from floatbench.types import ClipMedia
 
 
@@ -60,3 +60,11 @@ def test_what_a_damage_needs_and_a_clip_lacks_is_named():
         sound_shift(silent, 2, None, 0)
     with pytest.raises(ClipError, match="no_partner"):
         next(d for d in DAMAGES if d.name == "wrong-identity").apply(silent, 1.0, None, 0)
+
+
+def test_kinds_and_greatest_strengths_can_be_chosen():
+    assert chosen() == DAMAGES
+    (blur, freeze) = chosen(["freeze", "blur"], 1)
+    assert (blur.name, blur.strengths, freeze.strengths) == ("blur", DAMAGES[0].strengths[-1:], (1.0,))
+    with pytest.raises(UsageError, match="unknown damage 'blurr'"):
+        chosen(["blurr"])
