@@ -1,10 +1,11 @@
 """How fast the metrics are: each backbone, all from one decode against one tool after another, the Frechet core.
 
-    python -m benchmarks.metrics [--frames 96] [--size 256] [--device cpu] [--video CLIP] [--json FILE] [--quick]
+    python benchmarks/metrics_speed.py [--frames 96] [--size 256] [--device cpu] [--video CLIP] [--json FILE] [--quick]
 
 The reference way is what the reference tools do: per tool, decode the video again, dump its frames as PNG, read them
 back, run the tool's network as it batches (FID 50 pictures, FVD one clip), SciPy's matrix root at the end. Weights are
-seeded random ones: they cost what real ones cost. Both ways run in this process, interleaved; the ratio is what counts.
+seeded random ones: they cost what real ones cost. Both ways run in this process; the ratio is what counts. On the CPU
+processor seconds are counted (of all threads), so that other work on the machine changes little; on CUDA wall seconds.
 """
 
 from __future__ import annotations
@@ -34,9 +35,10 @@ from metrics.network import NetworkBackbone, exact_float32, seeded_state
 
 
 def seconds(function: Callable[[], Any]) -> float:
-    start = time.perf_counter()
+    clock = time.perf_counter if torch.cuda.is_available() else time.process_time
+    start = clock()
     function()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def seeded(name: str, device: str) -> Backbone:

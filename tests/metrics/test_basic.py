@@ -54,3 +54,11 @@ def test_the_fingerprint_changes_with_the_settings(monkeypatch):
     assert before == Pixels().fingerprint()
     monkeypatch.setattr("metrics.basic.SIDE", 64)
     assert Pixels().fingerprint() != before
+
+
+def test_constant_frames_have_a_value():
+    grey, dark = np.full((16, 16), 128, np.uint8), np.full((16, 16), 30, np.uint8)
+    assert ssim(grey, grey) == pytest.approx(1.0)
+    c1 = (0.01 * 255) ** 2
+    assert ssim(grey, dark) == pytest.approx((2 * 128 * 30 + c1) / (128**2 + 30**2 + c1), rel=1e-9)
+    assert psnr(grey, dark) == pytest.approx(10 * np.log10(255**2 / 98**2))

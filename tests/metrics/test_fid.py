@@ -117,6 +117,17 @@ def test_the_clean_resize_is_pil_bicubic_on_floats_clipped():
     np.testing.assert_allclose(preprocess(torch.from_numpy(frame), "clean")[0].numpy(), (expected - 128) / 128)
 
 
+@pytest.mark.peers
+@pytest.mark.parametrize(("height", "width"), [(256, 256), (512, 512), (300, 420)])
+def test_the_clean_resize_equals_clean_fids_own(height, width):
+    """clean-fid 0.1.35. Its network is a TorchScript file that holds its own weights, so only its input is compared."""
+    resize = pytest.importorskip("cleanfid.resize")
+    frames = np.random.default_rng(6).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
+    expected = np.stack([resize.build_resizer("clean")(frame) for frame in frames])
+    found = preprocess(torch.from_numpy(frames), "clean").permute(0, 2, 3, 1).numpy()
+    np.testing.assert_array_equal(found, (expected - 128) / 128)
+
+
 def test_batch_size_and_order_change_nothing_beyond_rounding(seeded):
     seeded("inception-fid")
     frames = clips(1, 5)[0]

@@ -69,6 +69,16 @@ def test_the_low_rank_form_equals_the_full_one(n1, n2, biased):
     np.testing.assert_allclose(x_moments.covariance(biased).numpy(), numpy_cov, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize(("rows", "dimension"), [(5, 200), (12, 400)])
+def test_rounding_noise_of_rank_deficient_covariances_adds_nothing(rows, dimension):
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((rows, dimension)), rng.standard_normal((rows, dimension)) + 0.1
+    a, b = Moments.of(x), Moments.of(y)
+    traces = float(a.covariance().trace() + b.covariance().trace())
+    full = moments_distance(a.mean, a.covariance(), b.mean, b.covariance())
+    assert full == pytest.approx(frechet_distance(x, y), rel=0, abs=1e-13 * traces)
+
+
 def test_a_mean_shift_alone_gives_its_square_and_equal_sets_give_zero():
     x = np.random.default_rng(0).standard_normal((30, 8))
     assert frechet_distance(x, x) == pytest.approx(0, abs=1e-12)

@@ -72,6 +72,19 @@ def test_alignment_equals_the_interleaved_least_squares_and_a_padded_cut(height,
     np.testing.assert_array_equal(reconnet.align_upright(frame, points), padded)
 
 
+def test_template_and_alignment_keep_the_numbers_of_the_original():
+    """Golden: sicxu/Deep3DFaceRecon_pytorch at 9167c713 through tests/golden/make_reconnet.py, on points of its own."""
+    points = np.array([[203.0, 305.5], [309.2, 301.1], [258.7, 247.3], [214.4, 189.9], [303.8, 186.2]])
+    shift, scale = reconnet.weak_perspective(points)
+    assert scale == pytest.approx(173.262011, abs=1e-4)
+    assert shift == pytest.approx([257.48234, 252.69624], abs=1e-4)
+    crop = reconnet.align_upright(_picture(480, 512), points)
+    assert crop is not None
+    found = [crop[at].tolist() for at in ((20, 31), (112, 112), (180, 97), (205, 210))]
+    assert found == [[82, 174, 73], [136, 182, 138], [130, 225, 168], [56, 99, 78]]
+    assert crop.mean() == pytest.approx(119.05683, abs=1e-4)
+
+
 def test_pixels_are_flipped_once():
     frame, points = _picture(200, 200), _points(60, 100, 90)
     down = np.stack([points[:, 0], 199 - points[:, 1]], axis=1)
