@@ -35,6 +35,7 @@ class Driver(driverlib.System):
         os.makedirs(options.work, exist_ok=True)
         self.run({}, -1, options.work)
         self.check_weights()
+        self.networks["denoising_unet"].register_forward_hook(lambda *_: self.progress("inference"))
 
     def check_weights(self):
         """The denoiser is loaded with strict=False: here a missing entry ends the load."""

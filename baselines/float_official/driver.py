@@ -21,8 +21,7 @@ class Driver(driverlib.System):
                 getattr(shims, name)()
         if self.flags.get("no_crop"):
             shims.no_face_detector()
-        speech = {}
-        shims.checked_loading(speech)
+        shims.checked_loading(speech := {})
         self.encode, self.frames, self.finite = False, None, True
         shims.captured_frames(self.keep)
         import generate
@@ -68,6 +67,8 @@ class Driver(driverlib.System):
             (model, "decode_latent_into_image", "decode"),
         ):
             setattr(owner, method, self.timed(getattr(owner, method), name))
+        for part, name in ((model.fmt, "sample"), (model.motion_autoencoder.dec, "decode")):
+            part.register_forward_hook(lambda *_, stage=name: self.progress(stage))
 
     def timed(self, function, name):
         def run(*args, **kwargs):

@@ -33,6 +33,7 @@ class Driver(driverlib.System):
         shims.captured_frames(script, self.keep)
         self.pipeline_class = script.FaceAnimatePipeline
         self.load_networks()
+        self.networks.denoising_unet.register_forward_hook(lambda *_: self.progress("inference"))
 
     def load_networks(self):
         """Runs the official function until its pipeline stands on the device; the clip's own steps are passed over."""

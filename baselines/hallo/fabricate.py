@@ -46,6 +46,12 @@ def published_names(state):
     return {name.replace(new + "0", ".weight_g").replace(new + "1", ".weight_v"): v for name, v in state.items()}
 
 
+def complete_config(path):
+    """Writes an entry of Stable Diffusion's config.json that Hallo's classes do not declare and yet read."""
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "center_input_sample": False}, indent=2) + "\n")
+
+
 def write_base(weights, size):
     """Image auto-encoder, picture UNet and speech network, in the folders that `from_pretrained` opens."""
     from diffusers import AutoencoderKL
@@ -56,6 +62,7 @@ def write_base(weights, size):
     AutoencoderKL(**VAE, **VAE_SHAPE[size]).save_pretrained(weights / MODELS / "sd-vae-ft-mse")
     unet = UNet2DConditionModel(**UNET, **(SMALL_UNET if size == "tiny" else {}))
     unet.save_pretrained(weights / MODELS / "stable-diffusion-v1-5" / "unet")
+    complete_config(weights / MODELS / "stable-diffusion-v1-5" / "unet" / "config.json")
     speech = weights / MODELS / "wav2vec" / "wav2vec2-base-960h"
     network = Wav2VecModel(Wav2Vec2Config(**(SMALL_SPEECH if size == "tiny" else {})))
     network.save_pretrained(speech, state_dict=published_names(network.state_dict()))
