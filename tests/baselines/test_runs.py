@@ -1,0 +1,109 @@
+"""Baselines through `floatbench run`, as typed: failures stay with their system, killed runs go on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def command(out: Path, methods: str, *more: str) -> list[str]:
+    return [
+        sys.executable, "-m", "floatbench", "run", "--protocol", "synthetic", "--limit", "2", "--no-controls",
+        "--metrics", "csim-tiny", "--methods", methods, "--workers", "0", "--device", "cpu", "--out", str(out), *more,
+    ]  # fmt: skip
+
+
+def run(out: Path, methods: str, *more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(out, methods, *more), cwd=ROOT, capture_output=True, text=True)
+
+
+def rows(out: Path) -> dict[tuple[str, str], dict]:
+    """The last row of each method and clip."""
+    lines = [json.loads(line) for line in (out / "rows.jsonl").read_text().splitlines()]
+    return {(line["method"], line["clip"]): line for line in lines}
+
+
+def test_one_system_dies_in_every_clip_while_another_goes_on(dummy, tmp_path):
+    dummy()
+    dummy(name="mortal", fault="crash")
+    done = run(tmp_path / "run", "mortal,dummy")
+    assert done.returncode == 1, done.stderr
+    found = rows(tmp_path / "run")
+    assert [row["status"] for (method, _), row in found.items() if method == "dummy"] == ["ok", "ok"]
+    failed = [row for (method, _), row in found.items() if method == "mortal"]
+    assert [row["reason"] for row in failed] == ["crashed", "crashed"]
+    assert "about to die" in failed[0]["details"]["stderr_tail"]
+
+
+@pytest.mark.slow
+def test_a_system_that_does_not_load_fails_its_own_rows_with_its_last_words(dummy, tmp_path):
+    dummy()
+    dummy(name="stillborn", fault="load_error")
+    assert run(tmp_path / "run", "dummy,stillborn").returncode == 1
+    found = rows(tmp_path / "run")
+    reasons = {method: row["reason"] for (method, _), row in found.items()}
+    assert reasons == {"dummy": "", "stillborn": "load_failed"}
+    failed = next(row for (method, _), row in found.items() if method == "stillborn")
+    assert any("the checkpoint does not fit" in line for line in failed["details"]["stderr_tail"])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the parent's death is only told on Linux")
+def test_a_run_killed_in_the_middle_goes_on_with_equal_pixels_and_leaves_no_process(dummy, tmp_path):
+    dummy()
+    assert run(tmp_path / "whole", "dummy").returncode == 0
+    _forget_weights()
+    dummy(slow=30)
+    out = tmp_path / "killed"
+    host = subprocess.Popen(command(out, "dummy"), cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    driver = _driver(host.pid)
+    os.kill(host.pid, signal.SIGKILL)
+    host.wait()
+    for _ in range(100):
+        if not psutil.pid_exists(driver) or psutil.Process(driver).status() == psutil.STATUS_ZOMBIE:
+            break
+        time.sleep(0.05)
+    else:
+        pytest.fail("the driver outlived its host")
+    _forget_weights()
+    dummy()
+    assert run(out, "dummy").returncode == 0
+    whole, resumed = rows(tmp_path / "whole"), rows(out)
+    assert {key: row["pixels_sha256"] for key, row in whole.items()} == {
+        key: row["pixels_sha256"] for key, row in resumed.items()
+    }
+
+
+def _forget_weights() -> None:
+    """The dummy's switches lie in its weights, whose hash is held from the first use on."""
+    (Path(os.environ["FLOATBENCH_HOME"]) / "weights" / "baselines" / "dummy.lock.json").unlink(missing_ok=True)
+
+
+def _driver(host: int) -> int:
+    """Waits until the host's worker has begun a clip; returns its process id."""
+    for _ in range(2400):
+        for child in psutil.Process(host).children():
+            if any("driver.py" in part for part in child.cmdline()) and _busy(child):
+                return child.pid
+        time.sleep(0.05)
+    pytest.fail("no worker was started")
+
+
+def _busy(child: psutil.Process) -> bool:
+    clips = Path(child.cwd()).parent / "clips"
+    return any(clips.glob("*/in/*.wav"))
+
+
+def test_fabricated_weights_make_a_run_unscorable(dummy, tmp_path):
+    dummy()
+    (tmp_path / "weights" / "dummy" / "FABRICATED.json").write_text('{"seed": 1}')
+    done = run(tmp_path / "run", "dummy", "--json")
+    reasons = json.loads((tmp_path / "run" / "scores.json").read_text())["unranked_because"]
+    assert any(reason.startswith("unscorable: seeded random weights (dummy)") for reason in reasons), done.stderr
