@@ -18,6 +18,8 @@ from floatbench.training.clips import ClipPool
 from floatbench.training.ground_truth import MOTION_NAMES, true_motion
 
 RIDGE = 1.0
+FAINT = 0.01
+"""Components that vary less than this share of the strongest are not raised further: few pictures have few of them."""
 EVERY = 5
 """Every fifth frame of every clip in memory is used."""
 
@@ -38,7 +40,8 @@ def solve_encoder(autoencoder: MotionAutoencoder, pool: ClipPool) -> None:
     rest = width - 2 * motion
     centred = features - features.mean(0)
     _, spread, axes = torch.svd_lowrank(centred, q=rest, niter=4)
-    to_identity = axes / (spread / len(features) ** 0.5)  # (F, D - 2 M)
+    spread = spread.clamp(min=FAINT * float(spread.max())) / len(features) ** 0.5
+    to_identity = axes / spread  # (F, D - 2 M)
     q = autoencoder.dec.direction.basis().to(features)
     free = torch.linalg.qr(torch.cat([q, torch.eye(width).to(q)], 1))[0][:, motion:width]  # orthogonal to Q
     weight = free[:, :motion] @ to_motion.T + free[:, motion : motion + rest] @ to_identity.T  # (D, F)

@@ -19,10 +19,10 @@ name = "toy"
 [model]
 channel_max = 8
 channel_base = 512
-dim_w = 16
+dim_w = 48
 dim_a = 16
 dim_h = 32
-dim_m = 6
+dim_m = 20
 depth = 2
 heads = 2
 window = 10
