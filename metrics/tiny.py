@@ -88,7 +88,7 @@ class FrameBackbone(TinyBackbone):
     files = ("tiny-frames",)
 
     def extract(self, clip: ClipMedia) -> Features:
-        parts = _in_batches(self.network("tiny-frames"), tiny.frame_input(clip.frames))
+        parts = _in_batches(self.network("tiny-frames"), tiny.scaled(tiny.frame_pixels(clip.frames)))
         found = {key: torch.cat([p[key] for p in parts]).numpy() for key in ("features", "pose", "expression")}
         return found | {"found": np.ones(clip.n_frames, np.uint8)}
 
@@ -100,7 +100,7 @@ class IdentityBackbone(TinyBackbone):
     files = ("tiny-identity",)
 
     def extract(self, clip: ClipMedia) -> Features:
-        parts = _in_batches(self.network("tiny-identity"), tiny.face_input(clip.frames))
+        parts = _in_batches(self.network("tiny-identity"), tiny.scaled(tiny.face_pixels(clip.frames)))
         ones = np.ones(clip.n_frames, np.uint8)
         return {"embeddings": torch.cat(parts).numpy(), "found": ones, "faces": ones}
 
@@ -115,7 +115,7 @@ class ClipBackbone(TinyBackbone):
         count = clip.n_frames // tiny.WINDOW
         if count == 0:
             raise ClipError("too_short", f"{clip.n_frames} frames, {tiny.WINDOW} are needed")
-        frames = tiny.frame_input(clip.frames[: count * tiny.WINDOW])
+        frames = tiny.scaled(tiny.frame_pixels(clip.frames[: count * tiny.WINDOW]))
         parts = _in_batches(lambda x: self.network("tiny-frames")(x)["features"], frames)
         windows = torch.cat(parts).numpy().reshape(count, tiny.WINDOW, -1)
         features = _in_batches(lambda x: self.network("tiny-clips")(x)["features"], windows)

@@ -36,16 +36,19 @@ def resize(frames: np.ndarray, box: tuple[float, float, float, float], size: tup
     return np.stack(out)
 
 
-def frame_input(frames: np.ndarray) -> np.ndarray:
-    """(T, 3, 80, 80) float32 in [-1, 1] of the whole picture."""
-    small = resize(frames, (0, 1, 0, 1), (FRAME_SIDE, FRAME_SIDE))
-    return small.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1
+def frame_pixels(frames: np.ndarray) -> np.ndarray:
+    """(T, 80, 80, 3) uint8 of the whole picture."""
+    return resize(frames, (0, 1, 0, 1), (FRAME_SIDE, FRAME_SIDE))
 
 
-def face_input(frames: np.ndarray) -> np.ndarray:
-    """(T, 3, 64, 64) float32 in [-1, 1] of the face."""
-    small = resize(frames, FACE_BOX, (FACE_SIDE, FACE_SIDE))
-    return small.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1
+def face_pixels(frames: np.ndarray) -> np.ndarray:
+    """(T, 64, 64, 3) uint8 of the face."""
+    return resize(frames, FACE_BOX, (FACE_SIDE, FACE_SIDE))
+
+
+def scaled(pixels: np.ndarray) -> np.ndarray:
+    """Pixels (T, H, W, 3) uint8 as a network's input (T, 3, H, W) float32 in [-1, 1]."""
+    return pixels.transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1
 
 
 def lip_input(frames: np.ndarray) -> np.ndarray:
@@ -94,8 +97,11 @@ class FrameNetwork(nn.Module):
 
     def __init__(self, pose: int = 6, expression: int = 14, traits: int = 45, emotions: int = 7) -> None:
         super().__init__()
-        self.trunk = nn.Sequential(_block(3, 16), _block(16, 32), _block(32, 48), _block(48, 64), nn.Flatten())
-        self.features = nn.Sequential(nn.Linear(64 * 25, 192), nn.ReLU(), nn.Linear(192, FEATURES))
+        self.trunk = nn.Sequential(
+            _block(3, 16), _block(16, 32), _block(32, 48), _block(48, 64, 1), _block(64, 96), nn.Flatten()
+        )
+        self.hidden = nn.Sequential(nn.Dropout(0.15), nn.Linear(96 * 25, 192), nn.ReLU(), nn.Dropout(0.15))
+        self.features = nn.Linear(192, FEATURES)
         self.pose = nn.Linear(192, pose)
         self.expression = nn.Linear(192, expression)
         self.traits = nn.Linear(FEATURES, traits)
@@ -103,8 +109,8 @@ class FrameNetwork(nn.Module):
         self.emotion = nn.Linear(FEATURES, emotions)
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
-        hidden = self.features[:2](self.trunk(x))
-        features = self.features[2](hidden)
+        hidden = self.hidden(self.trunk(x))
+        features = self.features(hidden)
         active = torch.relu(features)
         return {
             "features": features,

@@ -20,8 +20,8 @@ def register(app: typer.Typer) -> None:
 @group.command()
 def backbones(
     out: Annotated[Path | None, typer.Option(help="Folder of the files; the package's own by default.")] = None,
-    people: Annotated[int, typer.Option(help="Identities with single pictures.")] = 200,
-    speakers: Annotated[int, typer.Option(help="Identities with a talking clip.")] = 96,
+    people: Annotated[int, typer.Option(help="Identities with single pictures.")] = 800,
+    speakers: Annotated[int, typer.Option(help="Identities with a talking clip.")] = 128,
     scale: Annotated[float, typer.Option(help="Multiplies the optimiser steps; below 1 for a quick trial.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of data, weights and batches.")] = 1,
     workers: Annotated[int, typer.Option(help="Processes side by side; the result does not depend on it.")] = 1,
@@ -29,7 +29,7 @@ def backbones(
     offline: OfflineOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Train the small offline backbones behind the -tiny variants on synthetic heads (about 10 minutes of one core)."""
+    """Train the small offline backbones behind the -tiny variants on synthetic heads (about 15 minutes of one core)."""
     from floatbench.errors import UsageError
     from floatbench.training.backbone_data import BackboneConfig
     from floatbench.training.backbones import train_backbones

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -82,6 +82,11 @@ class Identity:
     def name(self) -> str:
         """The identity's name in protocols, e.g. ``syn-12``."""
         return f"syn-{self.index}"
+
+    def in_scenery(self, other: Identity) -> Identity:
+        """This person with the light, background and shirt of another one; both stay as they are."""
+        theirs = [name.startswith(("light_", "back_", "shirt_")) for name in TRAITS]
+        return replace(self, vector=np.where(theirs, other.vector, self.vector))
 
     def rng(self, purpose: str) -> np.random.Generator:
         """A generator for one part of this person (skin noise, hair, background); parts do not disturb each other."""

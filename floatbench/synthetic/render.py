@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from functools import lru_cache
 
 import cv2
@@ -33,20 +34,17 @@ class Renderer:
     Args:
         person: who.
         size: side of the square pictures in pixels, 64 to 512.
-        scenery: whose background to stand before, the person's own by default.
 
     Raises UsageError for a size out of range.
     """
 
-    def __init__(self, person: Identity, size: int, scenery: Identity | None = None) -> None:
+    def __init__(self, person: Identity, size: int) -> None:
         check_size(size)
         self.person, self.size = person, size
         self._screen = size if size >= 128 else round(1.5 * size)  # very small pictures are made larger and averaged
         n = 32 * round(min(max(1.3 * size, 128), 640) / 32)
         self._layers = layers = build_layers(person, n)
-        self._background = scene.background(scenery or person, self._screen)
-        self._body = scene.body(person, self._screen)
-        self._light, self._light_colour = scene.light_direction(person), scene.light_colour(person)
+        self._stand(person)
         left, top = texel(-0.74, 0.62, 0.62, n)[0], texel(0, 0.62, 0.62, n)[1]
         bottom = texel(0, layers.anatomy.chin_y - 0.3, 0.3, n)[1]
         self._rows = slice(int(top), int(bottom) + 1)
@@ -56,6 +54,18 @@ class Renderer:
         lowest[..., 1] -= JAW_DROP * (lowest[..., 1] < -0.6)  # room for an open jaw
         self._hull = lowest[:: n // 32, :: n // 32].reshape(-1, 3)
         self._prepare_patch()
+
+    def _stand(self, scenery: Identity) -> None:
+        self._background = scene.background(scenery, self._screen)
+        self._body = scene.body(self.person, self._screen)
+        self._light, self._light_colour = scene.light_direction(self.person), scene.light_colour(self.person)
+
+    def before(self, scenery: Identity) -> Renderer:
+        """The same head in the background, light and shirt of `scenery`; its `person` has the traits to match."""
+        twin = copy(self)
+        twin.person = self.person.in_scenery(scenery)
+        twin._stand(scenery)
+        return twin
 
     def _prepare_patch(self) -> None:
         cut = (self._rows, self._cols)

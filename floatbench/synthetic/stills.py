@@ -1,4 +1,4 @@
-"""Random single pictures of a person: any pose, any face, before other people's backgrounds."""
+"""Random single pictures of a person: any pose, any face, in other people's scenery."""
 
 from __future__ import annotations
 
@@ -34,14 +34,19 @@ def random_faces(rng: np.random.Generator, count: int) -> tuple[np.ndarray, np.n
 
 
 def random_stills(index: int, count: int, size: int, seed: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """`count` pictures (count, size, size, 3) uint8 of one person, with identity, pose and expression."""
+    """`count` pictures (count, size, size, 3) uint8 of one person, every one in other scenery.
+
+    Background, light and shirt are those of somebody else, so that nothing but the head tells who it is.
+
+    Returns:
+        The pictures; identity (count, K) traits with those of the scenery, pose (count, 6), expression (count, E).
+    """
     rng = np.random.Generator(np.random.PCG64(derive_seed(seed, f"synthetic/syn-{index}/stills")))
-    person = make_identity(index, seed)
-    scenery = make_identity(int(rng.integers(10**6)), seed + 1)
     pose, face = random_faces(rng, count)
-    half = count // 2
-    pictures = [
-        Renderer(person, size).frames(pose[:half], face[:half]),
-        Renderer(person, size, scenery).frames(pose[half:], face[half:]),
-    ]
-    return np.concatenate(pictures), {"identity": person.vector, "pose": pose, "expression": face}
+    head = Renderer(make_identity(index, seed), size)
+    pictures, traits = [], []
+    for number, p, f in zip(rng.integers(10**6, size=count), pose, face, strict=True):
+        here = head.before(make_identity(int(number), seed + 1))
+        pictures.append(here.picture(p, f))
+        traits.append(here.person.vector)
+    return np.stack(pictures), {"identity": np.stack(traits), "pose": pose, "expression": face}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 from multiprocessing import get_context
 
@@ -17,8 +17,10 @@ from floatbench.synthetic.phones import ARTICULATORS
 from floatbench.synthetic.stills import random_stills
 from metrics import tiny_networks as tiny
 
-HELD_OUT = 80_000
-"""First of the people that the figures in the manifest are measured on."""
+SPEAKERS = 10_000
+"""First of the people who give a clip; those who give single pictures start at 0."""
+HELD_OUT = 70_000
+"""Added to both for the people that the figures in the manifest are measured on."""
 STATES = [EXPRESSION.index(name) for name in ARTICULATORS]
 
 
@@ -27,24 +29,26 @@ class BackboneConfig:
     """Everything that decides the bundled backbones.
 
     Attributes:
-        people, stills: identities with random single pictures before random backgrounds, and pictures of each.
+        people, stills: identities with random single pictures in random scenery, and pictures of each.
         speakers, seconds: identities with one talking clip each, and its length.
-        held_out: identities for the figures; each gives stills and a clip.
+        held_out, held_out_seconds: identities for the figures, of whom as many give single pictures as give a clip,
+            and the length of that clip; it is that of protocol `synthetic`.
         size: side of the rendered pictures.
         steps: optimiser steps of each network.
     """
 
-    people: int = 200
+    people: int = 800
     stills: int = 6
-    speakers: int = 96
-    seconds: float = 1.6
-    held_out: int = 16
+    speakers: int = 128
+    seconds: float = 2.4
+    held_out: int = 32
+    held_out_seconds: float = 4.0
     size: int = 128
     batch: int = 64
-    frame_steps: int = 1000
-    identity_steps: int = 500
-    clip_steps: int = 400
-    sync_steps: int = 700
+    frame_steps: int = 1500
+    identity_steps: int = 1000
+    clip_steps: int = 600
+    sync_steps: int = 1600
     rate: float = 2e-3
     seed: int = 1
 
@@ -52,7 +56,9 @@ class BackboneConfig:
         for name in ("people", "stills", "speakers", "held_out"):
             if getattr(self, name) < 2:
                 raise UsageError(f"--{name.replace('_', '-')} must be at least 2, got {getattr(self, name)}")
-        if self.seconds < 1:
+        if max(self.people, self.speakers) > SPEAKERS:
+            raise UsageError(f"--people and --speakers reach up to {SPEAKERS}")
+        if min(self.seconds, self.held_out_seconds) < 1:
             raise UsageError(f"--seconds must be at least 1, got {self.seconds}")
 
 
@@ -61,7 +67,7 @@ class Faces:
     """Rendered training material, everything as arrays.
 
     Attributes:
-        frames: (N, 3, 80, 80) and faces (N, 3, 64, 64) float16; person (N,) class numbers; traits, pose, expression.
+        frames: (N, 80, 80, 3) and faces (N, 64, 64, 3) uint8; person (N,) class numbers; traits, pose, expression.
         emotion: (N,) or -1 where a still has none.
         clips: per speaker the slice of its frames; lips (T, 40, 56) and mel (26, columns) per speaker.
     """
@@ -78,15 +84,16 @@ class Faces:
     mel: list[np.ndarray]
 
 
-def make_faces(
-    first: int, people: int, speakers: int, config: BackboneConfig, progress: Progress, workers: int = 1
-) -> Faces:
-    """Renders stills of `people` identities from number `first` on, and clips of the `speakers` that follow them.
+def make_faces(config: BackboneConfig, progress: Progress, workers: int = 1, held_out: bool = False) -> Faces:
+    """Renders the single pictures and the clips of training, or those of the figures (`held_out`).
 
     The number of worker processes changes nothing but the time.
     """
-    numbers = range(first, first + people + speakers)
-    kinds = [number < first + people for number in numbers]
+    people, speakers = (config.held_out,) * 2 if held_out else (config.people, config.speakers)
+    first = HELD_OUT if held_out else 0
+    config = replace(config, seconds=config.held_out_seconds) if held_out else config
+    numbers = [first + i for i in range(people)] + [first + SPEAKERS + i for i in range(speakers)]
+    kinds = [i < people for i in range(people + speakers)]
     with progress.task("faces", len(numbers), "person") as task:
         if workers == 1:
             parts = []
@@ -123,9 +130,9 @@ def _one_person(config: BackboneConfig, number: int, still: bool) -> dict[str, n
         extra = {"lips": tiny.lip_input(pictures), "mel": tiny.log_mel(clip.audio())}
     n = len(pictures)
     return extra | {
-        "frames": tiny.frame_input(pictures).astype(np.float16),
-        "faces": tiny.face_input(pictures).astype(np.float16),
-        "traits": np.repeat(truth["identity"][None], n, 0),
+        "frames": tiny.frame_pixels(pictures),
+        "faces": tiny.face_pixels(pictures),
+        "traits": truth["identity"] if still else np.repeat(truth["identity"][None], n, 0),
         "pose": truth["pose"],
         "expression": truth["expression"],
         "emotion": np.full(n, emotion),

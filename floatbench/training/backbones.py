@@ -22,18 +22,24 @@ from torch.nn import functional
 from floatbench import assets
 from floatbench.files import atomic_path, file_sha256, write_bytes, write_json
 from floatbench.progress import NullProgress, Progress
-from floatbench.synthetic.expression import EXPRESSION
-from floatbench.training.backbone_data import HELD_OUT, STATES, BackboneConfig, Faces, make_faces
+from floatbench.synthetic.expression import EXPRESSION, POSE
+from floatbench.synthetic.identity import TRAITS
+from floatbench.training.backbone_data import STATES, BackboneConfig, Faces, make_faces
 from floatbench.training.backbone_figures import figures
 from metrics import tiny_networks as tiny
 
 POSE_SCALE = np.array([0.25, 0.15, 0.1, 0.06, 0.05, 0.12], np.float32)
 """Typical spread of each pose number; losses are taken in these units, the network's output is in natural ones."""
+POSE_SIGN, EXPRESSION_SIGN, TRAIT_SIGN = (
+    np.where(np.isin(names, turned), np.float32(-1), np.float32(1))
+    for names, turned in ((POSE, ("yaw", "roll", "x")), (EXPRESSION, ("gaze_x",)), (TRAITS, ("light_side",)))
+)
+"""What a mirror turns round."""
 
 
 def _steps(network: nn.Module, count: int, rate: float, label: str, progress: Progress) -> Iterator[torch.optim.Adam]:
     """Yields the optimiser `count` times under a rate that rises, then falls along a half cosine."""
-    optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=1e-4)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=rate, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=count, pct_start=0.1)
     network.train()
     with progress.task(label, count, "step") as task:
@@ -53,24 +59,46 @@ def _jitter(x: Tensor, rng: torch.Generator) -> Tensor:
     return x * gain + shift + 0.03 * torch.randn(x.shape, generator=rng)
 
 
+def _shifted(x: Tensor, far: int, rng: torch.Generator) -> Tensor:
+    """The batch moved by up to `far` pixels, so that the exact place in the picture does not matter."""
+    dy, dx = (int(torch.randint(-far, far + 1, (1,), generator=rng)) for _ in range(2))
+    return torch.roll(x, (dy, dx), (-2, -1))
+
+
+def _mirrored(x: Tensor, flip: Tensor) -> Tensor:
+    """The pictures (B, C, H, W) of which `flip` (B,) holds, seen in a mirror; twice the people for nothing."""
+    return torch.where(flip[:, None, None, None], x.flip(-1), x)
+
+
+def _fast(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
 def train_frames(data: Faces, config: BackboneConfig, progress: Progress) -> tiny.FrameNetwork:
     """The network behind fid-tiny, efid-tiny and pfid-tiny."""
     torch.manual_seed(config.seed)
     rng = torch.Generator().manual_seed(config.seed)
     network = tiny.FrameNetwork(expression=len(EXPRESSION), traits=data.traits.shape[1])
+    network = network.to(memory_format=torch.channels_last)
+    emotion = torch.from_numpy(data.emotion)
+    clip = emotion >= 0  # frames of a clip resemble each other: single pictures make three quarters of a batch
+    weight = torch.where(clip, 0.25 / clip.sum(), 0.75 / (~clip).sum())
+    spread = torch.from_numpy(np.maximum(data.expression[data.emotion < 0].std(0), 0.1))
     scale = torch.from_numpy(POSE_SCALE)
-    pose, expression = torch.from_numpy(data.pose), torch.from_numpy(data.expression)
-    traits, emotion = torch.from_numpy(data.traits), torch.from_numpy(data.emotion)
+    columns = ((data.pose, POSE_SIGN), (data.expression, EXPRESSION_SIGN), (data.traits, TRAIT_SIGN))
+    truths = [(torch.from_numpy(values), torch.from_numpy(sign)) for values, sign in columns]
     for optimiser in _steps(network, config.frame_steps, config.rate, "tiny-frames", progress):
-        rows = torch.randint(len(pose), (config.batch,), generator=rng)
-        out = network(_jitter(torch.from_numpy(data.frames[rows.numpy()]).float(), rng))
-        truth = torch.cat([pose[rows] / scale, expression[rows]], 1)
-        loss = functional.smooth_l1_loss(out["pose"] / scale, pose[rows] / scale)
-        loss = loss + 4 * functional.mse_loss(out["expression"], expression[rows])
+        rows = torch.multinomial(weight, config.batch, replacement=True, generator=rng)
+        flip = torch.rand(len(rows), generator=rng) < 0.5
+        pictures = torch.from_numpy(tiny.scaled(data.frames[rows.numpy()]))
+        out = network(_fast(_jitter(_mirrored(pictures, flip), rng)))
+        pose, face, traits = (torch.where(flip[:, None], sign, 1.0) * value[rows] for value, sign in truths)
+        state = torch.cat([pose / scale, face / spread], 1)
         loss = (
-            loss
-            + 0.3 * functional.mse_loss(out["traits"], traits[rows])
-            + 0.5 * functional.mse_loss(out["state"], truth)
+            functional.smooth_l1_loss(out["pose"] / scale, pose / scale)
+            + functional.mse_loss(out["expression"] / spread, face / spread)
+            + 0.3 * functional.mse_loss(out["traits"], traits)
+            + 0.3 * functional.mse_loss(out["state"], state)
         )
         known = emotion[rows] >= 0
         if known.any():
@@ -84,15 +112,17 @@ def train_identity(data: Faces, config: BackboneConfig, progress: Progress) -> t
     """The network behind csim-tiny: cosine classes with an additive margin (CosFace, 2018)."""
     torch.manual_seed(config.seed + 1)
     rng = torch.Generator().manual_seed(config.seed + 1)
-    network = tiny.IdentityNetwork()
+    network = tiny.IdentityNetwork().to(memory_format=torch.channels_last)
     classes = nn.Parameter(torch.randn(int(data.person.max()) + 1, 64))
     everything = nn.ModuleDict({"network": network})
     everything.register_parameter("classes", classes)
     person = torch.from_numpy(data.person)
     weight = 1.0 / np.bincount(data.person)[data.person]
     for step, optimiser in enumerate(_steps(everything, config.identity_steps, config.rate, "tiny-identity", progress)):
-        rows = torch.multinomial(torch.from_numpy(weight), config.batch, generator=rng)
-        embedding = network(_jitter(torch.from_numpy(data.faces[rows.numpy()]).float(), rng))
+        rows = torch.multinomial(torch.from_numpy(weight), config.batch, replacement=True, generator=rng)
+        faces = torch.from_numpy(tiny.scaled(data.faces[rows.numpy()]))
+        faces = _mirrored(faces, torch.rand(len(rows), generator=rng) < 0.5)
+        embedding = network(_fast(_jitter(_shifted(faces, 3, rng), rng)))
         cosine = functional.normalize(embedding) @ functional.normalize(classes).T
         margin = 0.25 * min(1.0, 3 * step / config.identity_steps)
         target = functional.one_hot(person[rows], len(classes)) * margin
@@ -133,7 +163,7 @@ def train_clips(data: Faces, frames: tiny.FrameNetwork, config: BackboneConfig, 
 
 def _features(frames: tiny.FrameNetwork, pictures: np.ndarray) -> np.ndarray:
     with torch.inference_mode():
-        return frames(torch.from_numpy(pictures).float())["features"].numpy()
+        return frames(torch.from_numpy(tiny.scaled(pictures)))["features"].numpy()
 
 
 def train_sync(data: Faces, config: BackboneConfig, progress: Progress) -> tiny.SyncNetwork:
@@ -145,7 +175,7 @@ def train_sync(data: Faces, config: BackboneConfig, progress: Progress) -> tiny.
     torch.manual_seed(config.seed + 3)
     rng = np.random.default_rng(config.seed + 3)
     noise = torch.Generator().manual_seed(config.seed + 3)
-    network = tiny.SyncNetwork(len(STATES))
+    network = tiny.SyncNetwork(len(STATES)).to(memory_format=torch.channels_last)
     lips, mels = [tiny.lip_windows(v) for v in data.lips], [tiny.mel_windows(m) for m in data.mel]
     mouth = [data.expression[part][:, STATES] for part in data.clips]
     for optimiser in _steps(network, config.sync_steps, config.rate, "tiny-sync", progress):
@@ -155,13 +185,14 @@ def train_sync(data: Faces, config: BackboneConfig, progress: Progress) -> tiny.
         at = torch.from_numpy(np.concatenate([i for _, i in picks]))
         seen = torch.from_numpy(np.concatenate([lips[c][i] for c, i in picks]))
         gain = 1 + 0.15 * torch.randn(len(seen), 1, 1, 1, generator=noise)
+        seen = _mirrored(_shifted(seen, 2, noise), torch.rand(len(seen), generator=noise) < 0.5)
         seen = seen * gain + 0.1 * torch.randn(len(seen), 1, 1, 1, generator=noise)
         seen = seen + 0.03 * torch.randn(seen.shape, generator=noise)
         heard = torch.from_numpy(np.concatenate([mels[c][i] for c, i in picks]))
         heard = heard + 0.15 * torch.randn(len(heard), 1, 1, generator=noise)
         states = [mouth[c][i[:, None] + np.arange(tiny.LIP_WINDOW)].reshape(len(i), -1) for c, i in picks]
         truth = torch.from_numpy(np.concatenate(states))
-        (a, guess_a), (b, guess_b) = network.lips(seen), network.sound(heard)
+        (a, guess_a), (b, guess_b) = network.lips(_fast(seen)), network.sound(heard)
         loss = (
             _contrast(a, b, clip, at)
             + 5 * functional.mse_loss(guess_a, truth)
@@ -193,14 +224,14 @@ def train_backbones(config: BackboneConfig, out: Path | None, progress: Progress
     torch.set_num_threads(1)
     clock: dict[str, float] = {}
     start = time.monotonic()
-    data = make_faces(0, config.people, config.speakers, config, progress, workers)
+    data = make_faces(config, progress, workers)
     clock["render"] = round(time.monotonic() - start, 1)
     networks: dict[str, nn.Module] = {}
     for trained, seconds in _train_all(data, config, progress, workers):
         networks |= {name: network.half().float() for name, network in trained.items()}  # as the files will hold them
         clock["+".join(trained)] = seconds
     networks = {name: networks[name] for name in tiny.NETWORKS}
-    held_out = make_faces(HELD_OUT, config.held_out, config.held_out, config, progress, workers)
+    held_out = make_faces(config, progress, workers, held_out=True)
     record = {"config": asdict(config), "seconds": clock, "torch": torch.__version__}
     return write_backbones(networks, record | {"held_out": figures(networks, held_out)}, out or assets.FOLDER)
 

@@ -16,6 +16,7 @@ from floatbench.bench.records import MetricRecord, ScoreRow
 from floatbench.errors import ClipError
 from floatbench.media import read_video
 from floatbench.synthetic.clip import TEST_FIRST, SyntheticClip
+from floatbench.synthetic.expression import EXPRESSION
 from floatbench.types import ClipMedia
 from metrics import registry, tiny
 from metrics import tiny_networks as networks
@@ -115,6 +116,44 @@ def _random_weights(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[None
 def test_random_sync_weights_break_the_control_table(controls, monkeypatch):
     with _random_weights(monkeypatch, "tiny-sync"):
         assert _broken(controls, ["lse-tiny-c", "lse-tiny-d"])
+
+
+def test_random_identity_weights_break_the_control_table(controls, monkeypatch):
+    with _random_weights(monkeypatch, "tiny-identity"):
+        assert any("below half of reference" in rule for rule in _broken(controls, ["csim-tiny"]))
+
+
+def _scores(controls: Controls, metric: str) -> dict[str, float]:
+    made = tiny.METRICS[metric]()
+    features = {name: _features(media, set(made.info.backbones)) for name, media in controls.items()}
+    score = {name: made.reduce(_pairs(mine, features["reference"], mine)).value for name, mine in features.items()}
+    return {name: value for name, value in score.items() if value is not None}
+
+
+def test_clip_features_tell_motion_more_than_people_but_not_with_random_weights(controls, monkeypatch):
+    """Random features find a still picture far away, too, so that the table alone cannot tell them from trained ones."""
+
+    def motion_share() -> float:
+        score = _scores({name: controls[name] for name in ("reference", "frozen", "wrong-identity")}, "fvd-tiny")
+        return score["frozen"] / score["wrong-identity"]
+
+    trained = motion_share()
+    with _random_weights(monkeypatch, "tiny-clips"):
+        assert motion_share() < 0.5 * trained
+
+
+def _expression_r2(media: list[ClipMedia]) -> float:
+    """Share of the variance of the mouth's opening that is read from people never seen."""
+    jaw = EXPRESSION.index("jaw")
+    truth = np.concatenate([SyntheticClip(TEST_FIRST + i, 0, 3.0).expression for i in range(PEOPLE)])[:, jaw]
+    guess = np.concatenate([c["tiny-frames"]["expression"] for c in _features(media, {"tiny-frames"})])[:, jaw]
+    return float(1 - ((truth - guess) ** 2).sum() / ((truth - truth.mean()) ** 2).sum())
+
+
+def test_the_jaw_is_read_from_people_never_seen_but_not_by_random_weights(controls, monkeypatch):
+    assert _expression_r2(controls["reference"]) > 0.4
+    with _random_weights(monkeypatch, "tiny-frames"):
+        assert _expression_r2(controls["reference"]) < 0
 
 
 def _angle_error(media: list[ClipMedia]) -> float:
