@@ -47,9 +47,9 @@ def published_names(state):
 
 
 def complete_config(path):
-    """Writes an entry of Stable Diffusion's config.json that Hallo's classes do not declare and yet read."""
+    """Writes entries of Stable Diffusion's config.json that the picture UNet does not save and the denoiser reads."""
     config = json.loads(path.read_text())
-    path.write_text(json.dumps({**config, "center_input_sample": False}, indent=2) + "\n")
+    path.write_text(json.dumps({**config, "center_input_sample": False, "out_channels": 4}, indent=2) + "\n")
 
 
 def write_base(weights, size):
