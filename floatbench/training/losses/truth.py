@@ -28,7 +28,8 @@ def warp_loss(coordinates: Tensor, source: Tensor, driving: Tensor) -> Tensor:
     looked = F.grid_sample(coordinates.permute(0, 3, 1, 2).float(), at, align_corners=False)[:, :, 0].transpose(1, 2)
     both = source[..., 2] * driving[..., 2]
     distance = (looked - source[..., :2]).abs().sum(-1)
-    return (distance * both).sum() / both.sum().clamp(min=1)
+    # mean of each sample first, so that the loss of a batch does not depend on how processes share it
+    return ((distance * both).sum(1) / both.sum(1).clamp(min=1)).mean()
 
 
 def choose(predicted: Tensor, true: Tensor, told: Tensor) -> Tensor:
