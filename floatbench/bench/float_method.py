@@ -62,7 +62,7 @@ class FloatMethod(Method):
         """A network with pose or image emotion is driven by the real video as well: an oracle, never ranked."""
         from floatbench.model.checkpoint import read_metadata
 
-        metadata = read_metadata(weights)
+        metadata = read_metadata(Path(weights))
         self._faces = metadata.config.emotion_condition == "image"
         if metadata.config.pose_condition:
             self._pose_scale = json.loads(metadata.notes or "{}").get("pose", {"mean": [0.0] * 6, "std": [1.0] * 6})
