@@ -1,8 +1,8 @@
 """How fast a page of many rows is in Chromium: ready, sort, filter and scroll times; `python benchmarks/page.py PAGE`.
 
 Give the folder of a page (`floatbench report RUN --page DIR`). Times are medians over repeats, in milliseconds: `ready`
-from opening to the end of the page's own scripts, `sort` and `filter` until the next drawn frame, `scroll` the longest frame
-while the table of clips is scrolled by a screen at a time.
+from opening to the end of the page's own scripts, `sort` and `filter` until the next drawn frame, `scroll` the
+longest frame while the table of clips is scrolled by a screen at a time.
 """
 
 from __future__ import annotations
