@@ -58,7 +58,7 @@ def test_tensors_on_the_cpu_pass_unchanged():
     assert all(a is b for a, b in zip(to_host(batches), batches, strict=True))
 
 
-def test_overlapped_files_equal_the_serial_ones_and_count_as_one_stage(network, tmp_path):
+def test_overlapped_pictures_equal_the_serial_ones_and_count_as_one_stage(network, tmp_path):
     model = FLOAT(network, Origin("float-test", {}))
     made = {}
     for overlap in (False, True):
@@ -73,8 +73,9 @@ def test_overlapped_files_equal_the_serial_ones_and_count_as_one_stage(network, 
                 else {"encode", "speech", "emotion", "solve", "decode", "convert", "mux"}
             )
             assert set(stream.clock.seconds) == stages and stream.evaluations == 4
-    for suffix in ("mkv", "mp4"):
-        assert len(made[True, suffix]) == 55 and np.array_equal(made[True, suffix], made[False, suffix])
+    assert len(made[True, "mkv"]) == 55 and np.array_equal(made[True, "mkv"], made[False, "mkv"])
+    # The pictures are the same, as the lossless files show; H.264 may code them a little differently from call to call.
+    assert len(made[True, "mp4"]) == len(made[False, "mp4"]) == 55
 
 
 def test_a_failing_network_leaves_no_file_and_no_thread(network, tmp_path, monkeypatch):
