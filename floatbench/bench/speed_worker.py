@@ -108,15 +108,21 @@ def input_from_files(picture: Path, sound: Path) -> SpeedInput:
     return SpeedInput(f"{picture.stem}+{sound.stem}", "given", source, whole)
 
 
-def inputs_from_protocol(name: str, limit: int) -> tuple[list[SpeedInput], str]:
-    """The first clips of a protocol that are on this machine, and the protocol's label."""
+def inputs_from_protocol(
+    name: str, limit: int, boxes: str | None = None, size: int | None = None
+) -> tuple[list[SpeedInput], str]:
+    """The first clips of a protocol that are on this machine, and the protocol's label.
+
+    Args:
+        name, boxes, size: see `floatbench.bench.protocol.load_protocol`.
+    """
     from floatbench.bench.protocol import dataset_for, load_protocol
 
-    protocol = load_protocol(name)
+    protocol = load_protocol(name, boxes, size)
     dataset = dataset_for(protocol)
     ready = [state.clip_id for state in dataset.availability() if state.state == "ready"]
     if not ready:
-        raise DataError(f"no clip of {name} is prepared", fix=f"floatbench protocol prepare {name}")
+        raise DataError(f"no clip of {name} is prepared", fix=f"floatbench protocol prepare {protocol.origin}")
     chosen = set(ready[:limit])
     return list(_inputs(dataset, [clip for clip in protocol.clips if clip.id in chosen])), protocol.label
 

@@ -26,6 +26,11 @@ def speed(
     audio: Annotated[Path | None, typer.Option("--audio", help="A sound file.")] = None,
     protocol: Annotated[str, typer.Option("--protocol", "-p", help="Take the clips of a protocol instead.")] = "",
     limit: Annotated[int, typer.Option(min=1, help="With --protocol: the first N clips on this machine.")] = 4,
+    boxes: Annotated[
+        str,
+        typer.Option(help="With --protocol: face boxes by mediapipe, s3fd, given or none, as the clips were prepared."),
+    ] = "",
+    size: Annotated[int | None, typer.Option(help="With --protocol: side of the prepared crop in pixels.")] = None,
     run: Annotated[Path | None, typer.Option("--run", help="The run that scored the same methods.")] = None,
     warmup: Annotated[int, typer.Option(min=0, help="Untimed calls before the clock starts.")] = 1,
     repeats: Annotated[int, typer.Option(min=1, help="Timed passes over all clips.")] = 5,
@@ -66,7 +71,7 @@ def speed(
     if not names:
         raise UsageError("no method was named", fix="--methods float")
     quality = finished_run(run) if run else None  # a wrong folder is found before anything is timed
-    inputs, label = _inputs(source, audio, protocol, limit)
+    inputs, label = _inputs(source, audio, protocol, limit, boxes or None, size)
     plan = SpeedPlan(scenario, warmup, repeats, seed, pick_device(device))
     rows, machine = [], {}
     with make_progress(quiet, json_output).task("speed", len(names) * plan.calls(len(inputs)), unit="call") as bar:
@@ -98,12 +103,16 @@ def speed(
         raise typer.Exit(1)
 
 
-def _inputs(source: Path | None, audio: Path | None, protocol: str, limit: int) -> tuple[list[SpeedInput], str]:
+def _inputs(
+    source: Path | None, audio: Path | None, protocol: str, limit: int, boxes: str | None, size: int | None
+) -> tuple[list[SpeedInput], str]:
     from floatbench.bench.speed_worker import input_from_files, inputs_from_protocol
     from floatbench.errors import UsageError
 
     if protocol and not (source or audio):
-        return inputs_from_protocol(protocol, limit)
+        return inputs_from_protocol(protocol, limit, boxes, size)
+    if boxes or size:
+        raise UsageError("--boxes and --size choose clips of a protocol", fix="add --protocol, or leave them out")
     if source and audio and not protocol:
         given = input_from_files(source, audio)
         return [given], f"{source.name} + {audio.name}"

@@ -13,7 +13,7 @@ import pytest
 
 from floatbench.bench.speed_record import read_speed, rows_for_figure
 from floatbench.errors import UsageError
-from floatbench.media import write_image, write_wav
+from floatbench.media import write_image, write_mp4, write_wav
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,11 +27,11 @@ def media(tmp_path_factory) -> tuple[str, ...]:
     return "--source", str(folder / "face.png"), "--audio", str(folder / "sound.wav"), "--device", "cpu"
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    variables = {"PYTHONPATH": f"{ROOT}:{Path(__file__).parent}", "FLOATBENCH_PLUGINS": "speed_toys"}
-    command = [sys.executable, "-m", "floatbench", "speed", *arguments]
+def run(*arguments: str, command: str = "speed", **more: str) -> subprocess.CompletedProcess[str]:
+    variables = {"PYTHONPATH": f"{ROOT}:{Path(__file__).parent}", "FLOATBENCH_PLUGINS": "speed_toys", **more}
+    line = [sys.executable, "-m", "floatbench", *command.split(), *arguments]
     return subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, **variables}, timeout=180, check=False
+        line, capture_output=True, text=True, env={**os.environ, **variables}, timeout=180, check=False
     )
 
 
@@ -49,6 +49,23 @@ def test_table_and_file_of_a_method_without_a_quality_run(media, tmp_path):
     assert row.details["pid"] != os.getpid()
     with pytest.raises(UsageError, match="still"):
         rows_for_figure([out])
+
+
+def test_clips_of_a_folder_are_taken_as_they_were_prepared(tmp_path):
+    (tmp_path / "videos").mkdir()
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (75, 6, 6, 3), dtype=np.uint8).repeat(12, axis=1).repeat(12, axis=2)
+    write_mp4(tmp_path / "videos" / "a.mp4", frames, rng.integers(-3000, 3000, 48_000).astype(np.int16))
+    protocol, boxes, home = f"folder:{tmp_path / 'videos'}", ("--boxes", "none", "--size", "48"), str(tmp_path / "home")
+    prepared = run(protocol, *boxes, command="protocol prepare", FLOATBENCH_HOME=home)
+    assert prepared.returncode == 0, prepared.stderr
+    timing = ("-m", "still", "--protocol", protocol, "--repeats", "1", "--device", "cpu", "--json", "--quiet")
+    answer = run(*timing, *boxes, FLOATBENCH_HOME=home)
+    assert answer.returncode == 0, answer.stderr
+    (row,) = json.loads(answer.stdout)["rows"]
+    assert row["status"] == "ok" and row["clips"][0]["frames"] == 75
+    other = run(*timing, "--boxes", "none", "--size", "40", FLOATBENCH_HOME=home)
+    assert other.returncode == 4 and f"protocol prepare {protocol} --boxes none --size 40" in other.stderr
 
 
 def test_one_method_that_dies_costs_one_row(media):
@@ -79,6 +96,8 @@ def test_weights_that_the_method_calls_fabricated_keep_its_row_unpaired(media):
         (("-m", "stil"), 2, "did you mean"),
         (("-m", "still", "--scenario", "online"), 2, "single-stream"),
         (("-m", "still"), 2, "--source"),
+        (("-m", "still", "--source", "a.png", "--audio", "a.wav", "--boxes", "none"), 2, "add --protocol"),
+        (("-m", "still", "--protocol", "hdtf", "--boxes", "eyes"), 2, "unknown box back end"),
         (("-m", "still", "--source", "nothing.png", "--audio", "nothing.wav"), 4, "nothing.png"),
         (("-m", "still", "--repeats", "0"), 2, "repeats"),
     ],
