@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -35,7 +36,10 @@ class InstallRecord(BaseModel):
 
 @dataclass(frozen=True)
 class Installed:
-    """A baseline that can be started: interpreter, clone, weights; `weight_hashes` is empty for fabricated weights."""
+    """A baseline that can be started: interpreter, clone, weights with hashes, and a hash of the environment.
+
+    `environment_sha256` is that of the lock, or of names and versions of all packages of an environment of one's own.
+    """
 
     manifest: Manifest
     profile_name: str
@@ -44,6 +48,7 @@ class Installed:
     weights: Path
     fabricated: dict[str, Any] | None
     weight_hashes: dict[str, str] = field(default_factory=dict)
+    environment_sha256: str = ""
 
     @property
     def profile(self) -> Profile:
@@ -148,8 +153,26 @@ def resolve(manifest: Manifest, device: str = "cpu", preset: str = "protocol", p
     check_source(manifest, source)
     weights = Path(record.weights)
     marker = read_marker(weights)
-    hashes = {} if marker is not None else check_weights(manifest, weights, preset)
-    return Installed(manifest, name, python, source, weights, marker, hashes)
+    hashes = hash_all(weights) if marker is not None else check_weights(manifest, weights, preset)
+    environment = packages_sha256(Path(record.environment)) if record.external_environment else record.lock_sha256
+    return Installed(manifest, name, python, source, weights, marker, hashes, environment)
+
+
+def packages_sha256(environment: Path) -> str:
+    """One hash over names and versions of the packages in an environment folder."""
+    found = sorted(path.name for path in environment.glob("lib/python*/site-packages/*.dist-info"))
+    return hashlib.sha256("\n".join(found).encode()).hexdigest()
+
+
+def hash_all(weights: Path) -> dict[str, str]:
+    """Path -> SHA-256 of every file in a folder of fabricated weights, whose content nobody promised."""
+    from floatbench.bench.file_hashes import FileHashes
+
+    hashes = FileHashes()
+    files = sorted(path for path in weights.rglob("*") if path.is_file())
+    found = {path.relative_to(weights).as_posix(): hashes.sha256(path) for path in files}
+    hashes.save()
+    return found
 
 
 def git(arguments: Sequence[str | Path], timeout: float = 1800, **variables: str) -> str:

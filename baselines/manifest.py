@@ -6,6 +6,7 @@ folder through the entry-point group `floatbench.baselines` or the search path `
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from functools import cached_property
@@ -186,6 +187,11 @@ class Manifest(_Part):
     def _consistent(self) -> Manifest:
         if "protocol" not in self.presets:
             raise ValueError("presets must hold 'protocol'")
+        for name, preset in self.presets.items():
+            if preset.rank and (name != "protocol" or preset.fps != 25):
+                raise ValueError(f"preset {name}: only 'protocol' may be ranked, and only at 25 frames a second")
+            if self.memory.batch_knob and not isinstance(preset.flags.get(self.memory.batch_knob), int):
+                raise ValueError(f"preset {name}: memory.batch_knob {self.memory.batch_knob} is no number in its flags")
         for name, profile in self.profiles.items():
             if unknown := set(profile.shims) - set(self.shims):
                 raise ValueError(f"profile {name} names shims that [shims] does not explain: {sorted(unknown)}")
@@ -210,6 +216,25 @@ class Manifest(_Part):
         for path in sorted([*self.folder.glob("*.py"), HERE / "driverlib.py", self.folder / "manifest.toml"]):
             digest.update(f"{path.name} {file_sha256(path)}\n".encode())
         return digest.hexdigest()
+
+    def run_sha256(self, profile: str, preset: str) -> str:
+        """One hash over what decides a clip beside weights and environment; words about the system are left out."""
+        import hashlib
+
+        chosen = self.profile(profile)
+        parts = {
+            "files": {
+                path.name: file_sha256(path)
+                for path in sorted([*self.folder.glob("*.py"), HERE / "driverlib.py"])
+                if path.name != "fabricate.py"
+            },
+            "version": self.version,
+            "driver": self.driver,
+            "source": self.source.model_dump(mode="json", include={"commit", "tree_sha", "sparse", "python_path"}),
+            "preset": self.preset(preset).model_dump(mode="json", include={"flags", "fps", "seed"}) | {"name": preset},
+            "profile": {"name": profile, "shims": chosen.shims, "env": chosen.env},
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def needed(self, preset: str) -> list[Weight]:
         """The weight files that a preset opens."""

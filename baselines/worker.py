@@ -58,6 +58,7 @@ class BaselineWorker:
         self._messages: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._count = 0
         self.ready: dict[str, Any] = {}
+        self.changed: dict[str, Any] = {}  # settings in place of the preset's, from the next start on
         self.garbage_lines = 0
 
     @property
@@ -94,7 +95,7 @@ class BaselineWorker:
             "weights": str(self._installed.weights),
             "work": str(self._workspace.tmp),
             "commit": manifest.source.commit,
-            "flags": preset.flags,
+            "flags": {**preset.flags, **self.changed},
             "shims": list(self._installed.profile.shims),
             "fabricated": self._installed.fabricated,
         }

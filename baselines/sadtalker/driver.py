@@ -8,7 +8,7 @@ import os
 import driverlib
 import shims
 
-CHECKPOINTS, CONFIG, SIZE, BATCH = "checkpoints", "src/config", 256, 2
+CHECKPOINTS, CONFIG, SIZE = "checkpoints", "src/config", 256
 NO_FACE = "the detector finds no face above 0.97"
 
 
@@ -29,6 +29,7 @@ class Driver(driverlib.System):
         self.device = options.device
         self.preprocess = options.flags["preprocess"]
         self.pose_style = int(options.flags["pose_style"])
+        self.batch = int(options.flags["batch_size"])
         paths = init_path(CHECKPOINTS, CONFIG, SIZE, False, self.preprocess)
         self.get_data, self.get_facerender_data = get_data, get_facerender_data
         self.crop = CropAndExtract(paths, self.device)
@@ -80,7 +81,7 @@ class Driver(driverlib.System):
             batch = self.get_data(first, request.audio, self.device, None, still=False)
             path = self.coefficients.generate(batch, folder, self.pose_style, None)
         data = self.get_facerender_data(
-            path, picture, first, request.audio, BATCH, None, None, None,
+            path, picture, first, request.audio, self.batch, None, None, None,
             expression_scale=1.0, still_mode=False, preprocess=self.preprocess, size=SIZE,
         )  # fmt: skip
         video = ""

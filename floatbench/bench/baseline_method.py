@@ -12,20 +12,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from baselines import manifest as manifests
-from baselines.installed import resolve
+from baselines.installed import Installed, resolve
 from baselines.manifest import Manifest
 from baselines.worker import BaselineWorker, WorkerFailure
+from floatbench.bench.baseline_files import check_frames, read_raw, resample_index, stage
+from floatbench.bench.baseline_health import Health
 from floatbench.bench.method import Generated, Method, Request
 from floatbench.errors import ClipError, UsageError
-from floatbench.files import write_bytes
-from floatbench.types import FPS, SAMPLE_RATE
+from floatbench.types import FPS
 
-MAX_FAILURES_IN_A_ROW = 3
-MAX_BACK_OFF_S = 30.0
 TRANSIENT = {"crash": "crashed", "timeout": "timeout", "oom": "out_of_memory", "io": "method_error"}
 """Codes that are tried once more in a fresh worker, and the reason of the row when that fails too."""
 CODES = {
@@ -62,8 +60,26 @@ class BaselineMethod(Method):
         self.uses_seed = self._manifest.seed_hook != "none"
         self._worker: BaselineWorker | None = None
         self._device = "cpu"
-        self._failures = 0
-        self._broken = ""
+        self._health = Health(batch_knob=self._manifest.memory.batch_knob, settings=self._preset.flags)
+
+    def expect(self, n_clips: int) -> None:
+        self._health.n_clips = n_clips
+
+    def _resolve(self, device: str) -> Installed:
+        return resolve(self._manifest, device, self._preset_name, self._profile)
+
+    def key(self) -> str:
+        """Hash of the clone, adapter, preset, environment and weights: what decides the pixels of a clip."""
+        from floatbench.bench.environment import pick_device
+
+        installed = self._resolve(pick_device("auto"))
+        parts = {
+            "adapter": self._manifest.run_sha256(installed.profile_name, self._preset_name),
+            "environment": installed.environment_sha256,
+            "capture": self._capture,
+            "weights": installed.weight_hashes,
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def describe(self) -> dict[str, Any]:
         """Commit, profile, lock, adapter, weights with hashes, licences, marks, shims and how far it was proven.
@@ -73,7 +89,7 @@ class BaselineMethod(Method):
         from floatbench.bench.environment import pick_device
 
         manifest = self._manifest
-        installed = resolve(manifest, pick_device("auto"), self._preset_name, self._profile)
+        installed = self._resolve(pick_device("auto"))
         return {
             "kind": "baseline",
             "repository": manifest.source.repo,
@@ -81,25 +97,38 @@ class BaselineMethod(Method):
             "adapter_version": manifest.version,
             "adapter_sha256": manifest.adapter_sha256,
             "profile": installed.profile_name,
+            "environment": installed.environment_sha256,
             "preset": self._preset_name,
             "capture": self._capture,
+            "ranked": self.ranked,
             "weights": installed.weight_hashes,
             "fabricated": installed.fabricated is not None,
             "licence": f"code {manifest.licence.code}; weights {manifest.licence.weights}",
             "parts": list(manifest.licence.parts),
-            "marks": [*self._preset.marks, *(["official file"] if self._capture == "official" else [])],
+            "marks": self._marks(),
             "shims": {name: manifest.shims[name] for name in installed.profile.shims},
             "seed_hook": manifest.seed_hook,
+            "seeded": self.uses_seed,
             "proven": manifest.proven.furthest,
         }
+
+    def _marks(self) -> list[str]:
+        """What is printed beside the row: the preset's own marks, the official file, a system that no seed reaches."""
+        marks = list(self._preset.marks)
+        if self._preset.fps != FPS:
+            marks.append(f"{self._preset.fps:g} fps resampled")
+        if self._capture == "official":
+            marks.append("official file")
+        if not self.uses_seed:
+            marks.append("unseeded" if self._manifest.stochastic else "deterministic")
+        return list(dict.fromkeys(marks))
 
     def load(self, device: str = "cpu") -> None:
         """Starts the worker; a ClipError `load_failed` carries the system's last lines."""
         import floatbench.media  # noqa: F401 - a second of imports that belongs to loading, not to the first clip
 
         self._device = device
-        installed = resolve(self._manifest, device, self._preset_name, self._profile)
-        self._worker = BaselineWorker(installed, self._preset_name, device, self._threads)
+        self._worker = BaselineWorker(self._resolve(device), self._preset_name, device, self._threads)
         try:
             self._worker.start()
         except WorkerFailure as error:
@@ -119,11 +148,11 @@ class BaselineMethod(Method):
             raise ClipError("no_audio", f"{self.name} needs driving sound")
         self._check_limits(request.n_frames)
         for attempt in (1, 2):
-            if self._broken:
-                raise ClipError("broken", self._broken)
+            if self._health.broken:
+                raise ClipError("broken", self._health.broken)
             try:
                 result = self._attempt(self._worker, request, attempt)
-                self._failures = 0
+                self._health.succeeded()
                 return result
             except WorkerFailure as error:
                 again = self._note(error)
@@ -149,13 +178,10 @@ class BaselineMethod(Method):
                 worker.close()
             return False
         worker.close()
-        self._failures += 1
-        if self._failures >= MAX_FAILURES_IN_A_ROW:
-            self._broken = (
-                f"given up after {self._failures} failures in a row, the last: {error.code} ({error.message})"
-            )
+        if not self._health.failed(error.code, error.message):
             return False
-        time.sleep(min(0.25 * 2**self._failures, MAX_BACK_OFF_S))
+        worker.changed = dict(self._health.smaller)
+        time.sleep(self._health.back_off_s)
         return True
 
     def _attempt(self, worker: BaselineWorker, request: Request, attempt: int) -> Generated:
@@ -176,13 +202,14 @@ class BaselineMethod(Method):
             staged = time.perf_counter()
             answer = worker.generate(message, request.n_frames / FPS)
             answered = time.perf_counter()
-            video, native = self._collect(answer, folder / "out", request)
+            video, original, native = self._collect(answer, folder / "out", request)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         overhead = {"stage": staged - begin, "wait": answered - staged - answer["driver_s"]}
         overhead["collect"] = time.perf_counter() - answered
         return Generated(
             video=video,
+            original=original,
             timing={str(stage): float(seconds) for stage, seconds in answer.get("stages", {}).items()},
             details={
                 "native": native,
@@ -197,50 +224,32 @@ class BaselineMethod(Method):
                 "memory": answer.get("memory", {}),
                 "versions": {key: worker.ready[key] for key in ("python", "torch", "cuda") if key in worker.ready},
                 "parameters": worker.ready.get("parameters", {}),
+                **({"smaller_batch": dict(self._health.smaller)} if self._health.smaller else {}),
                 **({"garbage_lines": worker.garbage_lines} if worker.garbage_lines else {}),
                 **({"warnings": answer["warnings"]} if answer.get("warnings") else {}),
                 **answer.get("details", {}),
             },
         )
 
-    def _collect(self, answer: dict[str, Any], out: Path, request: Request) -> tuple[Path, dict[str, Any]]:
-        """Checks what the worker made and brings it into the request's folder at 25 frames a second."""
-        from floatbench.media import write_lossless
+    def _collect(self, answer: dict[str, Any], out: Path, request: Request) -> tuple[Path, Path | None, dict[str, Any]]:
+        """Checks what the worker made and brings it into the request's folder at 25 frames a second.
 
-        fps = float(answer.get("fps") or 0)
+        Returns the video, the original where that is another, and what the system wrote in numbers.
+        """
+        from floatbench.media import read_video
+
+        made = None
         if self._capture == "official":
-            return self._official(answer, out, request)
-        frames = read_raw(out)
+            made = _own_file(answer, out)
+            frames, fps = read_video(made)
+        else:
+            frames, fps = read_raw(out), float(answer.get("fps") or 0)
         check_frames(frames)
         native = {"frames": len(frames), "height": frames.shape[1], "width": frames.shape[2], "fps": fps}
-        if abs(fps - self._preset.fps) > 1e-6:
+        if abs(fps - self._preset.fps) > 0.01:
             raise ClipError("rate_mismatch", f"{fps:g} frames a second where preset {self._preset_name} declares "
                             f"{self._preset.fps:g}")  # fmt: skip
-        if fps != FPS:
-            native["resampled"] = True
-            frames = frames[resample_index(len(frames), fps)]
-        video = request.folder / f"{request.slug}.mkv"
-        write_lossless(video, frames)
-        return video, native
-
-    def _official(self, answer: dict[str, Any], out: Path, request: Request) -> tuple[Path, dict[str, Any]]:
-        """The file that the system wrote, decoded as it is; one at another rate is resampled where that is declared."""
-        from floatbench.media import read_video, write_lossless
-
-        made = Path(answer.get("video") or "")
-        if not answer.get("video") or not made.is_file() or not made.resolve().is_relative_to(out.resolve()):
-            raise ClipError("no_output", "the system left no video of its own in the clip's folder")
-        frames, fps = read_video(made)
-        check_frames(frames)
-        native = {"frames": len(frames), "height": frames.shape[1], "width": frames.shape[2], "fps": fps}
-        video = request.folder / f"{request.slug}{made.suffix}"
-        if abs(fps - FPS) > 0.01 and abs(fps - self._preset.fps) <= 0.01:
-            native["resampled"] = True
-            video = video.with_suffix(".mkv")
-            write_lossless(video, frames[resample_index(len(frames), fps)])
-        else:
-            shutil.copyfile(made, video)
-        return video, native
+        return (*_keep(frames, fps, made, request, native), native)
 
     def close(self) -> None:
         if self._worker is not None:
@@ -248,57 +257,36 @@ class BaselineMethod(Method):
             self._worker = None
 
 
-def stage(folder: Path, source: np.ndarray, audio: np.ndarray) -> dict[str, Any]:
-    """Writes the (H, W, 3) picture and the 16 kHz sound as `<hash>.png` and `<hash>.wav`; the hash is the content's.
-
-    Several systems keep results by the stem of a name, some of them cut at its first dot.
-    """
-    digest = hashlib.sha256(source.tobytes() + np.ascontiguousarray(audio).tobytes()).hexdigest()[:16]
-    image, sound = folder / f"{digest}.png", folder / f"{digest}.wav"
-    done, data = cv2.imencode(".png", np.ascontiguousarray(source[..., ::-1]), [cv2.IMWRITE_PNG_COMPRESSION, 1])
-    if not done:
-        raise ClipError("unreadable", f"a picture of shape {source.shape} cannot be written as PNG")
-    write_bytes(image, data.tobytes())
-    write_bytes(sound, wav(audio))
-    return {"image": str(image), "audio": str(sound)}
+def _own_file(answer: dict[str, Any], out: Path) -> Path:
+    """The file that the system wrote itself, in the clip's own folder."""
+    made = Path(answer.get("video") or "")
+    if not answer.get("video") or not made.is_file() or not made.resolve().is_relative_to(out.resolve()):
+        raise ClipError("no_output", "the system left no video of its own in the clip's folder")
+    return made
 
 
-def wav(audio: np.ndarray) -> bytes:
-    """A plain PCM file of (samples,) int16 mono 16 kHz."""
-    import io
-    import wave
+def _keep(
+    frames: np.ndarray, fps: float, made: Path | None, request: Request, native: dict[str, Any]
+) -> tuple[Path, Path | None]:
+    """The video that is scored, and the original beside it where the frames had to be resampled by time."""
+    from floatbench.media import write_lossless
 
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as stream:
-        stream.setnchannels(1)
-        stream.setsampwidth(2)
-        stream.setframerate(SAMPLE_RATE)
-        stream.writeframes(audio.astype("<i2").tobytes())
-    return buffer.getvalue()
-
-
-def read_raw(out: Path) -> np.ndarray:
-    """(T, H, W, 3) uint8 frames that the driver library wrote; ClipError `no_output` when they are not all there."""
-    try:
-        header = json.loads((out / "frames.json").read_text("utf-8"))
-        shape = (int(header["n_frames"]), int(header["height"]), int(header["width"]), 3)
-        return np.memmap(out / "frames.raw", np.uint8, "r", shape=shape)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ClipError(
-            "no_output", f"the system answered, but left no whole frames ({type(error).__name__})"
-        ) from None
-
-
-def check_frames(frames: np.ndarray) -> None:
-    """Refuses a clip of which every frame is one colour: what NaN becomes when it is cast to bytes."""
-    if all(frame.min() == frame.max() for frame in frames):
-        raise ClipError("blank", f"each of the {len(frames)} frames is one colour")
-
-
-def resample_index(n_frames: int, fps: float) -> np.ndarray:
-    """For each frame at 25 a second the frame that is shown at its time, by the rule of pp1: the nearest in time."""
-    count = max(1, round(n_frames * FPS / fps))
-    return np.minimum((np.arange(count) * fps / FPS + 0.5).astype(np.int64), n_frames - 1)
+    own = request.folder / f"{request.slug}{made.suffix if made else '.mkv'}"
+    if fps == FPS and made is None:
+        write_lossless(own, frames)
+        return own, None
+    if made is not None and abs(fps - FPS) <= 0.01:
+        shutil.copyfile(made, own)
+        return own, None
+    native["resampled"] = True
+    video = request.folder / f"{request.slug}.mkv"
+    original = own.with_stem(f"{own.stem}-original")
+    if made is None:
+        write_lossless(original, frames, fps)
+    else:
+        shutil.copyfile(made, original)
+    write_lossless(video, frames[resample_index(len(frames), fps)])
+    return video, original
 
 
 def _clip_error(reason: str, error: WorkerFailure) -> ClipError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 import time
@@ -16,7 +17,7 @@ from baselines import manifest as manifests
 from baselines.installed import resolve
 from floatbench.bench.baseline_method import BaselineMethod
 from floatbench.bench.method import Request
-from floatbench.errors import ClipError, UsageError
+from floatbench.errors import ClipError, DataError, UsageError
 from floatbench.progress import Progress
 from floatbench.seeds import derive_seed
 from floatbench.types import FPS, SAMPLES_PER_FRAME
@@ -44,6 +45,23 @@ def portrait(n_frames: int, size: int = PORTRAIT_SIZE) -> tuple[np.ndarray, np.n
     clip = next(iter(synthetic_clips(identities=1, per_identity=1, seconds=max(n_frames / FPS, 1.0), seed=0)))
     picture = clip.frames(size, every=clip.n_frames)[0]
     return np.ascontiguousarray(picture), clip.audio()[: n_frames * SAMPLES_PER_FRAME]
+
+
+def picture_and_sound(image: Path | None, audio: Path | None, n_frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """The drawn face and its voice, or files of one's own: some detectors do not take a drawing for a face.
+
+    Raises UsageError when only one of the two files is given, DataError for a sound shorter than the clip.
+    """
+    if image is None and audio is None:
+        return portrait(n_frames)
+    if image is None or audio is None:
+        raise UsageError("--image and --audio go together")
+    from floatbench.media import read_audio, read_image
+
+    picture, sound = read_image(image), read_audio(audio)[: n_frames * SAMPLES_PER_FRAME]
+    if len(sound) < n_frames * SAMPLES_PER_FRAME:
+        raise DataError(f"{audio} is shorter than {n_frames} frames", fix=f"--frames {len(sound) // SAMPLES_PER_FRAME}")
+    return picture, sound
 
 
 def make_clip(
@@ -77,9 +95,15 @@ def make_clip(
 
 
 def certify_profiles(
-    name: str, profiles: tuple[str, str], preset: str, device: str, n_frames: int, seed: int, progress: Progress
+    name: str,
+    profiles: tuple[str, str],
+    preset: str,
+    device: str,
+    inputs: tuple[np.ndarray, np.ndarray],
+    seed: int,
+    progress: Progress,
 ) -> dict[str, Any]:
-    """Runs two installed profiles on the same weights and inputs; returns the certificate.
+    """Runs two installed profiles on the same weights, picture, sound and seed; returns the certificate.
 
     Raises UsageError when the two were installed with different weights: a certificate compares environments.
     """
@@ -90,7 +114,8 @@ def certify_profiles(
             f"{name}: the profiles use different weights ({found[0].weights.name}, {found[1].weights.name})",
             fix=f"floatbench baseline install {name} --profile {profiles[1]} --weights {found[0].weights}",
         )
-    picture, audio = portrait(n_frames)
+    picture, audio = inputs
+    n_frames = len(audio) // SAMPLES_PER_FRAME
     clip_seed = derive_seed(seed, "certify")
     clips = []
     for profile in profiles:
@@ -106,6 +131,7 @@ def certify_profiles(
         }
         for profile, clip in zip(profiles, clips, strict=True)
     ]
-    inputs = {"preset": preset, "device": device, "n_frames": n_frames, "seed": seed, "commit": manifest.source.commit}
+    what = {"preset": preset, "device": device, "n_frames": n_frames, "seed": seed, "commit": manifest.source.commit}
+    what["picture_and_sound_sha256"] = hashlib.sha256(picture.tobytes() + audio.tobytes()).hexdigest()
     difference = certify.compare(clips[0].frames, clips[1].frames)
-    return certify.certificate(name, sides, inputs, difference, found[0].fabricated is not None)
+    return certify.certificate(name, sides, what, difference, found[0].fabricated is not None)

@@ -57,6 +57,7 @@ def failed_row(settings: JobSettings, job: Job, item: Item, reason: str, detail:
         reason=reason,
         detail=detail,
         seed=derive_seed(settings.seed, job.clip.id, item.replicate),
+        method_key=item.key,
     )
 
 

@@ -34,6 +34,7 @@ class Item:
     method: str
     replicate: int
     stored: Row | None = None  # an earlier row whose video may be used again
+    key: str = ""  # what the method must be made of; see `Method.key`
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class JobSettings:
     sides: dict[str, tuple[str, ...]]  # backbone id -> sides it is needed on
     device: str = "cpu"
     keep_videos: bool = True
+    clips_per_worker: int = 0  # how many clips of one method a process will see, about
 
 
 class Worker:
@@ -67,6 +69,7 @@ class Worker:
         self.store = FeatureStore(settings.run, settings.cache)
         self._backbones: dict[str, Backbone] = {}
         self._methods: dict[str, Method | ClipError] = {}
+        self._keys: dict[str, str] = {}
         self._reference: tuple[str, Reference] | None = None
 
     def run(self, job: Job, phase: Callable[[Phase], None] = lambda name: None) -> Iterator[Row]:
@@ -102,6 +105,7 @@ class Worker:
             replicate=item.replicate,
             status="failed",
             seed=derive_seed(self.settings.seed, clip.id, item.replicate),
+            method_key=item.key,
         )
         try:
             scratch = self.settings.run / "tmp"
@@ -141,6 +145,8 @@ class Worker:
     def _generate(self, job: Job, row: Row, reference: Reference, folder: Path) -> Generated:
         self._phase("load")
         method = self._method(row.method)
+        if self._keys[row.method] != row.method_key:
+            raise ClipError("env_mismatch", "the weights or the adapter on this machine are not those of the run")
         self._phase("generate")
         request = self._request(job, method, row, reference, folder)
         if request.audio is None and method.ranked:
@@ -187,6 +193,8 @@ class Worker:
         if name not in self._methods:
             try:
                 method = methods.create(name)
+                self._keys[name] = method.key()
+                method.expect(self.settings.clips_per_worker)
                 method.load(self.settings.device)
                 self._methods[name] = method
             except ClipError as error:
@@ -234,6 +242,10 @@ class Worker:
 
                 row.sound = f"{stem}.wav"
                 write_wav(self.settings.run / row.sound, output.audio)
+        if output.original is not None:
+            target = self.settings.run / f"{stem}-original{output.original.suffix}"
+            shutil.move(output.original, target)
+            row.details["original"] = str(target.relative_to(self.settings.run))
 
     def _extract(self, media: dict[str, ClipMedia]) -> dict[str, dict[str, str]]:
         """Feeds the decoded clips to every backbone that is needed; each side's content is looked up first."""

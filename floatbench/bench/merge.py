@@ -101,8 +101,11 @@ def _join_infos(runs: Sequence[Path], infos: Sequence[RunInfo]) -> RunInfo:
 
 def _join_rows(runs: Sequence[Path]) -> Rows:
     rows: Rows = {}
+    made_with: dict[str, str] = {}
     for folder in runs:
         for key, row in RowFile(folder / "rows.jsonl").read().items():
+            if row.status == "ok" and made_with.setdefault(row.method, row.method_key) != row.method_key:
+                raise UsageError(f"{folder} ran {row.method} with other weights or another adapter than an earlier run")
             known = rows.get(key)
             if known is not None and known.status == row.status == "ok" and known.pixels_sha256 != row.pixels_sha256:
                 raise UsageError(f"{folder}: {row.method} made another video of {row.clip} than an earlier run")
@@ -111,12 +114,17 @@ def _join_rows(runs: Sequence[Path]) -> Rows:
     return rows
 
 
+def _kept(row: Row) -> list[str]:
+    """Files of the run folder that belong to a row."""
+    return [name for name in (row.video, row.sound, row.details.get("original", "")) if name]
+
+
 def _take_files(folder: Path, rows: Rows, out: Path) -> None:
     """Hard-links (or copies) features, videos and sounds of one run."""
     keys = {key for row in rows.values() for side in row.features.values() for key in side.values()}
     source, target = FeatureStore(folder, None), FeatureStore(out, None)
     pairs = [(source.path(key), target.path(key)) for key in sorted(keys)]
-    pairs += [(folder / name, out / name) for row in rows.values() for name in (row.video, row.sound) if name]
+    pairs += [(folder / name, out / name) for row in rows.values() for name in _kept(row)]
     for old, new in pairs:
         if new.exists() or not old.exists():
             continue

@@ -52,6 +52,7 @@ class Generated:
         audio: int16 sound that replaces the driving sound when the clip is scored (controls that move the sound).
         timing: stage -> seconds; the stages of FLOAT are speech, emotion, encode, solve, decode, convert, mux.
         details: settings and counts worth recording (true NFE, preset, native size ...), JSON types.
+        original: what the system wrote, where `video` was resampled from it; kept beside it.
     """
 
     video: Path | None = None
@@ -59,6 +60,7 @@ class Generated:
     audio: np.ndarray | None = None
     timing: Mapping[str, float] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
+    original: Path | None = None
 
 
 class Method(ABC):
@@ -78,6 +80,16 @@ class Method(ABC):
     def describe(self) -> dict[str, Any]:
         """Settings, weights (name -> sha256), versions, licences: goes into the record. No loading."""
         return {}
+
+    def key(self) -> str:
+        """A hash of everything that decides its pixels beside clip and seed; rows with another key are made again.
+
+        Empty: a row stays valid for as long as the method keeps its name. No loading.
+        """
+        return ""
+
+    def expect(self, n_clips: int) -> None:  # noqa: B027
+        """Told before `load` how many clips one worker process will ask for in this run."""
 
     def load(self, device: str = "cpu") -> None:  # noqa: B027 - controls load nothing
         """Loads networks or starts the system's worker; called once in every worker process."""

@@ -44,6 +44,7 @@ class Plan:
     skipped: list[str] = field(default_factory=list)
     unprepared: int = 0  # clips that the run will prepare first
     rejected: dict[str, str] = field(default_factory=dict)  # clip id -> why preprocessing refused it
+    keys: dict[str, str] = field(default_factory=dict)  # method -> what its rows must have been made with
 
     def summary(self) -> dict[str, Any]:
         """The plan as plain data, for `--dry-run`."""
@@ -155,7 +156,9 @@ def _refuse_mixed_columns(names: Sequence[str], protocol: Protocol) -> None:
 def _look_for_methods(plan: Plan) -> None:
     for name in list(plan.methods):
         try:
-            methods.create(name).describe()
+            method = methods.create(name)
+            method.describe()
+            plan.keys[name] = method.key()
         except (DataError, FloatbenchError) as error:
             plan.missing.append(Missing(f"method {name}: {error.what}", error.fix or "floatbench doctor"))
             plan.methods.remove(name)
@@ -184,7 +187,7 @@ def _look_for_clips(plan: Plan, states: Sequence[Availability], prepares_itself:
 
 
 def remaining_jobs(plan: Plan, rows: dict[tuple[str, str, int], Row], store: FeatureStore, retry: bool) -> list[Job]:
-    """Jobs for what has no finished row, or a row that lacks features of a backbone that is needed now.
+    """Jobs for what has no finished row, a row of other weights or another adapter, or one that lacks features.
 
     Controls run together, so that their reference is decoded once; every other method has a phase of its own, so that
     at most one system is loaded at a time.
@@ -196,7 +199,7 @@ def remaining_jobs(plan: Plan, rows: dict[tuple[str, str, int], Row], store: Fea
     for phase in phases:
         for clip in plan.available:
             items = tuple(
-                Item(name, replicate, rows.get((name, clip.id, replicate)))
+                _item(name, replicate, rows.get((name, clip.id, replicate)), plan)
                 for name in phase
                 for replicate in range(plan.replicates)
                 if _open(rows.get((name, clip.id, replicate)), plan, store, retry)
@@ -206,8 +209,14 @@ def remaining_jobs(plan: Plan, rows: dict[tuple[str, str, int], Row], store: Fea
     return jobs
 
 
+def _item(name: str, replicate: int, row: Row | None, plan: Plan) -> Item:
+    """A stored video is handed on only where it was made with what the method is made of now."""
+    key = plan.keys.get(name, "")
+    return Item(name, replicate, row if row is not None and row.method_key == key else None, key)
+
+
 def _open(row: Row | None, plan: Plan, store: FeatureStore, retry: bool) -> bool:
-    if row is None:
+    if row is None or row.method_key != plan.keys.get(row.method, ""):
         return True
     if row.status == "failed":
         return retry or row.reason in TRANSIENT_REASONS

@@ -43,6 +43,7 @@ class Row(_Record):
     expected_frames: int = 0
     width: int = 0
     height: int = 0
+    method_key: str = ""  # of the method that made it; see `Method.key`
     pixels_sha256: str = ""
     pcm_sha256: str = ""
     reference_pixels_sha256: str = ""

@@ -210,6 +210,7 @@ def _execute(
         sides={name: tuple(sides) for name, sides in plan.sides.items()},
         device=device,
         keep_videos=options.keep_videos,
+        clips_per_worker=_share(len(plan.available) * plan.replicates, options, device),
     )
     before = len(rows)
     total = sum(len(job.items) for job in jobs)
@@ -232,6 +233,12 @@ def _execute(
             ) from None
     shutil.rmtree(folder / "tmp", ignore_errors=True)
     return rows, made
+
+
+def _share(n_clips: int, options: RunOptions, device: str) -> int:
+    """Clips of one method that each worker process sees, rounded up."""
+    workers = options.workers or (1 if options.workers == 0 else default_workers(device))
+    return -(-n_clips // workers)
 
 
 def _executor(options: RunOptions, device: str, jobs: Sequence[Job]) -> Executor:

@@ -24,6 +24,8 @@ NameArgument = Annotated[str, typer.Argument(help="A baseline; see `floatbench b
 PresetOption = Annotated[str, typer.Option("--preset", help="Of the manifest: protocol, author ...")]
 ProfileOption = Annotated[str, typer.Option("--profile", help="Environment: modern or period.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 ...")]
+ImageOption = Annotated[Path | None, typer.Option("--image", "-i", help="A portrait in place of the drawn one.")]
+AudioOption = Annotated[Path | None, typer.Option("--audio", "-a", help="A speech in place of the drawn face's.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of the clip.")]
 
 
@@ -178,6 +180,8 @@ def check(
     device: DeviceOption = "auto",
     frames: Annotated[int, typer.Option("--frames", min=1, help="Length of the clip.")] = 10,
     seed: SeedOption = 0,
+    image: ImageOption = None,
+    audio: AudioOption = None,
     out: Annotated[Path | None, typer.Option("--out", help="Keep the clip (.mkv).")] = None,
     json: JsonOption = False,
     offline: OfflineOption = False,
@@ -185,11 +189,12 @@ def check(
 ) -> None:
     """Loads the networks and makes one clip from a drawn portrait: load time, seconds a frame, memory."""
     from floatbench.bench.baseline_method import method
-    from floatbench.bench.baseline_runs import make_clip, portrait
+    from floatbench.bench.baseline_runs import make_clip, picture_and_sound
     from floatbench.bench.environment import pick_device
 
     device = pick_device(device)
-    made = _told(lambda: make_clip(method(name, preset, profile), *portrait(frames), seed << 32, device, out), name)
+    inputs = _told(lambda: picture_and_sound(image, audio, frames), name)
+    made = _told(lambda: make_clip(method(name, preset, profile), *inputs, seed << 32, device, out), name)
     report = {
         "name": name,
         "preset": preset,
@@ -282,6 +287,8 @@ def certify(
     device: DeviceOption = "cpu",
     frames: Annotated[int, typer.Option("--frames", min=1, help="Length of the clip.")] = 10,
     seed: SeedOption = 0,
+    image: ImageOption = None,
+    audio: AudioOption = None,
     out: Annotated[Path | None, typer.Option("--out", help="The certificate (JSON).")] = None,
     json: JsonOption = False,
     offline: OfflineOption = False,
@@ -290,7 +297,7 @@ def certify(
     """Compares two installed profiles on the same weights, inputs and seed, and stores the certificate."""
     from baselines import manifest as manifests
     from baselines.installed import root
-    from floatbench.bench.baseline_runs import certify_profiles
+    from floatbench.bench.baseline_runs import certify_profiles, picture_and_sound
     from floatbench.bench.environment import pick_device
     from floatbench.errors import RunIncomplete, UsageError
     from floatbench.files import write_json
@@ -299,8 +306,9 @@ def certify(
     if len(pair) != 2:
         raise UsageError(f"--profiles {profiles}: two names are wanted", fix="--profiles period,modern")
     progress = make_progress(quiet, json)
+    inputs = _told(lambda: picture_and_sound(image, audio, frames), name)
     found = _told(
-        lambda: certify_profiles(name, (pair[0], pair[1]), preset, pick_device(device), frames, seed, progress), name
+        lambda: certify_profiles(name, (pair[0], pair[1]), preset, pick_device(device), inputs, seed, progress), name
     )
     path = out or root(manifests.load(name)) / f"certificate-{pair[0]}-{pair[1]}.json"
     write_json(path, found)

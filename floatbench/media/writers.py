@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
@@ -90,11 +91,16 @@ class LosslessWriter(_Writer):
     Args:
         path: target, usually `*.mkv`.
         width, height: of every picture, any size.
+        fps: frames a second; another rate than 25 is for originals that are kept, never for what is scored.
     """
+
+    def __init__(self, path: Path, width: int, height: int, fps: float = FPS) -> None:
+        super().__init__(path, width, height)
+        self._fps = Fraction(fps).limit_denominator(1001)
 
     def _open(self, partial: Path) -> tuple[OutputContainer, VideoStream]:
         container = av.open(f"file:{partial.absolute()}", "w", format="matroska")
-        stream = container.add_stream("ffv1", rate=FPS)
+        stream = container.add_stream("ffv1", rate=self._fps)
         stream.width, stream.height, stream.pix_fmt = self.width, self.height, "bgr0"
         stream.codec_context.thread_count = 2
         stream.codec_context.thread_type = "SLICE"
@@ -210,9 +216,12 @@ def _writing(path: Path) -> Iterator[None]:
         raise DependencyError(f"{path.name} could not be encoded: {error}") from error
 
 
-def write_lossless(path: Path, frames: Iterable[np.ndarray]) -> None:
-    """Writes (T, H, W, 3) uint8 RGB frames, or any iterable of pictures, as lossless FFV1 at 25 frames a second."""
-    _write_all(LosslessWriter, path, frames)
+def write_lossless(path: Path, frames: Iterable[np.ndarray], fps: float = FPS) -> None:
+    """Writes (T, H, W, 3) uint8 RGB frames, or any iterable of pictures, as lossless FFV1 at 25 frames a second.
+
+    Another `fps` is for originals that are kept beside what is scored.
+    """
+    _write_all(lambda p, w, h: LosslessWriter(p, w, h, fps), path, frames)
 
 
 def write_mp4(

@@ -10,6 +10,7 @@ from typing import Literal
 from floatbench.bench.records import MetricRecord
 from floatbench.errors import UsageError
 from floatbench.reports.loading import RecordedRun, by_dataset, refuse_other_variant
+from floatbench.reports.marks import method_marks
 from floatbench.reports.published import SOURCE, table_cells
 from floatbench.reports.table import TINY_NOTE, number
 
@@ -94,11 +95,17 @@ class Column:
 
 @dataclass(frozen=True)
 class Line:
-    """One row; `cells[c][d]` is column c on data set d."""
+    """One row; `cells[c][d]` is column c on data set d; `marks` say how it was made (floatbench.reports.marks)."""
 
     name: str
     dagger: bool
     cells: tuple[tuple[Part, ...], ...]
+    marks: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """Name, dagger and marks, as tables print them."""
+        return self.name + (" †" if self.dagger else "") + (f" ({', '.join(self.marks)})" if self.marks else "")
 
 
 @dataclass(frozen=True)
@@ -160,6 +167,7 @@ def _lines(groups: dict[str, list[RecordedRun]], columns: Sequence[Column], name
             name,
             any(_is_256(run, name) for run in runs),
             tuple(tuple(_measured(group, name, column) for group in groups.values()) for column in columns),
+            tuple(dict.fromkeys(mark for run in runs for mark in method_marks(run.scores.methods.get(name, {})))),
         )
         for name in names
     )
@@ -222,7 +230,7 @@ def _measured(group: Sequence[RecordedRun], method: str, column: Column) -> Part
         spread=cell.replicate_spread,
         n=cell.n,
         of=cell.n_available,
-        ranked=run.scores.ranked,
+        ranked=run.scores.ranked and run.scores.methods[method].get("ranked", True),
         rank_value=cell.value if cell.common_value is None else cell.common_value,
     )
 

@@ -126,6 +126,8 @@ def problems(entry: Entry) -> list[str]:
         found.append(f"not ranked: {'; '.join(scores.unranked_because) or 'no reason recorded'}")
     if entry.method not in scores.methods or is_control(entry.method):
         found.append(f"{entry.method} is no system of the record")
+    elif scores.methods[entry.method].get("ranked") is False:
+        found.append(f"{entry.method} is shown beside the ranked rows, never among them")
     if not entry.cells:
         found.append("no score")
     for cell in entry.cells:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from floatbench.errors import UsageError
-from floatbench.reports.layout import Block, Line, PaperTable, Part
+from floatbench.reports.layout import Block, PaperTable, Part
 from floatbench.reports.table import escape
 
 
@@ -19,10 +19,6 @@ def render(table: PaperTable, style: str) -> str:
     if style not in FORMATS:
         raise UsageError(f"unknown format {style!r}", fix=f"--format {'|'.join(FORMATS)}")
     return FORMATS[style](table)
-
-
-def _marks(line: Line) -> str:
-    return " †" if line.dagger else ""
 
 
 # Markdown
@@ -41,7 +37,7 @@ def _markdown_block(block: Block) -> str:
     lines += ["| method | " + " | ".join(heading) + " |", "|" + "---|" * (len(heading) + 1)]
     for line in block.lines:
         cells = [" / ".join(_markdown_part(part) for part in parts) for parts in line.cells]
-        lines.append(f"| {escape(line.name)}{_marks(line)} | " + " | ".join(cells) + " |")
+        lines.append(f"| {escape(line.label)} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -60,7 +56,7 @@ def to_csv(table: PaperTable) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     head = ["origin", "table", "method", "size_256", "dataset", "column", "variant", "value", "low", "high", "spread"]
-    writer.writerow([*head, "n", "of", "ranked", "mark", "note"])
+    writer.writerow([*head, "n", "of", "ranked", "mark", "note", "made"])
     for origin, block in table.blocks.items():
         for line in block.lines:
             for column, parts in zip(block.columns, line.cells, strict=True):
@@ -68,7 +64,8 @@ def to_csv(table: PaperTable) -> str:
                     note = "second-hand" if part.second_hand else part.why if part.value is None else ""
                     writer.writerow(
                         [origin, table.number, line.name, line.dagger, dataset, column.title, column.variant,
-                         part.value, part.low, part.high, part.spread, part.n, part.of, part.ranked, part.mark, note]
+                         part.value, part.low, part.high, part.spread, part.n, part.of, part.ranked, part.mark, note,
+                         "; ".join(line.marks)]
                     )  # fmt: skip
     return stream.getvalue()
 
@@ -111,7 +108,7 @@ def _html_block(block: Block) -> str:
     rows = []
     for line in block.lines:
         cells = "".join(f"<td>{' / '.join(_html_part(part) for part in parts)}</td>" for parts in line.cells)
-        rows.append(f'<tr><th scope="row">{html.escape(line.name)}{_marks(line)}</th>{cells}</tr>')
+        rows.append(f'<tr><th scope="row">{html.escape(line.label)}</th>{cells}</tr>')
     caption = html.escape(f"{block.title}, {' / '.join(block.datasets)}")
     body = "\n".join(rows)
     return (
@@ -169,7 +166,7 @@ def _latex_block(block: Block) -> str:
     lines.append("\\midrule")
     for line in block.lines:
         cells = [" / ".join(_latex_part(part) for part in parts) for parts in line.cells]
-        lines.append(" & ".join([latex_escape(line.name + _marks(line)), *cells]) + " \\\\")
+        lines.append(" & ".join([latex_escape(line.label), *cells]) + " \\\\")
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}}"])
 
 

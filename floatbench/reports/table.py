@@ -10,6 +10,7 @@ from pathlib import Path
 from floatbench.bench.controls import control
 from floatbench.bench.records import ScoreFile, ScoreRow
 from floatbench.files import write_bytes
+from floatbench.reports.marks import marked_name, method_marks
 
 COLUMN_ORDER = ("FID", "FVD", "CSIM", "E-FID", "P-FID", "LSE-D", "LSE-C", "AVCORR", "PSNR", "SSIM")
 TINY_NOTE = (
@@ -66,7 +67,9 @@ def markdown(scores: ScoreFile) -> str:
     systems = [name for name in scores.methods if not is_control(name)]
     controls = [name for name in scores.methods if is_control(name)]
     for name in systems:
-        lines.append(_line(name, [cells.get((name, variant)) for variant in variants]))
+        lines.append(
+            _line(marked_name(name, scores.methods[name]), [cells.get((name, variant)) for variant in variants])
+        )
     if systems and controls:
         lines.append(f"| *controls, not ranked* |{' |' * len(variants)}")
     for name in controls:
@@ -140,17 +143,19 @@ def to_csv(scores: ScoreFile) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(
         ["label", "protocol_hash", "method", "control", "metric", "column", "value", "low", "high", "interval_method",
-         "n", "n_available", "n_protocol", "void", "ranked", "replicates", "spread", "weights", "licences"]
+         "n", "n_available", "n_protocol", "void", "ranked", "replicates", "spread", "weights", "licences", "marks"]
     )  # fmt: skip
     for cell in scores.scores:
         record = scores.metrics[cell.metric]
-        interval = cell.interval or {}
+        interval, described = cell.interval or {}, scores.methods.get(cell.method, {})
+        ranked = scores.ranked and described.get("ranked", True)
         writer.writerow(
             [scores.label, scores.protocol_hash, cell.method, is_control(cell.method), cell.metric, cell.column,
              cell.value, interval.get("low"), interval.get("high"), interval.get("method"), cell.n, cell.n_available,
-             cell.n_protocol, cell.void, scores.ranked, scores.replicates, cell.replicate_spread,
+             cell.n_protocol, cell.void, ranked, scores.replicates, cell.replicate_spread,
              ";".join(f"{name}={digest}" for name, digest in sorted(record.weights.items())),
-             ";".join(f"{name}={licence}" for name, licence in sorted(record.licences.items()))]
+             ";".join(f"{name}={licence}" for name, licence in sorted(record.licences.items())),
+             ";".join(method_marks(described))]
         )  # fmt: skip
     return stream.getvalue()
 

@@ -85,6 +85,49 @@ def test_a_run_killed_in_the_middle_goes_on_with_equal_pixels_and_leaves_no_proc
     }
 
 
+def test_other_weights_or_another_driver_never_reuse_a_video(dummy, tmp_path):
+    out = tmp_path / "run"
+    manifest = dummy()
+    marker = tmp_path / "weights" / "dummy" / "FABRICATED.json"
+    marker.write_text('{"seed": 1}')  # random weights may change; real ones are refused before it comes to this
+    assert run(out, "dummy").returncode == 0
+    first = rows(out)
+    assert run(out, "dummy").returncode == 0 and rows(out) == first  # the same again: nothing is made
+    assert len((out / "rows.jsonl").read_text().splitlines()) == 2
+    level = tmp_path / "weights" / "dummy" / "ckpts" / "level.json"
+    level.write_text(json.dumps(json.loads(level.read_text()) | {"level": 77}))
+    assert run(out, "dummy").returncode == 0
+    second = rows(out)
+    for key, row in second.items():
+        assert row["method_key"] != first[key]["method_key"]
+        assert row["pixels_sha256"] != first[key]["pixels_sha256"]
+    driver = manifest.folder / "driver.py"
+    driver.write_text(driver.read_text() + "\n# a change\n")
+    assert run(out, "dummy").returncode == 0
+    third = rows(out)
+    for key, row in third.items():  # made again, with equal pixels: only a comment was added
+        assert row["method_key"] != second[key]["method_key"]
+        assert row["pixels_sha256"] == second[key]["pixels_sha256"]
+    assert len((out / "rows.jsonl").read_text().splitlines()) == 6
+
+
+def test_the_row_of_an_author_preset_keeps_the_original_and_is_marked_in_the_table(dummy, tmp_path):
+    dummy()
+    out = tmp_path / "run"
+    done = run(out, "dummy,dummy@author")
+    assert done.returncode == 0, done.stderr
+    found = rows(out)
+    for (method, _), row in found.items():
+        assert ("original" in row["details"]) is (method == "dummy@author")
+        if method == "dummy@author":
+            assert (out / row["details"]["original"]).is_file() and row["video"] != row["details"]["original"]
+    table = (out / "table.md").read_text()
+    lines = {name: line for line in table.splitlines() for name in ("dummy", "dummy@author") if f"| {name} (" in line}
+    assert "re-cropped" in lines["dummy@author"] and "24 fps resampled" in lines["dummy@author"]
+    assert "not ranked" in lines["dummy@author"] and "not ranked" not in lines["dummy"]
+    assert "modern profile" in lines["dummy"]
+
+
 def _forget_weights() -> None:
     """The dummy's switches lie in its weights, whose hash is held from the first use on."""
     (Path(os.environ["FLOATBENCH_HOME"]) / "weights" / "baselines" / "dummy.lock.json").unlink(missing_ok=True)

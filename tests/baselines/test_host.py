@@ -12,7 +12,9 @@ import pytest
 
 from baselines.worker import BaselineWorker
 from baselines.workspace import PREFIX, Workspace
-from floatbench.bench.baseline_method import BaselineMethod, resample_index
+from floatbench.bench.baseline_files import resample_index
+from floatbench.bench.baseline_health import Health
+from floatbench.bench.baseline_method import BaselineMethod
 from floatbench.bench.method import Request
 from floatbench.errors import ClipError, DataError, DependencyError, UsageError
 from floatbench.media import read_video
@@ -57,7 +59,7 @@ def test_the_frames_are_those_that_the_system_drew_from_the_clip_s_seed(started,
     made = started().generate(request(tmp_path / "o"))
     frames, fps = read_video(made.video)
     np.testing.assert_array_equal(frames, drawn(5))
-    assert fps == 25
+    assert fps == 25 and made.original is None
     assert made.details["seed"] == 5 and made.details["seeded"] is True
     assert set(made.timing) == {"draw", "write"} and made.details["native"]["height"] == 64
 
@@ -111,7 +113,7 @@ def test_a_failure_of_the_machine_is_tried_once_more_and_keeps_the_last_words(st
     with pytest.raises(ClipError) as caught:
         method.generate(request(tmp_path / "o"))
     assert caught.value.reason == reason and words in caught.value.what
-    assert method._failures == 2
+    assert method._health.in_a_row == 2
     if fault == "crash":
         assert "about to die" in caught.value.details["stderr_tail"]
     if fault == "oom":
@@ -171,6 +173,87 @@ def test_three_failures_in_a_row_give_the_system_up(started, tmp_path):
     assert "given up after 3 failures in a row" in caught.value.what
 
 
+def test_restarts_beyond_five_percent_of_the_clips_give_the_system_up_even_between_successes(started, tmp_path):
+    method = started(fault="crash_once")
+    method.expect(20)  # one restart in twenty; three are always allowed
+    attempts, reason = [], ""
+    for clip in range(4):
+        try:
+            made = method.generate(request(tmp_path / str(clip), seed=clip, shade=clip))
+            attempts.append(made.details["attempts"])
+        except ClipError as error:
+            reason = error.reason
+            assert "given up after 4 failures in 20 clips" in method._health.broken
+    assert attempts == [2, 2, 2] and reason == "crashed"
+    with pytest.raises(ClipError) as caught:
+        method.generate(request(tmp_path / "last", shade=0))  # it has crashed once already: nothing is tried any more
+    assert caught.value.reason == "broken"
+
+
+@pytest.mark.parametrize(("n_clips", "allowed"), [(0, 3), (20, 3), (60, 3), (80, 4), (1000, 50)])
+def test_restarts_are_counted_against_the_clips_of_the_process(n_clips, allowed):
+    health = Health(n_clips=n_clips)
+    for count in range(60):
+        health.succeeded()
+        if not health.failed("crash", "x"):
+            assert count == allowed and n_clips
+            return
+    assert not n_clips  # nothing was promised: only failures in a row count
+
+
+def test_the_pause_before_a_restart_doubles_and_is_bounded():
+    health = Health()
+    pauses = []
+    for health.in_a_row in range(1, 10):
+        pauses.append(health.back_off_s)
+    assert pauses[:3] == [0.5, 1.0, 2.0] and max(pauses) == 30.0
+
+
+def test_memory_that_ran_out_is_tried_again_one_at_a_time_where_that_changes_nothing(started, tmp_path):
+    method = started(fault="oom_batch")
+    made = method.generate(request(tmp_path / "o"))
+    np.testing.assert_array_equal(read_video(made.video)[0], drawn(5))
+    assert made.details["attempts"] == 2 and made.details["smaller_batch"] == {"batch": 1}
+    assert method.generate(request(tmp_path / "p")).details["attempts"] == 1  # kept for the clips that follow
+
+
+def test_without_a_batch_to_shrink_memory_that_ran_out_is_tried_again_as_it_was():
+    health = Health(settings={"batch": 4})
+    assert health.failed("oom", "x") and health.smaller == {}
+    health = Health(settings={"batch": 1}, batch_knob="batch")
+    assert health.failed("oom", "x") and health.smaller == {}
+
+
+def test_the_key_changes_with_weights_adapter_preset_and_environment_and_with_nothing_else(dummy, tmp_path):
+    manifest = dummy()
+    (tmp_path / "weights" / "dummy" / "FABRICATED.json").write_text('{"seed": 1}')
+    keys = [BaselineMethod("dummy").key()]
+    assert keys[0] == BaselineMethod("dummy").key() and len(keys[0]) == 64
+    keys += [BaselineMethod("dummy", "author").key(), BaselineMethod("dummy", "official").key()]
+    _append(manifest.folder / "manifest.toml", "\n# a word\n")
+    assert BaselineMethod("dummy").key() == keys[0]
+    _append(manifest.folder / "fabricate.py", "\n# a word\n")
+    assert BaselineMethod("dummy").key() == keys[0]
+    _append(manifest.folder / "driver.py", "\n# a change\n")
+    keys.append(BaselineMethod("dummy").key())
+    level = tmp_path / "weights" / "dummy" / "ckpts" / "level.json"
+    level.write_text(level.read_text() + " ")
+    keys.append(BaselineMethod("dummy").key())
+    record = Path(os.environ["FLOATBENCH_HOME"])
+    installed = next(record.rglob("install-modern.json"))
+    packages = Path(json.loads(installed.read_text())["environment"]) / "lib" / "python3" / "site-packages"
+    (packages / "torch-2.0.dist-info").mkdir(parents=True)
+    try:
+        keys.append(BaselineMethod("dummy").key())
+    finally:
+        (packages / "torch-2.0.dist-info").rmdir()
+    assert len(set(keys)) == len(keys)
+
+
+def _append(path: Path, text: str) -> None:
+    path.write_text(path.read_text() + text)
+
+
 @pytest.mark.parametrize(
     ("fault", "words"),
     [("load_error", "the checkpoint does not fit"), ("load_crash", "SIGSEGV"), ("load_hang", "no end of loading")],
@@ -194,10 +277,13 @@ def test_lengths_that_a_system_is_known_to_fail_on_are_not_tried(started, tmp_pa
 
 def test_another_rate_is_resampled_only_where_the_preset_declares_it_and_uses_the_authors_seed(started, tmp_path):
     method = started("author")
-    assert method.ranked is False and method.describe()["marks"] == ["re-cropped"]
+    assert method.ranked is False and method.describe()["marks"] == ["re-cropped", "24 fps resampled"]
     made = method.generate(request(tmp_path / "o", 25))
     native = drawn(7, 24)
     np.testing.assert_array_equal(read_video(made.video)[0], native[resample_index(24, 24.0)])
+    original, fps = read_video(made.original)  # what it wrote stays, at its own rate
+    np.testing.assert_array_equal(original, native)
+    assert fps == pytest.approx(24, rel=1e-3)  # Matroska's stamps are milliseconds
     assert made.details["native"] == {"frames": 24, "height": 64, "width": 64, "fps": 24.0, "resampled": True}
     assert made.details["seed"] == 7
 

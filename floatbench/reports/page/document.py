@@ -12,6 +12,7 @@ from floatbench.bench.records import Row, ScoreRow
 from floatbench.errors import DataError, UsageError
 from floatbench.reports.licences import licences
 from floatbench.reports.loading import RecordedRun, by_dataset, refuse_other_variant
+from floatbench.reports.marks import method_marks
 from floatbench.reports.page.tracks import RecordedTracks
 from floatbench.reports.table import COLUMN_ORDER, is_control
 
@@ -142,6 +143,7 @@ def _method(page: PageRuns, name: str) -> dict[str, Any]:
         "control": is_control(name),
         "run": page.runs.index(run),
         "described": run.scores.methods[name],
+        "marks": method_marks(run.scores.methods[name]),
         "failed": sum(row.status == "failed" for row in rows),
     }
 

@@ -30,6 +30,8 @@ class Driver(driverlib.System):
 
     def generate(self, request):
         time.sleep(self.settings.get("slow", 0))
+        if self.fault == "oom_batch" and self.options.flags["batch"] > 1:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
         misbehave(self.fault, request, self.settings, self._send.__self__.outgoing)
         count = request.n_frames + {"long": 3, "short": -3}.get(self.fault, 0)
         if self.options.flags.get("fps") == 24:

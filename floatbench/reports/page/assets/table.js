@@ -55,7 +55,8 @@ FB.scoreTable = function () {
   const best = metrics.map((metric, v) => FB.bestOf(v));
   const row = (m) => FB.el("tr", { class: methods[m].control ? "control" : "" },
     FB.el("th", { scope: "row", tabindex: -1 }, FB.el("span", { class: "name" }, methods[m].name),
-      methods[m].control ? FB.el("small", {}, "control, not ranked") : methods[m].failed ? FB.el("small", {}, `${methods[m].failed} clips failed`) : ""),
+      FB.el("small", {}, methods[m].control ? "control, not ranked"
+        : [...methods[m].marks, ...(methods[m].failed ? [`${methods[m].failed} clips failed`] : [])].join(", "))),
     ...metrics.map((_, v) => scoreCell(m, v)));
   const scoreCell = (m, v) => {
     const cell = cells[m][v];
@@ -91,7 +92,7 @@ FB.scoreTable = function () {
 FB.bestOf = function (v) {
   const { methods, cells, metrics, runs } = FB.data;
   const found = FB.systems
-    .filter((m) => runs[methods[m].run].ranked && cells[m][v] && !cells[m][v].void && cells[m][v].value !== null)
+    .filter((m) => runs[methods[m].run].ranked && methods[m].described.ranked !== false && cells[m][v] && !cells[m][v].void && cells[m][v].value !== null)
     .map((m) => [cells[m][v].common_value ?? cells[m][v].value, m]);
   const order = [...new Set(found.map(([value]) => value))].sort((a, b) => (metrics[v].higher ? b - a : a - b));
   return new Map(found.filter(([value]) => order.indexOf(value) < 2).map(([value, m]) => [m, order[0] === value ? "strong" : "u"]));
