@@ -135,6 +135,11 @@ class MotionBasis(nn.Module):
             return coefficients.float() @ self.basis().T
 
 
+def single(x: Tensor) -> Tensor:
+    """`x` in float32 at least: half precision is widened, float64 stays, so that a decoder in float64 is exact."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 class ToFlow(nn.Module):
     """Style-steered 1x1 head: features -> flow (2 channels) and mask (1), accumulated over the levels before tanh."""
 
@@ -158,12 +163,12 @@ class ToFlow(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """x, feature (B, C, R, R), raw (B, 3, R/2, R/2) -> warped and masked feature, blend, raw, coordinates."""
         with torch.autocast(x.device.type, enabled=False):  # flow, grid and warp are float32 in every precision
-            raw_here = self.conv(x.float(), latent.float()) + self.bias
+            raw_here = self.conv(single(x), single(latent)) + self.bias
             if raw is not None:
                 raw_here = raw_here + self.upsample(raw)
             coordinates = self.grid + torch.tanh(raw_here[:, :2]).permute(0, 2, 3, 1)
             mask = torch.sigmoid(raw_here[:, 2:])
-            warped = F.grid_sample(feature.float(), coordinates, padding_mode="zeros", align_corners=False) * mask
+            warped = F.grid_sample(single(feature), coordinates, padding_mode="zeros", align_corners=False) * mask
         return warped, warped + x * (1.0 - mask), raw_here, coordinates
 
 

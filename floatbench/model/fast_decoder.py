@@ -5,6 +5,7 @@ The same numbers as the decoder to rounding, in an order that costs less:
 - the source's feature maps are projected to RGB once: the 1x1 convolution, the warp and the mask commute, so that the
   picture needs three warped channels a level instead of C, and the last level no blend at all;
 - one matrix product gives the styles of all latents and all layers, another their demodulation;
+- on a CPU in float32 the styles and the first three layers, where rounding costs most and arithmetic least, are float64;
 - the convolution weights are scaled once, sqrt(2) of the activation is folded into demodulation and bias;
 - channels-last memory (on a CPU above 32 x 32 pixels only); optionally half-precision convolutions (flow, grid, mask
   and warp stay float32) and compilation.
@@ -32,7 +33,10 @@ DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16,
 CUDA_BATCH = 16
 DEEP_LEVEL = 32
 """Up to this resolution float32 convolutions on a CPU are channels-first: they sum thousands of products there, which
-channels-last kernels add up in one chain, with twice the rounding error, and they are faster this way too."""
+channels-last kernels add up in one chain, with twice the rounding error, and they are faster this way too. Their flow
+heads are float64."""
+EXACT_LEVEL = 8
+"""Up to this resolution float32 convolutions on a CPU run in float64: rounding there moves every warp that follows."""
 
 
 @dataclass(frozen=True)
@@ -87,29 +91,37 @@ class FastDecoder:
         layers, heads = self._layers, cast("list[ToFlow]", list(self._decoder.to_flows))
         modulated = [layer.conv for layer in layers] + [head.conv for head in heads]
         deep = self._dtype == torch.float32 and self.device.type == "cpu"
+        self._style_dtype = torch.float64 if deep else torch.float32
         sizes = [4, *(head.resolution for head in heads for _ in range(2))]
+        self._dtypes = [torch.float64 if deep and size <= EXACT_LEVEL else self._dtype for size in sizes]
         self._formats = [
             torch.contiguous_format if deep and size <= DEEP_LEVEL else torch.channels_last for size in sizes
         ]
-        self._style_weight = torch.cat([conv.modulation.weight * conv.modulation.scale for conv in modulated])
-        self._style_bias = torch.cat([conv.modulation.bias for conv in modulated])
+        style = torch.cat([conv.modulation.weight.to(self._style_dtype) * conv.modulation.scale for conv in modulated])
+        self._style_weight = style
+        self._style_bias = torch.cat([conv.modulation.bias for conv in modulated]).to(self._style_dtype)
         self._style_sizes = [len(conv.modulation.bias) for conv in modulated]
         self._weights, self._powers, self._biases = [], [], []
-        for layer, layout in zip(layers, self._formats, strict=True):
-            weight = layer.conv.weight[0] * layer.conv.scale
+        for layer, dtype, layout in zip(layers, self._dtypes, self._formats, strict=True):
+            weight = layer.conv.weight[0].to(self._style_dtype) * layer.conv.scale
             self._powers.append(weight.square().sum((2, 3)))
             if layer.conv.up:
                 weight = weight.transpose(0, 1).contiguous()
-            self._weights.append(weight.to(self._dtype).contiguous(memory_format=layout))
-            self._biases.append((layer.activate.bias * GAIN).to(self._dtype))
-        self._flow_weights = [head.conv.weight[0, :, :, 0, 0] * head.conv.scale for head in heads]
+            self._weights.append(weight.to(dtype).contiguous(memory_format=layout))
+            self._biases.append(layer.activate.bias.to(dtype) * GAIN)
+        flow = [head.conv.weight[0, :, :, 0, 0].to(self._style_dtype) * head.conv.scale for head in heads]
+        self._flow_weights = [
+            weight if head.resolution <= DEEP_LEVEL else weight.float()
+            for weight, head in zip(flow, heads, strict=True)
+        ]
         self._flow_biases = [head.bias[0, :, 0, 0] for head in heads]
         self._grids = [head.grid for head in heads]
         blur = layers[1].conv.blur
         assert isinstance(blur, Blur)
         kernel = blur.kernel  # the factor four of the up-sampling included
         self._blurs = [
-            kernel.expand(layer.conv.weight.shape[1], 1, 4, 4).to(self._dtype).contiguous() for layer in layers
+            kernel.expand(layer.conv.weight.shape[1], 1, 4, 4).to(dtype).contiguous()
+            for layer, dtype in zip(layers, self._dtypes, strict=True)
         ]
         self._up3 = kernel.expand(3, 1, 4, 4).contiguous()
 
@@ -134,7 +146,7 @@ class FastDecoder:
         if latents.ndim != 2 or latents.shape[1] != width:
             raise ValueError(f"latents must be (T, {width}), got {tuple(latents.shape)}")
         with torch.no_grad():
-            for part in latents.to(self.device, torch.float32).split(self.batch):
+            for part in latents.to(self.device, self._style_dtype).split(self.batch):
                 styles, gains = self._styles(part)
                 if self._captured is not None:
                     yield self._captured(*styles, *gains, *source.features, *source.colours)
@@ -161,7 +173,7 @@ class FastDecoder:
         self, styles: list[Tensor], gains: list[Tensor], features: tuple[Tensor, ...], colours: tuple[Tensor, ...]
     ) -> Tensor:
         batch, n_layers = styles[0].shape[0], len(self._layers)
-        x = self._decoder.input.input.to(self._dtype).expand(batch, -1, -1, -1)
+        x = self._decoder.input.input.to(self._dtypes[0]).expand(batch, -1, -1, -1)
         x = self._styled(0, x, styles[0], gains[0])
         raw: Tensor | None = None
         rgb: Tensor | None = None
@@ -182,19 +194,21 @@ class FastDecoder:
 
     def _styled(self, index: int, x: Tensor, style: Tensor, gain: Tensor) -> Tensor:
         """Styled convolution with shared weight: inputs times style, outputs times gain, bias, leaky ReLU."""
-        x = x.contiguous(memory_format=self._formats[index]) * style[:, :, None, None].to(self._dtype)
         weight = self._weights[index]
+        x = x.contiguous(memory_format=self._formats[index]) * style[:, :, None, None].to(weight.dtype)
         if self._layers[index].conv.up:
             x = F.conv_transpose2d(x, weight, stride=2)
             x = F.conv2d(x, self._blurs[index], padding=1, groups=x.shape[1])
         else:
             x = F.conv2d(x, weight, padding=1)
-        return F.leaky_relu_(x * gain[:, :, None, None].to(self._dtype) + self._biases[index], SLOPE)
+        return F.leaky_relu_(x * gain[:, :, None, None].to(weight.dtype) + self._biases[index], SLOPE)
 
     def _flow(self, level: int, x: Tensor, style: Tensor, raw: Tensor | None) -> Tensor:
         """Accumulated flow and mask before tanh and sigmoid, (b, 3, R, R), float32."""
-        weight = self._flow_weights[level] * style[:, None, :]  # (b, 3, C)
-        here = torch.einsum("boc,bchw->bohw", weight, x.float()) + self._flow_biases[level][:, None, None]
+        head = self._flow_weights[level]
+        weight = head * style[:, None, :].to(head.dtype)  # (b, 3, C)
+        here = torch.einsum("boc,bchw->bohw", weight, x.to(head.dtype)).float()
+        here = here + self._flow_biases[level][:, None, None]
         return here if raw is None else here + self._doubled(raw)
 
     def _colour(self, level: int, warped: Tensor, rgb: Tensor | None) -> Tensor:
