@@ -7,12 +7,15 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from floatbench.errors import DependencyError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @contextmanager
@@ -59,6 +62,37 @@ def write_json(target: Path, document: Any) -> None:
     """Writes a JSON document with sorted keys, so that equal content gives equal bytes; NaN is refused."""
     text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     write_bytes(target, (text + "\n").encode("utf-8", "surrogatepass"))
+
+
+def write_safetensors(target: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Writes contiguous CPU tensors whole or not at all; equal tensors and metadata give equal bytes.
+
+    The library orders the metadata anew in every call (a hash map), so that equal weights would have unequal hashes.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    with atomic_path(target) as partial:
+        try:
+            save_file(dict(tensors), partial, metadata=dict(metadata) if metadata else None)
+        except SafetensorError as error:  # the library wraps the errors of the disk
+            raise OSError(errno.ENOSPC, str(error)) from error
+        _order_metadata(partial)
+
+
+def _order_metadata(path: Path) -> None:
+    """Sorts the metadata in the header of a safetensors file; nothing moves, since the header keeps its length."""
+    with path.open("r+b") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length))
+        ordered = {"__metadata__": dict(sorted(header.pop("__metadata__", {}).items())), **header}
+        if not ordered["__metadata__"]:
+            return
+        text = json.dumps(ordered, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) > length:
+            raise RuntimeError(f"{path}: the sorted header has {len(text)} bytes, the library's {length}")
+        stream.seek(8)
+        stream.write(text.ljust(length))
 
 
 def file_sha256(path: Path) -> str:

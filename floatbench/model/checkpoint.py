@@ -17,11 +17,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from floatbench.errors import DataError
-from floatbench.files import atomic_path, file_sha256, write_json
+from floatbench.files import atomic_path, file_sha256, write_json, write_safetensors
 from floatbench.model.float import FLOAT, FLOAT_512, FloatConfig
 from floatbench.model.layers import blur_kernel
 from floatbench.model.randomise import entry
@@ -259,15 +258,7 @@ def save(model: nn.Module, path: Path, metadata: Metadata, dtype: torch.dtype = 
         key: value.detach().cpu().to(dtype if value.is_floating_point() else value.dtype).contiguous()
         for key, value in model.state_dict().items()
     }
-    _write(state, Path(path), metadata)
-
-
-def _write(state: State, path: Path, metadata: Metadata) -> None:
-    with atomic_path(path) as partial:
-        try:
-            save_file(state, partial, metadata=metadata.to_strings())
-        except SafetensorError as error:  # the library wraps the errors of the disk
-            raise OSError(getattr(error, "errno", None) or 28, str(error)) from error
+    write_safetensors(Path(path), state, metadata.to_strings())
 
 
 def convert(
@@ -292,7 +283,7 @@ def convert(
     folders = [_weights_in(folder) for folder in (speech, emotion) if folder is not None]
     hashes = "+".join(file_sha256(file) for file in (Path(source), *folders))
     metadata = Metadata(config, hashes, found.licence, found.notes)
-    _write({key: value.contiguous() for key, value in state.items()}, Path(target), metadata)
+    write_safetensors(Path(target), {k: value.contiguous() for k, value in state.items()}, metadata.to_strings())
     return metadata
 
 
@@ -320,8 +311,7 @@ def fabricate_speech(path: Path, seed: int) -> None:
     """Writes a folder like wav2vec2-base-960h's with seeded random weights."""
     state = _fabricated(seed, lambda key: key.startswith(AUDIO_PREFIX))
     renamed = {"wav2vec2." + key.removeprefix(AUDIO_PREFIX): value for key, value in state.items()}
-    with atomic_path(Path(path) / "model.safetensors") as partial:
-        save_file(renamed, partial)
+    write_safetensors(Path(path) / "model.safetensors", renamed)
     _write_speech_configs(Path(path), "Wav2Vec2ForCTC")
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from floatbench import assets
-from floatbench.files import atomic_path, file_sha256, write_bytes, write_json
+from floatbench.files import file_sha256, write_bytes, write_json, write_safetensors
 from floatbench.progress import NullProgress, Progress
 from floatbench.synthetic.expression import EXPRESSION, POSE
 from floatbench.synthetic.identity import TRAITS
@@ -271,14 +271,11 @@ _JOBS: dict[str, Callable[[Faces, BackboneConfig, Progress], dict[str, nn.Module
 
 def write_backbones(networks: dict[str, nn.Module], record: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Writes float16 safetensors, a training log and the manifest, each whole or not at all; returns the manifest."""
-    from safetensors.torch import save_file
-
     files = {}
     for name, network in networks.items():
         target = folder / f"{name}.safetensors"
         state = {k: v.half().contiguous() for k, v in network.state_dict().items() if v.is_floating_point()}
-        with atomic_path(target) as partial:
-            save_file(state, partial, metadata={"trained_on": "synthetic heads", "seed": str(record["config"]["seed"])})
+        write_safetensors(target, state, {"trained_on": "synthetic heads", "seed": str(record["config"]["seed"])})
         files[name] = {"sha256": file_sha256(target), "bytes": target.stat().st_size}
     manifest = record | {"files": files}
     log = "\n".join(f"{stage}: {seconds} s" for stage, seconds in record["seconds"].items())

@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from floatbench.errors import DataError, UsageError
-from floatbench.files import atomic_path
+from floatbench.files import write_safetensors
 
 FORMAT = "floatbench-training-1"
 
@@ -21,11 +20,7 @@ FORMAT = "floatbench-training-1"
 def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Writes tensors and state; a full disk raises DependencyError and leaves the checkpoint before it."""
     plain = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    with atomic_path(path) as partial:
-        try:
-            save_file(plain, partial, metadata={"format": FORMAT, "state": json.dumps(state, sort_keys=True)})
-        except SafetensorError as error:  # the library wraps the errors of the disk
-            raise OSError(28, str(error)) from error
+    write_safetensors(path, plain, {"format": FORMAT, "state": json.dumps(state, sort_keys=True)})
 
 
 def read_checkpoint(path: Path, config_hash: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

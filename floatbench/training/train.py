@@ -16,12 +16,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from floatbench import weights
 from floatbench.errors import DataError
-from floatbench.files import atomic_path, file_sha256
+from floatbench.files import file_sha256, write_safetensors
 from floatbench.model import checkpoint
 from floatbench.model.autoencoder import MotionAutoencoder
 from floatbench.model.checkpoint import Metadata
@@ -188,9 +187,8 @@ def _plan(config: TrainConfig, phase: Any, out: Path, devices: Devices) -> Plan:
 
 
 def _export_autoencoder(state: Mapping[str, Tensor], path: Path, plan: Plan) -> None:
-    with atomic_path(path) as partial:
-        plain = {name: value.cpu().contiguous() for name, value in state.items()}
-        save_file(plain, partial, metadata={"config_hash": plan.config_hash, "config": plan.config})
+    plain = {name: value.cpu().contiguous() for name, value in state.items()}
+    write_safetensors(path, plain, {"config_hash": plan.config_hash, "config": plan.config})
 
 
 def load_autoencoder(autoencoder: MotionAutoencoder, path: Path) -> None:

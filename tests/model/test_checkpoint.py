@@ -185,7 +185,7 @@ def test_a_full_disk_leaves_no_file(tiny, tmp_path, monkeypatch):
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(Exception, match="disk is full"):
         checkpoint.save(tiny, tmp_path / "m.safetensors", Metadata(FLOAT_TINY))
     assert not list(tmp_path.iterdir())
