@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -94,6 +95,7 @@ def test_other_weights_or_another_driver_never_reuse_a_video(dummy, tmp_path):
     first = rows(out)
     assert run(out, "dummy").returncode == 0 and rows(out) == first  # the same again: nothing is made
     assert len((out / "rows.jsonl").read_text().splitlines()) == 2
+    shutil.copytree(out, tmp_path / "before")
     level = tmp_path / "weights" / "dummy" / "ckpts" / "level.json"
     level.write_text(json.dumps(json.loads(level.read_text()) | {"level": 77}))
     assert run(out, "dummy").returncode == 0
@@ -109,6 +111,9 @@ def test_other_weights_or_another_driver_never_reuse_a_video(dummy, tmp_path):
         assert row["method_key"] != second[key]["method_key"]
         assert row["pixels_sha256"] == second[key]["pixels_sha256"]
     assert len((out / "rows.jsonl").read_text().splitlines()) == 6
+    both = [str(tmp_path / "before"), str(out), "--out", str(tmp_path / "both")]
+    merged = subprocess.run([sys.executable, "-m", "floatbench", "merge", *both], capture_output=True, text=True)
+    assert merged.returncode == 2 and "ran dummy with other weights or another adapter" in merged.stderr
 
 
 def test_the_row_of_an_author_preset_keeps_the_original_and_is_marked_in_the_table(dummy, tmp_path):

@@ -1,12 +1,19 @@
 """The worked example of docs/baselines.md is a whole system in less than 60 lines."""
 
 import ast
+import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from baselines import manifest as manifests
 
-DOCUMENT = (Path(__file__).resolve().parents[2] / "docs" / "baselines.md").read_text("utf-8")
+DOCUMENT_PATH = Path(__file__).resolve().parents[2] / "docs" / "baselines.md"
+DOCUMENT = DOCUMENT_PATH.read_text("utf-8")
 
 
 def block(language: str) -> str:
@@ -25,6 +32,32 @@ def test_the_example_is_a_valid_manifest_and_a_driver_in_less_than_60_lines(tmp_
     assert {part.name for part in classes[0].body if isinstance(part, ast.FunctionDef)} >= {"load", "generate"}
     lines = [line for line in (block("toml") + block("python")).splitlines() if line.strip()]
     assert len(lines) < 60
+
+
+@pytest.mark.peers
+def test_the_example_makes_a_clip_from_its_official_clone(tmp_path):
+    """The two files as printed, with random weights in the layout that the manifest names."""
+    given = {part: os.environ.get(f"FLOATBENCH_{part}_IMTALKER", "") for part in ("SRC", "ENV", "FABRICATED")}
+    if not all(given.values()):
+        pytest.skip("FLOATBENCH_SRC_IMTALKER, _ENV_ and _FABRICATED_ do not name a clone, an environment and weights")
+    folder = tmp_path / "imtalker"
+    folder.mkdir()
+    (folder / "manifest.toml").write_text(block("toml"))
+    (folder / "driver.py").write_text(block("python"))
+    (folder / "lock-modern.txt").write_text("")
+    environment = {**os.environ, "FLOATBENCH_BASELINES": str(tmp_path), "PYTHONPATH": str(DOCUMENT_PATH.parents[1])}
+
+    def floatbench(*arguments: str) -> str:
+        command = [sys.executable, "-m", "floatbench", "baseline", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
+    places = ["--source", given["SRC"], "--environment", given["ENV"], "--weights", given["FABRICATED"]]
+    floatbench("install", "imtalker", "--accept-license", *places)
+    report = json.loads(floatbench("check", "imtalker", "--frames", "2", "--device", "cpu", "--json"))
+    assert (report["frames"], report["height"], report["width"]) == (2, 512, 512)
+    assert sum(report["parameters"].values()) > 150e6 and report["fabricated"]
 
 
 def test_every_manifest_of_this_repository_is_valid_and_has_what_it_names():

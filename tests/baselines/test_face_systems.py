@@ -57,6 +57,16 @@ def test_the_ranked_presets_switch_the_traps_of_the_repositories_off() -> None:
         assert not manifest.preset("author").rank and "re-cropped" in manifest.preset("author").marks
 
 
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_only_the_protocol_preset_is_ranked_and_only_a_declared_author_preset_has_another_rate(name: str) -> None:
+    manifest = manifests.load(name)
+    assert {"protocol", "author"} <= set(manifest.presets)
+    assert [preset for preset, settings in manifest.presets.items() if settings.rank] == ["protocol"]
+    assert {p for p, settings in manifest.presets.items() if settings.fps != 25} == (
+        {"author"} if name == "echomimic" else set()
+    )
+
+
 def floatbench(*arguments: Any) -> str:
     """The command line as typed; its standard output. Exit code 1 is a run with failed clips."""
     command = [sys.executable, "-m", "floatbench", *map(str, arguments)]

@@ -193,6 +193,20 @@ def test_a_manifest_says_which_field_is_wrong(systems):
         manifests.load("dummy")
 
 
+@pytest.mark.parametrize(
+    ("replaced", "words"),
+    [
+        ({"rank": "rank = true"}, "preset author: only 'protocol' may be ranked"),
+        ({"note": 'note = "x"\nfps = 24'}, "preset protocol: only 'protocol' may be ranked, and only at 25"),
+        ({"batch_knob": 'batch_knob = "nothing"'}, "memory.batch_knob nothing is no number"),
+    ],
+)
+def test_a_preset_that_would_rank_what_may_not_be_ranked_is_refused(systems, replaced, words):
+    systems(**replaced)
+    with pytest.raises(UsageError, match=words):
+        manifests.load("dummy")
+
+
 def test_a_shim_that_nobody_explains_is_refused(systems):
     systems(shims='shims = ["unknown"]')
     with pytest.raises(UsageError, match="does not explain"):
