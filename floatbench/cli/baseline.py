@@ -193,8 +193,8 @@ def check(
     from floatbench.bench.environment import pick_device
 
     device = pick_device(device)
-    inputs = _told(lambda: picture_and_sound(image, audio, frames), name)
-    made = _told(lambda: make_clip(method(name, preset, profile), *inputs, seed << 32, device, out), name)
+    picture, sound = _told(lambda: picture_and_sound(image, audio, frames), name)
+    made = _told(lambda: make_clip(method(name, preset, profile), picture, sound, seed << 32, device, out), name)
     report = {
         "name": name,
         "preset": preset,
