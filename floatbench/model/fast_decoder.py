@@ -5,7 +5,7 @@ The same numbers as the decoder to rounding, in an order that costs less:
 - the source's feature maps are projected to RGB once: the 1x1 convolution, the warp and the mask commute, so that the
   picture needs three warped channels a level instead of C, and the last level no blend at all;
 - one matrix product gives the styles of all latents and all layers, another their demodulation;
-- on a CPU in float32 the styles and the first three layers, where rounding costs most and arithmetic least, are float64;
+- for float32 on a CPU styles and the first three layers, where rounding costs most and arithmetic least, are float64;
 - the convolution weights are scaled once, sqrt(2) of the activation is folded into demodulation and bias;
 - channels-last memory (on a CPU above 32 x 32 pixels only); optionally half-precision convolutions (flow, grid, mask
   and warp stay float32) and compilation.

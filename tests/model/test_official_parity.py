@@ -34,7 +34,7 @@ from floatbench.model.layers import set_impl
 from floatbench.model.randomise import randomise
 from floatbench.model.transformer import FlowMatchingTransformer
 from floatbench.model.wav2vec2 import BASE, LARGE
-from floatbench.pipeline import FLOAT, Direction
+from floatbench.pipeline import FLOAT, Direction, Source
 from floatbench.sampling.loading import Origin
 from floatbench.sampling.options import preset
 from floatbench.sampling.picture import crop_face, to_pixels, to_tensor, whole_picture
@@ -197,6 +197,7 @@ def release_clip(tmp_path_factory) -> dict[str, Tensor]:
     write_wav(folder / "sound.wav", pcm)
     noise_of_windows = torch.cat([window_noise([7], index, MotionShape()) for index in range(2)])
     given = {"boxes": FACES, "noise": torch.cat((noise_of_windows, noise_of_windows)), "shown": torch.tensor(SHOWN)}
+    given["motion"] = motion_in_the_motion_space(Path(weights) / "float.pth")
     save_file(given, folder / "inputs.safetensors")
     python, runner = (
         os.environ.get("FLOATBENCH_PYTHON_FLOAT", sys.executable),
@@ -206,6 +207,12 @@ def release_clip(tmp_path_factory) -> dict[str, Tensor]:
     environment = os.environ | {"PYTHONPATH": source, "OMP_NUM_THREADS": "1"}
     subprocess.run([python, str(runner), "stages", *files], check=True, cwd=source, env=environment)
     return load_file(folder / "outputs.safetensors")
+
+
+def motion_in_the_motion_space(float_pth: Path) -> Tensor:
+    """(2, D): where trained weights keep motion, unlike what a transformer of random weights samples."""
+    weight = torch.load(float_pth, mmap=True, weights_only=True)["motion_autoencoder.dec.direction.weight"]
+    return noise(2, weight.shape[1], seed=6) @ torch.linalg.qr(weight)[0].T
 
 
 def clip_inputs() -> tuple[np.ndarray, np.ndarray]:
@@ -246,12 +253,26 @@ def test_every_stage_of_a_whole_clip_equals_the_release(impl, release_clip):
         sampled = torch.cat(list(stream.motion()))
         assert sampled.shape[0] == 52 and stream.evaluations == 18
         compare(f"{impl}: sampling, 2 windows, {name}", sampled[None], theirs[name], TOLERANCE)
-    pictures = torch.cat(list(model.pictures(source.latent + theirs["motion"][0, SHOWN], source)))
-    compare(f"{impl}: pictures of that motion", pictures, theirs["pictures"], PICTURE_TOLERANCE)
+    check_clip_pictures(impl, model, source, theirs)
+
+
+def check_clip_pictures(impl: str, model: FLOAT, source: Source, theirs: dict[str, Tensor]) -> None:
+    """Inside the motion space 5e-4 holds. Random weights sample motion far outside of it, where the release's own
+    pictures are 3e-3 from the same decoder in float64: those are held to 8 bits, one pixel in a hundred may differ."""
+    motion = motion_in_the_motion_space(Path(os.environ["FLOATBENCH_CHECKPOINTS_FLOAT"]) / "float.pth")
+    pictures = torch.cat([part.clone() for part in model.pictures(source.latent + motion, source)])
+    compare(f"{impl}: pictures", pictures, theirs["pictures"], PICTURE_TOLERANCE)
     assert torch.equal(to_pixels(theirs["pictures"], "truncate"), theirs["pixels"]), "8-bit conversion"
-    off = (to_pixels(pictures, "truncate").int() - theirs["pixels"].int()).abs()
-    print(f"{impl}: 8-bit pixels that differ {float((off > 0).float().mean()):.1e}, by at most {int(off.max())}")
-    assert float((off > 0).float().mean()) < 1e-2
+    check_pixels(f"{impl}: 8-bit pixels", pictures, theirs["pictures"])
+    sampled = [part.clone() for part in model.pictures(source.latent + theirs["motion"][0, SHOWN], source)]
+    check_pixels(f"{impl}: 8-bit pixels, sampled motion", torch.cat(sampled), theirs["sampled_pictures"])
+
+
+def check_pixels(stage: str, ours: Tensor, theirs: Tensor) -> None:
+    off = (to_pixels(ours, "truncate").int() - to_pixels(theirs, "truncate").int()).abs()
+    share = float((off > 0).float().mean())
+    print(f"{stage:34s} max {int(off.max())}  share that differs {share:.1e}")
+    assert share < 1e-2, stage
 
 
 def check_clip_encoders(network: Network, theirs: dict[str, Tensor], wave: Tensor) -> None:
