@@ -15,7 +15,7 @@ from pathlib import Path
 
 from floatbench.bench.records import Row, RowFile, RunInfo, read_record
 
-COLUMNS = (
+COLUMNS: tuple[str, ...] = (
     "method", "profile", "random_weights", "parameters_m", "clips", "frames", "frame_px", "load_s", "seconds_per_frame",
     "peak_ram_mb", "peak_vram_mb", "torch", "device", "how",
 )  # fmt: skip

@@ -116,6 +116,27 @@ def test_other_weights_or_another_driver_never_reuse_a_video(dummy, tmp_path):
     assert merged.returncode == 2 and "ran dummy with other weights or another adapter" in merged.stderr
 
 
+def test_a_machine_with_other_weights_fails_its_rows_instead_of_mixing_them(dummy, tmp_path):
+    from floatbench.bench.job import Item, Job, JobSettings, Worker
+    from floatbench.bench.protocol import dataset_for, load_protocol
+
+    dummy()
+    protocol = load_protocol("synthetic")
+    worker = Worker(JobSettings(dataset_for(protocol), tmp_path, None, 0, {}, {}))
+    try:
+        [row] = worker.run(Job(protocol.clips[0], (Item("dummy", 0, key="planned elsewhere"),)))
+    finally:
+        worker.close()
+    assert (row.status, row.reason, row.method_key) == ("failed", "env_mismatch", "planned elsewhere")
+
+
+@pytest.mark.parametrize(("workers", "share"), [(0, 7), (1, 7), (2, 4), (8, 1)])
+def test_each_process_is_promised_its_share_of_the_clips(workers, share):
+    from floatbench.bench.runner import RunOptions, _share
+
+    assert _share(7, RunOptions(workers=workers), "cpu") == share
+
+
 def test_the_row_of_an_author_preset_keeps_the_original_and_is_marked_in_the_table(dummy, tmp_path):
     dummy()
     out = tmp_path / "run"

@@ -112,3 +112,36 @@ def test_the_official_code_makes_two_real_clips(
     assert not scores["ranked"] and scores["methods"][name]["fabricated"]
     cells = [cell for cell in scores["scores"] if cell["method"] == name]
     assert cells and all(cell["n"] == 2 for cell in cells)
+
+
+@pytest.mark.peers
+def test_the_batch_of_sadtalker_changes_no_pixel_by_more_than_a_level(shared: Path, tmp_path: Path) -> None:
+    """What the manifest's batch_knob promises: frames made one at a time are those made two at a time."""
+    import numpy as np
+
+    from floatbench.bench.baseline_method import BaselineMethod
+    from floatbench.bench.method import Request
+    from floatbench.media import read_clip, read_video
+
+    install("sadtalker")
+    clip = read_clip(shared / "data" / "real" / "video" / "video-retalking" / "2.mp4", start=0.5, end=0.66)
+    assert clip.audio is not None
+    side = min(clip.frames.shape[1:3])
+    picture = np.ascontiguousarray(clip.frames[0, :side, :side])
+    found = []
+    for name, changed in (("two", {}), ("one", {"batch_size": 1})):
+        method = BaselineMethod("sadtalker")
+        folder = tmp_path / name
+        folder.mkdir()
+        try:
+            method.load("cpu")
+            assert method._worker is not None
+            method._worker.close()  # the next start has the smaller batch, as after memory ran out
+            method._worker.changed = changed
+            made = method.generate(Request("c", "c", picture, clip.audio[: 3 * 640], 3, 5 << 32, folder))
+        finally:
+            method.close()
+        assert made.video is not None
+        found.append(read_video(made.video)[0].astype(int))
+    assert found[0].shape == found[1].shape == (3, 256, 256, 3)
+    assert np.abs(found[0] - found[1]).max() <= 1 and found[0].std() > 1
