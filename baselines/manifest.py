@@ -142,6 +142,7 @@ class Proven(_Part):
     forward_pass: str = ""
     whole_clip: str = ""
     real_weights: str = ""
+    profiles_agree: str = ""  # what `baseline certify` gave for the two profiles
 
     @property
     def furthest(self) -> str:

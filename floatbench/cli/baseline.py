@@ -51,7 +51,7 @@ def list_(json: JsonOption = False, offline: OfflineOption = False, quiet: Quiet
             row["name"],
             ",".join(row["installed"]) or "-",
             row["proven_furthest"],
-            row["proven"].get(row["proven_furthest"].replace(" ", "_"), "")[:70],
+            row["proven"].get(row["proven_furthest"].replace(" ", "_"), "").partition(";")[0],
             row["licence"]["code"][:40],
             row["commit"][:8],
         ]

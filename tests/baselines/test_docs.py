@@ -1,6 +1,7 @@
 """The worked example of docs/baselines.md is a whole system in less than 60 lines."""
 
 import ast
+import csv
 import json
 import os
 import re
@@ -72,9 +73,31 @@ def test_every_manifest_of_this_repository_is_valid_and_has_what_it_names():
             assert "--index-url" not in lock and "://" not in re.sub(r"(?m)^\s*#.*$", "", lock)
 
 
-def test_the_complexity_table_agrees_with_the_manifests():
-    import csv
+def test_every_certificate_that_is_kept_passed_and_is_of_the_locks_and_the_commit_of_today():
+    found = sorted((DOCUMENT_PATH.parents[1] / "results" / "certificates").glob("*.json"))
+    assert found
+    for path in found:
+        certificate = json.loads(path.read_text())
+        manifest = manifests.load(path.stem)
+        assert certificate["passed"] and certificate["baseline"] == manifest.id
+        assert certificate["inputs"]["commit"] == manifest.source.commit
+        difference, gate = certificate["difference"], certificate["gate"]
+        assert difference["mean"] < gate["mean"] == 1e-4 and difference["p999"] < gate["p999"] == 5e-3
+        for side in certificate["profiles"]:
+            lock = manifest.folder / manifest.profile(side["profile"]).lock
+            assert side["lock_sha256"] == manifests.file_sha256(lock), (path.name, side["profile"])
 
+
+def test_the_table_of_what_was_measured_names_known_systems_and_their_size():
+    with (DOCUMENT_PATH.parents[1] / "results" / "baselines.csv").open() as stream:
+        table = list(csv.DictReader(stream))
+    assert {row["method"] for row in table} == set(manifests.names())
+    for row in table:
+        assert float(row["load_s"]) > 0 and float(row["seconds_per_frame"]) > 0 and int(row["peak_ram_mb"]) > 0
+        assert row["random_weights"] == "True" and int(row["clips"]) >= 1 and row["how"]
+
+
+def test_the_complexity_table_agrees_with_the_manifests():
     path = Path(__file__).resolve().parents[2] / "results" / "complexity.csv"
     with path.open() as stream:
         table = {(row["method"], row["preset"]): row for row in csv.DictReader(stream)}

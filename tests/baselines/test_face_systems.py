@@ -93,7 +93,10 @@ def install(name: str) -> None:
 def test_the_official_code_makes_two_real_clips(
     name: str, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The untouched repository at the pinned commit, with fabricated weights, through `floatbench run`."""
+    """The untouched repository at the pinned commit, with fabricated weights, through `floatbench run`.
+
+    EchoMimic also as its authors run it: its 24 frames a second are resampled and kept.
+    """
     landmarks = shared / "data" / "models" / "face_landmarker_v2_with_blendshapes.task"
     monkeypatch.setenv("FLOATBENCH_FACE_LANDMARKER", str(landmarks))  # Hallo's fabricator cannot make this one
     install(name)
@@ -103,15 +106,23 @@ def test_the_official_code_makes_two_real_clips(
         shutil.copy(shared / "data" / "real" / "video" / "video-retalking" / clip, videos / clip)
     (videos / "clips.csv").write_text("id,identity,start_s,end_s\n2.mp4,a,0.5,1.5\n3.mp4,b,0.5,1.5\n")
     out = tmp_path / "run"
+    names = [name, "echomimic@author"] if name == "echomimic" else [name]
     printed = floatbench(
         "run", "--protocol", f"folder:{videos}", "--boxes", "none", "--size", "256", "--metrics", "psnr-grey128",
-        "--methods", name, "--no-controls", "--workers", "1", "--device", "cpu", "--fabricated", "--timeout", "3600",
+        "--methods", ",".join(names), "--no-controls", "--workers", "1", "--device", "cpu", "--fabricated", "--timeout", "3600",
         "--out", out, "--json",
     )  # fmt: skip
     scores = json.loads(printed)
     assert not scores["ranked"] and scores["methods"][name]["fabricated"]
-    cells = [cell for cell in scores["scores"] if cell["method"] == name]
-    assert cells and all(cell["n"] == 2 for cell in cells)
+    assert {cell["method"] for cell in scores["scores"]} == set(names)
+    assert all(cell["n"] == 2 for cell in scores["scores"])
+    for line in (out / "rows.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        assert (row["n_frames"], row["details"]["native"].get("resampled", False)) == (
+            25,
+            row["method"] not in names[:1],
+        )
+        assert (out / row["details"].get("original", row["video"])).is_file()
 
 
 @pytest.mark.peers

@@ -187,6 +187,21 @@ def test_a_container_recipe_holds_lock_commit_and_packages(systems):
         assert manifest.source.commit in recipe and "--require-hashes" in recipe and "ffmpeg" in recipe
 
 
+def test_an_installed_package_brings_a_system_by_its_entry_point(systems, tmp_path, monkeypatch):
+    folder = systems("outside")
+    monkeypatch.delenv("FLOATBENCH_BASELINES")
+    assert "outside" not in manifests.names()
+    package = tmp_path / "package"
+    (package / "outside_1-1.0.dist-info").mkdir(parents=True)
+    (package / "outside_1.py").write_text(f"FOLDER = {str(folder)!r}\n")
+    (package / "outside_1-1.0.dist-info" / "METADATA").write_text("Name: outside-1\nVersion: 1.0\n")
+    points = "[floatbench.baselines]\noutside = outside_1:FOLDER\n"
+    (package / "outside_1-1.0.dist-info" / "entry_points.txt").write_text(points)
+    monkeypatch.syspath_prepend(str(package))
+    assert "outside" in manifests.names()
+    assert manifests.load("outside").title.startswith("Dummy")
+
+
 def test_a_manifest_says_which_field_is_wrong(systems):
     systems(version='version = "many"')
     with pytest.raises(UsageError, match=r"manifest.toml: version"):
@@ -301,3 +316,43 @@ def test_new_makes_a_folder_whose_manifest_is_valid(tmp_path, monkeypatch):
     assert floatbench("new", "my-system", "--folder", str(tmp_path / "a")).returncode == 2
     assert floatbench("new", "Bad Name", "--folder", str(tmp_path / "a")).returncode == 2
     assert floatbench("show", "dumy").returncode == 2
+
+
+def test_the_template_filled_in_is_a_system_that_makes_a_clip(repository, environment, tmp_path, monkeypatch):
+    """What `baseline new` leaves to its reader: repository, commit, one weight file, three lines of the driver."""
+    monkeypatch.setenv("FLOATBENCH_BASELINES", str(tmp_path / "own"))
+    assert floatbench("new", "mine", "--folder", str(tmp_path / "own")).returncode == 0
+    folder = tmp_path / "own" / "mine"
+    head = subprocess.run(
+        ["git", "-C", str(repository), "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+    )
+    filled = {
+        "manifest.toml": {
+            '"<owner>/<repository>"': f'"file://{repository}"',
+            "0" * 40: head.stdout.strip(),
+            "checkpoints/<model.pth>": "checkpoints/level.txt",
+            'python = "3.11"': 'python = "3"',
+        },
+        "driver.py": {
+            '        raise NotImplementedError("build the networks here")': "        import network\n\n"
+            '        self.model = network.Network(int(open("checkpoints/level.txt").read()))',
+            "driverlib.count_parameters(self.model)": "1",
+            "frames = self.model(request.image, request.audio)  # (T, H, W, 3) in [0, 1]": "import random\n\n"
+            "            frames = [self.model.draw(random, 16) for _ in range(request.n_frames)]",
+            "driverlib.to_uint8(frames)": "((frame, 16, 16) for frame in frames)",
+        },
+    }
+    for name, changes in filled.items():
+        text = (folder / name).read_text()
+        for old, new in changes.items():
+            assert old in text, old
+            text = text.replace(old, new)
+        (folder / name).write_text(text)
+    (folder / "lock-modern.txt").write_text("")
+    (tmp_path / "w" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "w" / "checkpoints" / "level.txt").write_text("5")
+    places = ["--source", str(repository), "--environment", str(environment), "--weights", str(tmp_path / "w")]
+    done = floatbench("install", "mine", "--accept-license", *places)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(floatbench("check", "mine", "--frames", "3", "--device", "cpu", "--json").stdout)
+    assert (report["frames"], report["height"], report["parameters"]) == (3, 16, {"model": 1})
