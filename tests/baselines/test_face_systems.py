@@ -109,8 +109,8 @@ def test_the_official_code_makes_two_real_clips(
     names = [name, "echomimic@author"] if name == "echomimic" else [name]
     printed = floatbench(
         "run", "--protocol", f"folder:{videos}", "--boxes", "none", "--size", "256", "--metrics", "psnr-grey128",
-        "--methods", ",".join(names), "--no-controls", "--workers", "1", "--device", "cpu", "--fabricated", "--timeout", "3600",
-        "--out", out, "--json",
+        "--methods", ",".join(names), "--no-controls", "--workers", "1", "--device", "cpu", "--fabricated", "--timeout",
+        "3600", "--out", out, "--json",
     )  # fmt: skip
     scores = json.loads(printed)
     assert not scores["ranked"] and scores["methods"][name]["fabricated"]
