@@ -21,7 +21,7 @@ from baselines.worker import BaselineWorker, WorkerFailure
 from floatbench.bench.baseline_files import check_frames, read_raw, resample_index, stage
 from floatbench.bench.baseline_health import Health
 from floatbench.bench.method import Generated, Method, Request
-from floatbench.errors import ClipError, UsageError
+from floatbench.errors import ClipError, DependencyError, UsageError
 from floatbench.types import FPS
 
 TRANSIENT = {"crash": "crashed", "timeout": "timeout", "oom": "out_of_memory", "io": "method_error"}
@@ -128,12 +128,24 @@ class BaselineMethod(Method):
         import floatbench.media  # noqa: F401 - a second of imports that belongs to loading, not to the first clip
 
         self._device = device
-        self._worker = BaselineWorker(self._resolve(device), self._preset_name, device, self._threads)
+        installed = self._resolve(device)
+        self._check_profile(installed.profile_name)
+        self._worker = BaselineWorker(installed, self._preset_name, device, self._threads)
         try:
             self._worker.start()
         except WorkerFailure as error:
             self.close()
             raise _clip_error("load_failed", error) from None
+
+    def _check_profile(self, chosen: str) -> None:
+        """Refuses a device that takes another profile than the record of the run names."""
+        recorded = self.describe()["profile"]
+        if chosen != recorded:
+            variable = f"FLOATBENCH_PROFILE_{self._manifest.id.upper().replace('-', '_')}"
+            raise DependencyError(
+                f"{self.name}: the device {self._device} takes profile {chosen}, the record says {recorded}",
+                fix=f"{variable}={chosen}",
+            )
 
     @property
     def ready(self) -> dict[str, Any]:

@@ -406,6 +406,25 @@ def test_a_card_outside_the_profile_s_range_is_refused(dummy, monkeypatch):
     assert installed.choose_profile(manifest, "cuda") == "modern"
 
 
+def test_a_device_that_takes_another_profile_than_the_record_names_is_refused(dummy, monkeypatch):
+    from baselines import installed
+    from floatbench.bench import environment
+
+    replaced = {"shims": 'shims = ["grin"]\nsm_min = 7.5\nsm_max = 9.0\ncpu_ok = false'}
+    for profile in ("modern", "period"):
+        dummy(profile=profile, replaced=replaced)
+    monkeypatch.setattr(installed, "card", lambda device: 8.0 if device == "cuda" else None)
+    monkeypatch.setattr(environment, "pick_device", lambda device: "cuda")
+    method = BaselineMethod("dummy")
+    assert method.describe()["profile"] == "modern"
+    with pytest.raises(DependencyError, match="takes profile period, the record says modern"):
+        method.load("cpu")
+    monkeypatch.setenv("FLOATBENCH_PROFILE_DUMMY", "period")
+    monkeypatch.setattr(environment, "pick_device", lambda device: "cpu")
+    method.load("cpu")
+    method.close()
+
+
 def test_unknown_presets_and_profiles_are_usage_errors(dummy):
     manifest = dummy()
     with pytest.raises(UsageError, match="no preset 'pose'"):
