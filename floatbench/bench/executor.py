@@ -25,6 +25,7 @@ OnRow = Callable[[Row], None]
 MAX_START_FAILURES = 3
 MAX_BACK_OFF_S = 5.0
 LOAD_TIMEOUT_S = 1800.0
+LEAVE_S = 30.0  # a baseline gets ten seconds of its own to say goodbye, and its private folder has to go
 
 
 class Executor(Protocol):
@@ -218,7 +219,7 @@ def _thread_environment(threads: int) -> Iterator[None]:
 def _end(slot: _Slot) -> None:
     """Lets an idle worker finish, stops a busy one."""
     if slot.job is None:
-        slot.process.join(timeout=10)
+        slot.process.join(timeout=LEAVE_S)
     if slot.process.is_alive():
         slot.process.kill()
     slot.process.join()
