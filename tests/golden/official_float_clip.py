@@ -8,7 +8,7 @@ albumentations, librosa):
     python official_float_clip.py clock CHECKPOINTS THREADS
 
 CHECKPOINTS holds float.pth and the two speech networks' folders. `stages` takes picture.png and sound.wav beside the
-inputs, the noise of each window, face boxes and motion to decode, and writes what every stage made. `clock` answers
+inputs, the noise of each window and face boxes, and writes what every stage made. `clock` answers
 each line "PICTURE SOUND" on stdin with a line of JSON: seconds and frames of the whole clip, from files to 8 bits.
 Nothing of the release is kept in this repository.
 """
@@ -106,7 +106,9 @@ def stages(checkpoints: Path, inputs: Path, outputs: Path) -> None:
     out["happy"] = made.G.sample({"r_s": motion, "a": wave}, **scales, emo="happy")
     sampled = out["motion"][:, given["shown"]]
     out["sampled_pictures"] = made.G.decode_latent_into_image(latent, features, sampled)["d_hat"]
-    out["pictures"] = made.G.decode_latent_into_image(latent, features, given["motion"][None])["d_hat"]
+    other = made.G.encode_identity_into_motion(made.G.encode_image_into_latent(whole["s"])[0])
+    out["driven"] = torch.stack((motion, other), dim=1)
+    out["pictures"] = made.G.decode_latent_into_image(latent, features, out["driven"])["d_hat"]
     with tempfile.TemporaryDirectory() as folder:
         made.save_video(out["pictures"], f"{folder}/out.mp4", None)
     out["pixels"] = frames.made
