@@ -41,6 +41,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--warmup", type=float, default=0.2, help="seconds of sound generated before the clock starts")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument(
+        "--clock", choices=("wall", "cpu"), default="wall", help="cpu: of this process, on a busy machine"
+    )
     parser.add_argument("--out", type=Path, help="write the JSON here too")
     parser.add_argument("--one", help=argparse.SUPPRESS)  # one measurement: the child process
     return parser.parse_args()
@@ -69,10 +72,13 @@ def load(given: argparse.Namespace, impl: str) -> Any:
 def measure(given: argparse.Namespace, impl: str, seconds: float) -> dict[str, Any]:
     """One video of noise speech, written as MP4 into a temporary folder."""
     import tempfile
+    import time
 
     import numpy as np
     import torch
 
+    from floatbench.pipeline import Direction
+    from floatbench.sampling.clock import StageClock
     from floatbench.sampling.options import preset
 
     model = load(given, impl)
@@ -86,7 +92,9 @@ def measure(given: argparse.Namespace, impl: str, seconds: float) -> dict[str, A
         before = peak_mib()
         if model.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        video = model.generate(picture, pcm, Path(folder) / "out.mp4", options=options)
+        clock = StageClock(model.device, time.process_time if given.clock == "cpu" else None)
+        file = Path(folder) / "out.mp4"
+        video = model.animate(picture, pcm, file, options=model.fit(options), direction=Direction(), clock=clock)
     record = {
         "impl": impl, "dtype": model.dtype, "compiled": model.compiled, "sound_s": seconds,
         "frames": video.n_frames, "seconds": video.seconds, "total_s": sum(video.seconds.values()), "fps": video.fps,
@@ -158,7 +166,13 @@ def main() -> None:
             print(f"repeat {repeat + 1}/{given.repeats}: {case[0]}, {case[1]} s done", file=sys.stderr, flush=True)
     rows = [median(found[case]) for case in cases]
     print(table(rows))
-    document = {"machine": machine(given), "preset": given.preset, "audio_context": given.audio_context, "rows": rows}
+    document = {
+        "machine": machine(given),
+        "clock": given.clock,
+        "preset": given.preset,
+        "audio_context": given.audio_context,
+        "rows": rows,
+    }
     if given.out:
         given.out.write_text(json.dumps(document, indent=2) + "\n")
     else:

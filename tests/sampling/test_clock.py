@@ -32,3 +32,11 @@ def test_a_failing_stage_is_counted_and_closed(monkeypatch: pytest.MonkeyPatch):
     with clock("mux"):
         now += 1
     assert clock.seconds == {"decode": 3.0, "mux": 1.0}
+
+
+def test_another_timer_takes_the_place_of_the_wall_clock():
+    ticks = iter((3.0, 5.0))
+    clock = StageClock(timer=lambda: next(ticks))
+    with clock("decode"):
+        pass
+    assert clock.seconds == {"decode": 2.0}
