@@ -10,7 +10,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo test test-slow test-peers test-gpu test-browser lint clean
 
 demo: $(VENV)/.demo
-	$(BIN)/python -m floatbench run --protocol synthetic --out runs/demo
+	$(BIN)/python -m floatbench run --protocol synthetic --methods float-tiny --out runs/demo
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2

@@ -48,7 +48,11 @@ class RandomClips(ClipSet):
                 rng.integers(-3000, 3000, 640 * frames).astype(np.int16),
                 box,
                 i % 7,
-                {},
+                {
+                    "pose": rng.normal(0, 0.1, (frames, 6)).astype(np.float32),
+                    "expression": rng.random((frames, 14)).astype(np.float32),
+                    "tracks": rng.random((frames, 180, 3)).astype(np.float16),
+                },
             )
             for i in range(count)
         ]

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import torch
 from safetensors.torch import save_file
 
 from floatbench.bench import runner
@@ -26,6 +27,7 @@ from floatbench.model.checkpoint import read_metadata
 from floatbench.progress import NullProgress, Progress
 from floatbench.sampling.loading import BUNDLED, checkpoint_file, load_model
 from floatbench.training.clips import ClipSet
+from floatbench.training.coefficients import standardise
 from floatbench.training.config import TrainConfig, load_config
 from floatbench.training.train import clip_set, train_autoencoder, train_flow
 
@@ -173,7 +175,12 @@ def _shared_autoencoder(
             f"the auto-encoder of {checkpoint} has another {differing[0]} than the configuration {config.name}",
             fix="--config FILE with the same model",
         )
-    state = load_model(checkpoint)[0].motion_autoencoder.state_dict()
+    autoencoder = load_model(checkpoint)[0].motion_autoencoder
+    moved = json.loads(read_metadata(checkpoint_file(checkpoint)).notes or "{}").get("coefficients")
+    if moved:  # back to the coefficients of phase 1, whose units the truth has
+        mean, gain = torch.tensor(moved["mean"]), float(moved["gain"])
+        standardise(autoencoder, -gain * mean, 1 / gain)
+    state = autoencoder.state_dict()
     with atomic_path(target) as partial:
         save_file({name: value.float().contiguous() for name, value in state.items()}, partial)
     return target

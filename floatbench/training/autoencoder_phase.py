@@ -19,6 +19,7 @@ from floatbench.training.batches import Pairs, draw_pairs
 from floatbench.training.checkpoints import load_module, load_optimiser, module_tensors, optimiser_tensors
 from floatbench.training.clips import ClipPool, check_batch_fits
 from floatbench.training.config import AutoencoderConfig, TrainConfig
+from floatbench.training.copy_start import start_as_copy
 from floatbench.training.devices import Devices
 from floatbench.training.discriminators import ComponentDiscriminator, TwoScaleDiscriminator
 from floatbench.training.ema import Ema, half_life_decay
@@ -131,13 +132,16 @@ def picture_terms(network: PerceptualNetwork, generated: Tensor, pairs: Pairs, c
     terms: Terms = {"l1": (generated.float() - real).abs().mean()}
     if config.perceptual:
         terms["perceptual"] = perceptual_loss(network, generated, real, config.scales)
-    if config.component or config.component_l1:
+    if config.component or config.component_l1 or config.component_l2:
         mask = component_mask(pairs.boxes, real.shape[-1])
         if config.component:
             terms["component"] = masked_perceptual_loss(network, generated, real, mask, config.component_levels)
+        pixels = (3 * mask.sum((1, 2, 3))).clamp(min=1)
+        difference = mask * (generated.float() - real)
         if config.component_l1:
-            inside = (mask * (generated.float() - real).abs()).sum((1, 2, 3))
-            terms["component_l1"] = (inside / (3 * mask.sum((1, 2, 3))).clamp(min=1)).mean()
+            terms["component_l1"] = (difference.abs().sum((1, 2, 3)) / pixels).mean()
+        if config.component_l2:
+            terms["component_l2"] = (difference.square().sum((1, 2, 3)) / pixels).mean()
     return terms
 
 
@@ -175,10 +179,13 @@ class AutoencoderPhase:
             for head in self.autoencoder.dec.modules():
                 if isinstance(head, ToFlow):
                     head.conv.weight.mul_(c.flow_gain)
+        if c.start == "copy" and fresh:
+            start_as_copy(self.autoencoder)
         if c.encoder == "regression":
             if fresh:
                 solve_encoder(self.autoencoder, pool)
             self.autoencoder.enc.requires_grad_(False)
+            self.autoencoder.dec.direction.requires_grad_(False)  # the encoder was solved for these directions
         self.reconstruct = devices.wrap(Reconstruct(self.autoencoder, c.both_ways))
         self.network = perceptual_network(c).to(devices.device)
         self.optimiser = torch.optim.Adam(
@@ -195,7 +202,7 @@ class AutoencoderPhase:
         """One update of the generator, then one of the discriminators (as in LIA)."""
         c = self.config
         seed, told = self.whole.data.seed + c.seed, c.truth_share if c.needs_truth else None
-        drawn = draw_pairs(self.pool, c.batch, seed, step, self.whole.data.flip, c.both_ways, told)
+        drawn = draw_pairs(self.pool, c.batch, seed, step, self.whole.data.flip, c.both_ways, told, c.across)
         pairs = drawn.share(self.devices.share)
         components = step >= c.component_from
         rate = rate_at(step, c.steps, c.rate, 0, c.decay_from)

@@ -62,12 +62,20 @@ class Pairs:
 
 
 def draw_pairs(
-    pool: ClipPool, batch: int, seed: int, step: int, flip: bool, both_ways: bool = False, told: float | None = None
+    pool: ClipPool,
+    batch: int,
+    seed: int,
+    step: int,
+    flip: bool,
+    both_ways: bool = False,
+    told: float | None = None,
+    across: float = 0.0,
 ) -> Pairs:
     """A batch of pairs: clips uniformly, then two frames of each uniformly; mirrored together with chance one half.
 
     Args:
         both_ways: the second half is the first with source and driving picture exchanged; `batch` is even.
+        across: share of pairs whose second frame is of another clip of the same person, if the pool has one.
         told: share of pairs decoded from the true change of motion; None leaves the truth out.
 
     Raises:
@@ -75,37 +83,55 @@ def draw_pairs(
     """
     rng = step_random(seed, step, "pairs")
     clips = pool.at(step)
-    rows: list[tuple[TrainingClip, int, int, bool]] = []
+    rows: list[tuple[_Frame, _Frame, bool]] = []
     drawn = batch // 2 if both_ways else batch
     for clip in [clips[i] for i in rng.integers(len(clips), size=drawn)]:
         a, b = (int(value) for value in rng.integers(len(clip.frames), size=2))
         mirrored = bool(flip and rng.random() < 0.5)
-        rows.append((clip, a, b, mirrored))
+        first, second = _Frame(clip, a), _Frame(clip, b)
+        if across and rng.random() < across:
+            others = [other for other in clips if other.identity == clip.identity and other is not clip]
+            if others:
+                other = others[int(rng.integers(len(others)))]
+                second = _Frame(other, int(rng.integers(len(other.frames))))
+        rows.append((first, second, mirrored))
     if both_ways:
-        rows += [(clip, b, a, mirrored) for clip, a, b, mirrored in rows]
+        rows += [(second, first, mirrored) for first, second, mirrored in rows]
     return Pairs(
-        pictures([clip.frames[a][:, :: -1 if mirrored else 1] for clip, a, _, mirrored in rows]),
-        pictures([clip.frames[b][:, :: -1 if mirrored else 1] for clip, _, b, mirrored in rows]),
-        torch.from_numpy(
-            np.stack([mirror_boxes(c.boxes[b]) if mirrored else c.boxes[b] for c, _, b, mirrored in rows])
-        ),
+        pictures([first.clip.frames[first.at][:, :: -1 if mirrored else 1] for first, _, mirrored in rows]),
+        pictures([second.clip.frames[second.at][:, :: -1 if mirrored else 1] for _, second, mirrored in rows]),
+        torch.from_numpy(np.stack([mirror_boxes(f.boxes()) if mirrored else f.boxes() for _, f, mirrored in rows])),
         None if told is None else _pair_truth(rows, rng.random(len(rows)) < told),
     )
 
 
-def _pair_truth(rows: Sequence[tuple[TrainingClip, int, int, bool]], told: np.ndarray) -> PairTruth:
+@dataclass(frozen=True)
+class _Frame:
+    clip: TrainingClip
+    at: int
+
+    def boxes(self) -> np.ndarray:
+        return self.clip.boxes[self.at]
+
+    def truth(self, mirrored: bool) -> tuple[np.ndarray, np.ndarray]:
+        """True motion (M,) and surface points (P, 3)."""
+        known = self.clip.truth
+        if "tracks" not in known:
+            fix = "set truth_motion, truth_warp and truth_share to 0"
+            raise DataError(f"{self.clip.id} has no ground truth", fix=fix)
+        numbers = true_motion(known["pose"][[self.at]], known["expression"][[self.at]])[0]
+        tracks = known["tracks"][self.at]
+        return (numbers * MIRRORED, mirror_tracks(tracks)) if mirrored else (numbers, tracks)
+
+
+def _pair_truth(rows: Sequence[tuple[_Frame, _Frame, bool]], told: np.ndarray) -> PairTruth:
     motion, change, source, driving = [], [], [], []
-    for clip, a, b, mirrored in rows:
-        if "tracks" not in clip.truth:
-            raise DataError(f"{clip.id} has no ground truth", fix="set truth_motion, truth_warp and truth_share to 0")
-        numbers = true_motion(clip.truth["pose"][[a, b]], clip.truth["expression"][[a, b]])
-        numbers = numbers * MIRRORED if mirrored else numbers
-        tracks = clip.truth["tracks"][[a, b]]
-        motion.append(numbers[1])
-        change.append(numbers[1] - numbers[0])
-        first, second = mirror_tracks(tracks) if mirrored else tracks
-        source.append(first)
-        driving.append(second)
+    for first, second, mirrored in rows:
+        (before, from_tracks), (after, to_tracks) = first.truth(mirrored), second.truth(mirrored)
+        motion.append(after)
+        change.append(after - before)
+        source.append(from_tracks)
+        driving.append(to_tracks)
     m, c, s, d = (torch.from_numpy(np.stack(part).astype(np.float32)) for part in (motion, change, source, driving))
     return PairTruth(m, c, s, d, torch.from_numpy(told))
 
@@ -127,8 +153,8 @@ def pictures(frames: Sequence[np.ndarray] | np.ndarray) -> Tensor:
 class MotionClip:
     """What phase 2 keeps of a clip: coefficients (T, M), sound (640 T,) int16, emotion or NO_EMOTION.
 
-    `references` (T, M) are the frames' motion as sources, where that differs from `coefficients`: windows are moved so
-    that the source's own frame has it.
+    `references` (T / every, M) are the motion of every `every`-th frame as a source, where that differs from
+    `coefficients`: windows are moved so that the source's own frame has it.
     Networks with these conditions also need the head pose (T, 6), standardised, and the emotion of each frame's face
     (T, E).
     """
@@ -140,6 +166,8 @@ class MotionClip:
     pose: np.ndarray | None = None
     faces: np.ndarray | None = None
     references: np.ndarray | None = None
+    identity: str = ""
+    every: int = 1
 
 
 @dataclass(frozen=True)
@@ -166,9 +194,18 @@ Reference = Literal["any", "inside", "outside", "either"]
 
 
 def draw_windows(
-    clips: Sequence[MotionClip], batch: int, length: int, seed: int, step: int, reference: Reference
+    clips: Sequence[MotionClip],
+    batch: int,
+    length: int,
+    seed: int,
+    step: int,
+    reference: Reference,
+    across: float = 0.0,
 ) -> MotionWindows:
     """A batch of windows of `length` frames, every window of the data equally likely.
+
+    Args:
+        across: share of windows whose source frame is of another clip of the same person, if there is one.
 
     Raises:
         DataError: no clip is long enough.
@@ -181,9 +218,10 @@ def draw_windows(
     framewise: dict[str, list[np.ndarray]] = {"pose": [], "faces": []}
     for index in rng.choice(len(clips), size=batch, p=room / room.sum()):
         clip, start = clips[index], int(rng.integers(room[index]))
-        frame = reference_frame(rng, len(clip.coefficients), start, length, reference)
-        seen = clip.coefficients[frame] if clip.references is None else clip.references[frame]
-        change = seen - clip.coefficients[frame]  # zero unless the source's motion is seen differently
+        seen, true = _source(
+            rng, clips, clip, reference_frame(rng, len(clip.coefficients), start, length, reference), across
+        )
+        change = seen - true  # zero unless the source's motion is seen differently
         coefficients.append(clip.coefficients[start : start + length] + change)
         references.append(seen)
         waves.append(clip.audio[start * SAMPLES_PER_FRAME : (start + length) * SAMPLES_PER_FRAME])
@@ -200,6 +238,21 @@ def draw_windows(
         torch.tensor(emotions),
         **given,
     )
+
+
+def _source(
+    rng: np.random.Generator, clips: Sequence[MotionClip], clip: MotionClip, frame: int, across: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Motion (M,) of the source frame as it is seen, and as the clip has it."""
+    if across and rng.random() < across:
+        others = [other for other in clips if other.identity == clip.identity and other is not clip]
+        if others:
+            clip = others[int(rng.integers(len(others)))]
+            frame = int(rng.integers(len(clip.coefficients)))
+    if clip.references is None:
+        return clip.coefficients[frame], clip.coefficients[frame]
+    kept = frame // clip.every
+    return clip.references[kept], clip.coefficients[kept * clip.every]
 
 
 def reference_frame(rng: np.random.Generator, frames: int, start: int, length: int, kind: Reference) -> int:

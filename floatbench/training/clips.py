@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from floatbench.progress import NullProgress, Progress
 from floatbench.synthetic.camera import project, rotation
 from floatbench.synthetic.clip import TEST_FIRST, SyntheticClip
 from floatbench.synthetic.expression import EMOTIONS
+from floatbench.synthetic.motion import pose_track
 from floatbench.synthetic.shape import anatomy
 from floatbench.training.ground_truth import surface_tracks
 
@@ -76,27 +77,50 @@ def component_boxes(clip: SyntheticClip) -> np.ndarray:
     return boxes
 
 
+class StillClip(SyntheticClip):
+    """A clip of its own, during which the head keeps the pose of its first frame."""
+
+    @property
+    def id(self) -> str:
+        return f"{super().id}-still"
+
+    @cached_property
+    def pose(self) -> np.ndarray:
+        """(T, 6) float32 in the order of POSE, all rows alike."""
+        moving = pose_track(self._rng("pose"), self.times, self.timeline, self.mood)
+        return np.repeat(moving[:1], self.n_frames, axis=0)
+
+
 class SyntheticClips(ClipSet):
     """Rendered talking heads of training people; frames are kept in the cache folder, so that they are drawn once.
 
     Args:
         size: R. identities, per_identity, seconds, seed: as in `floatbench.synthetic.clip.synthetic_clips`.
         first: number of the first person; people of protocols (`TEST_FIRST` on) are refused.
+        still: seconds of a further clip of each person whose head is held still; 0 for none.
     """
 
     def __init__(
-        self, size: int, identities: int, per_identity: int = 1, seconds: float = 4.0, seed: int = 0, first: int = 0
+        self,
+        size: int,
+        identities: int,
+        per_identity: int = 1,
+        seconds: float = 4.0,
+        seed: int = 0,
+        first: int = 0,
+        still: float = 0.0,
     ) -> None:
         if identities < 1 or per_identity < 1:
             raise UsageError(f"at least one identity and clip are needed, got {identities} and {per_identity}")
         if first + identities > TEST_FIRST:
             raise UsageError(f"people from {TEST_FIRST} on belong to protocols: training must not see them")
         self.size = size
+        people = range(first, first + identities)
         self.clips = [
-            SyntheticClip(person, number, seconds, seed)
-            for person in range(first, first + identities)
-            for number in range(per_identity)
+            SyntheticClip(person, number, seconds, seed) for person in people for number in range(per_identity)
         ]
+        if still:
+            self.clips += [StillClip(person, per_identity, still, seed) for person in people]
 
     def __len__(self) -> int:
         return len(self.clips)

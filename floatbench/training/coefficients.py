@@ -26,11 +26,15 @@ from floatbench.types import ClipMedia
 
 @dataclass(frozen=True)
 class Wanted:
-    """What clips of phase 2 carry besides coefficients and sound: head pose, each face's emotion, true motion."""
+    """What clips of phase 2 carry besides coefficients and sound: head pose, each face's emotion, true motion.
+
+    With true motion, only every `every`-th frame is encoded: those serve as sources.
+    """
 
     pose: bool = False
     faces: bool = False
     truth: bool = False
+    every: int = 1
 
 
 @torch.no_grad()
@@ -51,6 +55,7 @@ def motion_clips(
         wanted: what a clip carries besides; pose comes raw, see `standardised_pose`.
     """
     wanted = wanted or Wanted()
+    every = wanted.every if wanted.truth else 1
     autoencoder.eval()
     device = autoencoder.dec.direction.weight.device
     known: dict[str, Tensor] = _cached(cache)
@@ -59,8 +64,9 @@ def motion_clips(
         for index in indices:
             clip = clips.load(index)
             key = str(index)
-            if key not in known or len(known[key]) != len(clip.frames):
-                parts = [pictures(clip.frames[i : i + batch]).to(device) for i in range(0, len(clip.frames), batch)]
+            frames = clip.frames[::every]
+            if key not in known or len(known[key]) != len(frames):
+                parts = [pictures(frames[i : i + batch]).to(device) for i in range(0, len(frames), batch)]
                 known[key] = torch.cat([autoencoder.coefficients(autoencoder.encode(p)[0]).cpu() for p in parts])
                 changed = True
             found.append(_motion_clip(clip, known[key].numpy(), wanted))
@@ -86,6 +92,8 @@ def _motion_clip(clip: TrainingClip, coefficients: np.ndarray, wanted: Wanted) -
         pose=head_pose(media, clip.truth) if wanted.pose else None,
         faces=face_emotions(media, clip.truth) if wanted.faces else None,
         references=references,
+        identity=clip.identity,
+        every=wanted.every if wanted.truth else 1,
     )
 
 

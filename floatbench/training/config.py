@@ -16,7 +16,7 @@ import dataclasses
 import hashlib
 import json
 import tomllib
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -38,6 +38,8 @@ class DataConfig:
     Attributes:
         protocol: name of a prepared protocol (`hdtf-train`, `ravdess-train`, `folder:DIR`); "" renders synthetic heads.
         identities, per_identity, seconds, first, seed: of the synthetic heads.
+        still: seconds of a further clip of every person for phase 1, with the head held still, so that only the face
+            differs between its frames; 0 for none [ours].
         pool: clips held in memory. refresh: steps after which one of them is replaced, when there are more [ours].
         flip: mirror both pictures of a phase-1 pair with chance one half [ours; LIA does].
     """
@@ -48,6 +50,7 @@ class DataConfig:
     seconds: float = 4.0
     first: int = 0
     seed: int = 1
+    still: float = 0.0
     pool: int = 256
     refresh: int = 20
     flip: bool = True
@@ -68,10 +71,14 @@ class AutoencoderConfig:
         truth_share: share of pairs decoded from the source's coefficients plus the true change of motion, instead of
             the driving picture's coefficients [ours].
         encoder: `trained`, or `regression`: the encoder's convolutions stay random, its last layers are solved by least
-            squares so that the coefficients are the true motion; only the decoder is trained. It trades the encoder's
-            sight for time: for minutes on a processor, on data that know their motion [ours].
+            squares so that the coefficients are the true motion; only the decoder is trained, without the directions.
+            It trades the encoder's sight for time: for minutes on a processor, on data that know their motion [ours].
         both_ways: the second half of a batch exchanges the pictures of the first: every encoding serves twice [ours].
-        component_l1: further weight of the plain difference inside mouth and eyes; 0 in the paper [ours, for 64 px].
+        across: share of pairs whose driving picture is of another clip of the same person, where there is one [ours,
+            0 in the paper: pairs of one clip].
+        component_l1, component_l2: further weights of the plain and of the squared difference inside mouth and eyes;
+            0 in the paper [ours, for small pictures]. The plain one alone prefers a mouth that never opens to one that
+            opens a pixel beside its place.
         scales: shrink factors of the perceptual pyramid [LIA].
         component_levels: levels of the component perceptual term, 4 [suppl].
         network: `vgg19` or `random`, the seeded stand-in that needs no download.
@@ -82,6 +89,8 @@ class AutoencoderConfig:
         r1, r1_every: gamma 10 every 16 discriminator steps, 0 switches it off [ours, StyleGAN2; LIA has none].
         ema_images: half-life of the exported average in images, 10,000 [ours, StyleGAN2].
         clip: largest gradient norm of the generator, 0 = none [ours].
+        start: `random`, or `copy`: the finest level starts as a copy of the source picture, so that nothing but motion
+            is left to learn [ours, for minutes on a processor].
         flow_gain: factor of the flow heads' initial weights: 1 starts from random warps [LIA], a small one from the
             unmoved source, which learns in far fewer steps [ours].
         precision: of the convolutions, `bfloat16` under autocast or `float32` [ours].
@@ -98,11 +107,13 @@ class AutoencoderConfig:
     perceptual: float = 10.0
     component: float = 100.0
     component_l1: float = 0.0
+    component_l2: float = 0.0
     truth_motion: float = 0.0
     truth_warp: float = 0.0
     truth_share: float = 0.0
     encoder: Literal["trained", "regression"] = "trained"
     both_ways: bool = False
+    across: float = 0.0
     full_adv: float = 1.0
     eye_adv: float = 1.0
     eye_style: float = 100.0
@@ -124,6 +135,7 @@ class AutoencoderConfig:
     ema_images: float = 10_000.0
     clip: float = 0.0
     flow_gain: float = 1.0
+    start: Literal["random", "copy"] = "random"
     precision: Precision = "bfloat16"
     seed: int = 0
     save_every: int = 2_000
@@ -142,7 +154,15 @@ class AutoencoderConfig:
     @property
     def needs_boxes(self) -> bool:
         """Whether any term needs to know where mouth and eyes are."""
-        weights = (self.component, self.component_l1, self.eye_adv, self.eye_style, self.lip_adv, self.lip_style)
+        weights = (
+            self.component,
+            self.component_l1,
+            self.component_l2,
+            self.eye_adv,
+            self.eye_style,
+            self.lip_adv,
+            self.lip_style,
+        )
         return max(weights) > 0
 
 
@@ -155,15 +175,21 @@ class FlowConfig:
         beta1, beta2: 0.9 and 0.999 [ours, Adam's own]. warmup: steps of linear rise, 1,000 [ours].
         decay_from: as in phase 1 [ours].
         ot, velocity: lambda_OT = lambda_vel = 1 [paper].
+        inside: weight of the same terms of the motion coefficients alone, besides those of the latents: all motion lies
+            in M of D dimensions, the others only have their noise removed [ours, 0 in the paper].
         previous_loss: `clean`, Eq. 11 read literally; `none` leaves previous frames out.
         vel_boundary: keep the difference between previous and current frames, Eq. 12 read literally.
         previous_target: `clean`, or `input`: zeros where the previous motion was dropped [not stated].
         drop: chances of dropping conditions: 0.1 for audio, source motion and emotion, 0.5 for both previous [paper].
         reference: the source frame: `any` of the clip, `inside` the window or `outside` of it [not stated; ours: half
             inside, half outside = `either`].
+        across: share of windows whose source frame is of another clip of the same person, where there is one; without
+            them nobody's face ever changes its emotion [ours, 0 in the paper].
         logit_normal: draw flow times from a logit-normal instead of uniformly [ours, off].
         emotion_truth: share of samples told the label instead of the recogniser's guess, where labels exist [ours].
         emotion_weight: of the cross entropy that teaches the small log-mel recogniser, 0 for wav2vec 2.0 [ours].
+        every: only every n-th frame serves as a source and is encoded, for `truth` targets, which need no others
+            [ours].
         targets: `encoded` coefficients of the frames [paper], or `truth`: the source's encoded coefficients plus the
             true change of motion since the source, for an encoder that sees less than the decoder can draw [ours].
         standardise: first rewrite the auto-encoder, pictures unchanged, so that its coefficients have mean zero and
@@ -181,11 +207,14 @@ class FlowConfig:
     decay_from: float = 1.0
     ot: float = 1.0
     velocity: float = 1.0
+    inside: float = 0.0
     previous_loss: PreviousLoss = "clean"
     vel_boundary: bool = True
     previous_target: Literal["clean", "input"] = "clean"
     drop: DropRates = field(default_factory=DropRates)
     reference: Literal["any", "inside", "outside", "either"] = "either"
+    across: float = 0.0
+    every: int = 1
     logit_normal: bool = False
     emotion_truth: float = 0.0
     emotion_weight: float = 0.0
@@ -238,7 +267,7 @@ class TrainConfig:
 def _check_counts(part: Any) -> None:
     for item in fields(part):
         value = getattr(part, item.name)
-        floor = 1 if item.name in ("steps", "batch", "pool", "refresh", "identities", "per_identity") else 0
+        floor = 1 if item.name in ("steps", "batch", "pool", "refresh", "identities", "per_identity", "every") else 0
         if isinstance(value, int | float) and not isinstance(value, bool) and value < floor:
             raise UsageError(f"{item.name} must be at least {floor}, got {value}")
 
@@ -248,21 +277,24 @@ FLOAT_512_TRAINING = TrainConfig("float-512", FLOAT_512, DataConfig(protocol="hd
 
 FLOAT_TINY_TRAINING = TrainConfig(
     "float-tiny",
-    replace(FLOAT_TINY, image_size=64),
+    FLOAT_TINY,
+    DataConfig(per_identity=2, still=1.2, pool=480),
     autoencoder=AutoencoderConfig(
-        steps=4_000,
+        steps=8_000,
         batch=8,
-        rate=6e-3,
+        rate=4e-3,
         beta1=0.9,
         decay_from=0.5,
         l1=1.0,
         perceptual=1.0,
         component=0.0,
-        component_l1=2.0,
+        component_l1=5.0,
+        component_l2=20.0,
         truth_warp=10.0,
         truth_share=1.0,
         encoder="regression",
         both_ways=True,
+        across=0.5,
         full_adv=0.0,
         eye_adv=0.0,
         eye_style=0.0,
@@ -278,19 +310,23 @@ FLOAT_TINY_TRAINING = TrainConfig(
         component_from=0,
         ema_images=800.0,
         clip=10.0,
-        flow_gain=0.05,
+        flow_gain=0.001,
+        start="copy",
         precision="float32",
         save_every=250,
         sample_every=500,
     ),
     flow=FlowConfig(
-        steps=3_000,
+        steps=1_500,
         batch=16,
         rate=2e-3,
         warmup=50,
         decay_from=0.3,
         emotion_truth=0.5,
         emotion_weight=0.2,
+        inside=1.0,
+        across=0.25,
+        every=5,
         targets="truth",
         standardise=True,
         ema=0.99,

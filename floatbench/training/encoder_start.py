@@ -18,10 +18,14 @@ from floatbench.training.clips import ClipPool
 from floatbench.training.ground_truth import MOTION_NAMES, true_motion
 
 RIDGE = 1.0
+RIDGES = (1.0, 10.0, 100.0, 1000.0)
+"""Tried for every coefficient on a fifth of the clips; one that no ridge helps to see is left at its mean."""
+ENOUGH = 20
+"""Clips from which on some are spared for that choice; fewer take RIDGE."""
 FAINT = 0.01
 """Components that vary less than this share of the strongest are not raised further: few pictures have few of them."""
-EVERY = 5
-"""Every fifth frame of every clip in memory is used."""
+EVERY = 10
+"""Every tenth frame of every clip in memory is used."""
 
 
 @torch.no_grad()
@@ -34,9 +38,9 @@ def solve_encoder(autoencoder: MotionAutoencoder, pool: ClipPool) -> None:
     width, motion = autoencoder.dec.direction.weight.shape
     if motion != len(MOTION_NAMES) or width < 2 * motion:
         raise UsageError(f"encoder = 'regression' needs dim_m {len(MOTION_NAMES)} and a dim_w of at least {2 * motion}")
-    features, true = _features(autoencoder, pool)
-    gram = features.T @ features + RIDGE * torch.eye(features.shape[1], dtype=features.dtype, device=features.device)
-    to_motion = torch.linalg.solve(gram, features.T @ true)  # (F, M)
+    parts, trues = _features(autoencoder, pool)
+    features = torch.cat(parts)
+    to_motion = _regression(features, torch.cat(trues), _chosen_ridges(parts, trues))  # (F, M)
     rest = width - 2 * motion
     centred = features - features.mean(0)
     _, spread, axes = torch.svd_lowrank(centred, q=rest, niter=4)
@@ -54,8 +58,32 @@ def solve_encoder(autoencoder: MotionAutoencoder, pool: ClipPool) -> None:
     head[-1].weight.copy_(free[:, :motion].T / head[-1].scale)
 
 
-def _features(autoencoder: MotionAutoencoder, pool: ClipPool) -> tuple[Tensor, Tensor]:
-    """Features before the last convolution (N, F) and true motion (N, M), float64."""
+def _regression(features: Tensor, true: Tensor, ridges: Tensor) -> Tensor:
+    """(N, F), (N, M) and a ridge for each coefficient (M,) -> weights (F, M); an infinite ridge gives zeros."""
+    gram, right = features.T @ features, features.T @ true
+    weights = torch.zeros_like(right)
+    for ridge in set(ridges.tolist()) - {float("inf")}:
+        here = ridges == ridge
+        unit = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)
+        weights[:, here] = torch.linalg.solve(gram + ridge * unit, right[:, here])
+    return weights
+
+
+def _chosen_ridges(parts: list[Tensor], trues: list[Tensor]) -> Tensor:
+    """The ridge of each coefficient (M,) that serves spared clips best, infinite where none beats zero."""
+    motions = trues[0].shape[1]
+    if len(parts) < ENOUGH:
+        return torch.full((motions,), RIDGE)
+    kept = len(parts) - len(parts) // 5
+    seen, true = torch.cat(parts[kept:]), torch.cat(trues[kept:])
+    tried = [torch.full((motions,), ridge) for ridge in RIDGES]
+    maps = [_regression(torch.cat(parts[:kept]), torch.cat(trues[:kept]), ridges) for ridges in tried]
+    error = torch.stack([*((seen @ w - true).square().mean(0) for w in maps), true.square().mean(0)])
+    return torch.tensor([*RIDGES, float("inf")])[error.argmin(0).cpu()]
+
+
+def _features(autoencoder: MotionAutoencoder, pool: ClipPool) -> tuple[list[Tensor], list[Tensor]]:
+    """Of each clip, features before the last convolution (N, F) and true motion (N, M), float64."""
     found, true = [], []
     device = autoencoder.dec.direction.weight.device
     for clip in pool.at(0):
@@ -63,5 +91,6 @@ def _features(autoencoder: MotionAutoencoder, pool: ClipPool) -> tuple[Tensor, T
         for conv in list(autoencoder.enc.net_app.convs)[:-1]:
             x = conv(x)
         found.append(x.flatten(1).double())
-        true.append(torch.from_numpy(true_motion(clip.truth["pose"], clip.truth["expression"])[::EVERY]).double())
-    return torch.cat(found), torch.cat(true).to(device)
+        numbers = true_motion(clip.truth["pose"], clip.truth["expression"])[::EVERY]
+        true.append(torch.from_numpy(numbers).double().to(device))
+    return found, true

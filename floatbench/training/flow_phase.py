@@ -31,10 +31,13 @@ from floatbench.training.clips import TrainingClip, check_batch_fits
 from floatbench.training.config import TrainConfig
 from floatbench.training.devices import Devices
 from floatbench.training.ema import Ema
-from floatbench.training.log import save_grid
+from floatbench.training.log import save_clip, save_grid
 from floatbench.training.loop import rate_at, update
 from floatbench.training.losses.dropout import drop_conditions
 from floatbench.training.losses.flow import flow_terms, noisy_motion, sample_times
+
+PREVIEW_BATCH = 16
+"""Frames of the preview clip that are decoded at once."""
 
 
 class Student(nn.Module):
@@ -135,7 +138,7 @@ class FlowPhase:
         """One optimiser step; all draws are of the global batch, of which each process keeps its rows."""
         c, model = self.config, self.model
         seed, length = self.whole.data.seed + c.seed, model.config.window + model.config.previous
-        drawn = draw_windows(self.clips, c.batch, length, seed, step, c.reference)
+        drawn = draw_windows(self.clips, c.batch, length, seed, step, c.reference, c.across)
         generator = step_generator(seed, step, "flow")
         dim = model.config.dim_w
         noise = torch.randn(c.batch, model.config.window, dim, generator=generator)
@@ -175,6 +178,11 @@ class FlowPhase:
         parts = flow_terms(output.float(), target, previous_target, c.vel_boundary, c.previous_loss)
         terms = {"current": parts.current, "previous": parts.previous, "velocity": parts.velocity}
         total = parts.total(c.ot, c.velocity)
+        if c.inside:
+            made, wanted, before = (model.project(value) for value in (output.float(), target, previous_target))
+            of_motion = flow_terms(made, wanted, before, c.vel_boundary, c.previous_loss)
+            terms["inside"] = of_motion.total(c.ot, c.velocity)
+            total = total + c.inside * terms["inside"]
         if logits is not None and c.emotion_weight and bool(known.any()):
             terms["emotion"] = F.cross_entropy(logits[known].float(), windows.emotion[known])
             total = total + c.emotion_weight * terms["emotion"]
@@ -211,7 +219,10 @@ class FlowPhase:
 
     @torch.no_grad()
     def sample(self, folder: Path, step: int) -> None:
-        """Eight moments of the preview clip: rows of true frames, decoded true motion, decoded generated motion."""
+        """Eight moments of the preview clip: rows of true frames, decoded true motion, decoded generated motion.
+
+        Beside the grid lies the clip itself with its sound: the true frames at the left, the generated at the right.
+        """
         if self.preview is None:
             return
         model, clip = self.averaged(), self.preview
@@ -222,9 +233,11 @@ class FlowPhase:
         known = self.preview_motion
         pose, faces = (known.pose, known.faces) if known is not None else (None, None)
         true = model.motion(model.coefficients(model.encode_image(frames[chosen])[0]))
-        made = generated_motion(model, clip.audio, reference, pose=pose, faces=faces)[chosen]
-        rows = [frames[chosen], *(model.decode(s_r + motion, features)[0] for motion in (true, made))]
+        made = generated_motion(model, clip.audio, reference, pose=pose, faces=faces)
+        rows = [frames[chosen], *(model.decode(s_r + motion, features)[0] for motion in (true, made[chosen]))]
         save_grid(folder / f"flow-{step:07d}.png", rows)
+        moving = (model.decode(s_r + motion, features)[0] for motion in made.split(PREVIEW_BATCH))
+        save_clip(folder / f"flow-{step:07d}.mp4", frames, moving, clip.audio)
 
 
 @torch.no_grad()

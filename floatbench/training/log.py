@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,20 @@ def save_grid(path: Path, rows: list[Tensor]) -> None:
     from floatbench.media.image import write_image
 
     write_image(path, np.ascontiguousarray(grid(rows)))
+
+
+def save_clip(path: Path, left: Tensor, right: Iterable[Tensor], audio: np.ndarray) -> None:
+    """Writes two clips side by side as an MP4 with sound.
+
+    Args:
+        left: (T, 3, R, R) in [-1, 1]. right: batches (N, 3, R, R) of as many frames. audio: (640 T,) int16.
+    """
+    from floatbench.media.writers import write_mp4
+
+    parts = (to_pixels(torch.as_tensor(part)).cpu().numpy() for part in right)
+    moving = (frame for part in parts for frame in part)
+    pairs = zip(to_pixels(torch.as_tensor(left)).cpu().numpy(), moving, strict=True)
+    write_mp4(path, (np.ascontiguousarray(np.concatenate(pair, 1)) for pair in pairs), audio)
 
 
 def grid(rows: list[Tensor]) -> np.ndarray:

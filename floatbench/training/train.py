@@ -35,13 +35,20 @@ from floatbench.training.devices import Devices
 from floatbench.training.flow_phase import FlowPhase
 from floatbench.training.loop import Plan, run
 
+SYNTHETIC_LICENCE = "Apache-2.0, trained on synthetic heads only"
 
-def clip_set(config: TrainConfig, progress: Progress, workers: int = 1) -> ClipSet:
-    """The training clips a configuration names; synthetic ones are drawn (once) before training starts."""
+
+def clip_set(config: TrainConfig, progress: Progress, workers: int = 1, still: bool = False) -> ClipSet:
+    """The training clips a configuration names; synthetic ones are drawn (once) before training starts.
+
+    Args:
+        still: with the clips of phase 1 whose head is held still.
+    """
     data, size = config.data, config.model.image_size
     if data.protocol:
         return ProtocolClips(data.protocol, size, progress)
-    clips = SyntheticClips(size, data.identities, data.per_identity, data.seconds, data.seed, data.first)
+    held = data.still if still else 0.0
+    clips = SyntheticClips(size, data.identities, data.per_identity, data.seconds, data.seed, data.first, held)
     clips.render(progress, workers)
     return clips
 
@@ -64,7 +71,7 @@ def train_autoencoder(
     progress, c = progress or NullProgress(), config.autoencoder
     devices = Devices(device, c.precision)
     quiet = progress if devices.main else NullProgress()
-    clips = clips or clip_set(config, quiet, workers)
+    clips = clips or clip_set(config, quiet, workers, still=True)
     _check_boxes(config)
     good = usable(clips, 2, quiet)
     pool = ClipPool(clips, good, config.data.pool, config.data.refresh)
@@ -110,7 +117,9 @@ def train_flow(
     # every process computes its own coefficients unless the cache holds them: only the first one writes it
     name = f"coefficients-{file_sha256(exported)[:12]}.safetensors"
     kept = (cache or out / "flow") / name if devices.main else None
-    wanted = Wanted(config.model.pose_condition, config.model.emotion_condition == "image", c.targets == "truth")
+    wanted = Wanted(
+        config.model.pose_condition, config.model.emotion_condition == "image", c.targets == "truth", c.every
+    )
     motions = motion_clips(clips, good, model.motion_autoencoder, kept, quiet, wanted=wanted)
     notes: dict[str, Any] = {}
     if wanted.pose:
@@ -119,6 +128,7 @@ def train_flow(
         every = torch.cat([torch.from_numpy(clip.coefficients) for clip in motions])
         mean, gain = coefficient_scale(every, config.model.dim_w)
         standardise(model.motion_autoencoder, mean, gain)
+        notes["coefficients"] = {"mean": mean.tolist(), "gain": gain}
         motions = [_rescaled(clip, mean.numpy(), gain) for clip in motions]
     phase = FlowPhase(config, model, motions, devices, clips.load(good[0]), motions[0])
     begin = time.monotonic()
@@ -127,7 +137,8 @@ def train_flow(
     target = out / "float.safetensors"
     if devices.main:
         notes |= {"training": config.record(), "autoencoder_sha256": file_sha256(exported), "clips": len(good)}
-        metadata = Metadata(config.model, licence="as its training data", notes=json.dumps(notes, sort_keys=True))
+        licence = "as its training data" if config.data.protocol else SYNTHETIC_LICENCE
+        metadata = Metadata(config.model, licence=licence, notes=json.dumps(notes, sort_keys=True))
         checkpoint.save(phase.averaged(), target, metadata, torch.float16 if config.half else torch.float32)
     return _done(plan, steps, begin, target, len(good))
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from floatbench.cli.app import main
+from floatbench.media import probe
 
 ROOT = Path(__file__).resolve().parents[2]
 TOY = """
@@ -29,9 +30,12 @@ window = 10
 previous = 4
 mel_bands = 12
 mel_width = 12
+image_size = 64
 [data]
 identities = 2
+per_identity = 1
 seconds = 0.8
+still = 0.4
 [autoencoder]
 steps = 2
 batch = 4
@@ -72,6 +76,8 @@ def test_both_phases_train_resume_and_leave_pictures_logs_and_a_model_that_loads
     for phase, last in (("autoencoder", 2), ("flow", 3)):
         assert len((out / phase / "log.jsonl").read_text().splitlines()) == last
         assert list((out / phase / "samples").glob("*.png")) and list((out / phase / "tensorboard").iterdir())
+    clip = probe(out / "flow" / "samples" / "flow-0000003.mp4")
+    assert clip.video is not None and (clip.video.width, clip.video.height) == (128, 64) and clip.audio is not None
     assert checkpoint.load(out / "float.safetensors").config.name == "float-tiny"
 
 

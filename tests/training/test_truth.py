@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from floatbench.errors import DataError, DependencyError, UsageError
-from floatbench.model.autoencoder import sampling_grid
+from floatbench.model.autoencoder import ToFlow, sampling_grid
 from floatbench.model.float import FLOAT
 from floatbench.synthetic.clip import SyntheticClip
 from floatbench.training import clips as clips_module
@@ -18,8 +18,10 @@ from floatbench.training.autoencoder_phase import AutoencoderPhase, exchanged
 from floatbench.training.batches import MotionClip, draw_pairs, draw_windows, pictures
 from floatbench.training.clips import ClipPool, SyntheticClips, component_boxes
 from floatbench.training.config import TRUE_MOTIONS
+from floatbench.training.copy_start import start_as_copy
 from floatbench.training.devices import Devices
-from floatbench.training.encoder_start import solve_encoder
+from floatbench.training.encoder_start import ENOUGH, _chosen_ridges, _regression, solve_encoder
+from floatbench.training.figures import psnr
 from floatbench.training.flow_phase import FlowPhase
 from floatbench.training.ground_truth import MIRRORED, MOTION_NAMES, mirror_tracks, surface_tracks, true_motion
 from floatbench.training.losses.components import MOUTH
@@ -95,6 +97,80 @@ def test_the_solved_encoder_sees_the_motion_of_its_pictures_and_leaves_the_motio
     assert float(left) < 0.5
     with pytest.raises(UsageError, match="dim_w"):
         solve_encoder(FLOAT(toy.model).motion_autoencoder, _pool(clips))
+
+
+def test_a_coefficient_that_nobody_can_see_is_left_at_its_mean():
+    rng = torch.Generator().manual_seed(3)
+    seen = [torch.randn(8, 5, generator=rng, dtype=torch.float64) for _ in range(ENOUGH)]
+    true = [torch.stack([2 * x[:, 0], torch.randn(8, generator=rng, dtype=torch.float64)], 1) for x in seen]
+    ridges = _chosen_ridges(seen, true)
+    assert ridges[0] == 1.0 and ridges[1] == float("inf")
+    weights = _regression(torch.cat(seen), torch.cat(true), ridges)
+    assert (weights[:, 1] == 0).all()
+    assert weights[:, 0].tolist() == pytest.approx([2, 0, 0, 0, 0], abs=0.05)
+    assert (_chosen_ridges(seen[:3], true[:3]) == 1.0).all()  # too few clips to spare some
+
+
+def test_a_copying_decoder_starts_at_the_source_picture(clips, toy):
+    torch.manual_seed(2)
+    autoencoder = FLOAT(toy.model).motion_autoencoder.eval()
+    picture = pictures(clips.load(0).frames[:2])
+    with torch.no_grad():
+        for head in autoencoder.dec.to_flows:
+            assert isinstance(head, ToFlow)
+            head.conv.weight.zero_()
+        latent, features = autoencoder.encode(picture)
+        assert psnr(autoencoder.decode(latent, features)[0], picture) < 15
+        start_as_copy(autoencoder)
+        latent, features = autoencoder.encode(picture)
+        assert psnr(autoencoder.decode(latent, features)[0], picture) > 30
+        autoencoder.dec.to_flows[-1].bias[:, 2] = -20  # a closed mask is dark
+        assert float(autoencoder.decode(latent, features)[0].mean()) < -0.9
+
+
+def test_pairs_across_clips_stay_with_the_person_and_know_the_change():
+    two = ClipPool(SyntheticClips(64, 2, per_identity=2, seconds=0.2, seed=3), range(4), 9, 1)
+    held = two.at(0)
+    frames = {clip.id: pictures(clip.frames) for clip in held}
+
+    def clip_of(picture: torch.Tensor) -> str:
+        return next(name for name, rows in frames.items() if (rows == picture).flatten(1).all(1).any())
+
+    for share, same in ((0.0, True), (1.0, False)):
+        pairs = draw_pairs(two, 8, 0, 0, flip=False, told=1.0, across=share)
+        names = [(clip_of(a), clip_of(b)) for a, b in zip(pairs.source, pairs.driving, strict=True)]
+        assert all((a == b) == same and a.rsplit("-", 1)[0] == b.rsplit("-", 1)[0] for a, b in names)
+    assert pairs.truth is not None
+    for number, (a, b) in enumerate(names):
+        clips_ = [next(clip for clip in held if clip.id == name) for name in (a, b)]
+        at = [int((frames[c.id] == p).flatten(1).all(1).nonzero()[0]) for c, p in
+              zip(clips_, (pairs.source[number], pairs.driving[number]), strict=True)]  # fmt: skip
+        before, after = (
+            true_motion(c.truth["pose"], c.truth["expression"])[i] for c, i in zip(clips_, at, strict=True)
+        )
+        assert np.allclose(pairs.truth.change[number], after - before, atol=1e-6)
+
+
+def test_a_source_frame_may_be_of_another_clip_of_the_same_person():
+    def clip(name: str, who: str, level: float) -> MotionClip:
+        track = np.full((20, 3), level, np.float32)
+        return MotionClip(
+            name, track, np.zeros(20 * 640, np.int16), 0, references=track[::5] * 0, identity=who, every=5
+        )
+
+    clips_ = [clip("a", "x", 1.0), clip("b", "x", 4.0), clip("c", "y", 9.0)]
+    own = draw_windows(clips_, 32, 10, 0, 0, "either").coefficients
+    assert (own == 0).all()  # nobody moves, and the source stands for its own frame
+    mixed = draw_windows(clips_, 64, 10, 0, 0, "either", across=1.0).coefficients[:, 0, 0]
+    assert set(mixed.tolist()) == {3.0, -3.0, 0.0}
+
+
+def test_only_every_nth_frame_serves_as_a_source():
+    track = np.arange(30, dtype=np.float32)[:, None]
+    clip = MotionClip("a", track, np.zeros(30 * 640, np.int16), 0, references=100 + track[::5], every=5)
+    windows = draw_windows([clip], 16, 10, 0, 0, "any")
+    assert (windows.reference % 5 == 0).all()
+    assert (windows.coefficients.diff(dim=1) == 1).all() and (windows.coefficients >= 100).all()
 
 
 def test_targets_are_moved_to_where_the_encoder_sees_the_source():

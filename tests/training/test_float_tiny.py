@@ -1,0 +1,99 @@
+"""The bundled float-tiny: whole, small, and talking, where random weights in its place are not."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from floatbench.model.checkpoint import read_metadata
+from floatbench.model.float import FLOAT, FLOAT_TINY
+from floatbench.sampling.loading import checkpoint_file, load_model
+from floatbench.synthetic.clip import TEST_FIRST, SyntheticClip
+from floatbench.training.held_out import Subject, decoded, picture_figures, speech_figures, spoken, subjects
+from floatbench.types import ClipMedia
+from metrics.syncnet import distances, judge
+from metrics.tiny import IdentityBackbone, LipBackbone, SoundBackbone
+
+SECONDS = 2.4
+
+
+@pytest.fixture(scope="module")
+def bundled() -> FLOAT:
+    return load_model("float-tiny")[0]
+
+
+@pytest.fixture(scope="module")
+def random() -> FLOAT:
+    """The same architecture, weights from a seed."""
+    torch.manual_seed(0)
+    return FLOAT(FLOAT_TINY).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def clips() -> list[SyntheticClip]:
+    return [SyntheticClip(number, 0, SECONDS, 3) for number in (80_101, 80_102, 80_103)]
+
+
+def _gain() -> float:
+    return float(json.loads(read_metadata(checkpoint_file("float-tiny")).notes)["coefficients"]["gain"])
+
+
+def _frames(model: FLOAT, subject: Subject, sound: np.ndarray) -> np.ndarray:
+    made = decoded(model, subject, spoken(model, subject, sound))
+    return ((made.permute(0, 2, 3, 1) + 1) * 127.5).round().byte().numpy()
+
+
+def test_the_file_is_small_says_how_it_was_made_and_never_saw_a_protocols_people():
+    file = checkpoint_file("float-tiny")
+    metadata = read_metadata(file)
+    assert file.stat().st_size <= 12_000_000
+    assert metadata.config == FLOAT_TINY
+    assert "Apache-2.0" in metadata.licence
+    data = json.loads(metadata.notes)["training"]["data"]
+    assert data["protocol"] == "" and data["first"] + data["identities"] <= TEST_FIRST
+
+
+def test_the_true_motion_decodes_nearer_to_the_truth_than_the_repeated_source(bundled, random, clips):
+    figures = picture_figures(bundled, subjects(bundled, clips[:2]), _gain(), every=12)
+    assert figures["psnr"] > figures["psnr_repeat"] + 2
+    assert figures["psnr_self"] > 30
+    assert figures["parts"] < 0.75 * figures["parts_repeat"]
+    bad = picture_figures(random, subjects(random, clips[:1]), 1.0, every=30)
+    assert bad["psnr"] < bad["psnr_repeat"]
+
+
+def test_the_mouth_follows_its_own_sound(bundled, random, clips):
+    figures = speech_figures(bundled, subjects(bundled, clips))
+    assert figures["r_jaw_own"] > 0.5
+    assert figures["r_jaw_own"] > figures["r_jaw_swapped"] + 0.3
+    deaf = speech_figures(random, subjects(random, clips))
+    assert deaf["r_jaw_own"] < 0.3
+
+
+def test_its_pictures_are_in_sync_and_keep_the_person(bundled, random, clips):
+    lips, sound, identity = LipBackbone(), SoundBackbone(), IdentityBackbone()
+    for network in (lips, sound, identity):
+        network.load()
+
+    def distance(frames: np.ndarray, audio: np.ndarray) -> float:
+        media = ClipMedia(frames, audio)
+        a, b = lips.extract(media)["lips"], sound.extract(media)["sound"]
+        count = min(len(a) - 1, len(b))
+        return float(judge(distances(a[:count], b[:count])).distance)
+
+    def same(frames: np.ndarray, source: np.ndarray) -> float:
+        rows = identity.extract(ClipMedia(np.concatenate([source[None], frames[::12]]), np.zeros(9 * 640, np.int16)))
+        found = rows["embeddings"] / np.linalg.norm(rows["embeddings"], axis=1, keepdims=True)
+        return float((found[1:] @ found[0]).mean())
+
+    people = subjects(bundled, clips)
+    made = [_frames(bundled, subject, subject.audio) for subject in people]
+    own = np.mean([distance(frames, s.audio) for frames, s in zip(made, people, strict=True)])
+    swapped = np.mean([distance(frames, people[i - 1].audio) for i, frames in enumerate(made)])
+    assert own < swapped - 0.5
+    assert np.mean([same(frames, s.frames[0]) for frames, s in zip(made, people, strict=True)]) > 0.8
+    noise = subjects(random, clips[:1])[0]
+    assert same(_frames(random, noise, noise.audio), noise.frames[0]) < 0.8
