@@ -52,7 +52,8 @@ def identity_figures(model: Any, people: list[Subject]) -> dict[str, float]:
     own = [float((rows @ source).mean()) for rows, source in zip(made, sources, strict=True)]
     other = [float((rows @ sources[(i + 1) % len(people)]).mean()) for i, rows in enumerate(made)]
     true = [float((embedded(s.frames[::5]) @ source).mean()) for s, source in zip(people, sources, strict=True)]
-    return {"csim_tiny": np.mean(own), "csim_tiny_other": np.mean(other), "csim_tiny_true": np.mean(true)}
+    rows = {"csim_tiny": own, "csim_tiny_other": other, "csim_tiny_true": true}
+    return {name: float(np.mean(values)) for name, values in rows.items()}
 
 
 def _frames(model: Any, subject: Subject) -> np.ndarray:

@@ -130,8 +130,8 @@ def train_variants(
     missing = {place: variant for place, variant in networks.items() if not (place / "float.safetensors").is_file()}
     if not missing:
         return {}
-    clips = clips or clip_set(config, progress)
     shared = _shared_autoencoder(config, folder, autoencoder, progress, device, clips)
+    clips = clips or clip_set(config, progress)
     seconds: dict[str, float] = {}
     for place, variant in missing.items():
         model = replace(config.model, name=f"{config.model.name}-{place.name}", **variant.model)
@@ -157,7 +157,7 @@ def budget(folder: Path, row: Row) -> str:
 
 
 def _shared_autoencoder(
-    config: TrainConfig, folder: Path, checkpoint: str | Path, progress: Progress, device: str, clips: ClipSet
+    config: TrainConfig, folder: Path, checkpoint: str | Path, progress: Progress, device: str, clips: ClipSet | None
 ) -> Path:
     """Writes the auto-encoder of a checkpoint as phase 1 would have left it, or trains it when there is none."""
     target = folder / "autoencoder.safetensors"

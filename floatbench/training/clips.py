@@ -98,6 +98,7 @@ class SyntheticClips(ClipSet):
         size: R. identities, per_identity, seconds, seed: as in `floatbench.synthetic.clip.synthetic_clips`.
         first: number of the first person; people of protocols (`TEST_FIRST` on) are refused.
         still: seconds of a further clip of each person whose head is held still; 0 for none.
+        tracks: whether clips carry `surface_tracks`, which take most of the time of loading one.
     """
 
     def __init__(
@@ -109,12 +110,13 @@ class SyntheticClips(ClipSet):
         seed: int = 0,
         first: int = 0,
         still: float = 0.0,
+        tracks: bool = True,
     ) -> None:
         if identities < 1 or per_identity < 1:
             raise UsageError(f"at least one identity and clip are needed, got {identities} and {per_identity}")
         if first + identities > TEST_FIRST:
             raise UsageError(f"people from {TEST_FIRST} on belong to protocols: training must not see them")
-        self.size = size
+        self.size, self.tracks = size, tracks
         people = range(first, first + identities)
         self.clips = [
             SyntheticClip(person, number, seconds, seed) for person in people for number in range(per_identity)
@@ -128,7 +130,7 @@ class SyntheticClips(ClipSet):
     def load(self, index: int) -> TrainingClip:
         clip = self.clips[index]
         frames, audio = _rendered(clip, self.size)
-        truth = clip.truth() | {"tracks": surface_tracks(clip)}
+        truth = clip.truth() | ({"tracks": surface_tracks(clip)} if self.tracks else {})
         return TrainingClip(
             clip.id, str(clip.identity), frames, audio, component_boxes(clip), int(truth["emotion"]), truth
         )

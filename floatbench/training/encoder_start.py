@@ -33,7 +33,8 @@ def solve_encoder(autoencoder: MotionAutoencoder, pool: ClipPool) -> None:
     """Writes the last convolution and the coefficient head.
 
     The latent s_r holds, orthogonal to the motion directions Q, the estimated motion (M numbers of unit spread) and the
-    first D - 2 M principal components of the features (unit spread): what the decoder needs to know of the source.
+    first D - 2 M principal components of the features (unit spread; fewer of fewer pictures): what the decoder needs to
+    know of the source.
     """
     width, motion = autoencoder.dec.direction.weight.shape
     if motion != len(MOTION_NAMES) or width < 2 * motion:
@@ -41,7 +42,7 @@ def solve_encoder(autoencoder: MotionAutoencoder, pool: ClipPool) -> None:
     parts, trues = _features(autoencoder, pool)
     features = torch.cat(parts)
     to_motion = _regression(features, torch.cat(trues), _chosen_ridges(parts, trues))  # (F, M)
-    rest = width - 2 * motion
+    rest = min(width - 2 * motion, len(features))
     centred = features - features.mean(0)
     _, spread, axes = torch.svd_lowrank(centred, q=rest, niter=4)
     spread = spread.clamp(min=FAINT * float(spread.max())) / len(features) ** 0.5

@@ -38,17 +38,18 @@ from floatbench.training.loop import Plan, run
 SYNTHETIC_LICENCE = "Apache-2.0, trained on synthetic heads only"
 
 
-def clip_set(config: TrainConfig, progress: Progress, workers: int = 1, still: bool = False) -> ClipSet:
+def clip_set(config: TrainConfig, progress: Progress, workers: int = 1, pairs: bool = False) -> ClipSet:
     """The training clips a configuration names; synthetic ones are drawn (once) before training starts.
 
     Args:
-        still: with the clips of phase 1 whose head is held still.
+        pairs: for phase 1: with clips whose head is held still, and with tracks of the surface.
     """
     data, size = config.data, config.model.image_size
     if data.protocol:
         return ProtocolClips(data.protocol, size, progress)
-    held = data.still if still else 0.0
-    clips = SyntheticClips(size, data.identities, data.per_identity, data.seconds, data.seed, data.first, held)
+    held = data.still if pairs else 0.0
+    counts = (data.identities, data.per_identity, data.seconds, data.seed, data.first)
+    clips = SyntheticClips(size, *counts, held, pairs)
     clips.render(progress, workers)
     return clips
 
@@ -71,7 +72,7 @@ def train_autoencoder(
     progress, c = progress or NullProgress(), config.autoencoder
     devices = Devices(device, c.precision)
     quiet = progress if devices.main else NullProgress()
-    clips = clips or clip_set(config, quiet, workers, still=True)
+    clips = clips or clip_set(config, quiet, workers, pairs=True)
     _check_boxes(config)
     good = usable(clips, 2, quiet)
     pool = ClipPool(clips, good, config.data.pool, config.data.refresh)

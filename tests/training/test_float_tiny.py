@@ -32,9 +32,19 @@ def random() -> FLOAT:
     return FLOAT(FLOAT_TINY).eval().requires_grad_(False)
 
 
-@pytest.fixture(scope="module")
-def clips() -> list[SyntheticClip]:
+def _clips() -> list[SyntheticClip]:
     return [SyntheticClip(number, 0, SECONDS, 3) for number in (80_101, 80_102, 80_103)]
+
+
+@pytest.fixture(scope="module")
+def people(bundled) -> list[Subject]:
+    return subjects(bundled, _clips())
+
+
+@pytest.fixture(scope="module")
+def unseen(random) -> list[Subject]:
+    """The same people as the random weights see them."""
+    return subjects(random, _clips()[:2])
 
 
 def _gain() -> float:
@@ -56,24 +66,24 @@ def test_the_file_is_small_says_how_it_was_made_and_never_saw_a_protocols_people
     assert data["protocol"] == "" and data["first"] + data["identities"] <= TEST_FIRST
 
 
-def test_the_true_motion_decodes_nearer_to_the_truth_than_the_repeated_source(bundled, random, clips):
-    figures = picture_figures(bundled, subjects(bundled, clips[:2]), _gain(), every=12)
+def test_the_true_motion_decodes_nearer_to_the_truth_than_the_repeated_source(bundled, random, people, unseen):
+    figures = picture_figures(bundled, people, _gain(), every=12)
     assert figures["psnr"] > figures["psnr_repeat"] + 2
     assert figures["psnr_self"] > 30
     assert figures["parts"] < 0.75 * figures["parts_repeat"]
-    bad = picture_figures(random, subjects(random, clips[:1]), 1.0, every=30)
+    bad = picture_figures(random, unseen, 1.0, every=30)
     assert bad["psnr"] < bad["psnr_repeat"]
 
 
-def test_the_mouth_follows_its_own_sound(bundled, random, clips):
-    figures = speech_figures(bundled, subjects(bundled, clips))
+def test_the_mouth_follows_its_own_sound(bundled, random, people, unseen):
+    figures = speech_figures(bundled, people)
     assert figures["r_jaw_own"] > 0.5
     assert figures["r_jaw_own"] > figures["r_jaw_swapped"] + 0.3
-    deaf = speech_figures(random, subjects(random, clips))
+    deaf = speech_figures(random, unseen)
     assert deaf["r_jaw_own"] < 0.3
 
 
-def test_its_pictures_are_in_sync_and_keep_the_person(bundled, random, clips):
+def test_its_pictures_are_in_sync_and_keep_the_person(bundled, random, people, unseen):
     lips, sound, identity = LipBackbone(), SoundBackbone(), IdentityBackbone()
     for network in (lips, sound, identity):
         network.load()
@@ -89,11 +99,9 @@ def test_its_pictures_are_in_sync_and_keep_the_person(bundled, random, clips):
         found = rows["embeddings"] / np.linalg.norm(rows["embeddings"], axis=1, keepdims=True)
         return float((found[1:] @ found[0]).mean())
 
-    people = subjects(bundled, clips)
     made = [_frames(bundled, subject, subject.audio) for subject in people]
     own = np.mean([distance(frames, s.audio) for frames, s in zip(made, people, strict=True)])
     swapped = np.mean([distance(frames, people[i - 1].audio) for i, frames in enumerate(made)])
     assert own < swapped - 0.5
     assert np.mean([same(frames, s.frames[0]) for frames, s in zip(made, people, strict=True)]) > 0.8
-    noise = subjects(random, clips[:1])[0]
-    assert same(_frames(random, noise, noise.audio), noise.frames[0]) < 0.8
+    assert same(_frames(random, unseen[0], unseen[0].audio), unseen[0].frames[0]) < 0.8
