@@ -6,7 +6,8 @@ The same numbers as the decoder to rounding, in an order that costs less:
   picture needs three warped channels a level instead of C, and the last level no blend at all;
 - one matrix product gives the styles of all latents and all layers, another their demodulation;
 - for float32 on a CPU styles and the first three layers, where rounding costs most and arithmetic least, are float64;
-- the convolution weights are scaled once, sqrt(2) of the activation is folded into demodulation and bias;
+- the convolution weights are scaled once, sqrt(2) of the activation is folded into demodulation and bias; where one
+  latent at a time is decoded, style, demodulation and bias go into the convolutions of 32 x 32 pixels and more;
 - channels-last memory (on a CPU above 32 x 32 pixels only); optionally half-precision convolutions (flow, grid, mask
   and warp stay float32) and compilation.
 
@@ -79,6 +80,7 @@ class FastDecoder:
         if batch is not None and batch < 1:
             raise ValueError(f"batch must be at least 1, got {batch}")
         self.batch = batch or (CUDA_BATCH if self.device.type == "cuda" else 1)
+        self._folds = self.device.type == "cpu"
         self._layers = _styled_layers(decoder)
         self._colour_heads = cast("list[ToRGB]", list(decoder.to_rgbs))
         with torch.no_grad():
@@ -193,15 +195,25 @@ class FastDecoder:
         return rgb
 
     def _styled(self, index: int, x: Tensor, style: Tensor, gain: Tensor) -> Tensor:
-        """Styled convolution with shared weight: inputs times style, outputs times gain, bias, leaky ReLU."""
-        weight = self._weights[index]
-        x = x.contiguous(memory_format=self._formats[index]) * style[:, :, None, None].to(weight.dtype)
-        if self._layers[index].conv.up:
-            x = F.conv_transpose2d(x, weight, stride=2)
-            x = F.conv2d(x, self._blurs[index], padding=1, groups=x.shape[1])
-        else:
-            x = F.conv2d(x, weight, padding=1)
-        return F.leaky_relu_(x * gain[:, :, None, None].to(weight.dtype) + self._biases[index], SLOPE)
+        """Styled convolution: style, gain and bias within the convolution for one latent at a size where the picture
+        outweighs the weight, else shared weight: inputs times style, outputs times gain, bias. Then leaky ReLU."""
+        weight, bias = self._weights[index], self._biases[index]
+        style, gain = style.to(weight.dtype), gain.to(weight.dtype)
+        x = x.contiguous(memory_format=self._formats[index])
+        if self._folds and x.shape[0] == 1 and x.shape[-1] >= DEEP_LEVEL:
+            scale = style.T * gain if self._layers[index].conv.up else gain.T * style
+            return F.leaky_relu_(self._convolved(index, x, weight * scale[:, :, None, None], bias.flatten()), SLOPE)
+        x = self._convolved(index, x * style[:, :, None, None], weight)
+        return F.leaky_relu_(x * gain[:, :, None, None] + bias, SLOPE)
+
+    def _convolved(self, index: int, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        if not self._layers[index].conv.up:
+            return F.conv2d(x, weight, bias, padding=1)
+        x = F.conv_transpose2d(x, weight, stride=2)
+        if x.dtype == torch.float64:  # one channel after the other: float64 has no kernel for channels side by side
+            alone = F.conv2d(x.flatten(0, 1)[:, None], self._blurs[index][:1], padding=1)
+            return alone.view(*x.shape[:2], *alone.shape[2:])
+        return F.conv2d(x, self._blurs[index], bias, padding=1, groups=x.shape[1])
 
     def _flow(self, level: int, x: Tensor, style: Tensor, raw: Tensor | None) -> Tensor:
         """Accumulated flow and mask before tanh and sigmoid, (b, 3, R, R), float32."""
