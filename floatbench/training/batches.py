@@ -155,6 +155,7 @@ class MotionClip:
 
     `references` (T / every, M) are the motion of every `every`-th frame as a source, where that differs from
     `coefficients`: windows are moved so that the source's own frame has it.
+    `identity` names the person, "" when nobody knows.
     Networks with these conditions also need the head pose (T, 6), standardised, and the emotion of each frame's face
     (T, E).
     """
@@ -244,7 +245,7 @@ def _source(
     rng: np.random.Generator, clips: Sequence[MotionClip], clip: MotionClip, frame: int, across: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Motion (M,) of the source frame as it is seen, and as the clip has it."""
-    if across and rng.random() < across:
+    if across and clip.identity and rng.random() < across:
         others = [other for other in clips if other.identity == clip.identity and other is not clip]
         if others:
             clip = others[int(rng.integers(len(others)))]

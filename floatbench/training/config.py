@@ -280,7 +280,7 @@ FLOAT_TINY_TRAINING = TrainConfig(
     FLOAT_TINY,
     DataConfig(per_identity=2, still=1.2, pool=480),
     autoencoder=AutoencoderConfig(
-        steps=8_000,
+        steps=7_000,
         batch=8,
         rate=4e-3,
         beta1=0.9,
@@ -317,7 +317,7 @@ FLOAT_TINY_TRAINING = TrainConfig(
         sample_every=500,
     ),
     flow=FlowConfig(
-        steps=1_500,
+        steps=2_500,
         batch=16,
         rate=2e-3,
         warmup=50,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
+import torch
 
 from floatbench.bench import methods
 from floatbench.bench.method import Request
 from floatbench.errors import DataError, UsageError
 from floatbench.media import read_video
 from floatbench.model.checkpoint import read_metadata
+from floatbench.model.float import FLOAT
 from floatbench.reports.ablation import markdown, published_sweep, published_table
 from floatbench.synthetic.clip import SyntheticClip
 from floatbench.training.ablation import (
@@ -25,7 +28,8 @@ from floatbench.training.ablation import (
     rows,
     train_variants,
 )
-from floatbench.training.train import train_autoencoder, train_flow
+from floatbench.training.batches import pictures
+from floatbench.training.train import load_autoencoder, train_autoencoder, train_flow
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +62,19 @@ def test_variants_share_the_auto_encoder_and_differ_in_what_they_say(trained, to
         assert {name: getattr(config, name) for name in variant.model} == variant.model
         assert replace(config, name="toy", **{name: getattr(toy.model, name) for name in variant.model}) == toy.model
     assert folder_of(out, TABLE_2[0]) == folder_of(out, TABLE_3[3])
+
+
+def test_the_shared_auto_encoder_counts_motion_as_phase_one_did(trained, toy, clips):
+    out, model = trained
+    assert json.loads(read_metadata(model).notes)["coefficients"]["gain"] != pytest.approx(1, abs=0.05)
+    picture = pictures(clips.load(0).frames[:3])
+    found = []
+    for file in (out / "autoencoder.safetensors", out / "base" / "autoencoder.safetensors"):
+        autoencoder = FLOAT(toy.model).motion_autoencoder
+        load_autoencoder(autoencoder, file)
+        with torch.no_grad():
+            found.append(autoencoder.coefficients(autoencoder.encode(picture)[0]))
+    assert torch.allclose(*found, atol=1e-3 * float(found[1].abs().max()))
 
 
 def test_every_row_is_a_method_that_makes_a_video(trained, tmp_path):

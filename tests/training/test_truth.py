@@ -191,6 +191,19 @@ def test_pose_and_faces_come_with_the_frames_of_the_window():
     assert (windows.faces[..., 3] == windows.coefficients[..., 0]).all()
 
 
+def test_the_loss_inside_the_motion_space_is_added_to_that_of_the_latents(toy):
+    rng = np.random.default_rng(0)
+    motion = MotionClip("a", rng.normal(size=(30, 6)).astype(np.float32), np.zeros(30 * 640, np.int16), 0)
+    losses = []
+    for inside in (0.0, 2.0):
+        torch.manual_seed(0)
+        config = replace(toy, flow=replace(toy.flow, inside=inside))
+        losses.append(FlowPhase(config, FLOAT(toy.model), [motion], Devices("cpu")).step(0))
+    without, with_it = losses
+    assert "inside" not in without and with_it["inside"] > 0
+    assert with_it["total"] == pytest.approx(without["total"] + 2 * with_it["inside"], rel=1e-5)
+
+
 def test_data_smaller_than_a_batch_are_an_error(clips, toy):
     many = replace(toy, autoencoder=replace(toy.autoencoder, batch=1000), flow=replace(toy.flow, batch=1000))
     with pytest.raises(DataError, match="75 frames, fewer than a batch of 1000"):
