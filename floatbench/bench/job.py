@@ -69,7 +69,6 @@ class Worker:
         self.store = FeatureStore(settings.run, settings.cache)
         self._backbones: dict[str, Backbone] = {}
         self._methods: dict[str, Method | ClipError] = {}
-        self._keys: dict[str, str] = {}
         self._reference: tuple[str, Reference] | None = None
 
     def run(self, job: Job, phase: Callable[[Phase], None] = lambda name: None) -> Iterator[Row]:
@@ -144,9 +143,7 @@ class Worker:
 
     def _generate(self, job: Job, row: Row, reference: Reference, folder: Path) -> Generated:
         self._phase("load")
-        method = self._method(row.method)
-        if self._keys[row.method] != row.method_key:
-            raise ClipError("env_mismatch", "the weights or the adapter on this machine are not those of the run")
+        method = self._method(row.method, row.method_key)
         self._phase("generate")
         request = self._request(job, method, row, reference, folder)
         if request.audio is None and method.ranked:
@@ -189,11 +186,12 @@ class Worker:
                 return media
         return None
 
-    def _method(self, name: str) -> Method:
+    def _method(self, name: str, key: str) -> Method:
         if name not in self._methods:
             try:
                 method = methods.create(name)
-                self._keys[name] = method.key()
+                if method.key() != key:
+                    raise ClipError("env_mismatch", "this machine's weights or adapter are not those of the run")
                 method.expect(self.settings.clips_per_worker)
                 method.load(self.settings.device)
                 self._methods[name] = method

@@ -75,7 +75,7 @@ def test_every_manifest_of_this_repository_is_valid_and_has_what_it_names():
 
 def test_every_certificate_that_is_kept_passed_and_is_of_the_locks_and_the_commit_of_today():
     found = sorted((DOCUMENT_PATH.parents[1] / "results" / "certificates").glob("*.json"))
-    assert found
+    assert {path.stem for path in found} == set(manifests.names())
     for path in found:
         certificate = json.loads(path.read_text())
         manifest = manifests.load(path.stem)
