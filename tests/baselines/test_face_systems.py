@@ -127,7 +127,7 @@ def test_the_official_code_makes_two_real_clips(
 
 @pytest.mark.peers
 def test_the_batch_of_sadtalker_changes_no_pixel_by_more_than_a_level(shared: Path, tmp_path: Path) -> None:
-    """What has to hold before the manifest may name it as batch_knob: one at a time gives the frames of two at a time."""
+    """What must hold before the manifest names a batch_knob: one at a time gives the frames of two at a time."""
     import numpy as np
 
     from floatbench.bench.baseline_method import BaselineMethod
