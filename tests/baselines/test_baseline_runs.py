@@ -116,11 +116,14 @@ def test_other_weights_or_another_driver_never_reuse_a_video(dummy, tmp_path):
     assert merged.returncode == 2 and "ran dummy with other weights or another adapter" in merged.stderr
 
 
-def test_a_machine_with_other_weights_fails_its_rows_instead_of_mixing_them(dummy, tmp_path):
+def test_a_machine_with_other_weights_fails_its_rows_instead_of_mixing_them(dummy, tmp_path, monkeypatch):
+    from floatbench.bench import methods
+    from floatbench.bench.baseline_method import BaselineMethod
     from floatbench.bench.job import Item, Job, JobSettings, Worker
     from floatbench.bench.protocol import dataset_for, load_protocol
 
-    dummy()
+    dummy()  # this process may have read the list of methods before there was a dummy
+    monkeypatch.setattr(methods, "catalogue", lambda: {"dummy": lambda: BaselineMethod("dummy")})
     protocol = load_protocol("synthetic")
     worker = Worker(JobSettings(dataset_for(protocol), tmp_path, None, 0, {}, {}))
     try:

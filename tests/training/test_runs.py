@@ -126,7 +126,7 @@ def test_a_full_disk_while_saving_leaves_the_checkpoint_before_it(tmp_path, monk
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "save_file", full)
+    monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(DependencyError, match="disk is full"):
         checkpoints.write_checkpoint(path, {"a": torch.zeros(2)}, {"step": 2, "config_hash": "h"})
     assert checkpoints.read_checkpoint(path, "h")[1]["step"] == 1
