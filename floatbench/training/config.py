@@ -187,7 +187,8 @@ class FlowConfig:
             them nobody's face ever changes its emotion [ours, 0 in the paper].
         logit_normal: draw flow times from a logit-normal instead of uniformly [ours, off].
         emotion_truth: share of samples told the label instead of the recogniser's guess, where labels exist [ours].
-        emotion_weight: of the cross entropy that teaches the small log-mel recogniser, 0 for wav2vec 2.0 [ours].
+        emotion_weight: of the cross entropy that teaches the small log-mel recogniser unless it was trained before, 0
+            for wav2vec 2.0 [ours].
         every: only every n-th frame serves as a source and is encoded, for `truth` targets, which need no others
             [ours].
         targets: `encoded` coefficients of the frames [paper], or `truth`: the source's encoded coefficients plus the
@@ -229,6 +230,23 @@ class FlowConfig:
 
 
 @dataclass(frozen=True)
+class EmotionConfig:
+    """The small emotion recogniser's own training before phase 2; wav2vec 2.0 comes trained [ours, all of it].
+
+    Attributes:
+        steps: 0 = it learns along with phase 2 (`flow.emotion_weight`), as it also does from the clips of a protocol.
+        people: synthetic people from `data.first` on, one sound of `data.seconds` each.
+        batch, rate, seed: of Adam on random windows as long as those of phase 2.
+    """
+
+    steps: int = 0
+    people: int = 1_200
+    batch: int = 32
+    rate: float = 1e-3
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """A named configuration of model, data and both phases; `half` exports the whole model in float16."""
 
@@ -237,10 +255,11 @@ class TrainConfig:
     data: DataConfig = field(default_factory=DataConfig)
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)
+    emotion: EmotionConfig = field(default_factory=EmotionConfig)
     half: bool = False
 
     def __post_init__(self) -> None:
-        for part in (self.data, self.autoencoder, self.flow):
+        for part in (self.data, self.autoencoder, self.emotion, self.flow):
             _check_counts(part)
         if self.autoencoder.network == "random" and self.model.speech == "wav2vec2":
             raise UsageError("network = 'random' is only for float-tiny", fix="floatbench weights fetch vgg19")
@@ -252,6 +271,12 @@ class TrainConfig:
         if self.autoencoder.both_ways and self.autoencoder.batch % 2:
             raise UsageError(f"both_ways needs an even batch, got {self.autoencoder.batch}")
 
+    @property
+    def emotion_first(self) -> bool:
+        """Whether the recogniser is trained before phase 2 and frozen in it."""
+        small = self.model.speech == "logmel" and self.model.emotion_condition == "speech"
+        return small and not self.data.protocol and self.emotion.steps > 0
+
     def record(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
@@ -260,14 +285,20 @@ class TrainConfig:
         """SHA-256 of what decides a phase's losses; how often it saves and how long it runs do not enter."""
         record = self.record()
         part = {k: v for k, v in record[phase].items() if k not in ("steps", "save_every", "sample_every")}
-        text = json.dumps({"model": record["model"], "data": record["data"], phase: part}, sort_keys=True)
+        whole = {"model": record["model"], "data": record["data"], phase: part}
+        if phase == "flow" and self.emotion_first:
+            whole["emotion"] = record["emotion"]
+        text = json.dumps(whole, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+_POSITIVE = ("steps", "batch", "pool", "refresh", "identities", "per_identity", "people", "every")
 
 
 def _check_counts(part: Any) -> None:
     for item in fields(part):
         value = getattr(part, item.name)
-        floor = 1 if item.name in ("steps", "batch", "pool", "refresh", "identities", "per_identity", "every") else 0
+        floor = 0 if item.name not in _POSITIVE or (isinstance(part, EmotionConfig) and item.name == "steps") else 1
         if isinstance(value, int | float) and not isinstance(value, bool) and value < floor:
             raise UsageError(f"{item.name} must be at least {floor}, got {value}")
 
@@ -317,7 +348,7 @@ FLOAT_TINY_TRAINING = TrainConfig(
         sample_every=500,
     ),
     flow=FlowConfig(
-        steps=2_500,
+        steps=8_000,
         batch=16,
         rate=2e-3,
         warmup=50,
@@ -325,7 +356,7 @@ FLOAT_TINY_TRAINING = TrainConfig(
         emotion_truth=0.5,
         emotion_weight=0.2,
         inside=1.0,
-        across=0.25,
+        across=0.5,
         every=5,
         targets="truth",
         standardise=True,
@@ -334,6 +365,7 @@ FLOAT_TINY_TRAINING = TrainConfig(
         save_every=250,
         sample_every=500,
     ),
+    emotion=EmotionConfig(steps=1_500),
     half=True,
 )
 """Minutes on two cores, synthetic data only."""

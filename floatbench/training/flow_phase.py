@@ -96,10 +96,12 @@ class Student(nn.Module):
         return output, logits
 
 
-def frozen(model: FLOAT) -> None:
-    """Freezes all but transformer, audio projection and the small encoders."""
+def frozen(model: FLOAT, emotion: bool) -> None:
+    """Freezes all but transformer, audio projection and the small encoders; `emotion` freezes the recogniser, too."""
     model.requires_grad_(True)
     model.motion_autoencoder.requires_grad_(False)
+    if emotion and model.emotion_encoder is not None:
+        model.emotion_encoder.requires_grad_(False)
     for name, parameter in model.named_parameters():
         if ".wav2vec2." in name or ".wav2vec2_for_emotion." in name:
             parameter.requires_grad_(False)
@@ -125,7 +127,7 @@ class FlowPhase:
         windows = sum(max(0, len(clip.coefficients) - length + 1) for clip in clips)
         check_batch_fits(windows, c.batch, "windows")
         self.model = model.to(devices.device)
-        frozen(self.model)
+        frozen(self.model, config.emotion_first)
         self.student = Student(self.model)
         _train_mode(self.student)
         self.wrapped = devices.wrap(self.student)
@@ -183,7 +185,7 @@ class FlowPhase:
             of_motion = flow_terms(made, wanted, before, c.vel_boundary, c.previous_loss)
             terms["inside"] = of_motion.total(c.ot, c.velocity)
             total = total + c.inside * terms["inside"]
-        if logits is not None and c.emotion_weight and bool(known.any()):
+        if logits is not None and c.emotion_weight and not self.whole.emotion_first and bool(known.any()):
             terms["emotion"] = F.cross_entropy(logits[known].float(), windows.emotion[known])
             total = total + c.emotion_weight * terms["emotion"]
         return terms, total

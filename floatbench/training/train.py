@@ -34,6 +34,7 @@ from floatbench.training.config import TrainConfig
 from floatbench.training.devices import Devices
 from floatbench.training.flow_phase import FlowPhase
 from floatbench.training.loop import Plan, run
+from floatbench.training.recogniser import trained_recogniser
 
 SYNTHETIC_LICENCE = "Apache-2.0, trained on synthetic heads only"
 
@@ -100,7 +101,8 @@ def train_flow(
     """Phase 2 on the auto-encoder that phase 1 left in the same folder; raises as `train_autoencoder`.
 
     Args:
-        cache: folder of the cached coefficients, which models with one auto-encoder may share; OUT/flow by default.
+        cache: folder of the cached coefficients and of the emotion recogniser, which models with one auto-encoder may
+            share; OUT/flow by default.
     """
     progress, c = progress or NullProgress(), config.flow
     devices = Devices(device, c.precision)
@@ -113,6 +115,8 @@ def train_flow(
     model = load_speech(FLOAT(config.model))
     load_autoencoder(model.motion_autoencoder, exported)
     model.motion_autoencoder.to(devices.device)
+    if config.emotion_first and model.emotion_encoder is not None:
+        model.emotion_encoder.load_state_dict(trained_recogniser(config, cache or out / "flow", quiet, workers))
     length = config.model.window + config.model.previous
     good = usable(clips, length, quiet)
     # every process computes its own coefficients unless the cache holds them: only the first one writes it
