@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -78,6 +79,12 @@ class FloatMethod(Method):
             "weights": origin.files,
             "licence": origin.licence,
             "fabricated": origin.fabricated,
+            **self._settings(),
+        }
+
+    def _settings(self) -> dict[str, Any]:
+        """What decides a pixel beside the weights, JSON types."""
+        return {
             "preset": self._preset,
             "options": self._options.record(),
             "emotion": self._emotion,
@@ -85,6 +92,16 @@ class FloatMethod(Method):
             "impl": self._impl,
             "compiled": self._compile,
         }
+
+    def key(self) -> str:
+        """Hash of the content of the weight files and of the settings; raises DataError when weights are missing.
+
+        An unchanged file is not read again: its hash is remembered on this machine.
+        """
+        from floatbench.sampling.loading import origin_of
+
+        parts = {"weights": list(origin_of(self._weights).files.values()), **self._settings()}
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def load(self, device: str = "cpu") -> None:
         from floatbench.pipeline import FLOAT

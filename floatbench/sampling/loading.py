@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from floatbench import weights
+from floatbench import weights, weights_lock
 from floatbench.errors import DataError
-from floatbench.files import file_sha256
 from floatbench.model import checkpoint
 from floatbench.model.float import FLOAT as Model
 from floatbench.model.layers import set_impl
@@ -41,17 +41,19 @@ class Origin:
 
 
 def origin_of(name_or_path: str | Path) -> Origin:
-    """Where the weights of a model come from, without loading it.
+    """Where the weights of a model come from, without loading it; an unchanged file is hashed once on a machine.
 
     Raises:
         DataError: they are missing, with the command that fetches them.
     """
     name = str(name_or_path)
     entries = ("float", *SPEECH) if name == "float" else SPEECH if _needs_speech(name_or_path) else ()
-    files = {} if name == "float" else {checkpoint_file(name_or_path).name: file_sha256(checkpoint_file(name_or_path))}
+    files: dict[str, str] = {}
     licences = [weights.entry(entry).licence for entry in entries]
     if name != "float":
-        licences.insert(0, checkpoint.read_metadata(checkpoint_file(name_or_path)).licence or "not stated")
+        file = checkpoint_file(name_or_path)
+        files[file.name] = weights_lock.hashed(file)
+        licences.insert(0, checkpoint.read_metadata(file).licence or "not stated")
     return Origin(
         name if name == "float" or name in BUNDLED else Path(name).stem,
         files | {entry: weights.sha256(entry) for entry in entries},
@@ -100,6 +102,10 @@ def _needs_speech(name_or_path: str | Path) -> bool:
     if str(name_or_path) == "float":
         return True
     file = checkpoint_file(name_or_path)
-    if file.suffix == ".safetensors":
-        return False
-    return not any(key.startswith(checkpoint.AUDIO_PREFIX) for key in checkpoint.read_tensors(file))
+    return file.suffix != ".safetensors" and not _holds_speech(file, weights_lock.hashed(file))
+
+
+@cache
+def _holds_speech(file: Path, sha256: str) -> bool:
+    """Whether a pickle of that content holds the speech networks: it is read once, however often it is described."""
+    return any(key.startswith(checkpoint.AUDIO_PREFIX) for key in checkpoint.read_tensors(file))
