@@ -103,17 +103,28 @@ def open_landmarker(model: Path) -> Any:
         raise DataError(f"{model} is no MediaPipe face landmarker", fix=fix) from error
 
 
-def measure_face(landmarker: Any, frame: np.ndarray) -> FaceMeasure | None:
-    """Measures the largest face of one (H, W, 3) uint8 RGB frame; None when there is none."""
+def _faces(landmarker: Any, frame: np.ndarray) -> tuple[Any, list[np.ndarray], int]:
+    """What MediaPipe says of one frame, the meshes (P, 2) of its faces in pixels, and which of them is the largest."""
     import mediapipe
 
     result = landmarker.detect(mediapipe.Image(mediapipe.ImageFormat.SRGB, np.ascontiguousarray(frame)))
-    meshes = [np.array([(p.x, p.y) for p in face]) for face in result.face_landmarks]
+    side = (frame.shape[1], frame.shape[0])
+    meshes = [np.array([(p.x, p.y) for p in face]) * side for face in result.face_landmarks]
+    return result, meshes, int(np.argmax([np.prod(np.ptp(mesh, axis=0)) for mesh in meshes])) if meshes else -1
+
+
+def face_mesh(landmarker: Any, frame: np.ndarray) -> np.ndarray | None:
+    """Mesh (478, 2) of the largest face of one (H, W, 3) uint8 RGB frame, as fractions of width and height."""
+    _, meshes, best = _faces(landmarker, frame)
+    return meshes[best] / (frame.shape[1], frame.shape[0]) if meshes else None
+
+
+def measure_face(landmarker: Any, frame: np.ndarray) -> FaceMeasure | None:
+    """Measures the largest face of one (H, W, 3) uint8 RGB frame; None when there is none."""
+    result, meshes, best = _faces(landmarker, frame)
     if not meshes:
         return None
-    pixels = [mesh * (frame.shape[1], frame.shape[0]) for mesh in meshes]
-    best = int(np.argmax([np.prod(np.ptp(mesh, axis=0)) for mesh in pixels]))
-    mesh = pixels[best]
+    mesh = meshes[best]
     height = np.linalg.norm(mesh[FOREHEAD] - mesh[CHIN])
     matrix = np.asarray(result.facial_transformation_matrixes[best], np.float64)
     return FaceMeasure(
@@ -125,7 +136,7 @@ def measure_face(landmarker: Any, frame: np.ndarray) -> FaceMeasure | None:
     )
 
 
-def _close(landmarker: Any) -> None:
+def close_landmarker(landmarker: Any) -> None:
     """Closes the landmarker; when the interpreter ends its thread pool is gone, and its destructor must not try."""
     try:
         landmarker.close()
@@ -161,7 +172,7 @@ class FaceLandmarker(Backbone):
 
             self._model = weights.path(self.weights[0])
         self._landmarker = open_landmarker(self._model)
-        weakref.finalize(self, _close, self._landmarker)
+        weakref.finalize(self, close_landmarker, self._landmarker)
 
     def extract(self, clip: ClipMedia) -> Features:
         self.load()

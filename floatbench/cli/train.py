@@ -55,7 +55,9 @@ OutOption = Annotated[Path, typer.Option(help="Folder of checkpoints, logs, pict
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on from the folder's last checkpoint.")]
 StepsOption = Annotated[int | None, typer.Option(min=1, help="Steps in all, instead of the configuration's.")]
 DeviceOption = Annotated[str, typer.Option(help="cpu or cuda; whatever is there by default.")]
-WorkersOption = Annotated[int, typer.Option(min=1, help="Processes that draw synthetic clips.")]
+WorkersOption = Annotated[
+    int, typer.Option(min=1, help="Processes that draw synthetic clips, or prepare real ones and look for faces.")
+]
 
 
 @group.command()

@@ -1,4 +1,4 @@
-"""Training clips: rendered synthetic ones, or the prepared clips of any protocol.
+"""Training clips: what one is, rendered synthetic ones, and the pool of those in memory.
 
 T frames, R pixels. Boxes are those of `floatbench.training.losses.components`.
 """
@@ -6,9 +6,10 @@ T frames, R pixels. Boxes are those of `floatbench.training.losses.components`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from multiprocessing import get_context
@@ -22,7 +23,6 @@ from floatbench.paths import cache_dir
 from floatbench.progress import NullProgress, Progress
 from floatbench.synthetic.camera import project, rotation
 from floatbench.synthetic.clip import TEST_FIRST, SyntheticClip
-from floatbench.synthetic.expression import EMOTIONS
 from floatbench.synthetic.motion import pose_track
 from floatbench.synthetic.shape import anatomy
 from floatbench.training.ground_truth import surface_tracks
@@ -91,6 +91,19 @@ class StillClip(SyntheticClip):
         return np.repeat(moving[:1], self.n_frames, axis=0)
 
 
+@contextmanager
+def side_by_side(workers: int, does: str) -> Iterator[ProcessPoolExecutor]:
+    """Processes that each do a part; raises DependencyError when one of them dies."""
+    try:
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            yield pool
+    except BrokenProcessPool as error:
+        raise DependencyError(
+            f"a process that {does} died (was its memory taken?)",
+            fix="run again with fewer --workers; clips that were finished are kept",
+        ) from error
+
+
 class SyntheticClips(ClipSet):
     """Rendered talking heads of training people; frames are kept in the cache folder, so that they are drawn once.
 
@@ -146,15 +159,9 @@ class SyntheticClips(ClipSet):
                     _rendered(clip, self.size)
                     task.advance()
                 return
-            try:
-                with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-                    for _ in pool.map(partial(_draw, size=self.size), missing):
-                        task.advance()
-            except BrokenProcessPool as error:
-                raise DependencyError(
-                    "a process that draws training clips died (was its memory taken?)",
-                    fix="run again with fewer --workers; clips that were drawn are kept",
-                ) from error
+            with side_by_side(workers, "draws training clips") as pool:
+                for _ in pool.map(partial(_draw, size=self.size), missing):
+                    task.advance()
 
 
 def _cached(clip: SyntheticClip, size: int) -> Path:
@@ -179,54 +186,6 @@ def _rendered(clip: SyntheticClip, size: int) -> tuple[np.ndarray, np.ndarray]:
     with atomic_path(file) as partial_file:
         np.savez(partial_file, frames=frames, audio=audio)
     return frames, audio
-
-
-class ProtocolClips(ClipSet):
-    """The prepared clips of a protocol (`hdtf-train`, `ravdess-train`, `folder:DIR`, `synthetic`).
-
-    Boxes of mouth and eyes are unknown here (zeros), so the component terms of phase 1 need weight zero.
-
-    Raises:
-        DataError: no clip is ready, with the command that prepares them.
-    """
-
-    def __init__(self, protocol_name: str, size: int, progress: Progress | None = None) -> None:
-        from floatbench.bench.protocol import dataset_for, load_protocol
-
-        protocol = load_protocol(protocol_name)
-        self.size, self.dataset = size, dataset_for(protocol)
-        if self.dataset.auto_prepare:
-            self.dataset.prepare(progress or NullProgress())
-        states = self.dataset.availability()
-        ready = {state.clip_id for state in states if state.state == "ready"}
-        self.clips = [clip for clip in protocol.clips if clip.id in ready]
-        self.absent = len(protocol.clips) - len(self.clips)
-        if not self.clips:
-            fix = next((state.fix for state in states if state.fix), None)
-            raise DataError(f"{protocol_name} has no prepared clip to train on", fix=fix)
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def load(self, index: int) -> TrainingClip:
-        clip = self.clips[index]
-        reference = self.dataset.load(clip)
-        media = reference.media
-        if media.audio is None:
-            raise ClipError("no_audio", f"{clip.id} has no sound to train on")
-        frames = np.stack([_resized(frame, self.size) for frame in media.frames])
-        boxes = np.zeros((len(frames), 3, 4), np.float32)
-        label = clip.labels.get("emotion", "")
-        emotion = EMOTIONS.index(label) if label in EMOTIONS else NO_EMOTION
-        return TrainingClip(clip.id, clip.identity, frames, media.audio, boxes, emotion, dict(reference.truth or {}))
-
-
-def _resized(frame: np.ndarray, size: int) -> np.ndarray:
-    if frame.shape[0] == size:
-        return frame
-    import cv2
-
-    return cv2.resize(frame, (size, size), interpolation=cv2.INTER_AREA if frame.shape[0] > size else cv2.INTER_CUBIC)
 
 
 MAX_UNUSABLE = 0.2

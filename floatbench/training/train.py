@@ -28,12 +28,13 @@ from floatbench.model.float import FLOAT
 from floatbench.progress import NullProgress, Progress
 from floatbench.training.autoencoder_phase import AutoencoderPhase
 from floatbench.training.batches import MotionClip
-from floatbench.training.clips import ClipPool, ClipSet, ProtocolClips, SyntheticClips, usable
+from floatbench.training.clips import ClipPool, ClipSet, SyntheticClips, usable
 from floatbench.training.coefficients import Wanted, motion_clips, standardise, standardised_pose
 from floatbench.training.config import TrainConfig
 from floatbench.training.devices import Devices
 from floatbench.training.flow_phase import FlowPhase
 from floatbench.training.loop import Plan, run
+from floatbench.training.protocol_clips import ProtocolClips
 from floatbench.training.recogniser import trained_recogniser
 
 SYNTHETIC_LICENCE = "Apache-2.0, trained on synthetic heads only"
@@ -47,7 +48,7 @@ def clip_set(config: TrainConfig, progress: Progress, workers: int = 1, pairs: b
     """
     data, size = config.data, config.model.image_size
     if data.protocol:
-        return ProtocolClips(data.protocol, size, progress)
+        return ProtocolClips(data.protocol, size, progress, pairs and config.autoencoder.needs_boxes, workers)
     held = data.still if pairs else 0.0
     counts = (data.identities, data.per_identity, data.seconds, data.seed, data.first)
     clips = SyntheticClips(size, *counts, held, pairs)
@@ -74,7 +75,6 @@ def train_autoencoder(
     devices = Devices(device, c.precision)
     quiet = progress if devices.main else NullProgress()
     clips = clips or clip_set(config, quiet, workers, pairs=True)
-    _check_boxes(config)
     good = usable(clips, 2, quiet)
     pool = ClipPool(clips, good, config.data.pool, config.data.refresh)
     torch.manual_seed(c.seed)
@@ -178,14 +178,6 @@ def load_speech(model: FLOAT) -> FLOAT:
         raise DataError(f"the speech networks lack {missing[0]} and {len(missing) - 1} more entries")
     model.load_state_dict({k: state[k] for k in wanted}, strict=False)
     return model
-
-
-def _check_boxes(config: TrainConfig) -> None:
-    if config.data.protocol and config.autoencoder.needs_boxes:
-        raise DataError(
-            f"{config.data.protocol} has no boxes of mouth and eyes, which the component terms need",
-            fix="set component, eye_adv, eye_style, lip_adv and lip_style to 0 in the configuration",
-        )
 
 
 def _plan(config: TrainConfig, phase: Any, out: Path, devices: Devices) -> Plan:
