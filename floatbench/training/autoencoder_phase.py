@@ -174,6 +174,7 @@ class AutoencoderPhase:
         c = self.config
         devices.check_batch(c.batch // 2 if c.both_ways else c.batch)  # halves stay halves in every process
         check_batch_fits(sum(len(clip.frames) for clip in pool.at(0)), c.batch, "frames")
+        self.shown = draw_pairs(pool, 8, self.whole.data.seed, 0, flip=False)
         self.autoencoder = autoencoder.to(devices.device).train()
         with torch.no_grad():
             for head in self.autoencoder.dec.modules():
@@ -264,9 +265,8 @@ class AutoencoderPhase:
 
     @torch.no_grad()
     def sample(self, folder: Path, step: int) -> None:
-        """Rows: sources, driving pictures, reconstructions of the running average."""
-        pairs = draw_pairs(self.pool, 8, self.whole.data.seed, 10**9, flip=False)
-        device = self.devices.device
+        """Rows: sources, driving pictures, reconstructions of the running average; always the same eight pairs."""
+        pairs, device = self.shown, self.devices.device
         made = cast("Callable[..., Tensor]", self.ema.module.transfer)(
             pairs.source.to(device), pairs.driving.to(device)
         )

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -243,12 +244,27 @@ def pool_indices(usable_clips: Sequence[int], capacity: int, refresh: int, step:
 
 
 class ClipPool:
-    """Keeps the clips of `pool_indices` in memory; data sets that do not fit are walked through."""
+    """Keeps the clips of `pool_indices` in memory; data sets that do not fit are walked through.
+
+    Inside `with pool:` a thread of its own loads the clip that comes next while steps are taken, and memory holds one
+    clip more. What a step sees does not depend on it; what goes wrong with a clip is raised by the step that needs it.
+    """
 
     def __init__(self, clips: ClipSet, indices: Sequence[int], capacity: int, refresh: int) -> None:
         self.clips, self.indices = clips, list(indices)
         self.capacity, self.refresh = capacity, refresh
         self._held: dict[int, TrainingClip] = {}
+        self._coming: dict[int, Future[TrainingClip]] = {}
+        self._loader: ThreadPoolExecutor | None = None
+
+    def __enter__(self) -> Self:
+        self._loader = ThreadPoolExecutor(1, "training-clips")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._loader is not None
+        self._loader.shutdown(wait=True, cancel_futures=True)
+        self._loader, self._coming = None, {}
 
     def at(self, step: int) -> list[TrainingClip]:
         """The clips of a step."""
@@ -257,5 +273,22 @@ class ClipPool:
         self._held = {index: clip for index, clip in self._held.items() if index in kept}
         for index in wanted:
             if index not in self._held:
-                self._held[index] = self.clips.load(index)
+                self._held[index] = self._loaded(index)
+        if self._loader is not None:
+            self._load_ahead(self._loader, (step // self.refresh + 1) * self.refresh)
         return [self._held[index] for index in wanted]
+
+    def _loaded(self, index: int) -> TrainingClip:
+        """A clip; with a loader only that thread loads, as clip sets need not bear two at a time."""
+        if self._loader is None:
+            return self.clips.load(index)
+        return (self._coming.pop(index, None) or self._loader.submit(self.clips.load, index)).result()
+
+    def _load_ahead(self, loader: ThreadPoolExecutor, step: int) -> None:
+        """Begins to load what a coming step needs, and forgets what it does not."""
+        soon = [i for i in pool_indices(self.indices, self.capacity, self.refresh, step) if i not in self._held]
+        for index in [i for i in self._coming if i not in soon]:
+            self._coming.pop(index).cancel()
+        for index in soon:
+            if index not in self._coming:
+                self._coming[index] = loader.submit(self.clips.load, index)

@@ -81,7 +81,8 @@ def train_autoencoder(
     phase = AutoencoderPhase(config, FLOAT(config.model).motion_autoencoder, pool, devices, fresh=not resume)
     begin = time.monotonic()
     plan = _plan(config, "autoencoder", out, devices)
-    steps = run(phase, plan, quiet, resume)
+    with pool:
+        steps = run(phase, plan, quiet, resume)
     exported = out / "autoencoder.safetensors"
     if devices.main:
         _export_autoencoder(phase.ema.module.state_dict(), exported, plan)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from floatbench.training.batches import (
     mirror_boxes,
     reference_frame,
 )
-from floatbench.training.clips import ClipPool, SyntheticClips, pool_indices, usable
+from floatbench.training.clips import ClipPool, SyntheticClips, TrainingClip, pool_indices, usable
 from floatbench.training.coefficients import motion_clips, standardise
 from floatbench.training.config import CONFIGS, load_config
 from floatbench.training.loop import rate_at
@@ -199,3 +201,66 @@ def test_the_rate_rises_stays_and_falls_to_a_tenth():
     assert rate_at(75, 100, 1.0, 10, 0.5) == pytest.approx(0.55)
     assert rate_at(99, 100, 1.0, 10, 0.5) == pytest.approx(0.1, abs=2e-3)
     assert rate_at(99, 100, 1.0, 0, 1.0) == 1.0
+
+
+class _Counted:
+    """Clips of one frame that know how often and where they were loaded; number `broken` cannot be."""
+
+    def __init__(self, total: int, broken: int = -1) -> None:
+        self.total, self.broken = total, broken
+        self.loads: list[tuple[int, str]] = []
+
+    def __len__(self) -> int:
+        return self.total
+
+    def load(self, index: int) -> TrainingClip:
+        self.loads.append((index, threading.current_thread().name))
+        if index == self.broken:
+            raise ClipError("damaged", f"clip {index}")
+        frames = np.full((1, 4, 4, 3), index, np.uint8)
+        return TrainingClip(str(index), "", frames, np.zeros(640, np.int16), np.zeros((1, 3, 4), np.float32), -1, {})
+
+
+def test_a_pool_that_loads_ahead_holds_the_same_clips_and_loads_each_only_when_it_comes_in():
+    alone, ahead = _Counted(7), _Counted(7)
+    plain, pool = ClipPool(alone, range(7), 3, 2), ClipPool(ahead, range(7), 3, 2)
+    before = set(threading.enumerate())
+    with pool:
+        for step in range(24):
+            assert [clip.id for clip in pool.at(step)] == [clip.id for clip in plain.at(step)]
+    assert set(threading.enumerate()) == before
+    assert [index for index, _ in ahead.loads][: len(alone.loads)] == [index for index, _ in alone.loads]
+    assert len(ahead.loads) <= len(alone.loads) + 1
+    assert all(thread.startswith("training-clips") for _, thread in ahead.loads)
+    assert [clip.id for clip in pool.at(24)] == [clip.id for clip in plain.at(24)]  # after the thread, too
+
+
+def test_a_clip_is_loaded_while_the_steps_before_it_are_taken():
+    clips = _Counted(4)
+    with ClipPool(clips, range(4), 2, 5) as pool:
+        pool.at(0)
+        for _ in range(500):
+            if len(clips.loads) == 3:
+                break
+            time.sleep(0.01)
+        assert [index for index, _ in clips.loads] == [0, 1, 2]
+        pool.at(4)
+        assert len(clips.loads) == 3
+        pool.at(5)
+        assert 2 in pool._held
+
+
+def test_a_clip_that_fails_ahead_fails_the_step_that_needs_it_and_no_earlier_one():
+    before = set(threading.enumerate())
+    with pytest.raises(ClipError, match="clip 2"), ClipPool(_Counted(4, broken=2), range(4), 2, 3) as pool:
+        for step in range(3):
+            assert [clip.id for clip in pool.at(step)] == ["0", "1"]
+        pool.at(3)
+    assert set(threading.enumerate()) == before
+
+
+def test_a_pool_that_jumps_to_another_step_forgets_what_it_began_to_load():
+    with ClipPool(_Counted(9), range(9), 2, 1) as pool:
+        pool.at(0)
+        assert [clip.id for clip in pool.at(5)] == ["6", "5"]
+        assert set(pool._coming) == {7}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from floatbench.errors import DataError, Interrupted, RunIncomplete, UsageError
 from floatbench.model import checkpoint
 from floatbench.training import loop
 from floatbench.training.autoencoder_phase import AutoencoderPhase
+from floatbench.training.clips import ClipPool
 from floatbench.training.flow_phase import FlowPhase
 from floatbench.training.train import train_autoencoder, train_flow
 
@@ -73,6 +75,17 @@ def test_an_interrupted_second_phase_ends_with_the_losses_of_an_uninterrupted_on
             train_flow(_flow(toy), tmp_path, device="cpu", clips=clips)
     train_flow(_flow(toy), tmp_path, resume=True, device="cpu", clips=clips)
     assert _log(tmp_path / "flow") == _log(finished / "flow")
+
+
+def test_loading_clips_ahead_changes_no_loss_and_leaves_no_thread(tmp_path, clips, toy, monkeypatch):
+    small = replace(toy, data=replace(toy.data, pool=2, refresh=1))  # three clips: one comes in at every step
+    before = set(threading.enumerate())
+    train_autoencoder(small, tmp_path / "ahead", device="cpu", clips=clips)
+    assert not [thread for thread in set(threading.enumerate()) - before if thread.name.startswith("training-clips")]
+    monkeypatch.setattr(ClipPool, "__enter__", lambda self: self)
+    monkeypatch.setattr(ClipPool, "__exit__", lambda *_: None)
+    train_autoencoder(small, tmp_path / "alone", device="cpu", clips=clips)
+    assert _log(tmp_path / "ahead" / "autoencoder") == _log(tmp_path / "alone" / "autoencoder")
 
 
 def test_what_is_exported_is_a_checkpoint_of_the_library_with_its_training_inside(finished, toy):
