@@ -11,6 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m floatbench run --protocol synthetic --methods float-tiny --out runs/demo
+	$(BIN)/python -m floatbench report runs/demo --page runs/demo/page --videos 6
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2

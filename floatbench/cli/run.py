@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -134,4 +135,6 @@ def finish(result: RunResult, json_output: bool, quiet: bool) -> int:
             console().print(
                 f"{result.new_rows} new rows of {len(result.rows)}; everything is in {result.folder}", markup=False
             )
+            page = ["floatbench", "report", str(result.folder), "--page", str(result.folder / "page")]
+            typer.echo(f"clips side by side: {shlex.join(page)}")  # not wrapped, so that it can be pasted
     return 0 if result.complete else 1

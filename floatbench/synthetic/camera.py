@@ -51,6 +51,14 @@ def frame_of(surface: np.ndarray, turn: np.ndarray, shift: np.ndarray, size: int
     return slice(low[1], high[1]), slice(low[0], high[0])
 
 
+def products(ways: np.ndarray, points: np.ndarray, block: int = 8192) -> np.ndarray:
+    """(W, 3) times (3, P), in blocks too small for the threads of BLAS, which wait longer than they work here."""
+    out = np.empty((len(ways), points.shape[1]), np.float32)
+    for start in range(0, points.shape[1], block):
+        out[:, start : start + block] = ways @ points[:, start : start + block]
+    return out
+
+
 def _march(
     radius: np.ndarray, eye: np.ndarray, way: np.ndarray, t: np.ndarray, last: np.ndarray, steps: int
 ) -> tuple[np.ndarray, ...]:
@@ -91,7 +99,7 @@ def cast(radius: np.ndarray, turn: np.ndarray, shift: np.ndarray, size: int, box
     """
     eye = turn.T @ (np.array([0, 0, DISTANCE], np.float32) - shift)
     ray = rays(size)[:, box[0], box[1]]
-    way = np.tensordot(turn.T, ray, 1)
+    way = products(turn.T, ray.reshape(3, -1)).reshape(ray.shape)
     near = -np.tensordot(eye, way, 1)  # path to the point nearest to the origin
     last = near + np.float32(0.12)
     rough = (slice(None, None, 3), slice(None, None, 3))

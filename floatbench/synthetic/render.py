@@ -11,7 +11,7 @@ import numpy as np
 
 from floatbench.errors import UsageError
 from floatbench.synthetic import scene
-from floatbench.synthetic.camera import HALF_VIEW, cast, frame_of, rotation
+from floatbench.synthetic.camera import HALF_VIEW, cast, frame_of, products, rotation
 from floatbench.synthetic.expression import EXPRESSION
 from floatbench.synthetic.identity import Identity, make_identity
 from floatbench.synthetic.layers import build_layers, step, texel
@@ -158,7 +158,7 @@ class Renderer:
         key, view = self._light, np.array([0, 0, 1], np.float32)
         half = (key + view) / np.sqrt(((key + view) ** 2).sum())
         ways = np.stack([key, [0, 1, 0.2], key * [-1, 0.2, 0.9], half, view]).astype(np.float32) @ turn
-        dots = (ways @ normal.reshape(3, -1)).reshape(5, *radius.shape)
+        dots = products(ways, normal.reshape(3, -1)).reshape(5, *radius.shape)
         facing, up, fill, shine, front = dots
         sky = 0.5 + 0.5 * up
         ambient = (0.15 + 0.17 * sky + 0.13 * np.maximum(fill, 0)) * openness

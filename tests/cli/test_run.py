@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,14 @@ def test_a_folder_of_hostile_names_is_scored_with_its_controls(capfd, folder, tm
     scores = json.loads((tmp_path / "run" / "scores.json").read_text())
     assert {cell["n"] for cell in scores["scores"]} == {len(HOSTILE)}
     assert (tmp_path / "run" / "table.csv").read_text().count("\n") == 1 + 7 * 2
+
+
+def test_the_command_that_a_run_ends_with_makes_the_page(capfd, folder, tmp_path):
+    _, out, _ = run_folder(capfd, folder, tmp_path / "a run's")
+    hint = next(line for line in out.splitlines() if "floatbench report" in line)
+    code, _, err = floatbench(capfd, *shlex.split(hint.partition(": ")[2])[1:], "--videos", "0")
+    assert code == 0, err
+    assert (tmp_path / "a run's" / "page" / "index.html").is_file()
 
 
 def test_the_same_command_again_has_nothing_to_do_and_exits_0(capfd, folder, tmp_path):
