@@ -13,8 +13,9 @@ from floatbench.errors import ClipError, DataError, FloatbenchError, UsageError
 from floatbench.media import probe, read_audio
 from floatbench.media.backends import box_backend
 from floatbench.media.boxes import BoxBackend
-from floatbench.pipeline import FLOAT, Direction, Dtype, Video
+from floatbench.pipeline import FLOAT, Video
 from floatbench.progress import Progress
+from floatbench.sampling.animator import Direction, Dtype
 from floatbench.sampling.clock import StageClock
 from floatbench.sampling.control import Control, check_controls, parse_emotion
 from floatbench.sampling.options import SamplingOptions

@@ -17,7 +17,8 @@ from floatbench.bench.method import Generated, Method, Request
 from floatbench.errors import ClipError, UsageError
 
 if TYPE_CHECKING:
-    from floatbench.pipeline import FLOAT, Direction, Dtype, Impl, Stream
+    from floatbench.pipeline import FLOAT
+    from floatbench.sampling.animator import Direction, Dtype, Impl, Stream
 
 
 class FloatMethod(Method):
@@ -28,7 +29,7 @@ class FloatMethod(Method):
         preset: of the sampling options; `float` alone means `default`.
         name: of the row; made from weights and preset when absent.
         emotion: `speech`, a label or seven weights.
-        dtype, impl, compile: see `floatbench.pipeline.FLOAT`.
+        dtype, impl, compile: see `floatbench.sampling.animator.Animator`.
         options: changes of single sampling options.
     """
 
@@ -125,7 +126,7 @@ class FloatMethod(Method):
 
     def _direction(self, request: Request) -> Direction:
         from floatbench.bench.frame_conditions import face_emotions, head_pose
-        from floatbench.pipeline import Direction
+        from floatbench.sampling.animator import Direction
 
         emotion: Any = self._emotion
         pose = None

@@ -34,7 +34,8 @@ from floatbench.model.layers import set_impl
 from floatbench.model.randomise import randomise
 from floatbench.model.transformer import FlowMatchingTransformer
 from floatbench.model.wav2vec2 import BASE, LARGE
-from floatbench.pipeline import FLOAT, Direction, Source
+from floatbench.pipeline import FLOAT
+from floatbench.sampling.animator import Direction, Source
 from floatbench.sampling.loading import Origin
 from floatbench.sampling.options import preset
 from floatbench.sampling.picture import crop_face, to_pixels, to_tensor, whole_picture

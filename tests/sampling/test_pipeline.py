@@ -13,7 +13,8 @@ from floatbench.media import probe, read_audio, read_video, write_image, write_w
 from floatbench.media.boxes import BackendInfo, Box, BoxBackend, Detection
 from floatbench.media.writers import Mp4Writer
 from floatbench.model.checkpoint import Metadata, save
-from floatbench.pipeline import FLOAT, Direction
+from floatbench.pipeline import FLOAT
+from floatbench.sampling.animator import Direction
 from floatbench.sampling.control import Control
 from floatbench.sampling.loading import Origin
 from floatbench.sampling.options import SamplingOptions, preset

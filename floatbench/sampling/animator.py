@@ -1,0 +1,287 @@
+"""A FLOAT model on a device: pictures and sounds as arrays in, frames out, one after another.
+
+What reads and writes files is `floatbench.pipeline`, which builds on this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from floatbench.errors import ClipError, DependencyError, UsageError
+from floatbench.model import fast_decoder
+from floatbench.model.fast_decoder import FastDecoder, Precision
+from floatbench.model.fast_transformer import FastTransformer
+from floatbench.model.float import FLOAT as Model
+from floatbench.sampling.ahead import to_host
+from floatbench.sampling.clock import StageClock
+from floatbench.sampling.colour import to_yuv420
+from floatbench.sampling.control import Control, check_controls, edit_motion, parse_emotion, project_motion
+from floatbench.sampling.guidance import Network
+from floatbench.sampling.loading import Origin, load_model
+from floatbench.sampling.network import fast_network, motion_shape, plain_network
+from floatbench.sampling.options import SamplingOptions
+from floatbench.sampling.picture import to_pixels, to_tensor
+from floatbench.sampling.sampler import evaluation_times, sample_windows
+from floatbench.sampling.sound import SpeechConditions
+
+PRECISIONS: dict[str, Precision] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+
+Dtype = Literal["float32", "bfloat16", "float16"]
+Impl = Literal["plain", "fast"]
+Colour = Literal["rgb", "yuv420"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """An encoded picture: identity latent (1, D), its motion wr (1, D), and the feature maps the decoder takes."""
+
+    latent: Tensor
+    motion: Tensor
+    features: list[Tensor] | fast_decoder.Source
+
+
+@dataclass(frozen=True)
+class Direction:
+    """What steers one video besides picture and sound.
+
+    Attributes:
+        emotion: a label, seven comma-separated weights, an array (7,) or (T, 7), or None for the speech's own.
+        controls: edits of motion directions. project: keep only the part of the motion inside the motion space.
+        pose: (T, 6) for networks with pose.
+    """
+
+    emotion: str | np.ndarray | None = None
+    controls: tuple[Control, ...] = ()
+    project: bool = False
+    pose: np.ndarray | None = None
+
+    def emotion_vector(self) -> np.ndarray | None:
+        """The emotion as numbers, or None when the speech decides; raises UsageError for an unknown one."""
+        return parse_emotion(self.emotion) if isinstance(self.emotion, str | None) else self.emotion
+
+    def record(self) -> dict[str, Any]:
+        """For records and metadata, JSON types."""
+        emotion = self.emotion.tolist() if isinstance(self.emotion, np.ndarray) else self.emotion
+        return {
+            "emotion": emotion or "speech",
+            "controls": [{"direction": c.direction, "mode": c.mode, "values": c.values} for c in self.controls],
+            "project_motion": self.project,
+        }
+
+
+class Stream:
+    """The frames of one video, made while they are iterated.
+
+    Attributes:
+        n_frames: T. size: R, frames are (R, R, 3) uint8 RGB. device: where they are made.
+        clock: seconds by stage. evaluations, rows: of the network so far, see `NfeMeter`.
+    """
+
+    def __init__(
+        self,
+        model: Animator,
+        source: Source,
+        speech: SpeechConditions,
+        seed: int,
+        options: SamplingOptions,
+        direction: Direction,
+        clock: StageClock,
+    ) -> None:
+        self._model, self._source, self._speech = model, source, speech
+        self._seed, self._options, self._direction = seed, options, direction
+        self.n_frames, self.size, self.clock, self.device = speech.total, model.size, clock, model.device
+        self.evaluations = self.rows = 0
+
+    def motion(self) -> Iterator[Tensor]:
+        """Motion latents (n, D) of window after window, edited as directed."""
+        net, clock = self._model.network, self.clock
+        basis = net.basis()
+        windows = sample_windows(
+            self._model.sampled_network(self._options), self._source.motion, self._speech.windows(), [self._seed],
+            self._options, motion_shape(net),
+        )  # fmt: skip
+        start = 0
+        while True:
+            with clock("solve"):  # the stages speech and emotion interrupt it
+                window = next(windows, None)
+                if window is None:
+                    return
+                motion = edit_motion(window.motion, basis, self._direction.controls, start)
+                motion = project_motion(motion, basis) if self._direction.project else motion
+            start += motion.shape[1]
+            self.evaluations, self.rows = self.evaluations + window.evaluations, self.rows + window.rows
+            yield motion[0]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return self.frames()
+
+    def frames(self, colour: Colour = "rgb") -> Generator[np.ndarray]:
+        """(R, R, 3) uint8 RGB frames, or (3 R / 2, R) uint8 planes of yuv420p, see `to_yuv420`.
+
+        Raises:
+            ClipError: `not_finite`.
+        """
+        batches = to_host(self._converted(colour))
+        while True:
+            with self.clock("convert"):  # the other stages interrupt it
+                batch = next(batches, None)
+            if batch is None:
+                return
+            pixels, finite = batch
+            if not finite:
+                raise ClipError("not_finite", "the decoded picture is not finite; are the weights damaged?")
+            yield from pixels.numpy()
+
+    def _converted(self, colour: Colour) -> Iterator[tuple[Tensor, Tensor]]:
+        """Batches of 8-bit frames on the device, each with whether the pictures were finite."""
+        for pictures in self._decoded():
+            pixels = to_pixels(pictures, self._options.pixels)
+            yield to_yuv420(pixels) if colour == "yuv420" else pixels, torch.isfinite(pictures).all()
+
+    def _decoded(self) -> Iterator[Tensor]:
+        for motion in self.motion():
+            batches = self._model.pictures(self._source.latent + motion, self._source)
+            while True:
+                with self.clock("decode"):
+                    pictures = next(batches, None)
+                if pictures is None:
+                    break
+                yield pictures
+
+
+class Animator:
+    """The networks of a FLOAT model on a device, and the streams they make.
+
+    Args:
+        network: the modules, in evaluation mode.
+        origin: where their weights come from.
+        device: torch device. dtype: of the transformer and the decoder's convolutions; all else stays in float32.
+        impl: `fast`, or the `plain` arithmetic that it is compared with.
+        compile: compile the transformer and the decoder at their first call.
+        graphs: replay both as CUDA graphs (CUDA only; not yet measured on CUDA).
+    """
+
+    def __init__(
+        self,
+        network: Model,
+        origin: Origin,
+        device: str = "cpu",
+        dtype: Dtype = "float32",
+        impl: Impl = "fast",
+        compile: bool = False,
+        graphs: bool = False,
+    ) -> None:
+        _check(dtype, impl, compile, graphs, device)
+        self.network = network.eval().requires_grad_(False).to(_device(device))
+        self.origin, self.dtype, self.impl = origin, dtype, impl
+        self.size = network.config.image_size
+        self.compiled = compile
+        self._decoder: FastDecoder | None = None
+        self._transformer: FastTransformer | None = None
+        if impl == "fast":
+            self._decoder = FastDecoder(self.network.motion_autoencoder.dec, PRECISIONS[dtype], compile, graphs)
+            if network.config.conditioning == "adaln":  # the cross-attention ablations have no fast twin
+                self._transformer = FastTransformer(self.network.fmt, PRECISIONS[dtype], compile, graphs)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | Path = "float",
+        *,
+        device: str = "cpu",
+        dtype: Dtype = "float32",
+        impl: Impl = "fast",
+        compile: bool = False,
+        graphs: bool = False,
+    ) -> Self:
+        """Loads `float` (the official release), `float-tiny` (bundled) or a checkpoint file.
+
+        Raises:
+            DataError: missing or damaged weights, with the command that fetches them. DependencyError: no such device.
+            UsageError: options that do not go together.
+        """
+        _check(dtype, impl, compile, graphs, device)
+        _device(device)
+        network, origin = load_model(name_or_path, impl)
+        return cls(network, origin, device, dtype, impl, compile, graphs)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.network.device
+
+    def sampled_network(self, options: SamplingOptions) -> Network:
+        """The transformer as the sampler calls it."""
+        if self._transformer is None:
+            return plain_network(self.network)
+        return fast_network(self._transformer, evaluation_times(options))
+
+    @torch.no_grad()
+    def pictures(self, latents: Tensor, source: Source) -> Iterator[Tensor]:
+        """latents (n, D) -> unclamped pictures (b, 3, R, R), one at a time on a CPU and in batches on CUDA."""
+        if self._decoder is not None and isinstance(source.features, fast_decoder.Source):
+            yield from self._decoder.stream(latents, source.features)
+        elif not isinstance(source.features, fast_decoder.Source):
+            for latent in latents.split(1):
+                yield self.network.decode(latent, source.features)[0]
+
+    @torch.no_grad()
+    def encode(self, picture: np.ndarray, clock: StageClock | None = None) -> Source:
+        """Encodes a cropped (R, R, 3) uint8 RGB picture."""
+        with (clock or StageClock(self.device))("encode"):
+            latent, features = self.network.encode_image(to_tensor(picture).to(self.device))
+            motion = self.network.motion(self.network.coefficients(latent))
+            return Source(latent, motion, self._decoder.source(features) if self._decoder else features)
+
+    def stream(
+        self,
+        picture: np.ndarray,
+        pcm: np.ndarray,
+        *,
+        options: SamplingOptions | None = None,
+        direction: Direction | None = None,
+        seed: int = 0,
+        clock: StageClock | None = None,
+    ) -> Stream:
+        """Frames as they are made, from a cropped (R, R, 3) uint8 picture and (S,) int16 mono 16 kHz sound.
+
+        Raises:
+            UsageError: options or directions that this model does not have. ClipError: an unusable sound.
+        """
+        direction, clock = direction or Direction(), clock or StageClock(self.device)
+        options = self.fit(options or SamplingOptions())
+        check_controls(direction.controls, self.network.config.dim_m)
+        speech = SpeechConditions(self.network, pcm, options, direction.emotion_vector(), direction.pose, clock)
+        return Stream(self, self.encode(picture, clock), speech, seed, options, direction, clock)
+
+    def fit(self, options: SamplingOptions) -> SamplingOptions:
+        """The options with what only the checkpoint can know, i.e. what its network predicts."""
+        return replace(options, prediction=self.network.config.prediction)
+
+
+def _check(dtype: str, impl: str, compile: bool, graphs: bool, device: str) -> None:
+    for name, value, allowed in (("dtype", dtype, tuple(PRECISIONS)), ("impl", impl, get_args(Impl))):
+        if value not in allowed:
+            raise UsageError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+    if graphs and not device.startswith("cuda"):
+        raise UsageError(f"CUDA graphs need a CUDA device, not {device}")
+    if impl == "plain" and (compile or graphs or dtype != "float32"):
+        raise UsageError("the plain arithmetic is float32 and not compiled: it is what the fast one is compared with",
+                         fix="leave out --impl plain")  # fmt: skip
+
+
+def _device(name: str) -> torch.device:
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"unknown device {name!r}", fix="use --device cpu or --device cuda") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise DependencyError("no CUDA device is available to torch", fix="use --device cpu")
+    return device
