@@ -36,7 +36,8 @@ class DataConfig:
     """Where training clips come from.
 
     Attributes:
-        protocol: name of a prepared protocol (`hdtf-train`, `ravdess-train`, `folder:DIR`); "" renders synthetic heads.
+        protocol: prepared protocols (`hdtf-train`, `ravdess-train`, `folder:DIR`) and, for phase 1, `frames:DIR` with a
+            folder of pictures for each clip (VFHQ's layout), separated by commas; "" renders synthetic heads.
         identities, per_identity, seconds, first, seed: of the synthetic heads.
         still: seconds of a further clip of every person for phase 1, with the head held still, so that only the face
             differs between its frames; 0 for none [ours].

@@ -69,7 +69,7 @@ class ProtocolClips(ClipSet):
         media = reference.media
         if media.audio is None:
             raise ClipError("no_audio", f"{clip.id} has no sound to train on")
-        frames = np.stack([_resized(frame, self.size) for frame in media.frames])
+        frames = np.stack([resized(frame, self.size) for frame in media.frames])
         boxes = self._boxes(clip, media)
         label = clip.labels.get("emotion", "")
         emotion = EMOTIONS.index(label) if label in EMOTIONS else NO_EMOTION
@@ -89,7 +89,8 @@ def _look_at(dataset: Dataset, clip: Clip) -> None:
         FaceBoxes().of(dataset.load(clip).media)
 
 
-def _resized(frame: np.ndarray, size: int) -> np.ndarray:
+def resized(frame: np.ndarray, size: int) -> np.ndarray:
+    """A square picture at R x R."""
     if frame.shape[0] == size:
         return frame
     import cv2

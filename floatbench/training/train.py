@@ -33,6 +33,7 @@ from floatbench.training.coefficients import Wanted, motion_clips, standardise, 
 from floatbench.training.config import TrainConfig
 from floatbench.training.devices import Devices
 from floatbench.training.flow_phase import FlowPhase
+from floatbench.training.frame_folders import PREFIX, FrameFolders, JoinedClips
 from floatbench.training.loop import Plan, run
 from floatbench.training.protocol_clips import ProtocolClips
 from floatbench.training.recogniser import trained_recogniser
@@ -48,12 +49,27 @@ def clip_set(config: TrainConfig, progress: Progress, workers: int = 1, pairs: b
     """
     data, size = config.data, config.model.image_size
     if data.protocol:
-        return ProtocolClips(data.protocol, size, progress, pairs and config.autoencoder.needs_boxes, workers)
+        return _recorded(config, progress, workers, pairs)
     held = data.still if pairs else 0.0
     counts = (data.identities, data.per_identity, data.seconds, data.seed, data.first)
     clips = SyntheticClips(size, *counts, held, pairs)
     clips.render(progress, workers)
     return clips
+
+
+def _recorded(config: TrainConfig, progress: Progress, workers: int, pairs: bool) -> ClipSet:
+    """The clips of all data sets that are named; folders of pictures are left out of phase 2, which needs sound."""
+    size, boxes = config.model.image_size, pairs and config.autoencoder.needs_boxes
+    names = [name.strip() for name in config.data.protocol.split(",")]
+    silent = [name for name in names if name.startswith(PREFIX)]
+    parts: list[ClipSet] = [ProtocolClips(n, size, progress, boxes, workers) for n in names if n not in silent]
+    if pairs:
+        parts += [FrameFolders(Path(name.removeprefix(PREFIX)), size, boxes) for name in silent]
+    elif not parts:
+        raise DataError(f"{config.data.protocol} has no sound", fix="name a protocol with sound in [data] for phase 2")
+    elif silent:
+        progress.note(f"phase 2 leaves out {', '.join(silent)}: no sound")
+    return parts[0] if len(parts) == 1 else JoinedClips(parts)
 
 
 def train_autoencoder(
