@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -72,31 +72,14 @@ def prepare_clip(
         start, end, size = manifest_row.start_s, manifest_row.end_s, manifest_row.size
     timed = put_on_time_line(video, audio, start, end)
     choice = _choose(timed, source, boxes, clip_id) if manifest_row is None else _chosen(timed, manifest_row)
-    flags = {*timed.flags, *cropping.flags(choice.crop, source.height, source.width, size)}
+    facts = _facts(timed, choice, source, size)
     (out_folder / ROW).unlink(missing_ok=True)
     row = ManifestRow(
-        label=label_of(choice.backend.name),
-        dataset=dataset,
-        clip_id=clip_id,
-        identity=identity,
-        split=split,
-        source=source,
-        start_s=start,
-        end_s=end,
-        t0_s=timed.line.t0,
-        n_frames=timed.line.n_frames,
-        size=size,
-        source_index=tuple(timed.line.source_index.tolist()),
-        backend=choice.backend,
-        boxes=choice.boxes,
-        crop=choice.crop,
-        padded_share=round(cropping.padded_share(choice.crop, source.height, source.width), 6),
-        flags=tuple(sorted(flags)),
+        dataset=dataset, clip_id=clip_id, identity=identity, split=split, source=source, start_s=start, end_s=end,
         pixels_sha256=_write_video(out_folder, timed, choice.crop, size),
         pcm_sha256=_write_audio(out_folder, timed.pcm),
-        versions=tool_versions(),
-        platform=machine(),
-    )
+        versions=tool_versions(), platform=machine(), **facts,
+    )  # fmt: skip
     write_bytes(out_folder / ROW, (row.model_dump_json(indent=1) + "\n").encode())
     return row
 
@@ -121,6 +104,23 @@ def _chosen(timed: Timed, row: ManifestRow) -> _Choice:
     if timed.line.n_frames != row.n_frames:
         raise ClipError("source_changed", f"{timed.line.n_frames} frames, the manifest has {row.n_frames}")
     return _Choice(row.backend, row.boxes, row.crop)
+
+
+def _facts(timed: Timed, choice: _Choice, source: SourceFile, size: int) -> dict[str, Any]:
+    """What a manifest row says of time line, boxes and crop; raises ClipError for a crop that must not be cut."""
+    flags = {*timed.flags, *cropping.flags(choice.crop, source.height, source.width, size)}
+    return {
+        "label": label_of(choice.backend.name),
+        "t0_s": timed.line.t0,
+        "n_frames": timed.line.n_frames,
+        "size": size,
+        "source_index": tuple(timed.line.source_index.tolist()),
+        "backend": choice.backend,
+        "boxes": choice.boxes,
+        "crop": choice.crop,
+        "padded_share": round(cropping.padded_share(choice.crop, source.height, source.width), 6),
+        "flags": tuple(sorted(flags)),
+    }
 
 
 def track_face(timed: Timed, boxes: BoxBackend, clip_id: str) -> list[Box | None]:
