@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from floatbench.cli.common import JsonOption, OfflineOption, QuietOption, console, make_progress, print_json
+from floatbench.cli.common import (
+    JsonOption,
+    OfflineOption,
+    QuietOption,
+    allow_fabricated,
+    console,
+    make_progress,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from floatbench.jobs import Outcome
@@ -71,12 +78,12 @@ def generate(
 
     A table of jobs carries on after a failed row, and called again it makes only what is missing or was made otherwise.
     """
-    if fabricated:
-        os.environ["FLOATBENCH_FABRICATED"] = "1"
     from floatbench import jobs as batch
     from floatbench.sampling.control import parse_control
     from floatbench.sampling.options import preset as preset_options
 
+    if fabricated:
+        allow_fabricated()
     rows = batch.read_jobs(jobs) if jobs else [batch.single(image, audio, out)]
     options = preset_options(
         preset, a_cfg=a_cfg, e_cfg=e_cfg, r_cfg=r_cfg, reference_branch=reference_branch or None,
@@ -87,15 +94,18 @@ def generate(
         crop="none" if no_crop else crop, boxes=boxes, emotion=emotion, seed=seed, project=project_motion,
         controls=tuple(parse_control(text) for text in control or ()),
     )  # fmt: skip
-    progress = make_progress(quiet, json)
-    outcomes = batch.run(plan, rows, progress, stop_at_first=jobs is None)
+    outcomes = batch.run(plan, rows, make_progress(quiet, json), stop_at_first=jobs is None)
+    raise typer.Exit(_finish(outcomes, table=jobs is not None, json=json))
+
+
+def _finish(outcomes: list[Outcome], table: bool, json: bool) -> int:
+    """Prints what became of the jobs, one document for a table of them, and gives the exit code."""
     if json:
         records = [outcome.record() for outcome in outcomes]
-        print_json({"jobs": records} if jobs else records[0])
+        print_json({"jobs": records} if table else records[0])
     else:
         _print(outcomes)
-    if any(outcome.error for outcome in outcomes):
-        raise typer.Exit(1)
+    return 1 if any(outcome.error for outcome in outcomes) else 0
 
 
 def _print(outcomes: list[Outcome]) -> None:

@@ -14,6 +14,7 @@ from floatbench.cli.common import (
     OfflineOption,
     QuietOption,
     ShowConfigOption,
+    allow_fabricated,
     console,
     make_progress,
     print_config,
@@ -76,30 +77,17 @@ def run(
     from floatbench.bench import runner
     from floatbench.bench.methods import parse_names
     from floatbench.bench.protocol import dataset_for, load_protocol
-    from floatbench.cli.common import allow_fabricated
 
     if fabricated:
         allow_fabricated()
     loaded = load_protocol(protocol, boxes=boxes or None, size=size)
-    options = runner.RunOptions(
-        methods=parse_names(methods),
-        metrics=parse_names(metrics) or None,
-        controls=controls,
-        limit=limit,
-        clips=parse_names(clips) or None,
-        out=out,
-        workers=workers,
-        threads=threads,
-        executor=executor,
-        address=address,
-        device=device,
-        replicates=replicates,
-        seed=seed,
-        timeout=timeout,
-        skip_unavailable=skip_unavailable,
-        retry_failed=retry_failed,
-    )
     dataset = dataset_for(loaded)
+    options = runner.RunOptions(
+        methods=parse_names(methods), metrics=parse_names(metrics) or None, controls=controls,
+        limit=limit, clips=parse_names(clips) or None, out=out, replicates=replicates, seed=seed,
+        workers=workers, threads=threads, executor=executor, address=address, device=device, timeout=timeout,
+        skip_unavailable=skip_unavailable, retry_failed=retry_failed,
+    )  # fmt: skip
     if dry_run:
         raise typer.Exit(_dry_run(loaded, dataset, options, json_output))
     result = runner.run(loaded, dataset, options, make_progress(quiet, json_output))
