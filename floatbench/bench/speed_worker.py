@@ -11,11 +11,47 @@ from typing import Any
 
 import numpy as np
 
+from floatbench.bench.environment import environment
 from floatbench.bench.method import Method
 from floatbench.bench.speed import SpeedInput, SpeedPlan, measure, probes_for
-from floatbench.bench.speed_record import SpeedRow
+from floatbench.bench.speed_record import SpeedFile, SpeedRow
 from floatbench.errors import ClipError, DataError, UsageError
 from floatbench.types import SAMPLES_PER_FRAME
+from floatbench.weights_lock import now
+
+
+def measure_all(
+    names: Sequence[str],
+    inputs: Sequence[SpeedInput],
+    label: str,
+    plan: SpeedPlan,
+    threads: int | None,
+    tick: Callable[[str], None],
+) -> SpeedFile:
+    """Measures methods one after another, each apart; the rows are not paired with a run yet.
+
+    Args:
+        label: of the inputs, for the record.
+        threads, tick: see `measure_apart`.
+    """
+    rows, machine = [], {}
+    for name in names:
+        row, found = measure_apart(name, inputs, plan, threads, tick)
+        rows.append(row)
+        machine = found or machine
+    return SpeedFile(
+        created=now(),
+        scenario=plan.scenario,
+        inputs=label,
+        clips=len(inputs),
+        warmup=plan.warmup,
+        repeats=plan.repeats,
+        seed=plan.seed,
+        threads=threads,
+        machine=machine,
+        environment=environment(plan.device),
+        rows=rows,
+    )
 
 
 def measure_apart(

@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from floatbench.cli.common import JsonOption, OfflineOption, QuietOption, console, make_progress, print_json
+from floatbench.cli.common import (
+    JsonOption,
+    OfflineOption,
+    QuietOption,
+    allow_fabricated,
+    console,
+    make_progress,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from floatbench.bench.speed import SpeedInput
-    from floatbench.bench.speed_record import SpeedFile, SpeedRow
+    from floatbench.bench.speed_record import Scenario, SpeedFile, SpeedRow
 
 
 def register(app: typer.Typer) -> None:
@@ -50,57 +58,53 @@ def speed(
     A row without a run of the same configuration is printed as `unpaired` and no FPS figure takes it.
     Exit codes: 0 done, 1 a method failed, 2 usage, 3 environment, 4 data or weights missing.
     """
-    import os
-
-    from floatbench.bench.environment import environment, pick_device
-    from floatbench.bench.methods import parse_names
+    from floatbench.bench.environment import pick_device
     from floatbench.bench.speed import SpeedPlan
     from floatbench.bench.speed_pairing import finished_run, pair
-    from floatbench.bench.speed_record import SCENARIOS, SpeedFile, write_speed
-    from floatbench.bench.speed_worker import created, measure_apart
-    from floatbench.errors import UsageError
-    from floatbench.weights_lock import now
+    from floatbench.bench.speed_record import write_speed
+    from floatbench.bench.speed_worker import measure_all
 
-    if scenario not in SCENARIOS:
-        raise UsageError(f"unknown scenario {scenario!r}", fix=f"--scenario {'|'.join(SCENARIOS)}")
+    chosen = _scenario(scenario)
     if fabricated:
-        os.environ["FLOATBENCH_FABRICATED"] = "1"
-    names = parse_names(methods)
-    for name in names:
-        created(name)
-    if not names:
-        raise UsageError("no method was named", fix="--methods float")
+        allow_fabricated()
+    names = _names(methods)
     quality = finished_run(run) if run else None  # a wrong folder is found before anything is timed
     inputs, label = _inputs(source, audio, protocol, limit, boxes or None, size)
-    plan = SpeedPlan(scenario, warmup, repeats, seed, pick_device(device))
-    rows, machine = [], {}
+    plan = SpeedPlan(chosen, warmup, repeats, seed, pick_device(device))
     with make_progress(quiet, json_output).task("speed", len(names) * plan.calls(len(inputs)), unit="call") as bar:
-        for name in names:
-            row, found = measure_apart(name, inputs, plan, threads, lambda note: bar.advance(note=note))
-            rows.append(row)
-            machine = found or machine
-    pair(rows, quality)
-    record = SpeedFile(
-        created=now(),
-        scenario=plan.scenario,
-        inputs=label,
-        clips=len(inputs),
-        warmup=warmup,
-        repeats=repeats,
-        seed=seed,
-        threads=threads,
-        machine=machine,
-        environment=environment(plan.device),
-        rows=rows,
-    )
+        record = measure_all(names, inputs, label, plan, threads, lambda note: bar.advance(note=note))
+    pair(record.rows, quality)
     if out is not None:
         write_speed(out, record)
     if json_output:
         print_json(record.model_dump(mode="json"))
     else:
         _print(record)
-    if any(row.status == "failed" for row in rows):
+    if any(row.status == "failed" for row in record.rows):
         raise typer.Exit(1)
+
+
+def _scenario(text: str) -> Scenario:
+    from floatbench.bench.speed_record import SCENARIOS
+    from floatbench.errors import UsageError
+
+    if text not in SCENARIOS:
+        raise UsageError(f"unknown scenario {text!r}", fix=f"--scenario {'|'.join(SCENARIOS)}")
+    return text
+
+
+def _names(text: str) -> list[str]:
+    """The methods that were named, each checked before any process is started."""
+    from floatbench.bench.methods import parse_names
+    from floatbench.bench.speed_worker import created
+    from floatbench.errors import UsageError
+
+    names = parse_names(text)
+    for name in names:
+        created(name)
+    if not names:
+        raise UsageError("no method was named", fix="--methods float")
+    return names
 
 
 def _inputs(
