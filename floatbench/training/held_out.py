@@ -144,17 +144,25 @@ def head_figures(model: FLOAT, people: Sequence[Subject], gain: float) -> dict[s
 
 
 def emotion_figures(model: FLOAT, people: Sequence[Subject], gain: float) -> dict[str, float]:
-    """Mean of a coefficient when told the emotion that raises it, minus when told one that does not (true spreads)."""
-    told = {name: [] for pair in EMOTION_SIGNS.values() for name in pair}
+    """Mean of a coefficient when told the emotion that raises it, minus when told one that does not (true spreads).
+
+    Beside each figure, as `..._true`, what the person's own clips in these emotions differ by.
+    """
+    named = {name for pair in EMOTION_SIGNS.values() for name in pair}
+    made, true = ({name: [] for name in sorted(named)} for _ in range(2))
     for subject in people:
-        for name, tracks in told.items():
+        clip = subject.clip
+        for name in made:
             numbers = model.project(spoken(model, subject, subject.audio, emotion=EMOTIONS.index(name)))
-            tracks.append(numbers.mean(0).numpy() / gain)
-    means = {name: np.mean(tracks, axis=0) for name, tracks in told.items()}
-    return {
-        f"emotion_{name}": float((means[up] - means[down])[MOTION_NAMES.index(name)])
-        for name, (up, down) in EMOTION_SIGNS.items()
-    }
+            made[name].append(numbers.mean(0).numpy() / gain)
+            felt = SyntheticClip(clip.identity, clip.number, clip.seconds, clip.seed, name)
+            true[name].append(true_motion(felt.pose, felt.expression).mean(0))
+    figures = {}
+    for name, (up, down) in EMOTION_SIGNS.items():
+        at = MOTION_NAMES.index(name)
+        for suffix, tracks in (("", made), ("_true", true)):
+            figures[f"emotion_{name}{suffix}"] = float(np.mean(tracks[up], 0)[at] - np.mean(tracks[down], 0)[at])
+    return figures
 
 
 @torch.no_grad()

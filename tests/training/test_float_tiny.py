@@ -10,9 +10,21 @@ import torch
 
 from floatbench.model.checkpoint import read_metadata
 from floatbench.model.float import FLOAT, FLOAT_TINY
+from floatbench.progress import NullProgress
 from floatbench.sampling.loading import checkpoint_file, load_model
 from floatbench.synthetic.clip import TEST_FIRST, SyntheticClip
-from floatbench.training.held_out import Subject, decoded, picture_figures, speech_figures, spoken, subjects
+from floatbench.training.config import CONFIGS
+from floatbench.training.held_out import (
+    EMOTION_SIGNS,
+    Subject,
+    decoded,
+    emotion_figures,
+    picture_figures,
+    speech_figures,
+    spoken,
+    subjects,
+)
+from floatbench.training.recogniser import draw_sounds, recognised
 from floatbench.types import ClipMedia
 from metrics.syncnet import distances, judge
 from metrics.tiny import IdentityBackbone, LipBackbone, SoundBackbone
@@ -105,3 +117,17 @@ def test_its_pictures_are_in_sync_and_keep_the_person(bundled, random, people, u
     assert own < swapped - 0.5
     assert np.mean([same(frames, s.frames[0]) for frames, s in zip(made, people, strict=True)]) > 0.8
     assert same(_frames(random, unseen[0], unseen[0].audio), unseen[0].frames[0]) < 0.8
+
+
+def test_it_hears_the_emotion_of_a_voice(bundled, random):
+    sounds = draw_sounds(CONFIGS["float-tiny"], range(80_200, 80_240), NullProgress())
+    assert recognised(bundled.emotion_encoder, sounds)["accuracy"] > 0.5
+    assert recognised(random.emotion_encoder, sounds)["accuracy"] < 0.35
+
+
+def test_a_told_emotion_moves_the_right_part_of_the_face(bundled, random, people, unseen):
+    figures = emotion_figures(bundled, people, _gain())
+    for name in EMOTION_SIGNS:
+        assert figures[f"emotion_{name}"] > 0.2 * figures[f"emotion_{name}_true"] > 0
+    ignorant = emotion_figures(random, unseen, 1.0)
+    assert not all(ignorant[f"emotion_{name}"] > 0.2 * ignorant[f"emotion_{name}_true"] for name in EMOTION_SIGNS)
