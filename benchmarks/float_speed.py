@@ -77,7 +77,7 @@ def measure(given: argparse.Namespace, impl: str, seconds: float) -> dict[str, A
     import numpy as np
     import torch
 
-    from floatbench.pipeline import Direction
+    from floatbench.sampling.animator import Direction
     from floatbench.sampling.clock import StageClock
     from floatbench.sampling.options import preset
 
