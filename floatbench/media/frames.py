@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -112,6 +112,31 @@ def iterate(path: Path) -> Iterator[tuple[Stamped, Fraction]]:
         aspect, stamper = aspect_ratio(stream), Stamper(stream, path)
         for frame in container.decode(stream):
             yield stamper(frame), aspect
+
+
+def read_pictures(path: Path, numbers: Sequence[int]) -> np.ndarray:
+    """(N, H, W, 3) uint8 RGB: some pictures of a file as `LosslessWriter` writes it, in the order asked for.
+
+    Every picture of such a file is a key frame and rates are constant, so that only those asked for are decoded.
+
+    Raises:
+        ClipError: as `read_video`; `unreadable` also when the file ends before a picture, or is of another kind.
+    """
+    frames: list[np.ndarray] = []
+    with opened(Path(path)) as container:
+        stream = video_stream(container, path)
+        stream.thread_type = "SLICE"  # threads of whole pictures would decode those that follow, too
+        if not stream.average_rate or not stream.time_base:
+            raise ClipError("unreadable", f"{shown(path)} has no constant rate")
+        gap = float(1 / (stream.average_rate * stream.time_base))
+        aspect = aspect_ratio(stream)
+        for number in numbers:
+            container.seek(round(number * gap), stream=stream)
+            frame = next(container.decode(stream), None)
+            if frame is None or frame.pts is None or abs(frame.pts - number * gap) > gap / 2 or frame.is_corrupt:
+                raise ClipError("unreadable", f"{shown(path)}: picture {number} is missing or damaged")
+            frames.append(upright_rgb(frame, aspect))
+    return np.stack(frames)
 
 
 def read_video(path: Path) -> tuple[np.ndarray, float]:

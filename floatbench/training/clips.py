@@ -61,6 +61,10 @@ class ClipSet(ABC):
     def load(self, index: int) -> TrainingClip:
         """One clip; raises ClipError when it is unusable."""
 
+    def check(self, index: int) -> int:
+        """Frames of a clip before training begins; raises ClipError when it is unusable."""
+        return len(self.load(index).frames)
+
 
 def component_boxes(clip: SyntheticClip) -> np.ndarray:
     """(T, 3, 4): where mouth and eyes of a synthetic clip are, from its anatomy and pose."""
@@ -194,7 +198,7 @@ MAX_UNUSABLE = 0.2
 
 
 def usable(clips: ClipSet, least_frames: int, progress: Progress) -> list[int]:
-    """Numbers of the clips that load and have at least that many frames; the others are noted and counted.
+    """Numbers of the clips that are sound and have at least that many frames; the others are noted and counted.
 
     Raises:
         DataError: more than MAX_UNUSABLE of them are unusable.
@@ -204,7 +208,7 @@ def usable(clips: ClipSet, least_frames: int, progress: Progress) -> list[int]:
     with progress.task("clips", len(clips), "clip") as task:
         for index in range(len(clips)):
             try:
-                frames = len(clips.load(index).frames)
+                frames = clips.check(index)
                 if frames < least_frames:
                     raise ClipError("too_short", f"{frames} frames, {least_frames} are needed")
                 good.append(index)

@@ -80,18 +80,22 @@ class FaceBoxes:
         self._landmarker: Any = None
 
     def of(self, media: ClipMedia) -> np.ndarray:
-        """Boxes (T, 3, 4) float32 of a clip.
+        """Boxes (T, 3, 4) float32 of a clip, of frames without a face too.
 
         Raises:
             ClipError: no face in too many frames. DependencyError: mediapipe is missing.
         """
+        return without_gaps(self.seen(media))
+
+    def seen(self, media: ClipMedia) -> np.ndarray:
+        """Boxes (T, 3, 4) float32, NaN where no face is seen."""
         file = self._cached(media)
         seen = _read(file, media.n_frames)
         if seen is None:
             seen = self._look(media.frames)
             with atomic_path(file) as partial_file, partial_file.open("wb") as out:
                 np.save(out, seen)
-        return without_gaps(seen)
+        return seen
 
     def _cached(self, media: ClipMedia) -> Path:
         digest = hashlib.sha256(f"{self._sha256} {media.pixels_sha256}".encode())

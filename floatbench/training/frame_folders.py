@@ -18,17 +18,17 @@ from floatbench.errors import ClipError, DataError
 from floatbench.media.image import read_image
 from floatbench.training.clips import NO_EMOTION, ClipSet, TrainingClip
 from floatbench.training.face_boxes import FaceBoxes
-from floatbench.training.protocol_clips import resized
+from floatbench.training.protocol_clips import MOST_FRAMES, resized
 from floatbench.types import SAMPLES_PER_FRAME, ClipMedia
 
 PREFIX = "frames:"
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
-MOST_FRAMES = 128
-"""Of a longer folder that many pictures are taken, evenly: phase 1 draws pairs, and memory holds many clips."""
 
 
 class FrameFolders(ClipSet):
     """Every folder in DIR that holds pictures is a clip; the pictures are square and of one size, faces as prepared.
+
+    Of a longer folder MOST_FRAMES pictures are taken, evenly: phase 1 draws pairs, and memory holds many clips.
 
     Args:
         size: R. boxes: whether the face landmarker looks for mouth and eyes; without it boxes are zeros.
@@ -86,5 +86,13 @@ class JoinedClips(ClipSet):
         return self._ends[-1]
 
     def load(self, index: int) -> TrainingClip:
+        part, number = self._found(index)
+        return part.load(number)
+
+    def check(self, index: int) -> int:
+        part, number = self._found(index)
+        return part.check(number)
+
+    def _found(self, index: int) -> tuple[ClipSet, int]:
         part = bisect_right(self._ends, index)
-        return self.parts[part].load(index - (self._ends[part - 1] if part else 0))
+        return self.parts[part], index - (self._ends[part - 1] if part else 0)

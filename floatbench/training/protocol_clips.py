@@ -2,20 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
+from math import ceil
 
 import numpy as np
 
 from floatbench.bench.dataset import Dataset
+from floatbench.bench.datasets.prepared import PreparedDataset
 from floatbench.bench.protocol import Clip, dataset_for, load_protocol
 from floatbench.errors import ClipError, DataError
+from floatbench.media.boxes import LOST_SHARE
+from floatbench.media.frames import read_pictures
+from floatbench.media.pp1 import VIDEO, read_row
 from floatbench.progress import NullProgress, Progress
 from floatbench.synthetic.dataset import SyntheticDataset
 from floatbench.synthetic.expression import EMOTIONS
 from floatbench.training.clips import NO_EMOTION, ClipSet, TrainingClip, component_boxes, side_by_side
 from floatbench.training.face_boxes import FaceBoxes
-from floatbench.types import ClipMedia
+from floatbench.types import SAMPLES_PER_FRAME, ClipMedia
+
+MOST_FRAMES = 128
+"""A longer clip is several training clips in phase 1, each a comb of so many of its frames at most."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Frames first, first + stride, ... of a clip of `frames` frames; `frames` is 0 for a clip that is taken whole."""
+
+    clip: Clip
+    first: int = 0
+    stride: int = 1
+    frames: int = 0
+
+    @property
+    def numbers(self) -> range:
+        return range(self.first, self.frames, self.stride)
+
+
+def parts_of(clips: Sequence[Clip], dataset: Dataset) -> list[Part]:
+    """Every clip's frames in combs that each reach from its begin to its end: one of each clip, then second ones, ...
+
+    Recordings of minutes do not fit into memory by the dozen, and pairs of frames far apart teach most. In this order
+    a few parts in a row are of many people.
+    """
+    if not isinstance(dataset, PreparedDataset):
+        return [Part(clip) for clip in clips]
+    lengths = [read_row(dataset.folder(clip)).n_frames for clip in clips]
+    strides = [ceil(frames / MOST_FRAMES) for frames in lengths]
+    return [
+        Part(clip, first, stride, frames) if stride > 1 else Part(clip)
+        for first in range(max(strides))
+        for clip, stride, frames in zip(clips, strides, lengths, strict=True)
+        if first < stride
+    ]
 
 
 class ProtocolClips(ClipSet):
@@ -26,6 +68,8 @@ class ProtocolClips(ClipSet):
         boxes: whether clips know where mouth and eyes are: synthetic ones do by themselves, others are looked at by the
             face landmarker, once. Without it boxes are zeros.
         workers: processes that prepare clips and look at them.
+        pairs: for phase 1: long clips in parts, see `parts_of`, without sound. Of them frames without a face are left
+            out when boxes are wanted, and the first part of a clip says whether all are usable.
 
     Raises:
         DataError: no clip is ready, or the face landmarker is missing, with the command that mends it.
@@ -38,6 +82,7 @@ class ProtocolClips(ClipSet):
         progress: Progress | None = None,
         boxes: bool = False,
         workers: int = 1,
+        pairs: bool = False,
     ) -> None:
         protocol = load_protocol(protocol_name)
         self.size, self.dataset, self.wants_boxes = size, dataset_for(protocol), boxes
@@ -46,34 +91,73 @@ class ProtocolClips(ClipSet):
             self.dataset.prepare(progress or NullProgress(), workers)
         states = self.dataset.availability()
         ready = {state.clip_id for state in states if state.state == "ready"}
-        self.clips = [clip for clip in protocol.clips if clip.id in ready]
-        self.absent = len(protocol.clips) - len(self.clips)
-        if not self.clips:
+        clips = [clip for clip in protocol.clips if clip.id in ready]
+        self.absent = len(protocol.clips) - len(clips)
+        if not clips:
             fix = next((state.fix for state in states if state.fix), None)
             raise DataError(f"{protocol_name} has no prepared clip to train on", fix=fix)
+        self.parts = parts_of(clips, self.dataset) if pairs else [Part(clip) for clip in clips]
+        self._checked: dict[str, ClipError | None] = {}
         if self._face_boxes is not None and workers > 1:
             self._look_at_all(progress or NullProgress(), workers)
 
     def __len__(self) -> int:
-        return len(self.clips)
+        return len(self.parts)
 
     def _look_at_all(self, progress: Progress, workers: int) -> None:
         """Fills the cache of boxes side by side; what is wrong with a clip is told when it is loaded."""
-        with progress.task("faces", len(self.clips), "clip") as task, side_by_side(workers, "looks for faces") as pool:
-            for _ in pool.map(partial(_look_at, self.dataset), self.clips):
+        first = [part for part in self.parts if part.first == 0]
+        with progress.task("faces", len(first), "clip") as task, side_by_side(workers, "looks for faces") as pool:
+            for _ in pool.map(partial(_look_at, self.dataset), first):
                 task.advance()
 
+    def check(self, index: int) -> int:
+        part = self.parts[index]
+        if part.stride == 1:
+            return super().check(index)
+        if part.clip.id not in self._checked:
+            self._checked[part.clip.id] = self._problem(Part(part.clip, 0, part.stride, part.frames))
+        if problem := self._checked[part.clip.id]:
+            raise problem
+        return len(part.numbers)
+
+    def _problem(self, first: Part) -> ClipError | None:
+        wanted = len(first.numbers)
+        try:
+            frames = len(self._comb(first).frames)
+        except ClipError as error:
+            return error
+        if wanted - frames > LOST_SHARE * wanted:
+            return ClipError("face_lost", f"{wanted - frames} of {wanted} frames without a face")
+        return None
+
     def load(self, index: int) -> TrainingClip:
-        clip = self.clips[index]
+        part = self.parts[index]
+        return self._whole(part.clip) if part.stride == 1 else self._comb(part)
+
+    def _comb(self, part: Part) -> TrainingClip:
+        media = _media(self.dataset, part)
+        boxes = np.zeros((media.n_frames, 3, 4), np.float32)
+        frames = media.frames
+        if self._face_boxes is not None:
+            boxes = self._face_boxes.seen(media)
+            found = ~np.isnan(boxes).any((1, 2))
+            frames, boxes = frames[found], boxes[found]
+            if not len(frames):
+                raise ClipError("no_face", f"{part.clip.id}: no face in frames {part.first}, {part.numbers[1]}, ...")
+        frames = np.stack([resized(frame, self.size) for frame in frames])
+        audio = np.zeros(SAMPLES_PER_FRAME * len(frames), np.int16)
+        return TrainingClip(part.clip.id, part.clip.identity, frames, audio, boxes, _emotion(part.clip), {})
+
+    def _whole(self, clip: Clip) -> TrainingClip:
         reference = self.dataset.load(clip)
         media = reference.media
         if media.audio is None:
             raise ClipError("no_audio", f"{clip.id} has no sound to train on")
         frames = np.stack([resized(frame, self.size) for frame in media.frames])
         boxes = self._boxes(clip, media)
-        label = clip.labels.get("emotion", "")
-        emotion = EMOTIONS.index(label) if label in EMOTIONS else NO_EMOTION
-        return TrainingClip(clip.id, clip.identity, frames, media.audio, boxes, emotion, dict(reference.truth or {}))
+        truth = dict(reference.truth or {})
+        return TrainingClip(clip.id, clip.identity, frames, media.audio, boxes, _emotion(clip), truth)
 
     def _boxes(self, clip: Clip, media: ClipMedia) -> np.ndarray:
         """(T, 3, 4); looked for in the clip's own pictures, before they are brought to R."""
@@ -84,9 +168,22 @@ class ProtocolClips(ClipSet):
         return np.zeros((media.n_frames, 3, 4), np.float32)
 
 
-def _look_at(dataset: Dataset, clip: Clip) -> None:
+def _emotion(clip: Clip) -> int:
+    label = clip.labels.get("emotion", "")
+    return EMOTIONS.index(label) if label in EMOTIONS else NO_EMOTION
+
+
+def _media(dataset: Dataset, part: Part) -> ClipMedia:
+    """The pictures of a part; a comb is read frame by frame, so that its pixels are not held to the clip's hash."""
+    if part.stride == 1:
+        return dataset.load(part.clip).media
+    assert isinstance(dataset, PreparedDataset)
+    return ClipMedia(read_pictures(dataset.folder(part.clip) / VIDEO, part.numbers))
+
+
+def _look_at(dataset: Dataset, part: Part) -> None:
     with suppress(ClipError):
-        FaceBoxes().of(dataset.load(clip).media)
+        FaceBoxes().seen(_media(dataset, part))
 
 
 def resized(frame: np.ndarray, size: int) -> np.ndarray:

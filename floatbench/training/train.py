@@ -62,7 +62,7 @@ def _recorded(config: TrainConfig, progress: Progress, workers: int, pairs: bool
     size, boxes = config.model.image_size, pairs and config.autoencoder.needs_boxes
     names = [name.strip() for name in config.data.protocol.split(",")]
     silent = [name for name in names if name.startswith(PREFIX)]
-    parts: list[ClipSet] = [ProtocolClips(n, size, progress, boxes, workers) for n in names if n not in silent]
+    parts: list[ClipSet] = [ProtocolClips(n, size, progress, boxes, workers, pairs) for n in names if n not in silent]
     if pairs:
         parts += [FrameFolders(Path(name.removeprefix(PREFIX)), size, boxes) for name in silent]
     elif not parts:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from floatbench.errors import ClipError
 from floatbench.media import (
     LosslessWriter,
     Mp4Writer,
@@ -19,6 +20,7 @@ from floatbench.media import (
     write_mp4,
     write_wav,
 )
+from floatbench.media.frames import read_pictures
 
 
 def noise(frames: int, height: int, width: int) -> np.ndarray:
@@ -116,3 +118,16 @@ def test_a_writer_that_fails_leaves_no_file(tmp_path: Path, writer: type[Lossles
 def test_a_writer_refuses_a_picture_of_another_size(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="expected"), LosslessWriter(tmp_path / "clip.mkv", 32, 32) as out:
         out.write(noise(1, 32, 31)[0])
+
+
+def test_single_pictures_of_a_lossless_file_are_read_without_the_others(tmp_path):
+    frames = np.random.default_rng(1).integers(0, 256, (40, 48, 64, 3), np.uint8)
+    file = tmp_path / "a.mkv"
+    write_lossless(file, frames)
+    for numbers in ([39, 0, 7, 7, 8], range(3, 40, 12)):
+        assert np.array_equal(read_pictures(file, numbers), frames[list(numbers)])
+    with pytest.raises(ClipError, match="picture 40 is missing"):
+        read_pictures(file, [2, 40])
+    write_mp4(tmp_path / "a.mp4", frames)
+    with pytest.raises(ClipError, match="picture 7 is missing"):
+        read_pictures(tmp_path / "a.mp4", [7])

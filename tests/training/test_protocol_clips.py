@@ -1,0 +1,131 @@
+"""Long clips in parts: which frames they hold, which clips are unusable, and that a part is what the whole clip has."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from floatbench.bench.datasets.folder import FolderDataset
+from floatbench.bench.folder import folder_protocol
+from floatbench.errors import ClipError, DataError
+from floatbench.media import write_lossless, write_wav
+from floatbench.progress import NullProgress
+from floatbench.training import protocol_clips
+from floatbench.training.clips import usable
+from floatbench.training.frame_folders import JoinedClips
+from floatbench.training.protocol_clips import Part, ProtocolClips, parts_of
+
+FRAMES = {"a.mkv": 45, "b.mkv": 30, "c.mkv": 64}
+
+
+class Landmarks:
+    """Stands in for the face landmarker: a frame's level is where its boxes are; frames below `blind` show no face."""
+
+    def __init__(self, blind: int = -1) -> None:
+        self.blind = blind
+
+    def seen(self, media) -> np.ndarray:
+        level = media.frames[:, 0, 0, 0].astype(np.float32)
+        boxes = np.repeat(level[:, None, None] / 255, 12, axis=1).reshape(-1, 3, 4)
+        boxes[level < self.blind] = np.nan
+        return boxes
+
+
+@pytest.fixture
+def videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Three clips whose frame n is grey of level 3 n, prepared as they are; parts hold 20 frames at most."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for name, count in FRAMES.items():
+        levels = np.arange(count, dtype=np.uint8) * 3
+        write_lossless(folder / name, np.broadcast_to(levels[:, None, None, None], (count, 256, 256, 3)))
+        noise = np.random.default_rng(0).integers(-3000, 3000, 640 * count).astype(np.int16)
+        write_wav((folder / name).with_suffix(".wav"), noise)
+    monkeypatch.setattr(protocol_clips, "MOST_FRAMES", 20)
+    monkeypatch.setattr(protocol_clips, "load_protocol", whole_pictures)
+    return f"folder:{folder}"
+
+
+def whole_pictures(name: str):
+    protocol = folder_protocol(Path(name.removeprefix("folder:")))
+    rule = protocol.preprocessing.model_dump() | {"boxes": "none", "size": 256}
+    return type(protocol).model_validate(protocol.model_dump() | {"preprocessing": rule})
+
+
+def levels(clip) -> list[int]:
+    return [int(frame.mean() / 3) for frame in clip.frames]
+
+
+def test_parts_hold_every_frame_once_and_the_first_ones_are_of_all_clips(videos):
+    clips = ProtocolClips(videos, 64, pairs=True)
+    assert [part.clip.id for part in clips.parts] == [
+        "a.mkv", "b.mkv", "c.mkv", "a.mkv", "b.mkv", "c.mkv", "a.mkv", "c.mkv", "c.mkv"
+    ]  # fmt: skip
+    held: dict[str, list[int]] = {name: [] for name in FRAMES}
+    for index, part in enumerate(clips.parts):
+        clip = clips.load(index)
+        assert clip.frames.shape[1:] == (64, 64, 3) and len(clip.frames) == len(part.numbers) <= 20
+        assert levels(clip) == list(part.numbers) and not clip.boxes.any()
+        held[part.clip.id] += levels(clip)
+    assert {name: sorted(numbers) for name, numbers in held.items()} == {n: list(range(c)) for n, c in FRAMES.items()}
+    assert usable(clips, 2, NullProgress()) == list(range(9))
+
+
+def test_short_clips_and_those_of_phase_two_stay_whole(videos, monkeypatch):
+    clips = ProtocolClips(videos, 64)
+    assert [part.stride for part in clips.parts] == [1, 1, 1]
+    assert levels(clips.load(1)) == list(range(30)) and len(clips.load(1).audio) == 30 * 640
+    monkeypatch.setattr(protocol_clips, "MOST_FRAMES", 30)
+    clips = ProtocolClips(videos, 64, pairs=True)
+    assert [(part.clip.id, part.stride) for part in clips.parts][:3] == [("a.mkv", 2), ("b.mkv", 1), ("c.mkv", 3)]
+    assert levels(clips.load(1)) == list(range(30))
+
+
+def test_frames_of_a_part_without_a_face_are_left_out_and_boxes_stay_with_their_frames(videos):
+    clips = ProtocolClips(videos, 64, pairs=True)
+    clips._face_boxes = Landmarks(blind=3 * 3)  # type: ignore[assignment]
+    clip = clips.load(3)
+    assert levels(clip) == [4, *range(7, 45, 3)]
+    assert clip.boxes[:, 0, 0] * 255 == pytest.approx(np.array(levels(clip)) * 3)
+
+
+def test_the_first_part_says_whether_a_clip_is_usable(videos):
+    clips = ProtocolClips(videos, 64, pairs=True)
+    assert [clips.check(number) for number in (0, 3, 7)] == [15, 15, 16]
+    blind = ProtocolClips(videos, 64, pairs=True)
+    blind._face_boxes = Landmarks(blind=1)  # type: ignore[assignment]
+    assert len(blind.load(3).frames) == 15
+    for number in (0, 3):  # frame 0 is one of fifteen: more than 5 %
+        with pytest.raises(ClipError, match="face_lost"):
+            blind.check(number)
+    joined = JoinedClips([clips, blind])
+    assert joined.check(6) == 15
+    with pytest.raises(ClipError, match="face_lost"):
+        joined.check(9 + 6)
+
+
+def test_a_clip_without_any_face_is_unusable(videos):
+    clips = ProtocolClips(videos, 64, pairs=True)
+    clips._face_boxes = Landmarks(blind=256)  # type: ignore[assignment]
+    with pytest.raises(ClipError, match="no_face"):
+        clips.check(5)
+    with pytest.raises(DataError, match="9 of 9 training clips are unusable"):
+        usable(clips, 2, NullProgress())
+
+
+def test_a_prepared_clip_that_is_cut_short_is_unusable(videos):
+    clips = ProtocolClips(videos, 64, pairs=True)
+    assert isinstance(clips.dataset, FolderDataset)
+    file = clips.dataset.folder(clips.parts[2].clip) / "video.mkv"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(ClipError):
+        clips.check(5)
+    assert clips.check(4) == 15
+
+
+def test_data_sets_that_are_not_prepared_stay_whole():
+    dataset = ProtocolClips("synthetic", 64, pairs=True).dataset
+    one = dataset.protocol.clips[0]
+    assert parts_of([one], dataset) == [Part(one)]
