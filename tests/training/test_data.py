@@ -22,7 +22,7 @@ from floatbench.training.batches import (
     mirror_boxes,
     reference_frame,
 )
-from floatbench.training.clips import ClipPool, SyntheticClips, TrainingClip, pool_indices, usable
+from floatbench.training.clips import ClipPool, ClipSet, SyntheticClips, TrainingClip, pool_indices, usable
 from floatbench.training.coefficients import motion_clips, standardise
 from floatbench.training.config import CONFIGS, load_config
 from floatbench.training.loop import rate_at
@@ -144,7 +144,7 @@ def test_unknown_emotions_are_zero_rows():
     assert known.tolist() == [True, False] and one_hot.sum(1).tolist() == [1.0, 0.0] and float(one_hot[0, 2]) == 1
 
 
-class _SomeBroken:
+class _SomeBroken(ClipSet):
     def __init__(self, inner, broken: int, total: int) -> None:
         self.inner, self.broken, self.total = inner, broken, total
 
@@ -203,7 +203,7 @@ def test_the_rate_rises_stays_and_falls_to_a_tenth():
     assert rate_at(99, 100, 1.0, 0, 1.0) == 1.0
 
 
-class _Counted:
+class _Counted(ClipSet):
     """Clips of one frame that know how often and where they were loaded; number `broken` cannot be."""
 
     def __init__(self, total: int, broken: int = -1) -> None:
