@@ -22,7 +22,7 @@ from floatbench.model.checkpoint import read_metadata
 from floatbench.progress import NullProgress
 from floatbench.sampling.loading import checkpoint_file, load_model
 from floatbench.synthetic.clip import SyntheticClip
-from floatbench.training.config import CONFIGS
+from floatbench.training.configs import CONFIGS
 from floatbench.training.held_out import (
     Subject,
     control_figures,

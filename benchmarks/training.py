@@ -38,7 +38,8 @@ from floatbench.progress import NullProgress
 from floatbench.training import autoencoder_phase
 from floatbench.training.batches import MotionClip, draw_pairs, draw_windows
 from floatbench.training.clips import ClipPool, ClipSet, TrainingClip, usable
-from floatbench.training.config import TrainConfig, load_config
+from floatbench.training.config import TrainConfig
+from floatbench.training.configs import load_config
 from floatbench.training.devices import Devices
 from floatbench.training.flow_phase import FlowPhase
 from floatbench.training.losses.perceptual import Vgg19

@@ -98,7 +98,7 @@ def _phase(
 ) -> None:  # fmt: skip
     from dataclasses import replace
 
-    from floatbench.training.config import load_config
+    from floatbench.training.configs import load_config
     from floatbench.training.train import train_autoencoder, train_flow
 
     chosen = load_config(config)

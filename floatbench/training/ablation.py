@@ -28,7 +28,8 @@ from floatbench.progress import NullProgress, Progress
 from floatbench.sampling.loading import BUNDLED, checkpoint_file, load_model
 from floatbench.training.clips import ClipSet
 from floatbench.training.coefficients import standardise
-from floatbench.training.config import TrainConfig, load_config
+from floatbench.training.config import TrainConfig
+from floatbench.training.configs import load_config
 from floatbench.training.train import clip_set, train_autoencoder, train_flow
 
 Sweep = Literal["nfe", "guidance"]

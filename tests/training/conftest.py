@@ -8,7 +8,8 @@ import pytest
 
 from floatbench.model.float import FloatConfig
 from floatbench.training.clips import SyntheticClips, TrainingClip
-from floatbench.training.config import CONFIGS, DataConfig, TrainConfig
+from floatbench.training.config import DataConfig, TrainConfig
+from floatbench.training.configs import CONFIGS
 
 
 class HeldClips(SyntheticClips):

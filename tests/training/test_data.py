@@ -24,7 +24,7 @@ from floatbench.training.batches import (
 )
 from floatbench.training.clips import ClipPool, ClipSet, SyntheticClips, TrainingClip, pool_indices, usable
 from floatbench.training.coefficients import motion_clips, standardise
-from floatbench.training.config import CONFIGS, load_config
+from floatbench.training.configs import CONFIGS, load_config
 from floatbench.training.loop import rate_at
 from floatbench.training.train import coefficient_scale
 

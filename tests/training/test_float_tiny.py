@@ -13,7 +13,7 @@ from floatbench.model.float import FLOAT, FLOAT_TINY
 from floatbench.progress import NullProgress
 from floatbench.sampling.loading import checkpoint_file, load_model
 from floatbench.synthetic.clip import TEST_FIRST, SyntheticClip
-from floatbench.training.config import CONFIGS
+from floatbench.training.configs import CONFIGS
 from floatbench.training.held_out import (
     EMOTION_SIGNS,
     Subject,

@@ -11,7 +11,8 @@ import torch
 from floatbench.model.float import FLOAT, FloatConfig
 from floatbench.synthetic.clip import SyntheticClip
 from floatbench.training.batches import MotionClip
-from floatbench.training.config import CONFIGS, TrainConfig
+from floatbench.training.config import TrainConfig
+from floatbench.training.configs import CONFIGS
 from floatbench.training.devices import Devices
 from floatbench.training.figures import (
     JAW,

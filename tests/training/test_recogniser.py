@@ -13,7 +13,8 @@ from floatbench.model.conditioning import MelEmotionEncoder
 from floatbench.progress import NullProgress
 from floatbench.training import recogniser
 from floatbench.training.clips import SyntheticClips
-from floatbench.training.config import CONFIGS, DataConfig, EmotionConfig
+from floatbench.training.config import DataConfig, EmotionConfig
+from floatbench.training.configs import CONFIGS
 from floatbench.training.recogniser import Sounds, draw_sounds, fit, recognised, trained_recogniser
 from floatbench.training.train import train_autoencoder, train_flow
 

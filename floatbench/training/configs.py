@@ -1,0 +1,148 @@
+"""The named training configurations, and TOML files that change single fields of one.
+
+base = "float-tiny"
+[data]
+identities = 40
+[flow]
+steps = 500
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from floatbench.errors import UsageError
+from floatbench.model.float import FLOAT_512, FLOAT_TINY
+from floatbench.training.config import AutoencoderConfig, DataConfig, EmotionConfig, FlowConfig, TrainConfig
+
+FLOAT_512_TRAINING = TrainConfig("float-512", FLOAT_512, DataConfig(protocol="hdtf-train", pool=64))
+"""The paper's numbers."""
+
+FLOAT_TINY_TRAINING = TrainConfig(
+    "float-tiny",
+    FLOAT_TINY,
+    DataConfig(per_identity=2, still=1.2, pool=480),
+    autoencoder=AutoencoderConfig(
+        steps=7_000,
+        batch=8,
+        rate=4e-3,
+        beta1=0.9,
+        decay_from=0.5,
+        l1=1.0,
+        perceptual=1.0,
+        component=0.0,
+        component_l1=5.0,
+        component_l2=20.0,
+        truth_warp=10.0,
+        truth_share=1.0,
+        encoder="regression",
+        both_ways=True,
+        across=0.5,
+        full_adv=0.0,
+        eye_adv=0.0,
+        eye_style=0.0,
+        lip_adv=0.0,
+        lip_style=0.0,
+        scales=(1,),
+        network="random",
+        eye_size=16,
+        lip_size=24,
+        critic_max=64,
+        critic_base=1024,
+        component_width=16,
+        component_from=0,
+        ema_images=800.0,
+        clip=10.0,
+        flow_gain=0.001,
+        start="copy",
+        precision="float32",
+        save_every=250,
+        sample_every=500,
+    ),
+    flow=FlowConfig(
+        steps=8_000,
+        batch=16,
+        rate=2e-3,
+        warmup=50,
+        decay_from=0.3,
+        emotion_truth=0.5,
+        emotion_weight=0.2,
+        inside=1.0,
+        across=0.5,
+        every=5,
+        targets="truth",
+        standardise=True,
+        ema=0.99,
+        precision="float32",
+        save_every=250,
+        sample_every=500,
+    ),
+    emotion=EmotionConfig(steps=1_500),
+    half=True,
+)
+"""Minutes on two cores, synthetic data only."""
+
+CONFIGS: dict[str, TrainConfig] = {"float-512": FLOAT_512_TRAINING, "float-tiny": FLOAT_TINY_TRAINING}
+
+
+def load_config(name_or_file: str) -> TrainConfig:
+    """A named configuration, or one with changes from a TOML file.
+
+    Raises:
+        UsageError: an unknown name, a file that cannot be read, an unknown key or a value of the wrong kind.
+    """
+    if name_or_file in CONFIGS:
+        return CONFIGS[name_or_file]
+    path = Path(name_or_file)
+    if path.suffix != ".toml":
+        names = ", ".join(CONFIGS)
+        raise UsageError(f"unknown training configuration {name_or_file!r}", fix=f"one of {names}, or a .toml file")
+    try:
+        document = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read as a training configuration: {error}") from error
+    base = document.pop("base", None)
+    if base not in CONFIGS:
+        raise UsageError(f"{path}: `base` must be one of {', '.join(CONFIGS)}, got {base!r}")
+    document.setdefault("name", path.stem)
+    return _changed(CONFIGS[base], document, str(path), "")
+
+
+D = TypeVar("D")
+
+
+def _changed(value: D, changes: dict[str, Any], where: str, prefix: str) -> D:
+    """A dataclass with some fields replaced, tables recursively."""
+    hints = get_type_hints(type(value))
+    updated: dict[str, Any] = {}
+    for key, new in changes.items():
+        if key not in hints:
+            raise UsageError(f"{where}: unknown key {prefix}{key!r}", fix=f"known keys: {', '.join(hints)}")
+        old = getattr(value, key)
+        if dataclasses.is_dataclass(old) and isinstance(new, dict):
+            updated[key] = _changed(old, new, where, f"{prefix}{key}.")
+        else:
+            updated[key] = _converted(new, hints[key], f"{where}: {prefix}{key}")
+    try:
+        return dataclasses.replace(value, **updated)  # type: ignore[type-var]
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{where}: {error}") from error
+
+
+def _converted(value: Any, kind: Any, where: str) -> Any:
+    if get_origin(kind) is Literal:
+        if value not in get_args(kind):
+            raise UsageError(f"{where} must be one of {', '.join(map(str, get_args(kind)))}, got {value!r}")
+        return value
+    if get_origin(kind) is tuple:
+        if not isinstance(value, list) or not all(isinstance(item, int) for item in value):
+            raise UsageError(f"{where} must be a list of whole numbers, got {value!r}")
+        return tuple(value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if kind in (int, float, str, bool) and type(value) is not kind:
+        raise UsageError(f"{where} must be of the kind {kind.__name__}, got {value!r}")
+    return value
