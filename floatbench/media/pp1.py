@@ -161,6 +161,21 @@ def load_prepared(folder: Path) -> tuple[ClipMedia, np.ndarray, ManifestRow]:
     return media, read_image(folder / SOURCE), row
 
 
+def load_sound(folder: Path) -> np.ndarray | None:
+    """The sound (640 N,) int16 of a prepared clip alone; None when it is flagged `no_audio` or `silent`.
+
+    Raises:
+        DataError, ClipError: as `load_prepared`; the pictures are not looked at.
+    """
+    row = read_row(folder)
+    if not row.pcm_sha256 or "silent" in row.flags:
+        return None
+    media = ClipMedia(np.zeros((row.n_frames, 1, 1, 3), np.uint8), read_audio(Path(folder) / AUDIO))
+    if media.pcm_sha256 != row.pcm_sha256:
+        raise ClipError("damaged", f"{shown(folder)}: the sound is not what {ROW} says")
+    return media.audio
+
+
 def read_row(folder: Path) -> ManifestRow:
     """The manifest row of a prepared clip; raises DataError when there is none."""
     file = Path(folder) / ROW

@@ -155,7 +155,7 @@ class MotionClip:
 
     `references` (T / every, M) are the motion of every `every`-th frame as a source, where that differs from
     `coefficients`: windows are moved so that the source's own frame has it.
-    `identity` names the person, "" when nobody knows.
+    `identity` names the person, "" when nobody knows; `number` is the clip's place in its data set.
     Networks with these conditions also need the head pose (T, 6), standardised, and the emotion of each frame's face
     (T, E).
     """
@@ -168,6 +168,7 @@ class MotionClip:
     faces: np.ndarray | None = None
     references: np.ndarray | None = None
     identity: str = ""
+    number: int = 0
     every: int = 1
 
 

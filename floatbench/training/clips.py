@@ -5,6 +5,7 @@ T frames, R pixels. Boxes are those of `floatbench.training.losses.components`.
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -64,6 +65,14 @@ class ClipSet(ABC):
     def check(self, index: int) -> int:
         """Frames of a clip before training begins; raises ClipError when it is unusable."""
         return len(self.load(index).frames)
+
+    def key(self, index: int) -> str:
+        """Names the content of a clip's pictures, for what is kept about it from run to run."""
+        return hashlib.sha256(self.load(index).frames.tobytes()).hexdigest()
+
+    def heard(self, index: int) -> TrainingClip:
+        """The clip, without its frames (0, R, R, 3) where they cost time; raises ClipError when it is unusable."""
+        return self.load(index)
 
 
 def component_boxes(clip: SyntheticClip) -> np.ndarray:
@@ -153,6 +162,9 @@ class SyntheticClips(ClipSet):
             clip.id, str(clip.identity), frames, audio, component_boxes(clip), int(truth["emotion"]), truth
         )
 
+    def key(self, index: int) -> str:
+        return _cached(self.clips[index], self.size).stem
+
     def render(self, progress: Progress | None = None, workers: int = 1) -> None:
         """Draws what the cache lacks, in worker processes when asked for."""
         missing = [clip for clip in self.clips if not _cached(clip, self.size).is_file()]
@@ -204,7 +216,7 @@ def usable(clips: ClipSet, least_frames: int, progress: Progress) -> list[int]:
         DataError: more than MAX_UNUSABLE of them are unusable.
     """
     good: list[int] = []
-    reasons: list[str] = []
+    unusable: list[ClipError] = []
     with progress.task("clips", len(clips), "clip") as task:
         for index in range(len(clips)):
             try:
@@ -213,12 +225,17 @@ def usable(clips: ClipSet, least_frames: int, progress: Progress) -> list[int]:
                     raise ClipError("too_short", f"{frames} frames, {least_frames} are needed")
                 good.append(index)
             except ClipError as error:
-                reasons.append(f"clip {index}: {error}")
-                progress.note(reasons[-1])
+                unusable.append(error)
+                progress.note(f"clip {index}: {error}")
             task.advance()
-    if len(reasons) > MAX_UNUSABLE * len(clips):
-        raise DataError(f"{len(reasons)} of {len(clips)} training clips are unusable, e.g. {reasons[0]}")
+    check_share(unusable, len(clips))
     return good
+
+
+def check_share(unusable: Sequence[ClipError], clips: int) -> None:
+    """Raises DataError when more than MAX_UNUSABLE of the clips are unusable."""
+    if len(unusable) > MAX_UNUSABLE * clips:
+        raise DataError(f"{len(unusable)} of {clips} training clips are unusable, e.g. {unusable[0]}")
 
 
 def check_batch_fits(available: int, batch: int, what: str) -> None:

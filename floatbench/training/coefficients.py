@@ -13,13 +13,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from floatbench.bench.frame_conditions import face_emotions, head_pose
-from floatbench.errors import DataError
+from floatbench.errors import ClipError, DataError
 from floatbench.files import atomic_path
 from floatbench.model.autoencoder import MotionAutoencoder
 from floatbench.model.layers import EqualConv2d, EqualLinear, ModulatedConv2d
 from floatbench.progress import NullProgress, Progress
 from floatbench.training.batches import MotionClip, pictures
-from floatbench.training.clips import ClipSet, TrainingClip
+from floatbench.training.clips import ClipSet, TrainingClip, check_share
 from floatbench.training.ground_truth import true_motion
 from floatbench.types import ClipMedia
 
@@ -47,34 +47,48 @@ def motion_clips(
     batch: int = 32,
     wanted: Wanted | None = None,
 ) -> list[MotionClip]:
-    """The coefficients lambda (T, M) of every clip, with sound and label.
+    """The coefficients lambda (T, M) of every clip, with sound and label; unusable clips are noted and left out.
 
     Args:
-        cache: safetensors file of earlier coefficients by clip number; missing ones are added. It must belong to this
-            auto-encoder.
+        cache: safetensors file of earlier coefficients by `ClipSet.key`; missing ones are added, the pictures of the
+            others are not decoded. It must belong to this auto-encoder.
         wanted: what a clip carries besides; pose comes raw, see `standardised_pose`.
+
+    Raises:
+        DataError: too many clips are unusable.
     """
     wanted = wanted or Wanted()
     every = wanted.every if wanted.truth else 1
     autoencoder.eval()
-    device = autoencoder.dec.direction.weight.device
     known: dict[str, Tensor] = _cached(cache)
-    found, changed = [], False
-    with (progress or NullProgress()).task("coefficients", len(indices), "clip") as task:
+    found: list[MotionClip] = []
+    unusable: list[ClipError] = []
+    changed, progress = False, progress or NullProgress()
+    with progress.task("coefficients", len(indices), "clip") as task:
         for index in indices:
-            clip = clips.load(index)
-            key = str(index)
-            frames = clip.frames[::every]
-            if key not in known or len(known[key]) != len(frames):
-                parts = [pictures(frames[i : i + batch]).to(device) for i in range(0, len(frames), batch)]
-                known[key] = torch.cat([autoencoder.coefficients(autoencoder.encode(p)[0]).cpu() for p in parts])
-                changed = True
-            found.append(_motion_clip(clip, known[key].numpy(), wanted))
+            try:
+                key = f"{clips.key(index)}/{every}"
+                seen = key not in known or wanted.pose or wanted.faces
+                clip = clips.load(index) if seen else clips.heard(index)
+            except ClipError as error:
+                unusable.append(error)
+                progress.note(f"clip {index}: {error}")
+                continue
+            if key not in known:
+                known[key], changed = _coefficients(autoencoder, clip.frames[::every], batch), True
+            found.append(replace(_motion_clip(clip, known[key].numpy(), wanted), number=index))
             task.advance()
+    check_share(unusable, len(indices))
     if cache is not None and changed:
         with atomic_path(cache) as partial:
             save_file({key: value.contiguous() for key, value in known.items()}, partial)
     return found
+
+
+def _coefficients(autoencoder: MotionAutoencoder, frames: np.ndarray, batch: int) -> Tensor:
+    device = autoencoder.dec.direction.weight.device
+    parts = [pictures(frames[i : i + batch]).to(device) for i in range(0, len(frames), batch)]
+    return torch.cat([autoencoder.coefficients(autoencoder.encode(part)[0]).cpu() for part in parts])
 
 
 def _motion_clip(clip: TrainingClip, coefficients: np.ndarray, wanted: Wanted) -> MotionClip:

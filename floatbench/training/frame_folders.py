@@ -93,6 +93,14 @@ class JoinedClips(ClipSet):
         part, number = self._found(index)
         return part.check(number)
 
+    def key(self, index: int) -> str:
+        part, number = self._found(index)
+        return part.key(number)
+
+    def heard(self, index: int) -> TrainingClip:
+        part, number = self._found(index)
+        return part.heard(number)
+
     def _found(self, index: int) -> tuple[ClipSet, int]:
         part = bisect_right(self._ends, index)
         return self.parts[part], index - (self._ends[part - 1] if part else 0)

@@ -16,7 +16,7 @@ from floatbench.bench.protocol import Clip, dataset_for, load_protocol
 from floatbench.errors import ClipError, DataError
 from floatbench.media.boxes import LOST_SHARE
 from floatbench.media.frames import read_pictures
-from floatbench.media.pp1 import VIDEO, read_row
+from floatbench.media.pp1 import VIDEO, load_sound, read_row
 from floatbench.progress import NullProgress, Progress
 from floatbench.synthetic.dataset import SyntheticDataset
 from floatbench.synthetic.expression import EMOTIONS
@@ -96,6 +96,7 @@ class ProtocolClips(ClipSet):
         if not clips:
             fix = next((state.fix for state in states if state.fix), None)
             raise DataError(f"{protocol_name} has no prepared clip to train on", fix=fix)
+        self.pairs = pairs
         self.parts = parts_of(clips, self.dataset) if pairs else [Part(clip) for clip in clips]
         self._checked: dict[str, ClipError | None] = {}
         if self._face_boxes is not None and workers > 1:
@@ -114,7 +115,7 @@ class ProtocolClips(ClipSet):
     def check(self, index: int) -> int:
         part = self.parts[index]
         if part.stride == 1:
-            return super().check(index)
+            return super().check(index) if self.pairs else len(self.heard(index).audio) // SAMPLES_PER_FRAME
         if part.clip.id not in self._checked:
             self._checked[part.clip.id] = self._problem(Part(part.clip, 0, part.stride, part.frames))
         if problem := self._checked[part.clip.id]:
@@ -135,6 +136,22 @@ class ProtocolClips(ClipSet):
         part = self.parts[index]
         return self._whole(part.clip) if part.stride == 1 else self._comb(part)
 
+    def key(self, index: int) -> str:
+        part = self.parts[index]
+        if self.pairs or not isinstance(self.dataset, PreparedDataset):
+            return super().key(index)
+        return f"{read_row(self.dataset.folder(part.clip)).pixels_sha256}-{self.size}"
+
+    def heard(self, index: int) -> TrainingClip:
+        clip = self.parts[index].clip
+        if self.pairs or not isinstance(self.dataset, PreparedDataset):
+            return self.load(index)
+        audio = load_sound(self.dataset.folder(clip))
+        if audio is None:
+            raise ClipError("no_audio", f"{clip.id} has no sound to train on")
+        frames = np.zeros((0, self.size, self.size, 3), np.uint8)
+        return TrainingClip(clip.id, clip.identity, frames, audio, np.zeros((0, 3, 4), np.float32), _emotion(clip), {})
+
     def _comb(self, part: Part) -> TrainingClip:
         media = _media(self.dataset, part)
         boxes = np.zeros((media.n_frames, 3, 4), np.float32)
@@ -152,12 +169,13 @@ class ProtocolClips(ClipSet):
     def _whole(self, clip: Clip) -> TrainingClip:
         reference = self.dataset.load(clip)
         media = reference.media
-        if media.audio is None:
+        audio = np.zeros(SAMPLES_PER_FRAME * media.n_frames, np.int16) if self.pairs else media.audio
+        if audio is None:
             raise ClipError("no_audio", f"{clip.id} has no sound to train on")
         frames = np.stack([resized(frame, self.size) for frame in media.frames])
         boxes = self._boxes(clip, media)
         truth = dict(reference.truth or {})
-        return TrainingClip(clip.id, clip.identity, frames, media.audio, boxes, _emotion(clip), truth)
+        return TrainingClip(clip.id, clip.identity, frames, audio, boxes, _emotion(clip), truth)
 
     def _boxes(self, clip: Clip, media: ClipMedia) -> np.ndarray:
         """(T, 3, 4); looked for in the clip's own pictures, before they are brought to R."""

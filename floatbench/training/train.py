@@ -152,17 +152,17 @@ def train_flow(
         standardise(model.motion_autoencoder, mean, gain)
         notes["coefficients"] = {"mean": mean.tolist(), "gain": gain}
         motions = [_rescaled(clip, mean.numpy(), gain) for clip in motions]
-    phase = FlowPhase(config, model, motions, devices, clips.load(good[0]), motions[0])
+    phase = FlowPhase(config, model, motions, devices, clips.load(motions[0].number), motions[0])
     begin = time.monotonic()
     plan = _plan(config, "flow", out, devices)
     steps = run(phase, plan, quiet, resume)
     target = out / "float.safetensors"
     if devices.main:
-        notes |= {"training": config.record(), "autoencoder_sha256": file_sha256(exported), "clips": len(good)}
+        notes |= {"training": config.record(), "autoencoder_sha256": file_sha256(exported), "clips": len(motions)}
         licence = "as its training data" if config.data.protocol else SYNTHETIC_LICENCE
         metadata = Metadata(config.model, licence=licence, notes=json.dumps(notes, sort_keys=True))
         checkpoint.save(phase.averaged(), target, metadata, torch.float16 if config.half else torch.float32)
-    return _done(plan, steps, begin, target, len(good))
+    return _done(plan, steps, begin, target, len(motions))
 
 
 def _rescaled(clip: MotionClip, mean: np.ndarray, gain: float) -> MotionClip:

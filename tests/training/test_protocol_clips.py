@@ -6,14 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from floatbench.bench.datasets.folder import FolderDataset
 from floatbench.bench.folder import folder_protocol
 from floatbench.errors import ClipError, DataError
 from floatbench.media import write_lossless, write_wav
+from floatbench.model.float import FLOAT
 from floatbench.progress import NullProgress
 from floatbench.training import protocol_clips
 from floatbench.training.clips import usable
+from floatbench.training.coefficients import motion_clips
 from floatbench.training.frame_folders import JoinedClips
 from floatbench.training.protocol_clips import Part, ProtocolClips, parts_of
 
@@ -129,3 +132,45 @@ def test_data_sets_that_are_not_prepared_stay_whole():
     dataset = ProtocolClips("synthetic", 64, pairs=True).dataset
     one = dataset.protocol.clips[0]
     assert parts_of([one], dataset) == [Part(one)]
+
+
+def test_phase_2_decodes_no_picture_of_a_clip_whose_coefficients_are_known(videos, toy, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    encoder, cache = FLOAT(toy.model).motion_autoencoder, tmp_path / "coefficients.safetensors"
+    first = motion_clips(ProtocolClips(videos, 64), range(3), encoder, cache)
+    again = ProtocolClips(videos, 64)
+    monkeypatch.setattr(again.dataset, "load", None)
+    assert usable(again, 2, NullProgress()) == [0, 1, 2]
+    known = motion_clips(again, range(3), encoder, cache)
+    for a, b in zip(first, known, strict=True):
+        assert a.id == b.id and np.array_equal(a.coefficients, b.coefficients) and np.array_equal(a.audio, b.audio)
+
+
+def test_known_coefficients_belong_to_a_clips_pictures_and_not_to_its_place(videos, toy, tmp_path):
+    torch.manual_seed(0)
+    encoder, cache = FLOAT(toy.model).motion_autoencoder, tmp_path / "coefficients.safetensors"
+    first = motion_clips(ProtocolClips(videos, 64), range(3), encoder, cache)
+    (Path(videos.removeprefix("folder:")) / "a.mkv").unlink()
+    fewer = motion_clips(ProtocolClips(videos, 64), range(2), encoder, cache)
+    assert [clip.id for clip in fewer] == ["b.mkv", "c.mkv"]
+    assert all(np.array_equal(a.coefficients, b.coefficients) for a, b in zip(first[1:], fewer, strict=True))
+
+
+def test_phase_2_leaves_out_a_clip_that_turns_out_damaged_and_counts_it(videos, toy, monkeypatch):
+    clips = ProtocolClips(videos, 64)
+    assert isinstance(clips.dataset, FolderDataset)
+    file = clips.dataset.folder(clips.parts[0].clip) / "video.mkv"
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    encoder = FLOAT(toy.model).motion_autoencoder
+    with pytest.raises(DataError, match="1 of 3 training clips are unusable"):
+        motion_clips(clips, range(3), encoder)
+    monkeypatch.setattr("floatbench.training.clips.MAX_UNUSABLE", 0.5)
+    assert [(clip.id, clip.number) for clip in motion_clips(clips, range(3), encoder)] == [("b.mkv", 1), ("c.mkv", 2)]
+
+
+def test_phase_1_needs_no_sound(videos):
+    for file in Path(videos.removeprefix("folder:")).glob("*.wav"):
+        file.unlink()
+    assert len(ProtocolClips(videos, 64, pairs=True).load(0).frames) == 15
+    with pytest.raises(ClipError, match="no sound"):
+        ProtocolClips(videos, 64).check(0)
