@@ -19,7 +19,7 @@ def ablate(
     table: Annotated[list[int] | None, typer.Option(help="2 or 3; may be given twice. Default: both.")] = None,
     sweep: Annotated[list[str] | None, typer.Option(help="nfe or guidance; may be given twice.")] = None,
     train: Annotated[bool, typer.Option("--train", help="Train the networks that are missing.")] = False,
-    steps: Annotated[int, typer.Option(min=1, help="Budget of --train: optimiser steps a variant.")] = 1500,
+    steps: Annotated[int, typer.Option(min=1, help="Budget of --train: optimiser steps a variant.")] = 2500,
     config: Annotated[str, typer.Option(help="Training configuration of the variants.")] = "float-tiny",
     weights: Annotated[str, typer.Option(help="Model of unchanged rows and sweeps, auto-encoder of all.")] = "",
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the variants and of the run.")] = Path(
