@@ -15,6 +15,7 @@ from torch import Tensor
 
 from floatbench.errors import DataError
 from floatbench.seeds import derive_seed
+from floatbench.synthetic.expression import POSE
 from floatbench.training.clips import NO_EMOTION, ClipPool, TrainingClip
 from floatbench.training.ground_truth import MIRRORED, mirror_tracks, true_motion
 from floatbench.training.losses.components import LEFT_EYE, RIGHT_EYE
@@ -171,6 +172,13 @@ class MotionClip:
     number: int = 0
     every: int = 1
 
+    def source(self, frame: int) -> tuple[np.ndarray, np.ndarray]:
+        """Motion (M,) of a frame as it is seen when it is the source, and as `coefficients` have it."""
+        if self.references is None:
+            return self.coefficients[frame], self.coefficients[frame]
+        kept = frame // self.every
+        return self.references[kept], self.coefficients[kept * self.every]
+
 
 @dataclass(frozen=True)
 class MotionWindows:
@@ -207,7 +215,8 @@ def draw_windows(
     """A batch of windows of `length` frames, every window of the data equally likely.
 
     Args:
-        across: share of windows whose source frame is of another clip of the same person, if there is one.
+        across: share of windows whose source frame is of another clip of the same person, if there is one. Where the
+            coefficients are true motion, whose first six are the head's pose, the pose stays that of the clip.
 
     Raises:
         DataError: no clip is long enough.
@@ -246,15 +255,19 @@ def _source(
     rng: np.random.Generator, clips: Sequence[MotionClip], clip: MotionClip, frame: int, across: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Motion (M,) of the source frame as it is seen, and as the clip has it."""
-    if across and clip.identity and rng.random() < across:
-        others = [other for other in clips if other.identity == clip.identity and other is not clip]
-        if others:
-            clip = others[int(rng.integers(len(others)))]
-            frame = int(rng.integers(len(clip.coefficients)))
+    own = clip.source(frame)
+    if not (across and clip.identity and rng.random() < across):
+        return own
+    others = [other for other in clips if other.identity == clip.identity and other is not clip]
+    if not others:
+        return own
+    other = others[int(rng.integers(len(others)))]
+    found = other.source(int(rng.integers(len(other.coefficients))))
     if clip.references is None:
-        return clip.coefficients[frame], clip.coefficients[frame]
-    kept = frame // clip.every
-    return clip.references[kept], clip.coefficients[kept * clip.every]
+        return found
+    head = len(POSE)
+    seen, true = (np.concatenate((mine[:head], its[head:])) for mine, its in zip(own, found, strict=True))
+    return seen, true
 
 
 def reference_frame(rng: np.random.Generator, frames: int, start: int, length: int, kind: Reference) -> int:

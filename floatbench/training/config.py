@@ -177,7 +177,8 @@ class FlowConfig:
         reference: the source frame: `any` of the clip, `inside` the window or `outside` of it [not stated; ours: half
             inside, half outside = `either`].
         across: share of windows whose source frame is of another clip of the same person, where there is one; without
-            them nobody's face ever changes its emotion [ours, 0 in the paper].
+            them nobody's face ever changes its emotion. With `truth` targets only its expression is, its head pose is
+            not [ours, 0 in the paper].
         logit_normal: draw flow times from a logit-normal instead of uniformly [ours, off].
         emotion_truth: share of samples told the label instead of the recogniser's guess, where labels exist [ours].
         emotion_weight: of the cross entropy that teaches the small log-mel recogniser unless it was trained before, 0

@@ -151,9 +151,9 @@ def test_pairs_across_clips_stay_with_the_person_and_know_the_change():
         assert np.allclose(pairs.truth.change[number], after - before, atol=1e-6)
 
 
-def test_a_source_frame_may_be_of_another_clip_of_the_same_person():
+def test_a_source_may_have_the_face_of_another_clip_of_the_same_person():
     def clip(name: str, who: str, level: float) -> MotionClip:
-        track = np.full((20, 3), level, np.float32)
+        track = np.full((20, 8), level, np.float32)
         return MotionClip(
             name, track, np.zeros(20 * 640, np.int16), 0, references=track[::5] * 0, identity=who, every=5
         )
@@ -161,8 +161,16 @@ def test_a_source_frame_may_be_of_another_clip_of_the_same_person():
     clips_ = [clip("a", "x", 1.0), clip("b", "x", 4.0), clip("c", "y", 9.0)]
     own = draw_windows(clips_, 32, 10, 0, 0, "either").coefficients
     assert (own == 0).all()  # nobody moves, and the source stands for its own frame
-    mixed = draw_windows(clips_, 64, 10, 0, 0, "either", across=1.0).coefficients[:, 0, 0]
-    assert set(mixed.tolist()) == {3.0, -3.0, 0.0}
+    mixed = draw_windows(clips_, 64, 10, 0, 0, "either", across=1.0).coefficients[:, 0]
+    assert set(mixed[:, 6].tolist()) == {3.0, -3.0, 0.0}
+    assert (mixed[:, :6] == 0).all()  # the head is where it is in the window's own clip
+
+
+def test_a_source_whose_motion_nobody_knows_is_of_another_clip_as_a_whole():
+    tracks = [np.full((20, 8), level, np.float32) for level in (1.0, 4.0)]
+    two = [MotionClip(str(i), track, np.zeros(20 * 640, np.int16), 0, identity="x") for i, track in enumerate(tracks)]
+    drawn = draw_windows(two, 32, 10, 0, 0, "either", across=1.0)
+    assert (drawn.coefficients[:, 0] + drawn.reference == 5).all()
 
 
 def test_only_every_nth_frame_serves_as_a_source():
