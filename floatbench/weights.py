@@ -22,7 +22,6 @@ from typing import Any, Literal
 from floatbench import paths, weights_lock
 from floatbench.errors import DataError, FloatbenchError, UsageError
 from floatbench.files import atomic_path, write_error
-from floatbench.progress import Progress
 from floatbench.weights_lock import FileRecord, Section
 from floatbench.weights_table import ENTRIES, WeightEntry, WeightFile
 
@@ -170,13 +169,6 @@ def _wrong(row: WeightEntry, file: Path, digest: str, wanted: str, fabricated: b
     what = f"weights {row.name!r}: {file} is not the right file: sha256 {digest[:16]}..., {origin} {wanted[:16]}..."
     command = "fabricate" if fabricated else "fetch --force"
     return DataError(what, fix=f"floatbench weights {command} {row.name}")
-
-
-def fetch(name: str, accept_license: bool = False, force: bool = False, progress: Progress | None = None) -> Path:
-    """Downloads an entry (see `floatbench.weights_fetch.fetch`) and returns what `path` gives."""
-    from floatbench import weights_fetch
-
-    return weights_fetch.fetch(name, accept_license, force, progress).path
 
 
 def import_file(name: str, source: Path) -> Path:

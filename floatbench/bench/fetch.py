@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 
+from floatbench.bench.fetch_hdtf import fetch_hdtf
+from floatbench.bench.fetch_ravdess import fetch_ravdess
+from floatbench.bench.fetch_report import FetchReport, now
 from floatbench.bench.protocol import Clip, Protocol
 from floatbench.bench.tables import near
 from floatbench.errors import DataError, UsageError
@@ -16,20 +17,6 @@ from floatbench.paths import data_dir, offline
 from floatbench.progress import Progress
 
 FETCHABLE = ("hdtf", "ravdess")
-
-
-@dataclass
-class FetchReport:
-    """What a fetch did: clip ids that came, were there, cannot be had (id -> reason), or failed this time."""
-
-    fetched: list[str] = field(default_factory=list)
-    present: list[str] = field(default_factory=list)
-    unavailable: dict[str, str] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def complete(self) -> bool:
-        return not self.unavailable and not self.failed
 
 
 def fetch(
@@ -55,13 +42,8 @@ def fetch(
     if source is None and offline():
         what = f"{protocol.id} would have to be downloaded, and --offline forbids the network"
         raise DataError(what, fix=f"floatbench protocol fetch {protocol.dataset} --from DIR")
-    if protocol.dataset == "hdtf":
-        from floatbench.bench.fetch_hdtf import fetch_hdtf
-
-        return fetch_hdtf(clips, progress, source)
-    from floatbench.bench.fetch_ravdess import fetch_ravdess
-
-    return fetch_ravdess(clips, progress, source)
+    bring = fetch_hdtf if protocol.dataset == "hdtf" else fetch_ravdess
+    return bring(clips, progress, source)
 
 
 def chosen(protocol: Protocol, only: Sequence[str] | None) -> list[Clip]:
@@ -88,8 +70,3 @@ def licence_accepted(protocol: Protocol) -> bool:
 def accept_licence(protocol: Protocol) -> None:
     """Remembers that the terms were accepted."""
     write_json(_acceptance(protocol), {"licence": protocol.licence, "accepted": now()})
-
-
-def now() -> str:
-    """The time in UTC, to the second."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from floatbench.bench.datasets.hdtf import raw_path
-from floatbench.bench.fetch import FetchReport, now
+from floatbench.bench.fetch_report import FetchReport, now
 from floatbench.bench.folder import VIDEO_SUFFIXES
 from floatbench.bench.ledger_unavailable import Ledger
 from floatbench.bench.protocol import Clip

@@ -15,7 +15,7 @@ from typing import Any
 import requests
 
 from floatbench.bench.datasets.ravdess import raw_path
-from floatbench.bench.fetch import FetchReport
+from floatbench.bench.fetch_report import FetchReport
 from floatbench.bench.protocol import Clip
 from floatbench.download import download, settings
 from floatbench.errors import DataError
