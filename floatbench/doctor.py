@@ -181,9 +181,9 @@ def _weights() -> Iterable[Finding]:
 
 
 def _data() -> Iterable[Finding]:
+    from floatbench.bench.datasets import dataset_for
     from floatbench.bench.overview import state_counts
-    from floatbench.bench.protocol import dataset_for, load_protocol
-    from floatbench.bench.protocol_file import built_in
+    from floatbench.bench.protocol_file import built_in, load_protocol
 
     for name in built_in():
         protocol = load_protocol(name)

@@ -13,9 +13,9 @@ import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
+from floatbench.bench.clip_table import checked_clip
 from floatbench.bench.file_hashes import FileHashes
 from floatbench.bench.protocol import Clip, ClipFile, Preprocessing, Protocol
-from floatbench.bench.protocol_file import checked_clip
 from floatbench.bench.tables import Row, near, printable, read_table
 from floatbench.errors import DataError, UsageError
 from floatbench.files import file_sha256

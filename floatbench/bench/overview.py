@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from floatbench.bench.dataset import Availability
+from floatbench.bench.datasets import dataset_for
 from floatbench.bench.datasets.prepared import PREPARED, PreparedDataset
-from floatbench.bench.protocol import Clip, Protocol, dataset_for
+from floatbench.bench.protocol import Clip, Protocol
 from floatbench.errors import ClipError, DataError
 from floatbench.progress import Progress
 

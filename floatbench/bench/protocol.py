@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
-
-if TYPE_CHECKING:
-    from floatbench.bench.dataset import Dataset
 
 BoxBackend = Literal["s3fd", "mediapipe", "given", "none"]
 BOX_BACKENDS: tuple[str, ...] = get_args(BoxBackend)
@@ -122,26 +118,3 @@ class Protocol(_Strict):
     def label(self) -> str:
         """The name printed beside every number: split or id, and the first digits of the hash."""
         return f"{self.split or self.id}@{self.hash[:8]}"
-
-
-def load_protocol(
-    name: str, boxes: str | None = None, size: int | None = None, metrics: Sequence[str] | None = None
-) -> Protocol:
-    """A protocol by name (`hdtf`, `ravdess`, `synthetic` ...), as `folder:DIR`, or from a TOML file.
-
-    Args:
-        boxes, size, metrics: replace what the protocol says; the content hash follows.
-
-    Raises:
-        UsageError: unknown name, or a file that breaks a rule, with file, line and field.
-    """
-    from floatbench.bench.protocol_file import load
-
-    return load(name, boxes, size, metrics)
-
-
-def dataset_for(protocol: Protocol) -> Dataset:
-    """What gives the reference media of the protocol's clips; raises UsageError for an unknown data set."""
-    from floatbench.bench.datasets import dataset_for as find
-
-    return find(protocol)

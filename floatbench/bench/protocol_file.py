@@ -6,7 +6,6 @@ procedural data set, or found in a folder (`dataset = "folder:DIR"`).
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shlex
 import tomllib
@@ -17,46 +16,15 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from floatbench.bench.clip_table import ClipTable, Columns, clips_of_table, plain
+from floatbench.bench.folder import folder_protocol, with_given_boxes
 from floatbench.bench.protocol import BOX_BACKENDS, Clip, Preprocessing, Protocol
-from floatbench.bench.tables import Row, near, printable, read_table, read_text
+from floatbench.bench.tables import near, printable, read_text
 from floatbench.errors import UsageError
 
 FOLDER = "folder:"
 LOADED = ("origin", "root", "notes")  # fields of Protocol that are filled in here and never written
 M = TypeVar("M", bound=BaseModel)
-
-
-class Columns(BaseModel):
-    """Which column of a clip table gives which field of a clip."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    id: str = "id"
-    identity: str = "identity"
-    video: str = ""
-    audio: str = ""
-    source: str = ""
-    start_s: str = ""
-    end_s: str = ""
-    labels: tuple[str, ...] = ()
-    face: tuple[str, str, str, str] | None = None  # x, y, width, height in pixels
-    face_height: str = ""  # the picture height those pixels refer to
-
-    def names(self) -> list[str]:
-        """Every column that is used."""
-        single = (self.id, self.identity, self.video, self.audio, self.source, self.start_s, self.end_s)
-        return [name for name in (*single, *self.labels, *(self.face or ()), self.face_height) if name]
-
-
-class ClipTable(BaseModel):
-    """Clips from a CSV file beside the protocol file: the rows whose columns hold the values of `where`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    table: Annotated[str, Field(min_length=1)]
-    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
-    where: dict[str, str | tuple[str, ...]] = {}
-    columns: Columns = Columns()
 
 
 class SyntheticClips(BaseModel):
@@ -79,10 +47,17 @@ def _folder() -> Path:
     return Path(str(files("protocols")))
 
 
-def load(
+def load_protocol(
     name: str, boxes: str | None = None, size: int | None = None, metrics: Sequence[str] | None = None
 ) -> Protocol:
-    """See `floatbench.bench.protocol.load_protocol`."""
+    """A protocol by name (`hdtf`, `ravdess`, `synthetic` ...), as `folder:DIR`, or from a TOML file.
+
+    Args:
+        boxes, size, metrics: replace what the protocol says; the content hash follows.
+
+    Raises:
+        UsageError: unknown name, or a file that breaks a rule, with file, line and field.
+    """
     protocol = _replaced(_found(name), boxes, size, metrics)
     origin = [shlex.quote(name)]
     origin += [f"--{option} {value}" for option, value in (("boxes", boxes), ("size", size)) if value is not None]
@@ -91,8 +66,6 @@ def load(
 
 def _found(name: str) -> Protocol:
     if name.startswith(FOLDER):
-        from floatbench.bench.folder import folder_protocol
-
         return folder_protocol(Path(name.removeprefix(FOLDER)))
     if name.endswith(".toml") or "/" in name or "\\" in name:
         return read_protocol(Path(name))
@@ -121,8 +94,6 @@ def _replaced(protocol: Protocol, boxes: str | None, size: int | None, metrics: 
     if changes:
         protocol = _checked(Protocol, protocol.model_dump() | changes, protocol.id, "")
     if protocol.dataset == "folder" and protocol.preprocessing.boxes == "given":
-        from floatbench.bench.folder import with_given_boxes
-
         return with_given_boxes(protocol)
     return protocol
 
@@ -153,8 +124,6 @@ def read_protocol(path: Path) -> Protocol:
 
 
 def _with_folder(document: dict[str, Any], path: Path) -> dict[str, Any]:
-    from floatbench.bench.folder import folder_protocol
-
     if "clips" in document:
         raise UsageError(f"{printable(path)}: clips: a folder data set finds its clips itself; leave the field out")
     found = folder_protocol(path.parent / document["dataset"].removeprefix(FOLDER))
@@ -169,76 +138,7 @@ def _clips(value: Any, path: Path, text: str) -> Any:
         return value
     if "first_identity" in value:
         return tuple(_synthetic(_checked(SyntheticClips, value, shown, text, "clips")))
-    return tuple(_from_table(_checked(ClipTable, value, shown, text, "clips"), path))
-
-
-def _from_table(spec: ClipTable, protocol: Path) -> Iterable[Clip]:
-    path = protocol.parent / spec.table
-    if not path.is_file():
-        raise UsageError(f"{printable(protocol)}: clips.table: {printable(path)} does not exist")
-    rows = read_table(path, required=[*spec.columns.names(), *spec.where])
-    if spec.sha256:
-        _check_hash(path, spec.sha256)
-    seen: dict[str, int] = {}
-    for row in rows:
-        if not all(_holds(row.values[column], wanted) for column, wanted in spec.where.items()):
-            continue
-        clip = _clip(row, spec.columns)
-        if clip.id in seen:
-            raise row.error(spec.columns.id, f"the id {clip.id!r} is also on line {seen[clip.id]}")
-        seen[clip.id] = row.line
-        yield clip
-    if not seen:
-        raise UsageError(f"{printable(path)}: no row has the values that {printable(protocol)} asks for in clips.where")
-
-
-def _holds(value: str, wanted: str | Sequence[str]) -> bool:
-    return value == wanted if isinstance(wanted, str) else value in wanted
-
-
-def _check_hash(path: Path, wanted: str) -> None:
-    data = path.read_bytes()
-    digest = hashlib.sha256(data).hexdigest()
-    if digest != wanted:
-        cause = "; its line ends were changed to CRLF" if b"\r\n" in data else ""
-        what = f"{printable(path)}: sha256 {digest[:16]}..., the protocol pins {wanted[:16]}...{cause}"
-        raise UsageError(what, fix="restore the file, or give the changed protocol an id of its own")
-
-
-def _clip(row: Row, columns: Columns) -> Clip:
-    values = row.values
-    fields: dict[str, Any] = {
-        name: values[getattr(columns, name)]
-        for name in ("id", "identity", "video", "audio", "source")
-        if getattr(columns, name)
-    }
-    for name in ("start_s", "end_s"):
-        if getattr(columns, name):
-            fields[name] = row.number(getattr(columns, name))
-    fields["labels"] = {name: values[name] for name in columns.labels if values[name]}
-    fields["face"] = _face(row, columns)
-    return checked_clip(row, fields, columns.model_dump())
-
-
-def checked_clip(row: Row, fields: Mapping[str, Any], columns: Mapping[str, Any]) -> Clip:
-    """A Clip from the fields of one row; raises UsageError naming the column that `columns` gives for a wrong field."""
-    try:
-        return Clip.model_validate(fields)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        field = str(problem["loc"][0]) if problem["loc"] else "end_s"
-        raise row.error(str(columns.get(field) or field), _plain(problem)) from None
-
-
-def _face(row: Row, columns: Columns) -> tuple[float, ...] | None:
-    if columns.face is None:
-        return None
-    numbers = [row.number(name) for name in columns.face]
-    height = row.number(columns.face_height) if columns.face_height else 1.0
-    known = [number for number in numbers if number is not None]
-    if len(known) < 4 or not height:
-        return None
-    return tuple(round(number / height, 6) for number in known)
+    return tuple(clips_of_table(_checked(ClipTable, value, shown, text, "clips"), path))
 
 
 def _synthetic(spec: SyntheticClips) -> Iterable[Clip]:
@@ -260,7 +160,7 @@ def _checked(model: type[M], fields: Mapping[str, Any], shown: str, text: str, *
         where = f"{shown}:{line}" if line else shown
         field = f"{printable('.'.join(path))}: " if path else ""
         hint = near(path[-1], _siblings(model, problem["loc"])) if problem["type"] == "extra_forbidden" else None
-        raise UsageError(f"{where}: {field}{_plain(problem)}", fix=hint) from None
+        raise UsageError(f"{where}: {field}{plain(problem)}", fix=hint) from None
 
 
 def _siblings(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
@@ -268,18 +168,6 @@ def _siblings(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
     inner: dict[str, type[BaseModel]] = {"preprocessing": Preprocessing, "columns": Columns, "clips": Clip}
     owner = inner.get(str(path[0]), model) if len(path) > 1 else model
     return [name for name in owner.model_fields if name not in LOADED]
-
-
-def _plain(problem: Any) -> str:
-    """What is wrong with a field, in few words."""
-    if problem["type"] == "extra_forbidden":
-        return "unknown key"
-    if problem["type"] == "missing":
-        return "the field is missing"
-    message = str(problem["msg"]).removeprefix("Value error, ").replace("Input should be", "should be")
-    given = problem["input"]
-    shown = f", not {printable(repr(given))[:60]}" if isinstance(given, str | int | float | bool) else ""
-    return message + (shown if "should" in message else "")
 
 
 def _line_of(text: str, path: Sequence[str]) -> int | None:

@@ -150,9 +150,10 @@ def inputs_from_protocol(
     """The first clips of a protocol that are on this machine, and the protocol's label.
 
     Args:
-        name, boxes, size: see `floatbench.bench.protocol.load_protocol`.
+        name, boxes, size: see `floatbench.bench.protocol_file.load_protocol`.
     """
-    from floatbench.bench.protocol import dataset_for, load_protocol
+    from floatbench.bench.datasets import dataset_for
+    from floatbench.bench.protocol_file import load_protocol
 
     protocol = load_protocol(name, boxes, size)
     dataset = dataset_for(protocol)

@@ -85,7 +85,8 @@ def check_command(
     """Damage clips in known ways and show how every metric answers: a matrix as table, JSON and picture."""
     from floatbench.bench.check import check, draw
     from floatbench.bench.damage import chosen
-    from floatbench.bench.protocol import dataset_for, load_protocol
+    from floatbench.bench.datasets import dataset_for
+    from floatbench.bench.protocol_file import load_protocol
     from floatbench.errors import RunIncomplete
     from floatbench.files import write_json
 

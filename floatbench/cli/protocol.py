@@ -31,8 +31,7 @@ def register(app: typer.Typer) -> None:
 def list_command(json: JsonOption = False, offline: OfflineOption = False, quiet: QuietOption = False) -> None:
     """List the protocols that come with floatbench and how many of their clips are ready here."""
     from floatbench.bench.overview import summary
-    from floatbench.bench.protocol import load_protocol
-    from floatbench.bench.protocol_file import built_in
+    from floatbench.bench.protocol_file import built_in, load_protocol
 
     rows = [summary(name, load_protocol(name)) for name in built_in()]
     if json:
@@ -58,8 +57,9 @@ def show_command(
     quiet: QuietOption = False,
 ) -> None:
     """Show what a protocol pins, its content hash, and the state of its clips."""
+    from floatbench.bench.datasets import dataset_for
     from floatbench.bench.overview import summary
-    from floatbench.bench.protocol import dataset_for, load_protocol
+    from floatbench.bench.protocol_file import load_protocol
 
     loaded = load_protocol(protocol, boxes, size)
     facts = summary(protocol, loaded)
@@ -89,7 +89,7 @@ def fetch_command(
     from dataclasses import asdict
 
     from floatbench.bench.fetch import fetch
-    from floatbench.bench.protocol import load_protocol
+    from floatbench.bench.protocol_file import load_protocol
 
     loaded = load_protocol(protocol)
     if source is None:
@@ -120,9 +120,10 @@ def prepare_command(
     quiet: QuietOption = False,
 ) -> None:
     """Make the 25 fps, face-cropped, 16 kHz clips that a run reads; the same command again carries on."""
+    from floatbench.bench.datasets import dataset_for
     from floatbench.bench.datasets.prepared import PreparedDataset
     from floatbench.bench.overview import state_counts
-    from floatbench.bench.protocol import dataset_for, load_protocol
+    from floatbench.bench.protocol_file import load_protocol
     from floatbench.bench.tables import printable
 
     loaded = load_protocol(protocol, boxes, size)
@@ -167,7 +168,7 @@ def verify_command(
     """Decode every prepared clip and hold it to the hashes of its manifest."""
     from floatbench.bench.fetch import chosen
     from floatbench.bench.overview import verify
-    from floatbench.bench.protocol import load_protocol
+    from floatbench.bench.protocol_file import load_protocol
     from floatbench.bench.tables import printable
 
     loaded = load_protocol(protocol, boxes, size)

@@ -75,8 +75,9 @@ def run(
         print_config(context, json_output)
         return
     from floatbench.bench import runner
+    from floatbench.bench.datasets import dataset_for
     from floatbench.bench.methods import parse_names
-    from floatbench.bench.protocol import dataset_for, load_protocol
+    from floatbench.bench.protocol_file import load_protocol
 
     if fabricated:
         allow_fabricated()

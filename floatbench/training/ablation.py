@@ -19,7 +19,8 @@ import torch
 from safetensors.torch import save_file
 
 from floatbench.bench import runner
-from floatbench.bench.protocol import dataset_for, load_protocol
+from floatbench.bench.datasets import dataset_for
+from floatbench.bench.protocol_file import load_protocol
 from floatbench.bench.runner import RunOptions, RunResult
 from floatbench.errors import DataError, UsageError
 from floatbench.files import atomic_path, write_json

@@ -119,8 +119,9 @@ def test_other_weights_or_another_driver_never_reuse_a_video(dummy, tmp_path):
 def test_a_machine_with_other_weights_fails_its_rows_instead_of_mixing_them(dummy, tmp_path, monkeypatch):
     from floatbench.bench import methods
     from floatbench.bench.baseline_method import BaselineMethod
+    from floatbench.bench.datasets import dataset_for
     from floatbench.bench.job import Item, Job, JobSettings, Worker
-    from floatbench.bench.protocol import dataset_for, load_protocol
+    from floatbench.bench.protocol_file import load_protocol
 
     dummy()  # this process may have read the list of methods before there was a dummy
     monkeypatch.setattr(methods, "catalogue", lambda: {"dummy": lambda: BaselineMethod("dummy")})

@@ -150,8 +150,8 @@ def test_every_variant_has_a_complete_card():
 
 
 def test_check_writes_the_matrix_as_json_and_picture(capsys, tmp_path, monkeypatch):
-    monkeypatch.setattr("floatbench.bench.protocol.load_protocol", lambda *_, **__: protocol("a1", "b1"))
-    monkeypatch.setattr("floatbench.bench.protocol.dataset_for", Clips)
+    monkeypatch.setattr("floatbench.bench.protocol_file.load_protocol", lambda *_, **__: protocol("a1", "b1"))
+    monkeypatch.setattr("floatbench.bench.datasets.dataset_for", Clips)
     out = tmp_path / "matrix"
     code, text, err = run(capsys, "metrics", "check", "--protocol", "toy", "--frames", "25", "--out", str(out))
     assert code == 0 and "wrong-identity" in text and "psnr-grey128" in text

@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from floatbench.bench.datasets import dataset_for
 from floatbench.bench.methods import create
-from floatbench.bench.protocol import Protocol, dataset_for, load_protocol
+from floatbench.bench.protocol import Protocol
+from floatbench.bench.protocol_file import load_protocol
 from floatbench.errors import ClipError, DataError, UsageError
 from floatbench.progress import NullProgress
 

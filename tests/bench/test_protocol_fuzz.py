@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from floatbench.bench.protocol import Clip, Preprocessing, Protocol, load_protocol
+from floatbench.bench.protocol import Clip, Preprocessing, Protocol
+from floatbench.bench.protocol_file import load_protocol
 from floatbench.bench.tables import read_table
 from floatbench.errors import UsageError
 

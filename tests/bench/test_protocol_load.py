@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from floatbench.bench.protocol import load_protocol
+from floatbench.bench.protocol_file import load_protocol
 from floatbench.errors import UsageError
 
 TOML = """\

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from floatbench.bench.protocol import load_protocol
-from floatbench.bench.protocol_file import built_in
+from floatbench.bench.protocol_file import built_in, load_protocol
 from floatbench.files import file_sha256
 
 FOLDER = Path(__file__).resolve().parents[2] / "protocols"

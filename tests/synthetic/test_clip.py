@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from floatbench.bench.datasets.synthetic import SyntheticDataset
 from floatbench.bench.protocol import Clip, Preprocessing, Protocol
 from floatbench.errors import UsageError
 from floatbench.synthetic.clip import SyntheticClip, parse_id
-from floatbench.synthetic.dataset import SyntheticDataset
 from floatbench.synthetic.expression import EMOTIONS, EXPRESSION
 from floatbench.synthetic.identity import TRAITS, make_identity
 from floatbench.synthetic.phones import PHONES

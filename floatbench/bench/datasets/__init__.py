@@ -29,7 +29,7 @@ def _ravdess(protocol: Protocol) -> Dataset:
 
 
 def _synthetic(protocol: Protocol) -> Dataset:
-    from floatbench.synthetic.dataset import SyntheticDataset
+    from floatbench.bench.datasets.synthetic import SyntheticDataset
 
     return SyntheticDataset(protocol)
 
@@ -43,7 +43,7 @@ DATASETS: dict[str, Callable[[Protocol], Dataset]] = {
 
 
 def dataset_for(protocol: Protocol) -> Dataset:
-    """See `floatbench.bench.protocol.dataset_for`."""
+    """What gives the reference media of the protocol's clips; raises UsageError for an unknown data set."""
     if protocol.dataset not in DATASETS:
         raise UsageError(
             f"unknown data set {protocol.dataset!r} in protocol {protocol.id}", near(protocol.dataset, DATASETS)

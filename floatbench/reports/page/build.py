@@ -123,7 +123,7 @@ def dataset_of(protocol: Protocol, reference: Path | None) -> Dataset | None:
         if reference is None:
             return None
         return AsIsDataset(protocol.model_copy(update={"root": str(reference.resolve())}))
-    from floatbench.bench.protocol import dataset_for
+    from floatbench.bench.datasets import dataset_for
 
     try:
         return dataset_for(protocol)
