@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -19,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from floatbench import paths
 from floatbench.errors import DataError, FloatbenchError
-from floatbench.files import file_sha256, write_error, write_json
+from floatbench.files import file_sha256, now, write_error, write_json
 
 LOCK_NAME = "weights.lock.json"
 Section = Literal["entries", "fabricated"]
@@ -52,11 +51,6 @@ class LockFile(_Strict):
     entries: dict[str, Record] = {}
     fabricated: dict[str, Record] = {}
     licences_accepted: dict[str, str] = {}
-
-
-def now() -> str:
-    """This moment, UTC, to the second."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def guard(folder: Path, name: str) -> FileLock:

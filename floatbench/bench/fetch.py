@@ -8,11 +8,11 @@ from pathlib import Path
 
 from floatbench.bench.fetch_hdtf import fetch_hdtf
 from floatbench.bench.fetch_ravdess import fetch_ravdess
-from floatbench.bench.fetch_report import FetchReport, now
+from floatbench.bench.fetch_report import FetchReport
 from floatbench.bench.protocol import Clip, Protocol
 from floatbench.bench.tables import near
 from floatbench.errors import DataError, UsageError
-from floatbench.files import write_json
+from floatbench.files import now, write_json
 from floatbench.paths import data_dir, offline
 from floatbench.progress import Progress
 

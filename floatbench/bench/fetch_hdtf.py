@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from floatbench.bench.datasets.hdtf import raw_path
-from floatbench.bench.fetch_report import FetchReport, now
+from floatbench.bench.fetch_report import FetchReport
 from floatbench.bench.folder import VIDEO_SUFFIXES
 from floatbench.bench.ledger_unavailable import Ledger
 from floatbench.bench.protocol import Clip
@@ -18,6 +18,7 @@ from floatbench.bench.remote_file import RemoteBroken, RemoteFile, RemoteGone
 from floatbench.bench.window import cut_window
 from floatbench.download import Settings, settings
 from floatbench.errors import ClipError, DataError, DependencyError
+from floatbench.files import now
 from floatbench.progress import Progress
 
 WATCH = "https://www.youtube.com/watch?v="

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 
 @dataclass
@@ -18,8 +17,3 @@ class FetchReport:
     @property
     def complete(self) -> bool:
         return not self.unavailable and not self.failed
-
-
-def now() -> str:
-    """The time in UTC, to the second."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -16,8 +16,8 @@ from floatbench.bench.method import Method
 from floatbench.bench.speed import SpeedInput, SpeedPlan, measure, probes_for
 from floatbench.bench.speed_record import SpeedFile, SpeedRow
 from floatbench.errors import ClipError, DataError, UsageError
+from floatbench.files import now
 from floatbench.types import SAMPLES_PER_FRAME
-from floatbench.weights_lock import now
 
 
 def measure_all(

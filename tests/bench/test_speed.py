@@ -2,28 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
-from floatbench.bench import speed_machine
 from floatbench.bench.method import Generated, Method, Request
 from floatbench.bench.speed import Probes, SpeedInput, SpeedPlan, count_frames, measure, start_delay
-from floatbench.bench.speed_record import (
-    Quality,
-    SpeedFile,
-    SpeedRow,
-    configuration_sha256,
-    read_speed,
-    rows_for_figure,
-    spread,
-    write_speed,
-)
-from floatbench.errors import ClipError, DataError, UsageError
+from floatbench.errors import ClipError
 from floatbench.types import ClipMedia
 
 
@@ -277,66 +261,6 @@ def test_progress_is_told_of_every_call():
     assert len(notes) == plan.calls(2) == 8
 
 
-# the GPU
-
-
-class FakeNvml:
-    """Looks like pynvml: three samples, then the last one."""
-
-    class NVMLError(Exception):
-        pass
-
-    NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
-
-    def __init__(self) -> None:
-        self.moment = -1
-        self.clocks = [1980, 1500, 1200]
-        self.bits = [0x1, 0x4, 0x4 | 0x20]
-
-    def nvmlDeviceGetClockInfo(self, handle, kind):
-        if kind == self.NVML_CLOCK_MEM:
-            return 2619
-        self.moment = min(self.moment + 1, 2)
-        return self.clocks[self.moment]
-
-    def nvmlDeviceGetPowerUsage(self, handle):
-        return 350_000 + 1000 * self.moment
-
-    def nvmlDeviceGetTemperature(self, handle, kind):
-        raise self.NVMLError("not supported")
-
-    def nvmlDeviceGetMemoryInfo(self, handle):
-        class Info:
-            used = 5_000_000
-
-        return Info
-
-    def nvmlDeviceGetCurrentClocksThrottleReasons(self, handle):
-        return self.bits[self.moment]
-
-    def nvmlDeviceGetName(self, handle):
-        return b"Some GPU"
-
-    def nvmlSystemGetDriverVersion(self):
-        return "580.1"
-
-
-def test_gpu_clocks_power_and_limits_are_summarised():
-    sampler = speed_machine.GpuSampler(FakeNvml(), object(), interval=0.001)
-    sampler.start()
-    while len(sampler._samples) < 3:
-        pass
-    use = sampler.stop()
-    assert use.name == "Some GPU" and use.driver == "580.1" and use.samples >= 3
-    assert use.sm_clock_mhz.high == 1980 and use.sm_clock_mhz.low == 1200
-    assert use.memory_clock_mhz.median == 2619
-    assert use.power_w is not None and use.power_w.low == 350.0 and use.power_w.high == 352.0
-    assert use.temperature_c is None
-    assert use.memory_used_bytes == 5_000_000
-    assert use.throttled["software power cap"] == (use.samples - 1) / use.samples
-    assert set(use.throttled) == {"software power cap", "software thermal"}  # idle is no limit
-
-
 def test_gpu_is_sampled_while_the_method_is_timed_and_not_while_it_loads():
     states = []
 
@@ -359,141 +283,3 @@ def test_gpu_is_sampled_while_the_method_is_timed_and_not_while_it_loads():
     plan = SpeedPlan("single-stream", warmup=1, repeats=1)
     measure(Watched(clock, [1.0]), [given()], plan, probes(clock, gpu=Sampler))
     assert states == ["load", "generate", "start", "generate", "stop"]
-
-
-def test_visible_devices_name_the_gpu_torch_uses(monkeypatch):
-    class Handles:
-        def nvmlDeviceGetHandleByIndex(self, index):
-            return f"index {index}"
-
-        def nvmlDeviceGetHandleByUUID(self, uuid):
-            return f"uuid {uuid}"
-
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert speed_machine._handle(Handles(), 1) == "index 1"
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-abc")
-    assert speed_machine._handle(Handles(), 0) == "index 3"
-    assert speed_machine._handle(Handles(), 1) == "uuid GPU-abc"
-
-
-def test_machine_without_the_driver_has_no_sampler(monkeypatch):
-    class Broken(FakeNvml):
-        def nvmlInit(self):
-            raise self.NVMLError("driver not loaded")
-
-    monkeypatch.setitem(sys.modules, "pynvml", Broken())
-    assert speed_machine.gpu_sampler(0) is None
-    monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert speed_machine.gpu_sampler(0) is None
-
-
-# the machine
-
-
-def test_processor_flags_that_decide_fast_paths_are_read(tmp_path):
-    cpuinfo = tmp_path / "cpuinfo"
-    cpuinfo.write_text(
-        "processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\nflags\t\t: fpu sse4_2 avx2 avx512_bf16 amx_bf16 xyz\n"
-    )
-    assert speed_machine.processor(cpuinfo) == ("Some CPU @ 2 GHz", ["sse4_2", "avx2", "avx512_bf16", "amx_bf16"])
-    assert speed_machine.processor(tmp_path / "absent")[1] == []
-
-
-def test_machine_record_names_processor_threads_and_memory(monkeypatch):
-    class Torch:
-        cuda = version = SimpleNamespace(is_available=lambda: True, cuda="13.0")
-
-        @staticmethod
-        def get_num_threads() -> int:
-            return 3
-
-    monkeypatch.setitem(sys.modules, "torch", Torch)
-    machine = speed_machine.machine()
-    assert machine["cpu"] and machine["memory_bytes"] > 0
-    assert machine["torch_threads"] == 3 and machine["cuda"] == "13.0"
-    monkeypatch.delitem(sys.modules, "torch")  # a method without torch is not made to load it
-    assert speed_machine.machine()["torch_threads"] is None
-    assert "torch" not in sys.modules
-    json.dumps(machine)
-
-
-def test_peak_memory_sees_what_was_freed_again():
-    before = speed_machine.peak_memory()
-    block = np.ones(300_000_000, np.uint8)
-    del block
-    after = speed_machine.peak_memory()
-    assert before is not None and after is not None and after >= before
-    assert after > 300_000_000
-
-
-# the record
-
-
-def test_spread_is_median_quartiles_and_range():
-    found = spread([4.0, 1.0, 2.0, 3.0, 5.0])
-    assert (found.median, found.q25, found.q75, found.low, found.high, found.n) == (3.0, 2.0, 4.0, 1.0, 5.0, 5)
-    with pytest.raises(ValueError, match="no values"):
-        spread([])
-
-
-def test_configuration_hash_ignores_order_and_sees_values():
-    first = configuration_sha256({"a": 1, "b": (1, 2)})
-    assert first == configuration_sha256({"b": [1, 2], "a": 1})
-    assert first != configuration_sha256({"a": 1, "b": [1, 3]})
-
-
-def record(*rows: SpeedRow) -> SpeedFile:
-    return SpeedFile(
-        created="2026-01-01T00:00:00Z",
-        scenario="offline",
-        inputs="hdtf",
-        clips=1,
-        warmup=1,
-        repeats=5,
-        seed=0,
-        threads=1,
-        machine={},
-        environment={},
-        rows=list(rows),
-    )
-
-
-QUALITY = Quality(
-    run="hdtf-1", run_sha256="0" * 64, label="hdtf-78-v1 71/78", protocol_hash="1" * 64, ranked=True, scores={}, n={}
-)
-
-
-def test_record_survives_its_file(tmp_path):
-    rows = (SpeedRow(method="a", status="ok", fps=spread([1.0]), quality=QUALITY), SpeedRow(method="b", status="n/a"))
-    write_speed(tmp_path / "speed.json", record(*rows))
-    assert read_speed(tmp_path / "speed.json") == record(*rows)
-
-
-def test_figure_refuses_speed_without_quality_by_name(tmp_path):
-    paired = SpeedRow(method="good", status="ok", fps=spread([1.0]), quality=QUALITY)
-    unpaired = SpeedRow(method="lonely", status="ok", fps=spread([1.0]), unpaired_because="no --run was given")
-    skipped = SpeedRow(method="still", status="n/a", reason="the method does not stream")
-    write_speed(tmp_path / "a.json", record(paired, skipped))
-    write_speed(tmp_path / "b.json", record(unpaired))
-    assert [row.method for _, row in rows_for_figure([tmp_path / "a.json"])] == ["good"]
-    with pytest.raises(UsageError, match="lonely") as error:
-        rows_for_figure([tmp_path / "a.json", tmp_path / "b.json"])
-    assert "good" not in error.value.what
-
-
-@pytest.mark.parametrize(
-    ("text", "error"),
-    [
-        ("{", DataError),
-        ("[]", DataError),
-        ('{"schema_version": 99}', UsageError),
-        ('{"kind": "floatbench-speed"}', DataError),
-    ],
-)
-def test_damaged_or_newer_speed_file_is_one_line(tmp_path: Path, text, error):
-    path = tmp_path / "speed.json"
-    path.write_text(text)
-    with pytest.raises(error, match=r"speed\.json"):
-        read_speed(path)
-    with pytest.raises(DataError, match=r"absent\.json"):
-        read_speed(tmp_path / "absent.json")
