@@ -21,10 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
-from baselines import manifest as manifests
-from baselines.install import Choices, install
-from floatbench.bench.baseline_method import BaselineMethod
-from floatbench.bench.method import Request
+from floatbench.baselines import manifest as manifests
+from floatbench.baselines.install import Choices, install
+from floatbench.methods.baseline import BaselineMethod
+from floatbench.methods.method import Request
 
 MANIFEST = """
 id = "ready"

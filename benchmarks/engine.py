@@ -21,11 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
-from floatbench.bench.runner import RunOptions, run
-from floatbench.bench.two_folders import AsIsDataset, as_is_protocol
+from floatbench.engine.runner import RunOptions, run
 from floatbench.media import read_clip, write_lossless, write_wav
+from floatbench.metrics.base import Backbone, ClipValue, Metric, MetricInfo, Pair, Score
+from floatbench.protocol.two_folders import AsIsDataset, as_is_protocol
 from floatbench.types import SAMPLES_PER_FRAME, ClipMedia, Features
-from metrics.base import Backbone, ClipValue, Metric, MetricInfo, Pair, Score
 
 N_BACKBONES = 4
 

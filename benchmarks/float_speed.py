@@ -52,10 +52,10 @@ def parse() -> argparse.Namespace:
 def load(given: argparse.Namespace, impl: str) -> Any:
     import torch
 
+    from floatbench.animate.pipeline import FLOAT
     from floatbench.model.float import FLOAT as Network
     from floatbench.model.float import config
     from floatbench.model.randomise import randomise
-    from floatbench.pipeline import FLOAT
     from floatbench.sampling.loading import Origin
 
     torch.set_num_threads(given.threads)

@@ -18,6 +18,7 @@ import torch
 
 from floatbench.files import file_sha256
 from floatbench.media import write_image
+from floatbench.metrics.tiny import FrameBackbone, IdentityBackbone
 from floatbench.model.checkpoint import read_metadata
 from floatbench.progress import NullProgress
 from floatbench.sampling.loading import checkpoint_file, load_model
@@ -36,7 +37,6 @@ from floatbench.training.held_out import (
 )
 from floatbench.training.recogniser import draw_sounds, recognised
 from floatbench.types import ClipMedia
-from metrics.tiny import FrameBackbone, IdentityBackbone
 
 FIRST = 80_000
 

@@ -26,9 +26,9 @@ from PIL import Image
 from scipy.linalg import sqrtm
 
 from floatbench import weights
+from floatbench.metrics import registry
+from floatbench.metrics.frechet import frechet_distance
 from floatbench.types import SAMPLES_PER_FRAME, ClipMedia
-from metrics import registry
-from metrics.frechet import frechet_distance
 
 BACKBONES = ("pixels", "inception-2015", "i3d", "arcface", "reconnet", "syncnet-lip", "syncnet-lip-ffmpeg")
 BACKBONES += ("syncnet-lip-wholeframe", "syncnet-sound")

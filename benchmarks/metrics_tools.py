@@ -35,12 +35,12 @@ from scipy.linalg import sqrtm
 
 from floatbench import weights
 from floatbench.media import read_clip, read_video, write_lossless, write_wav
+from floatbench.metrics import arcface, i3d, registry, scrfd, syncnet
+from floatbench.metrics.base import Backbone, Pair
+from floatbench.metrics.lse import aligned
+from floatbench.metrics.network import NetworkBackbone, exact_float32
 from floatbench.synthetic.clip import TEST_FIRST, SyntheticClip
 from floatbench.types import ClipMedia
-from metrics import arcface, i3d, registry, scrfd, syncnet
-from metrics.base import Backbone, Pair
-from metrics.lse import aligned
-from metrics.network import NetworkBackbone, exact_float32
 
 WEIGHTS = ("inception-fid", "i3d-400", "arcface-w600k-r50", "scrfd-det-10g", "reconnet-epoch20", "syncnet-v2")
 WEIGHTS += ("s3fd-sfd-face",)

@@ -82,10 +82,10 @@ def serve(variant: str, threads: int) -> None:
     """Ours: answers each line "PICTURE SOUND" on stdin with a line of JSON."""
     import torch
 
+    from floatbench.animate.pipeline import FLOAT
     from floatbench.media import read_audio
     from floatbench.model import checkpoint
     from floatbench.model.layers import set_impl
-    from floatbench.pipeline import FLOAT
     from floatbench.sampling.loading import Origin
     from floatbench.sampling.options import preset
 

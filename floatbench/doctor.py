@@ -8,14 +8,12 @@ import os
 import platform
 import shutil
 import sys
-import tomllib
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from floatbench import __version__, paths
-from floatbench.errors import FloatbenchError
+from floatbench.errors import FloatbenchError, UsageError
 
 CODECS = {"ffv1": "lossless clips", "libx264": "video files", "aac": "sound in video files"}
 EXTRAS = {"metrics": "mediapipe", "train": "accelerate", "report": "matplotlib", "data": "yt-dlp", "distributed": "ray"}
@@ -181,9 +179,9 @@ def _weights() -> Iterable[Finding]:
 
 
 def _data() -> Iterable[Finding]:
-    from floatbench.bench.datasets import dataset_for
-    from floatbench.bench.overview import state_counts
-    from floatbench.bench.protocol_file import built_in, load_protocol
+    from floatbench.data.catalogue import dataset_for
+    from floatbench.data.overview import state_counts
+    from floatbench.protocol.load import built_in, load_protocol
 
     for name in built_in():
         protocol = load_protocol(name)
@@ -195,19 +193,18 @@ def _data() -> Iterable[Finding]:
 
 
 def _baselines() -> Iterable[Finding]:
-    import baselines
+    from floatbench.baselines import manifest as manifests
+    from floatbench.baselines.installed import read_record
 
-    root = Path(baselines.__path__[0])
-    for manifest in sorted(root.glob("*/manifest.toml")):
+    for name in manifests.names():
         try:
-            document = tomllib.loads(manifest.read_text("utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            yield Finding("baselines", "problem", f"{manifest}: {error}", "git checkout baselines")
+            manifest = manifests.load(name)
+        except UsageError as error:
+            yield Finding("baselines", "problem", str(error), error.fix or "")
             continue
-        name = str(document.get("name", manifest.parent.name))
-        found = (paths.home() / "baselines" / name).is_dir()
-        if found:
-            yield Finding("baselines", "ok", f"{name}: installed")
+        profiles = [profile for profile in manifest.profiles if read_record(manifest, profile)]
+        if profiles:
+            yield Finding("baselines", "ok", f"{name}: installed ({', '.join(profiles)})")
         else:
             yield Finding("baselines", "note", f"{name}: not installed", f"floatbench baseline install {name}")
 

@@ -9,7 +9,6 @@ import os
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +16,6 @@ from floatbench.errors import DependencyError
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-
-def now() -> str:
-    """This moment, UTC, to the second, as files record it."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 @contextmanager

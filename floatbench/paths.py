@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import platformdirs
+
+Shipped = Literal["baselines", "protocols", "results"]
 
 _TRUE = {"1", "true", "yes", "on"}
 
@@ -22,6 +25,13 @@ def home() -> Path:
 def _part(variable: str, name: str) -> Path:
     value = os.environ.get(variable)
     return Path(value).expanduser() if value else home() / name
+
+
+def shipped(name: Shipped) -> Path:
+    """A folder of data that comes with floatbench: inside the package in a wheel, at the top of a clone otherwise."""
+    package = Path(__file__).resolve().parent
+    inside = package / "_shipped" / name
+    return inside if inside.is_dir() else package.parent / name
 
 
 def weights_dir() -> Path:

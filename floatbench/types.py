@@ -12,6 +12,11 @@ FPS = 25
 SAMPLE_RATE = 16_000
 SAMPLES_PER_FRAME = SAMPLE_RATE // FPS  # 640
 
+VIDEO_SUFFIXES = (
+    ".mkv", ".mp4", ".mov", ".avi", ".webm", ".mpg", ".mpeg", ".m4v", ".wmv", ".flv", ".ts", ".mts", ".ogv", ".3gp",
+)  # fmt: skip
+"""What counts as a video in a folder; a lossless Matroska file is looked for first."""
+
 Features = dict[str, np.ndarray]
 """What a backbone returns for one clip: named arrays, the first axis usually frames (T) or windows."""
 

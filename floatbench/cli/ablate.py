@@ -38,8 +38,8 @@ def ablate(
 
     Exit codes: 0 done, 1 clips failed or coverage missed, 2 usage, 4 networks missing (train them with --train).
     """
-    from floatbench.bench.methods import parse_names
-    from floatbench.bench.runner import RunOptions
+    from floatbench.engine.runner import RunOptions
+    from floatbench.methods.catalogue import parse_names
     from floatbench.reports import ablation as report
     from floatbench.training import ablation
 

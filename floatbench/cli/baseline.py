@@ -18,7 +18,7 @@ from floatbench.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from baselines.manifest import Manifest
+    from floatbench.baselines.manifest import Manifest
 
 NameArgument = Annotated[str, typer.Argument(help="A baseline; see `floatbench baseline list`.")]
 PresetOption = Annotated[str, typer.Option("--preset", help="Of the manifest: protocol, author ...")]
@@ -39,7 +39,7 @@ def register(app: typer.Typer) -> None:
 
 def list_(json: JsonOption = False, offline: OfflineOption = False, quiet: QuietOption = False) -> None:
     """Every baseline: what is installed, and how far it was proven to work."""
-    from baselines import manifest as manifests
+    from floatbench.baselines import manifest as manifests
 
     rows = [_row(manifests.load(name)) for name in manifests.names()]
     if json:
@@ -61,7 +61,7 @@ def list_(json: JsonOption = False, offline: OfflineOption = False, quiet: Quiet
 
 
 def _row(manifest: Manifest) -> dict[str, Any]:
-    from baselines.installed import read_marker, read_record
+    from floatbench.baselines.installed import read_marker, read_record
 
     records = {name: record for name in manifest.profiles if (record := read_record(manifest, name))}
     return {
@@ -89,8 +89,8 @@ def show(
     quiet: QuietOption = False,
 ) -> None:
     """Everything the manifest says about a system, or a container recipe around its lock."""
-    from baselines import manifest as manifests
-    from baselines.install import container_recipe, licence_text
+    from floatbench.baselines import manifest as manifests
+    from floatbench.baselines.install import container_recipe, licence_text
     from floatbench.errors import UsageError
 
     manifest = manifests.load(name)
@@ -142,8 +142,8 @@ def install(
     quiet: QuietOption = False,
 ) -> None:
     """Shows the licences, clones the pinned commit, makes the environment from its lock, fetches the weights."""
-    from baselines import install as steps
-    from baselines import manifest as manifests
+    from floatbench.baselines import install as steps
+    from floatbench.baselines import manifest as manifests
 
     manifest = manifests.load(name)
     manifest.profile(profile)
@@ -157,7 +157,7 @@ def install(
 
 
 def _ask_licence(manifest: Manifest, accepted: bool) -> None:
-    from baselines.install import accept_licence, licence_accepted, licence_text
+    from floatbench.baselines.install import accept_licence, licence_accepted, licence_text
     from floatbench.errors import DependencyError
 
     if licence_accepted(manifest):
@@ -188,9 +188,9 @@ def check(
     quiet: QuietOption = False,
 ) -> None:
     """Loads the networks and makes one clip from a drawn portrait: load time, seconds a frame, memory."""
-    from floatbench.bench.baseline_method import method
-    from floatbench.bench.baseline_runs import make_clip, picture_and_sound
-    from floatbench.bench.environment import pick_device
+    from floatbench.engine.environment import pick_device
+    from floatbench.methods.baseline import method
+    from floatbench.methods.baseline_runs import make_clip, picture_and_sound
 
     device = pick_device(device)
     picture, sound = _told(lambda: picture_and_sound(image, audio, frames), name)
@@ -221,8 +221,8 @@ def check(
 
 
 def _fabricated(name: str, profile: str, preset: str, device: str) -> bool:
-    from baselines import manifest as manifests
-    from baselines.installed import resolve
+    from floatbench.baselines import manifest as manifests
+    from floatbench.baselines.installed import resolve
 
     return resolve(manifests.load(name), device, preset, profile).fabricated is not None
 
@@ -253,11 +253,11 @@ def run(
     quiet: QuietOption = False,
 ) -> None:
     """Animates one picture with a baseline."""
-    from floatbench.bench.baseline_method import method
-    from floatbench.bench.baseline_runs import make_clip
-    from floatbench.bench.environment import pick_device
+    from floatbench.engine.environment import pick_device
     from floatbench.errors import DataError, UsageError
     from floatbench.media import read_audio, read_image, write_lossless, write_mp4
+    from floatbench.methods.baseline import method
+    from floatbench.methods.baseline_runs import make_clip
 
     if out.suffix not in (".mp4", ".mkv"):
         raise UsageError(f"{out}: the suffix must be .mp4 or .mkv", fix="--out clip.mp4")
@@ -295,12 +295,12 @@ def certify(
     quiet: QuietOption = False,
 ) -> None:
     """Compares two installed profiles on the same weights, inputs and seed, and stores the certificate."""
-    from baselines import manifest as manifests
-    from baselines.installed import root
-    from floatbench.bench.baseline_runs import certify_profiles, picture_and_sound
-    from floatbench.bench.environment import pick_device
+    from floatbench.baselines import manifest as manifests
+    from floatbench.baselines.installed import root
+    from floatbench.engine.environment import pick_device
     from floatbench.errors import RunIncomplete, UsageError
     from floatbench.files import write_json
+    from floatbench.methods.baseline_runs import certify_profiles, picture_and_sound
 
     pair = tuple(part.strip() for part in profiles.split(","))
     if len(pair) != 2:
@@ -334,7 +334,7 @@ def new(
     quiet: QuietOption = False,
 ) -> None:
     """Makes the folder of a new system from a template: manifest, driver, fabricator, requirements."""
-    from baselines.template import create
+    from floatbench.baselines.template import create
 
     made = create(name, folder)
     if json:

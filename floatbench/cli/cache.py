@@ -27,7 +27,7 @@ def show_path(json_output: JsonOption = False, offline: OfflineOption = False, q
 def ls(json_output: JsonOption = False, offline: OfflineOption = False, quiet: QuietOption = False) -> None:
     """Count files and bytes."""
     from floatbench import paths
-    from floatbench.bench.features import cache_size
+    from floatbench.engine.features import cache_size
 
     files, size = cache_size(paths.cache_dir() / "features")
     if json_output:
@@ -45,7 +45,7 @@ def gc(
 ) -> None:
     """Delete cached features that were not used lately; nothing in a run folder is lost."""
     from floatbench import paths
-    from floatbench.bench.features import collect_garbage
+    from floatbench.engine.features import collect_garbage
 
     files, size = collect_garbage(paths.cache_dir() / "features", keep_days)
     if json_output:

@@ -31,7 +31,7 @@ def console() -> Console:
 
 def print_columns(rows: Sequence[Sequence[str]]) -> None:
     """Rows of text in aligned columns, never cut or wrapped, so that they can be read by `grep` and `awk`."""
-    from floatbench.bench.tables import printable
+    from floatbench.text import printable
 
     cells = [[printable(cell) for cell in row] for row in rows]
     widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]

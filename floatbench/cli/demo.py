@@ -34,7 +34,7 @@ def demo(
     That is float where its weights were fetched, else the bundled float-tiny. For a choice of everything else see
     `floatbench generate`.
     """
-    from floatbench.demo import show
+    from floatbench.animate.demo import show
 
     shown = show(image, audio, out, seed, device, make_progress(quiet, json))
     if json:

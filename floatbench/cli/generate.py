@@ -18,7 +18,7 @@ from floatbench.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from floatbench.jobs import Outcome
+    from floatbench.animate.jobs import Outcome
 
 
 def register(app: typer.Typer) -> None:
@@ -78,7 +78,7 @@ def generate(
 
     A table of jobs carries on after a failed row, and called again it makes only what is missing or was made otherwise.
     """
-    from floatbench import jobs as batch
+    from floatbench.animate import jobs as batch
     from floatbench.sampling.control import parse_control
     from floatbench.sampling.options import preset as preset_options
 

@@ -54,8 +54,8 @@ def validate(
 
     Exit codes: 0 all is well, 1 an entry has a problem, 2 usage, 4 damaged.
     """
-    from floatbench.bench.protocol_file import load_protocol
     from floatbench.errors import UsageError
+    from floatbench.protocol.load import load_protocol
     from floatbench.reports import leaderboard
     from floatbench.reports.loading import load_run
 

@@ -11,7 +11,7 @@ import typer
 from floatbench.cli.common import JsonOption, OfflineOption, QuietOption, make_progress, print_columns, print_json
 
 if TYPE_CHECKING:
-    from floatbench.bench.check import CheckResult
+    from floatbench.engine.check import CheckResult
 
 group = typer.Typer(no_args_is_help=True, help="Metrics: list, show, check.")
 
@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 @group.command("list")
 def list_command(json: JsonOption = False, offline: OfflineOption = False, quiet: QuietOption = False) -> None:
     """List every metric variant: column, direction, weights and whether they are here."""
-    from floatbench.bench.metric_cards import cards
+    from floatbench.metrics.cards import cards
 
     rows = cards()
     if json:
@@ -44,7 +44,7 @@ def show_command(
     quiet: QuietOption = False,
 ) -> None:
     """Show one variant: definition, source, backbones, weights, licence, parity with the reference tool."""
-    from floatbench.bench.metric_cards import card
+    from floatbench.metrics.cards import card
 
     row = card(variant)
     if json:
@@ -83,12 +83,12 @@ def check_command(
     quiet: QuietOption = False,
 ) -> None:
     """Damage clips in known ways and show how every metric answers: a matrix as table, JSON and picture."""
-    from floatbench.bench.check import check, draw
-    from floatbench.bench.damage import chosen
-    from floatbench.bench.datasets import dataset_for
-    from floatbench.bench.protocol_file import load_protocol
+    from floatbench.data.catalogue import dataset_for
+    from floatbench.engine.check import check, draw
     from floatbench.errors import RunIncomplete
     from floatbench.files import write_json
+    from floatbench.methods.damage import chosen
+    from floatbench.protocol.load import load_protocol
 
     loaded = load_protocol(protocol, boxes=boxes, size=size)
     names = [name.strip() for name in metrics.split(",") if name.strip()] or list(loaded.metrics)
@@ -111,7 +111,7 @@ def check_command(
 
 
 def _print_matrix(result: CheckResult) -> None:
-    from floatbench.bench.check import label
+    from floatbench.engine.check import label
 
     lines = [("damage", *dict.fromkeys(r.metric for r in result.responses))]
     for damage in dict.fromkeys(r.damage for r in result.responses):

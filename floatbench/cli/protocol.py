@@ -11,7 +11,7 @@ import typer
 from floatbench.cli.common import JsonOption, OfflineOption, QuietOption, make_progress, print_columns, print_json
 
 if TYPE_CHECKING:
-    from floatbench.bench.protocol import Protocol
+    from floatbench.protocol.protocol import Protocol
 
 group = typer.Typer(no_args_is_help=True, help="Protocols: list, show, fetch, prepare, verify.")
 
@@ -30,8 +30,8 @@ def register(app: typer.Typer) -> None:
 @group.command("list")
 def list_command(json: JsonOption = False, offline: OfflineOption = False, quiet: QuietOption = False) -> None:
     """List the protocols that come with floatbench and how many of their clips are ready here."""
-    from floatbench.bench.overview import summary
-    from floatbench.bench.protocol_file import built_in, load_protocol
+    from floatbench.data.overview import summary
+    from floatbench.protocol.load import built_in, load_protocol
 
     rows = [summary(name, load_protocol(name)) for name in built_in()]
     if json:
@@ -57,9 +57,9 @@ def show_command(
     quiet: QuietOption = False,
 ) -> None:
     """Show what a protocol pins, its content hash, and the state of its clips."""
-    from floatbench.bench.datasets import dataset_for
-    from floatbench.bench.overview import summary
-    from floatbench.bench.protocol_file import load_protocol
+    from floatbench.data.catalogue import dataset_for
+    from floatbench.data.overview import summary
+    from floatbench.protocol.load import load_protocol
 
     loaded = load_protocol(protocol, boxes, size)
     facts = summary(protocol, loaded)
@@ -88,8 +88,8 @@ def fetch_command(
     """Bring the raw files of a protocol; the same command again carries on."""
     from dataclasses import asdict
 
-    from floatbench.bench.fetch import fetch
-    from floatbench.bench.protocol_file import load_protocol
+    from floatbench.data.fetch import fetch
+    from floatbench.protocol.load import load_protocol
 
     loaded = load_protocol(protocol)
     if source is None:
@@ -120,11 +120,11 @@ def prepare_command(
     quiet: QuietOption = False,
 ) -> None:
     """Make the 25 fps, face-cropped, 16 kHz clips that a run reads; the same command again carries on."""
-    from floatbench.bench.datasets import dataset_for
-    from floatbench.bench.datasets.prepared import PreparedDataset
-    from floatbench.bench.overview import state_counts
-    from floatbench.bench.protocol_file import load_protocol
-    from floatbench.bench.tables import printable
+    from floatbench.data.catalogue import dataset_for
+    from floatbench.data.overview import state_counts
+    from floatbench.data.prepared import PreparedDataset
+    from floatbench.protocol.load import load_protocol
+    from floatbench.text import printable
 
     loaded = load_protocol(protocol, boxes, size)
     progress = make_progress(quiet, json)
@@ -166,10 +166,10 @@ def verify_command(
     quiet: QuietOption = False,
 ) -> None:
     """Decode every prepared clip and hold it to the hashes of its manifest."""
-    from floatbench.bench.fetch import chosen
-    from floatbench.bench.overview import verify
-    from floatbench.bench.protocol_file import load_protocol
-    from floatbench.bench.tables import printable
+    from floatbench.data.fetch import chosen
+    from floatbench.data.overview import verify
+    from floatbench.protocol.load import load_protocol
+    from floatbench.text import printable
 
     loaded = load_protocol(protocol, boxes, size)
     checks = verify(loaded, chosen(loaded, clip), make_progress(quiet, json), raw)
@@ -185,7 +185,7 @@ def verify_command(
 
 def _settle_licence(protocol: Protocol, accepted: bool, json: bool) -> None:
     """Shows the terms; asks on a terminal, once; raises UsageError when they are not accepted."""
-    from floatbench.bench.fetch import accept_licence, licence_accepted
+    from floatbench.data.fetch import accept_licence, licence_accepted
     from floatbench.errors import UsageError
 
     if licence_accepted(protocol):
@@ -200,7 +200,7 @@ def _settle_licence(protocol: Protocol, accepted: bool, json: bool) -> None:
 
 
 def _print_facts(facts: dict) -> None:
-    from floatbench.bench.tables import printable
+    from floatbench.text import printable
 
     rule, state = facts["preprocessing"], facts["state"]
     length = f", {facts['seconds']:g} s in all" if facts["seconds"] else ""

@@ -53,7 +53,7 @@ def report(
         return
     loaded = [load_run(folder) for folder in runs]
     if commercial_safe:
-        from floatbench.bench.methods import parse_names
+        from floatbench.methods.catalogue import parse_names
 
         refuse_restricted(loaded, parse_names(metrics) or None)
     if page is not None:
@@ -89,8 +89,8 @@ def _page(runs: list[RecordedRun], folder: Path, options: PageOptions, json_outp
 
 
 def _text(runs: list[RecordedRun], table: int | None, style: str, metrics: str) -> str:
-    from floatbench.bench.methods import parse_names
     from floatbench.errors import UsageError
+    from floatbench.methods.catalogue import parse_names
     from floatbench.reports.layout import build_table
     from floatbench.reports.render import render
     from floatbench.reports.table import markdown

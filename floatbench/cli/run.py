@@ -22,7 +22,7 @@ from floatbench.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from floatbench.bench.runner import RunOptions, RunResult
+    from floatbench.engine.runner import RunOptions, RunResult
 
 
 def register(app: typer.Typer) -> None:
@@ -74,10 +74,10 @@ def run(
     if show_config:
         print_config(context, json_output)
         return
-    from floatbench.bench import runner
-    from floatbench.bench.datasets import dataset_for
-    from floatbench.bench.methods import parse_names
-    from floatbench.bench.protocol_file import load_protocol
+    from floatbench.data.catalogue import dataset_for
+    from floatbench.engine import runner
+    from floatbench.methods.catalogue import parse_names
+    from floatbench.protocol.load import load_protocol
 
     if fabricated:
         allow_fabricated()
@@ -96,7 +96,7 @@ def run(
 
 
 def _dry_run(protocol: Any, dataset: Any, options: RunOptions, json_output: bool) -> int:
-    from floatbench.bench import runner
+    from floatbench.engine import runner
 
     plan = runner.plan_run(protocol, dataset, options)
     summary = {**plan.summary(), "out": str(options.out or runner.default_folder(protocol, options))}

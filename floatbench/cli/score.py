@@ -31,10 +31,10 @@ def score(
     quiet: QuietOption = False,
 ) -> None:
     """Score two folders of videos with no protocol: frames as they are, matched by name."""
-    from floatbench.bench import runner
-    from floatbench.bench.methods import parse_names
-    from floatbench.bench.two_folders import AsIsDataset, as_is_protocol
     from floatbench.cli.run import finish
+    from floatbench.engine import runner
+    from floatbench.methods.catalogue import parse_names
+    from floatbench.protocol.two_folders import AsIsDataset, as_is_protocol
 
     protocol = as_is_protocol(reference, tuple(parse_names(metrics)))
     options = runner.RunOptions(
@@ -57,8 +57,8 @@ def merge(
     quiet: QuietOption = False,
 ) -> None:
     """Join partial runs of one protocol, made anywhere, and score the whole."""
-    from floatbench.bench.merge import merge as merge_runs
     from floatbench.cli.run import finish
+    from floatbench.engine.merge import merge as merge_runs
 
     result = merge_runs(runs, out, make_progress(quiet, json_output))
     raise typer.Exit(finish(result, json_output, quiet))

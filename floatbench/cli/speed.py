@@ -18,8 +18,8 @@ from floatbench.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from floatbench.bench.speed import SpeedInput
-    from floatbench.bench.speed_record import Scenario, SpeedFile, SpeedRow
+    from floatbench.speed.measure import SpeedInput
+    from floatbench.speed.record import Scenario, SpeedFile, SpeedRow
 
 
 def register(app: typer.Typer) -> None:
@@ -58,11 +58,11 @@ def speed(
     A row without a run of the same configuration is printed as `unpaired` and no FPS figure takes it.
     Exit codes: 0 done, 1 a method failed, 2 usage, 3 environment, 4 data or weights missing.
     """
-    from floatbench.bench.environment import pick_device
-    from floatbench.bench.speed import SpeedPlan
-    from floatbench.bench.speed_pairing import finished_run, pair
-    from floatbench.bench.speed_record import write_speed
-    from floatbench.bench.speed_worker import measure_all
+    from floatbench.engine.environment import pick_device
+    from floatbench.speed.measure import SpeedPlan
+    from floatbench.speed.pairing import finished_run, pair
+    from floatbench.speed.process import measure_all
+    from floatbench.speed.record import write_speed
 
     chosen = _scenario(scenario)
     if fabricated:
@@ -85,8 +85,8 @@ def speed(
 
 
 def _scenario(text: str) -> Scenario:
-    from floatbench.bench.speed_record import SCENARIOS
     from floatbench.errors import UsageError
+    from floatbench.speed.record import SCENARIOS
 
     if text not in SCENARIOS:
         raise UsageError(f"unknown scenario {text!r}", fix=f"--scenario {'|'.join(SCENARIOS)}")
@@ -95,9 +95,9 @@ def _scenario(text: str) -> Scenario:
 
 def _names(text: str) -> list[str]:
     """The methods that were named, each checked before any process is started."""
-    from floatbench.bench.methods import parse_names
-    from floatbench.bench.speed_worker import created
     from floatbench.errors import UsageError
+    from floatbench.methods.catalogue import parse_names
+    from floatbench.speed.process import created
 
     names = parse_names(text)
     for name in names:
@@ -110,8 +110,8 @@ def _names(text: str) -> list[str]:
 def _inputs(
     source: Path | None, audio: Path | None, protocol: str, limit: int, boxes: str | None, size: int | None
 ) -> tuple[list[SpeedInput], str]:
-    from floatbench.bench.speed_worker import input_from_files, inputs_from_protocol
     from floatbench.errors import UsageError
+    from floatbench.speed.process import input_from_files, inputs_from_protocol
 
     if protocol and not (source or audio):
         return inputs_from_protocol(protocol, limit, boxes, size)

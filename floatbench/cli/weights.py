@@ -83,11 +83,12 @@ def list_(
 @group.command()
 def show(name: Name, json: JsonOption = False, offline: OfflineOption = False, quiet: QuietOption = False) -> None:
     """Everything known about one entry: addresses, hashes, licence, where it lies and where it came from."""
-    from floatbench import weights, weights_lock
-    from floatbench.download import mirrors, resolve
+    from floatbench import weights
+    from floatbench.weights import lockfile
+    from floatbench.weights.download import mirrors, resolve
 
     row = weights.entry(name)
-    known = weights_lock.read().entries.get(name)
+    known = lockfile.read().entries.get(name)
     document: dict[str, Any] = {
         **_summary(name),
         "title": row.title,
@@ -132,17 +133,18 @@ def fetch(
     quiet: QuietOption = False,
 ) -> None:
     """Download and verify; goes on where it stopped; mirrors of FLOATBENCH_MIRROR are tried first."""
-    from floatbench import weights, weights_fetch
+    from floatbench import weights
+    from floatbench.weights import fetch
 
     progress = make_progress(quiet, json)
     results = []
     for name in _chosen(names, everything, weights.names()):
         row = weights.entry(name)
         accepted = accept_license
-        if weights_fetch.licence_open(row) and (accepted or _can_ask(json)):
+        if fetch.licence_open(row) and (accepted or _can_ask(json)):
             progress.note(f"{name}: {row.licence}")
             accepted = accepted or typer.confirm("Accept this licence?", err=True)
-        got = weights_fetch.fetch(name, accepted, force, progress)
+        got = fetch.fetch(name, accepted, force, progress)
         results.append({"name": name, "path": str(got.path), "sources": got.sources})
         if not json:
             print(f"{name}: {got.path}{'' if got.sources else ' (was here)'}")
@@ -272,9 +274,9 @@ def convert(
     quiet: QuietOption = False,
 ) -> None:
     """Check a FLOAT checkpoint entry by entry and write it in the other form, with hash, licence and configuration."""
-    from floatbench import weights_convert
+    from floatbench.weights import convert
 
-    metadata = weights_convert.convert(source, target, speech, emotion, with_speech, force)
+    metadata = convert.convert(source, target, speech, emotion, with_speech, force)
     if json:
         print_json({"path": str(target), **metadata})
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from floatbench.bench.records import ScoreFile
+from floatbench.engine.records import ScoreFile
 from floatbench.reports.published import sweep_cells, table_cells
 from floatbench.reports.table import TINY_NOTE, escape, format_cell, is_control, ordered_metrics
 

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from floatbench.bench.features import FeatureStore
-from floatbench.bench.records import Row
-from floatbench.bench.scoring import is_control
+from floatbench.engine.features import FeatureStore
+from floatbench.engine.records import Row
+from floatbench.engine.scoring import is_control
 from floatbench.errors import ClipError
+from floatbench.metrics import registry
+from floatbench.metrics.base import Metric, Pair, Side
 from floatbench.reports.loading import RecordedRun
 from floatbench.reports.table import number
 from floatbench.types import Features
-from metrics import registry
-from metrics.base import Metric, Pair, Side
 
 SAME_MACHINE, OTHER_MACHINE = 1e-6, 1e-3  # relative; below it two scores count as equal
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from floatbench.bench.records import MetricRecord
+from floatbench.engine.records import MetricRecord
 from floatbench.errors import UsageError
 from floatbench.reports.loading import RecordedRun, by_dataset, refuse_other_variant
 from floatbench.reports.marks import method_marks

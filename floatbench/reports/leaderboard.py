@@ -15,17 +15,17 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from floatbench.bench.control_rules import check_controls
-from floatbench.bench.features import FeatureStore
-from floatbench.bench.merge import plan_of
-from floatbench.bench.records import ScoreFile, ScoreRow, read_record, write_record
-from floatbench.bench.scoring import is_control, score_method
+from floatbench.engine.control_rules import check_controls
+from floatbench.engine.features import FeatureStore
+from floatbench.engine.merge import plan_of
+from floatbench.engine.records import ScoreFile, ScoreRow, read_record, write_record
+from floatbench.engine.scoring import is_control, score_method
 from floatbench.errors import DataError, UsageError
 from floatbench.files import file_sha256
+from floatbench.paths import shipped
 from floatbench.reports.loading import RecordedRun
-from floatbench.reports.published import RESULTS
 
-BOARD = RESULTS / "leaderboard"
+BOARD = shipped("results") / "leaderboard"
 TOLERANCE = 1e-3  # relative, between machines
 
 

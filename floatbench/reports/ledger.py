@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from floatbench.bench.features import FeatureStore
-from floatbench.bench.merge import plan_of
-from floatbench.bench.records import ScoreRow
-from floatbench.bench.scoring import score_method
+from floatbench.engine.features import FeatureStore
+from floatbench.engine.merge import plan_of
+from floatbench.engine.records import ScoreRow
+from floatbench.engine.scoring import score_method
 from floatbench.errors import UsageError
+from floatbench.metrics import registry
 from floatbench.reports.loading import RecordedRun
 from floatbench.reports.published import PublishedCell, readings, table_cells
 from floatbench.reports.table import number
-from metrics import registry
 
 Verdict = Literal["within", "near", "apart", "undefined by the paper", "not run"]
 WITHIN, NEAR = 0.05, 0.15  # relative distance to the paper's value

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from floatbench.bench.records import Row, RowFile, RunInfo, ScoreFile, ScoreRow, read_record
-from floatbench.bench.scoring import is_control
+from floatbench.engine.records import Row, RowFile, RunInfo, ScoreFile, ScoreRow, read_record
+from floatbench.engine.scoring import is_control
 from floatbench.errors import DataError, UsageError
 
 Key = tuple[str, str, int]

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
-from floatbench.bench.tables import Row, read_table
 from floatbench.errors import DataError
+from floatbench.paths import shipped
+from floatbench.protocol.tables import Row, read_table
 
-RESULTS = Path(__file__).resolve().parents[2] / "results"
 SOURCE = "FLOAT, arXiv 2412.01064v5"
 STATUSES = ("printed", "second-hand", "unknown")
 
@@ -103,7 +102,7 @@ def readings() -> dict[str, Reading]:
 
 
 def _read(name: str, columns: Sequence[str]) -> list[Row]:
-    path = RESULTS / "paper" / name
+    path = shipped("results") / "paper" / name
     if not path.is_file():
         raise DataError(f"{path} is missing", fix="run floatbench from its clone: git checkout -- results")
     return read_table(path, required=columns, known=columns)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from floatbench.bench.speed_record import rows_for_figure
 from floatbench.errors import DependencyError, UsageError
 from floatbench.files import atomic_path, write_bytes
 from floatbench.reports.published import SOURCE, figure9
+from floatbench.speed.record import rows_for_figure
 
 REALTIME = 25.0
 FIGURES = ("fps", "speed-quality")

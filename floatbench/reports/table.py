@@ -7,9 +7,9 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from floatbench.bench.controls import control
-from floatbench.bench.records import ScoreFile, ScoreRow
+from floatbench.engine.records import ScoreFile, ScoreRow
 from floatbench.files import write_bytes
+from floatbench.methods.controls import control
 from floatbench.reports.marks import marked_name, method_marks
 
 COLUMN_ORDER = ("FID", "FVD", "CSIM", "E-FID", "P-FID", "LSE-D", "LSE-C", "AVCORR", "PSNR", "SSIM")

@@ -14,10 +14,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from floatbench.errors import DataError, UsageError
 from floatbench.files import file_sha256
+from floatbench.metrics.statistics import clustered_bootstrap
 from floatbench.reports.loading import RecordedRun
 from floatbench.reports.page.tracks import RecordedTracks
 from floatbench.reports.table import escape, number
-from metrics.statistics import clustered_bootstrap
 
 SCHEMA_VERSION = 1
 Choice = Literal["left", "right", "tie"]

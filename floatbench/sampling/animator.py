@@ -1,6 +1,6 @@
 """A FLOAT model on a device: pictures and sounds as arrays in, frames out, one after another.
 
-What reads and writes files is `floatbench.pipeline`, which builds on this.
+What reads and writes files is `floatbench.animate.pipeline`, which builds on this.
 """
 
 from __future__ import annotations

@@ -8,11 +8,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from floatbench import weights, weights_lock
+from floatbench import weights
 from floatbench.errors import DataError
 from floatbench.model import checkpoint
 from floatbench.model.float import FLOAT as Model
 from floatbench.model.layers import set_impl
+from floatbench.weights import lockfile
 
 SPEECH = ("wav2vec2-base-960h", "wav2vec2-speech-emotion")
 """Registry entries of the two frozen speech networks that the official model builds on."""
@@ -52,7 +53,7 @@ def origin_of(name_or_path: str | Path) -> Origin:
     licences = [weights.entry(entry).licence for entry in entries]
     if name != "float":
         file = checkpoint_file(name_or_path)
-        files[file.name] = weights_lock.hashed(file)
+        files[file.name] = lockfile.hashed(file)
         licences.insert(0, checkpoint.read_metadata(file).licence or "not stated")
     return Origin(
         name if name == "float" or name in BUNDLED else Path(name).stem,
@@ -102,7 +103,7 @@ def _needs_speech(name_or_path: str | Path) -> bool:
     if str(name_or_path) == "float":
         return True
     file = checkpoint_file(name_or_path)
-    return file.suffix != ".safetensors" and not _holds_speech(file, weights_lock.hashed(file))
+    return file.suffix != ".safetensors" and not _holds_speech(file, lockfile.hashed(file))
 
 
 @cache

@@ -18,14 +18,14 @@ from typing import Any, Literal
 import torch
 from safetensors.torch import save_file
 
-from floatbench.bench import runner
-from floatbench.bench.datasets import dataset_for
-from floatbench.bench.protocol_file import load_protocol
-from floatbench.bench.runner import RunOptions, RunResult
+from floatbench.data.catalogue import dataset_for
+from floatbench.engine import runner
+from floatbench.engine.runner import RunOptions, RunResult
 from floatbench.errors import DataError, UsageError
 from floatbench.files import atomic_path, write_json
 from floatbench.model.checkpoint import read_metadata
 from floatbench.progress import NullProgress, Progress
+from floatbench.protocol.load import load_protocol
 from floatbench.sampling.loading import BUNDLED, checkpoint_file, load_model
 from floatbench.training.clips import ClipSet
 from floatbench.training.coefficients import standardise

@@ -10,12 +10,12 @@ from multiprocessing import get_context
 import numpy as np
 
 from floatbench.errors import UsageError
+from floatbench.metrics import tiny_networks as tiny
 from floatbench.progress import Progress
 from floatbench.synthetic.clip import SyntheticClip
 from floatbench.synthetic.expression import EXPRESSION
 from floatbench.synthetic.phones import ARTICULATORS
 from floatbench.synthetic.stills import random_stills
-from metrics import tiny_networks as tiny
 
 SPEAKERS = 10_000
 """First of the people who give a clip; those who give single pictures start at 0."""

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import nn
 
+from floatbench.metrics import tiny_networks as tiny
+from floatbench.metrics.syncnet import distances, judge
 from floatbench.synthetic.expression import EXPRESSION, POSE
 from floatbench.training.backbone_data import Faces
-from metrics import tiny_networks as tiny
-from metrics.syncnet import distances, judge
 
 
 def auc(positive: np.ndarray, negative: np.ndarray) -> float:

@@ -21,12 +21,12 @@ from torch.nn import functional
 
 from floatbench import assets
 from floatbench.files import file_sha256, write_bytes, write_json, write_safetensors
+from floatbench.metrics import tiny_networks as tiny
 from floatbench.progress import NullProgress, Progress
 from floatbench.synthetic.expression import EXPRESSION, POSE
 from floatbench.synthetic.identity import TRAITS
 from floatbench.training.backbone_data import STATES, BackboneConfig, Faces, make_faces
 from floatbench.training.backbone_figures import figures
-from metrics import tiny_networks as tiny
 
 POSE_SCALE = np.array([0.25, 0.15, 0.1, 0.06, 0.05, 0.12], np.float32)
 """Typical spread of each pose number; losses are taken in these units, the network's output is in natural ones."""

@@ -12,9 +12,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from floatbench.bench.frame_conditions import face_emotions, head_pose
 from floatbench.errors import ClipError, DataError
 from floatbench.files import atomic_path
+from floatbench.methods.frame_conditions import face_emotions, head_pose
 from floatbench.model.autoencoder import MotionAutoencoder
 from floatbench.model.layers import EqualConv2d, EqualLinear, ModulatedConv2d
 from floatbench.progress import NullProgress, Progress

@@ -17,9 +17,9 @@ from floatbench import weights
 from floatbench.errors import ClipError
 from floatbench.files import atomic_path, file_sha256
 from floatbench.media.boxes import LOST_IN_A_ROW, LOST_SHARE
+from floatbench.metrics.landmarker import close_landmarker, face_mesh, open_landmarker, silenced_stderr
 from floatbench.paths import cache_dir
 from floatbench.types import ClipMedia
-from metrics.landmarker import close_landmarker, face_mesh, open_landmarker, silenced_stderr
 
 WEIGHT = "mediapipe-face-landmarker"
 LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)

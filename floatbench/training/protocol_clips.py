@@ -10,17 +10,17 @@ from math import ceil
 
 import numpy as np
 
-from floatbench.bench.dataset import Dataset
-from floatbench.bench.datasets import dataset_for
-from floatbench.bench.datasets.prepared import PreparedDataset
-from floatbench.bench.datasets.synthetic import SyntheticDataset
-from floatbench.bench.protocol import Clip
-from floatbench.bench.protocol_file import load_protocol
+from floatbench.data.catalogue import dataset_for
+from floatbench.data.dataset import Dataset
+from floatbench.data.prepared import PreparedDataset
+from floatbench.data.rendered import SyntheticDataset
 from floatbench.errors import ClipError, DataError
 from floatbench.media.boxes import LOST_SHARE
 from floatbench.media.frames import read_pictures
 from floatbench.media.pp1 import VIDEO, load_sound, read_row
 from floatbench.progress import NullProgress, Progress
+from floatbench.protocol.load import load_protocol
+from floatbench.protocol.protocol import Clip
 from floatbench.synthetic.expression import EMOTIONS
 from floatbench.training.clips import NO_EMOTION, ClipSet, TrainingClip, component_boxes, side_by_side
 from floatbench.training.face_boxes import FaceBoxes

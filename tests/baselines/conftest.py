@@ -75,8 +75,8 @@ def systems(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture
 def dummy(tmp_path: Path, systems: Callable[..., Path], repository: Path, environment: Path) -> Callable[..., Any]:
     """Installs a dummy system whose weights hold the given switches; returns its manifest."""
-    from baselines import manifest as manifests
-    from baselines.install import Choices, install
+    from floatbench.baselines import manifest as manifests
+    from floatbench.baselines.install import Choices, install
 
     def make(name: str = "dummy", profile: str = "modern", replaced: dict[str, str] | None = None, **switches: Any):
         if not (tmp_path / "systems" / name).exists():

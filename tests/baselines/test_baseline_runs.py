@@ -117,14 +117,14 @@ def test_other_weights_or_another_driver_never_reuse_a_video(dummy, tmp_path):
 
 
 def test_a_machine_with_other_weights_fails_its_rows_instead_of_mixing_them(dummy, tmp_path, monkeypatch):
-    from floatbench.bench import methods
-    from floatbench.bench.baseline_method import BaselineMethod
-    from floatbench.bench.datasets import dataset_for
-    from floatbench.bench.job import Item, Job, JobSettings, Worker
-    from floatbench.bench.protocol_file import load_protocol
+    from floatbench.data.catalogue import dataset_for
+    from floatbench.engine.job import Item, Job, JobSettings, Worker
+    from floatbench.methods import catalogue
+    from floatbench.methods.baseline import BaselineMethod
+    from floatbench.protocol.load import load_protocol
 
     dummy()  # this process may have read the list of methods before there was a dummy
-    monkeypatch.setattr(methods, "catalogue", lambda: {"dummy": lambda: BaselineMethod("dummy")})
+    monkeypatch.setattr(catalogue, "catalogue", lambda: {"dummy": lambda: BaselineMethod("dummy")})
     protocol = load_protocol("synthetic")
     worker = Worker(JobSettings(dataset_for(protocol), tmp_path, None, 0, {}, {}))
     try:
@@ -136,7 +136,7 @@ def test_a_machine_with_other_weights_fails_its_rows_instead_of_mixing_them(dumm
 
 @pytest.mark.parametrize(("workers", "share"), [(0, 7), (1, 7), (2, 4), (8, 1)])
 def test_each_process_is_promised_its_share_of_the_clips(workers, share):
-    from floatbench.bench.runner import RunOptions, _share
+    from floatbench.engine.runner import RunOptions, _share
 
     assert _share(7, RunOptions(workers=workers), "cpu") == share
 

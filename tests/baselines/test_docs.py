@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from baselines import manifest as manifests
+from floatbench.baselines import manifest as manifests
 
 DOCUMENT_PATH = Path(__file__).resolve().parents[2] / "docs" / "baselines.md"
 DOCUMENT = DOCUMENT_PATH.read_text("utf-8")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from baselines import manifest as manifests
+from floatbench.baselines import manifest as manifests
 
 ROOT = Path(__file__).resolve().parents[2]
 SYSTEMS = ("edtalk", "anitalker", "sadtalker", "float-official", "hallo", "echomimic")
@@ -130,9 +130,9 @@ def test_the_batch_of_sadtalker_changes_no_pixel_by_more_than_a_level(shared: Pa
     """What must hold before the manifest names a batch_knob: one at a time gives the frames of two at a time."""
     import numpy as np
 
-    from floatbench.bench.baseline_method import BaselineMethod
-    from floatbench.bench.method import Request
     from floatbench.media import read_clip, read_video
+    from floatbench.methods.baseline import BaselineMethod
+    from floatbench.methods.method import Request
 
     install("sadtalker")
     clip = read_clip(shared / "data" / "real" / "video" / "video-retalking" / "2.mp4", start=0.5, end=1.5)

@@ -10,14 +10,14 @@ import numpy as np
 import psutil
 import pytest
 
-from baselines.worker import BaselineWorker
-from baselines.workspace import PREFIX, Workspace
-from floatbench.bench.baseline_files import resample_index
-from floatbench.bench.baseline_health import Health
-from floatbench.bench.baseline_method import BaselineMethod
-from floatbench.bench.method import Request
+from floatbench.baselines.worker import BaselineWorker
+from floatbench.baselines.workspace import PREFIX, Workspace
 from floatbench.errors import ClipError, DataError, DependencyError, UsageError
 from floatbench.media import read_video
+from floatbench.methods.baseline import BaselineMethod
+from floatbench.methods.baseline_files import resample_index
+from floatbench.methods.baseline_health import Health
+from floatbench.methods.method import Request
 
 N = 5
 
@@ -334,7 +334,7 @@ def test_a_worker_runs_the_pinned_commit_not_what_lies_in_the_clone(dummy, repos
 
 
 def test_folders_that_are_not_needed_are_left_out(dummy):
-    from baselines.installed import resolve
+    from floatbench.baselines.installed import resolve
 
     manifest = dummy(replaced={"tree_sha": 'sparse = ["docs"]'})
     workspace = Workspace(resolve(manifest))
@@ -358,7 +358,7 @@ def test_the_driver_dies_with_its_host(dummy, tmp_path):
 
     dummy(fault="hang")
     code = (
-        "import os, time; from floatbench.bench.baseline_method import BaselineMethod as B\n"
+        "import os, time; from floatbench.methods.baseline import BaselineMethod as B\n"
         "m = B('dummy'); m.load(); print(m._worker.pid, flush=True); time.sleep(600)"
     )
     host = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -396,7 +396,7 @@ def test_fabricated_weights_are_told(dummy, tmp_path):
 
 
 def test_a_card_outside_the_profile_s_range_is_refused(dummy, monkeypatch):
-    from baselines import installed
+    from floatbench.baselines import installed
 
     manifest = dummy(replaced={"python": 'python = "3"\nsm_min = 7.5\nsm_max = 9.0'})
     monkeypatch.setattr(installed, "card", lambda device: 12.0)
@@ -407,8 +407,8 @@ def test_a_card_outside_the_profile_s_range_is_refused(dummy, monkeypatch):
 
 
 def test_a_device_that_takes_another_profile_than_the_record_names_is_refused(dummy, monkeypatch):
-    from baselines import installed
-    from floatbench.bench import environment
+    from floatbench.baselines import installed
+    from floatbench.engine import environment
 
     replaced = {"shims": 'shims = ["grin"]\nsm_min = 7.5\nsm_max = 9.0\ncpu_ok = false'}
     for profile in ("modern", "period"):
@@ -434,7 +434,7 @@ def test_unknown_presets_and_profiles_are_usage_errors(dummy):
 
 
 def test_a_time_limit_can_be_stretched(dummy, monkeypatch):
-    from baselines import worker
+    from floatbench.baselines import worker
 
     monkeypatch.setenv("FLOATBENCH_TIMEOUT_SCALE", "3")
     assert worker._scale() == 3.0
@@ -444,7 +444,7 @@ def test_a_time_limit_can_be_stretched(dummy, monkeypatch):
 
 
 def test_a_worker_that_was_not_started_says_so(dummy):
-    from baselines.installed import resolve
+    from floatbench.baselines.installed import resolve
 
     with pytest.raises(RuntimeError, match=r"start\(\) comes first"):
         BaselineWorker(resolve(dummy()), "protocol").generate({}, 1.0)

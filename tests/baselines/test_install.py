@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from baselines import install as steps
-from baselines import manifest as manifests
-from baselines.install import Choices, install
-from baselines.installed import read_record, resolve, root
+from floatbench.baselines import install as steps
+from floatbench.baselines import manifest as manifests
+from floatbench.baselines.install import Choices, install
+from floatbench.baselines.installed import read_record, resolve, root
 from floatbench.errors import DataError, DependencyError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -288,7 +288,7 @@ def test_two_profiles_that_agree_are_certified_and_two_that_differ_are_not(dummy
 def test_a_certificate_counts_differences_in_fractions_of_the_range():
     import numpy as np
 
-    from baselines.certify import compare
+    from floatbench.baselines.certify import compare
 
     first = np.zeros((1, 10, 100, 3), np.uint8)
     second = first.copy()

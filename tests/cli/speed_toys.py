@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from floatbench import weights
-from floatbench.bench.method import Generated, Method, Request
 from floatbench.media import write_lossless
+from floatbench.methods.method import Generated, Method, Request
 
 
 class Still(Method):

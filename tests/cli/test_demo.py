@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from floatbench import demo, files
+from floatbench import files
+from floatbench.animate import demo
 from floatbench.cli.app import main
 from floatbench.media import read_video, write_image, write_wav
 from floatbench.model.checkpoint import Metadata, save

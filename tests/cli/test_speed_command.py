@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from floatbench.bench.speed_record import read_speed, rows_for_figure
 from floatbench.errors import UsageError
 from floatbench.media import write_image, write_mp4, write_wav
+from floatbench.speed.record import read_speed, rows_for_figure
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from floatbench import weights_table
+from floatbench.weights import table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,7 +27,7 @@ def blaze(shared: Path) -> Path:
 
 
 def test_list_names_every_entry_and_is_readable_by_machines():
-    names = [row.name for row in weights_table.ENTRIES]
+    names = [row.name for row in table.ENTRIES]
     plain = run("list")
     assert plain.returncode == 0 and all(name in plain.stdout for name in names)
     rows = json.loads(run("list", "--json").stdout)
@@ -110,5 +110,5 @@ def test_import_of_a_wrong_file_is_exit_code_4(tmp_path):
 
 
 def test_entry_without_fabricator_is_exit_code_2(monkeypatch):
-    without = next(row.name for row in weights_table.ENTRIES if not row.fabricate)
+    without = next(row.name for row in table.ENTRIES if not row.fabricate)
     assert run("fabricate", without).returncode == 2

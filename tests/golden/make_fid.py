@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from pytorch_fid import fid_score, inception
 
-from metrics.inception import build_inception
-from metrics.network import seeded_state
+from floatbench.metrics.inception import build_inception
+from floatbench.metrics.network import seeded_state
 
 SEED = 0
 CLIPS = [[1, 0.9], [2, 1.0]]  # seed of the pictures, brightness

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from scipy.linalg import sqrtm
 
-from metrics.i3d import I3DNetwork
-from metrics.network import seeded_state
+from floatbench.metrics.i3d import I3DNetwork
+from floatbench.metrics.network import seeded_state
 
 COMMIT = "5f75173"
 SEED = 0

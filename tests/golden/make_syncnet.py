@@ -17,7 +17,7 @@ import numpy as np
 import python_speech_features
 import torch
 
-from metrics.syncnet import random_state
+from floatbench.metrics.syncnet import random_state
 
 
 def inputs() -> tuple[np.ndarray, np.ndarray]:

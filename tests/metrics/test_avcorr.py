@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from floatbench.errors import ClipError
+from floatbench.metrics import registry
+from floatbench.metrics.avcorr import AudioEnvelope, envelope, lagged_correlations
+from floatbench.metrics.base import Pair
 from floatbench.types import ClipMedia
-from metrics import registry
-from metrics.avcorr import AudioEnvelope, envelope, lagged_correlations
-from metrics.base import Pair
 
 RNG = np.random.default_rng(3)
 

@@ -5,8 +5,8 @@ import pytest
 from skimage.metrics import structural_similarity
 
 from floatbench.errors import UsageError
-from metrics import registry
-from metrics.basic import Pixels, psnr, ssim
+from floatbench.metrics import registry
+from floatbench.metrics.basic import Pixels, psnr, ssim
 
 
 def frames(t=4, side=64, seed=0):
@@ -52,7 +52,7 @@ def test_unequal_lengths_are_cut_and_counted_and_an_empty_clip_is_named():
 def test_the_fingerprint_changes_with_the_settings(monkeypatch):
     before = Pixels().fingerprint()
     assert before == Pixels().fingerprint()
-    monkeypatch.setattr("metrics.basic.SIDE", 64)
+    monkeypatch.setattr("floatbench.metrics.basic.SIDE", 64)
     assert Pixels().fingerprint() != before
 
 

@@ -12,10 +12,10 @@ import torch
 
 from floatbench import weights
 from floatbench.errors import ClipError, DataError, UsageError
+from floatbench.metrics import arcface, registry, scrfd
+from floatbench.metrics.base import Pair
+from floatbench.metrics.csim import CSIM, cosines
 from floatbench.types import ClipMedia
-from metrics import arcface, registry, scrfd
-from metrics.base import Pair
-from metrics.csim import CSIM, cosines
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 

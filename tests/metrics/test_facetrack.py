@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from metrics.facetrack import Track, crop, crop_boxes, crop_track, find_tracks, longest
+from floatbench.metrics.facetrack import Track, crop, crop_boxes, crop_track, find_tracks, longest
 
 
 def _box(x: float, y: float = 50, side: float = 120) -> np.ndarray:

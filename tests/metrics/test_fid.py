@@ -11,11 +11,11 @@ from PIL import Image
 
 from floatbench import weights
 from floatbench.errors import ClipError, DataError
+from floatbench.metrics import network as network_module
+from floatbench.metrics.fid import FID
+from floatbench.metrics.frechet import frechet_distance
+from floatbench.metrics.inception import Inception, build_inception, preprocess, tap_features
 from floatbench.types import ClipMedia
-from metrics import network as network_module
-from metrics.fid import FID
-from metrics.frechet import frechet_distance
-from metrics.inception import Inception, build_inception, preprocess, tap_features
 
 old_scipy = pytest.mark.skipif(
     tuple(map(int, scipy.__version__.split(".")[:2])) >= (1, 18), reason="pytorch-fid 0.3.0 calls sqrtm(disp=False)"

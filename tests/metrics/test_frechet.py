@@ -5,7 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from metrics.frechet import FrechetError, Moments, Sample, frechet_distance, moments_distance, sample_distance
+from floatbench.metrics.frechet import (
+    FrechetError,
+    Moments,
+    Sample,
+    frechet_distance,
+    moments_distance,
+    sample_distance,
+)
 
 
 def _rotation(d, rng):

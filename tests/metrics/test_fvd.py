@@ -10,12 +10,11 @@ import pytest
 import torch
 
 from floatbench.errors import ClipError, DataError
-from floatbench.types import ClipMedia
-from metrics import registry
-from metrics.base import MetricInfo, Pair
-from metrics.frechet import frechet_distance
-from metrics.fvd import FVD, METRICS
-from metrics.i3d import (
+from floatbench.metrics import registry
+from floatbench.metrics.base import MetricInfo, Pair
+from floatbench.metrics.frechet import frechet_distance
+from floatbench.metrics.fvd import FVD, METRICS
+from floatbench.metrics.i3d import (
     I3D,
     I3DNetwork,
     blocks,
@@ -26,7 +25,8 @@ from metrics.i3d import (
     sliding,
     state_from_torchscript,
 )
-from metrics.network import load_strictly, seeded_state
+from floatbench.metrics.network import load_strictly, seeded_state
+from floatbench.types import ClipMedia
 
 GOLDEN = json.loads(Path(__file__).with_name("golden_fvd.json").read_text())
 
@@ -127,7 +127,7 @@ class FewNumbers(I3D):
 
 
 def test_every_variant_picks_its_rows_and_counts_the_remainder(monkeypatch):
-    monkeypatch.setattr("metrics.i3d.I3D", FewNumbers)
+    monkeypatch.setattr("floatbench.metrics.i3d.I3D", FewNumbers)
     clip = ClipMedia(np.zeros((50, 8, 8, 3), np.uint8))
     rows = {}
     for name in METRICS:

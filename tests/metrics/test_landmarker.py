@@ -13,10 +13,10 @@ import pytest
 
 from floatbench.errors import ClipError, DataError
 from floatbench.media import read_clip
+from floatbench.metrics.base import Pair
+from floatbench.metrics.efid import METRICS
+from floatbench.metrics.landmarker import FaceLandmarker, euler_xyz, stack_measures
 from floatbench.types import ClipMedia
-from metrics.base import Pair
-from metrics.efid import METRICS
-from metrics.landmarker import FaceLandmarker, euler_xyz, stack_measures
 
 ROOT = Path(__file__).resolve().parents[2]
 SHORT = ("video/LipNet/lwbsza.mpg",)
@@ -73,8 +73,8 @@ def _check(shared: Path, name: str) -> None:
     for column, axis in ((0, "pitch"), (1, "yaw"), (2, "roll")):
         assert degrees[:, column].min() == pytest.approx(row[f"{axis}_min"], abs=0.75)
         assert degrees[:, column].max() == pytest.approx(row[f"{axis}_max"], abs=0.75)
-    from metrics.avcorr import METRICS as AVCORR
-    from metrics.avcorr import AudioEnvelope
+    from floatbench.metrics.avcorr import METRICS as AVCORR
+    from floatbench.metrics.avcorr import AudioEnvelope
 
     table = {"mp-landmarker": features, "audio-envelope": AudioEnvelope().extract(clip)}
     value = AVCORR["avcorr"]().clip_value(Pair("c", "p", lambda side, name: table[name]))
@@ -122,7 +122,7 @@ def test_a_file_that_is_no_landmarker_is_refused(tmp_path):
 
 def test_a_process_that_used_it_ends_without_a_word(shared):
     code = (
-        "import sys, numpy as np; from pathlib import Path; from metrics.landmarker import FaceLandmarker;"
+        "import sys, numpy as np; from pathlib import Path; from floatbench.metrics.landmarker import FaceLandmarker;"
         "from floatbench.types import ClipMedia;"
         "b = FaceLandmarker(Path(sys.argv[1]));"
         "print(b.extract(ClipMedia(np.zeros((1, 64, 64, 3), np.uint8)))['found'])"

@@ -16,11 +16,11 @@ import torch
 
 from floatbench import weights
 from floatbench.errors import ClipError, DataError, UsageError
+from floatbench.metrics import facetrack, registry, s3fd, syncnet
+from floatbench.metrics.base import Pair
+from floatbench.metrics.lse import METRICS, FaceDetector, LipEmbeddings, SoundEmbeddings, aligned
+from floatbench.metrics.network import load_strictly, seeded_state
 from floatbench.types import ClipMedia
-from metrics import facetrack, registry, s3fd, syncnet
-from metrics.base import Pair
-from metrics.lse import METRICS, FaceDetector, LipEmbeddings, SoundEmbeddings, aligned
-from metrics.network import load_strictly, seeded_state
 
 WIDTH = 1024
 
@@ -246,7 +246,7 @@ def test_a_frozen_face_is_judged_by_its_sound_alone():
 
 
 def test_lossy_steps_keep_the_picture_and_are_no_copy():
-    from metrics import codecs
+    from floatbench.metrics import codecs
 
     coarse = np.random.default_rng(0).integers(0, 256, (6, 6, 3), dtype=np.uint8)
     frame = cv2.resize(coarse, (96, 80), interpolation=cv2.INTER_CUBIC)

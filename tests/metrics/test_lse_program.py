@@ -22,11 +22,11 @@ import pytest
 import torch
 
 from floatbench.media import write_lossless, write_wav
+from floatbench.metrics import codecs, s3fd, syncnet
+from floatbench.metrics.base import Pair
+from floatbench.metrics.lse import METRICS, LipEmbeddings, SoundEmbeddings
+from floatbench.metrics.network import load_strictly
 from floatbench.types import ClipMedia
-from metrics import codecs, s3fd, syncnet
-from metrics.base import Pair
-from metrics.lse import METRICS, LipEmbeddings, SoundEmbeddings
-from metrics.network import load_strictly
 
 pytestmark = pytest.mark.peers
 FRAMES, SIDE = 24, 512

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from metrics.mfcc import frame_count, mfcc
+from floatbench.metrics.mfcc import frame_count, mfcc
 
 RNG = np.random.default_rng(0)
 

@@ -16,11 +16,11 @@ from PIL import Image
 
 from floatbench import weights
 from floatbench.errors import DataError
+from floatbench.metrics import reconnet, registry, scrfd
+from floatbench.metrics.base import Pair
+from floatbench.metrics.efid import METRICS
+from floatbench.metrics.network import load_strictly
 from floatbench.types import ClipMedia
-from metrics import reconnet, registry, scrfd
-from metrics.base import Pair
-from metrics.efid import METRICS
-from metrics.network import load_strictly
 
 RNG = np.random.default_rng(4)
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from floatbench.errors import ClipError, UsageError
-from metrics import statistics
-from metrics.base import ClipValue, MetricInfo, Pair
-from metrics.clip import ClipMetric
-from metrics.corpus import FrechetMetric
-from metrics.frechet import frechet_distance
+from floatbench.metrics import statistics
+from floatbench.metrics.base import ClipValue, MetricInfo, Pair
+from floatbench.metrics.clip import ClipMetric
+from floatbench.metrics.corpus import FrechetMetric
+from floatbench.metrics.frechet import frechet_distance
 
 
 def info(name="toy", level="corpus"):

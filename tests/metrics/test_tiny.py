@@ -9,19 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from floatbench.bench.control_rules import check_controls
-from floatbench.bench.controls import FrozenControl, ReencodedControl, ShiftedControl
-from floatbench.bench.method import Request
-from floatbench.bench.records import MetricRecord, ScoreRow
+from floatbench.engine.control_rules import check_controls
+from floatbench.engine.records import MetricRecord, ScoreRow
 from floatbench.errors import ClipError
 from floatbench.media import read_video
+from floatbench.methods.controls import FrozenControl, ReencodedControl, ShiftedControl
+from floatbench.methods.method import Request
+from floatbench.metrics import registry, tiny
+from floatbench.metrics import tiny_networks as networks
+from floatbench.metrics.base import Pair
+from floatbench.metrics.network import seeded_state
 from floatbench.synthetic.clip import TEST_FIRST, SyntheticClip
 from floatbench.synthetic.expression import EXPRESSION
 from floatbench.types import ClipMedia
-from metrics import registry, tiny
-from metrics import tiny_networks as networks
-from metrics.base import Pair
-from metrics.network import seeded_state
 
 PEOPLE = 6
 Controls = dict[str, list[ClipMedia]]

@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional as F
 
+from floatbench.animate.pipeline import FLOAT
 from floatbench.media import write_wav
 from floatbench.media.boxes import BackendInfo, Box, BoxBackend, Detection
 from floatbench.model import checkpoint
@@ -34,7 +35,6 @@ from floatbench.model.layers import set_impl
 from floatbench.model.randomise import randomise
 from floatbench.model.transformer import FlowMatchingTransformer
 from floatbench.model.wav2vec2 import BASE, LARGE
-from floatbench.pipeline import FLOAT
 from floatbench.sampling.animator import Direction, Source
 from floatbench.sampling.loading import Origin
 from floatbench.sampling.options import preset

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from metrics import registry
+from floatbench.metrics import registry
 
 
 @pytest.fixture(autouse=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 from report_toys import toy_protocol, write_run
 
-from floatbench.bench.features import FeatureStore
-from floatbench.bench.merge import plan_of
-from floatbench.bench.records import Row, RowFile, RunInfo, read_record
-from floatbench.bench.runner import write_parquet
+from floatbench.engine.features import FeatureStore
+from floatbench.engine.merge import plan_of
+from floatbench.engine.records import Row, RowFile, RunInfo, read_record
+from floatbench.engine.runner import write_parquet
 from floatbench.files import write_bytes
 from floatbench.media import write_lossless, write_wav
 from floatbench.types import SAMPLES_PER_FRAME, ClipMedia

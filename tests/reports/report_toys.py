@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from floatbench.bench.features import FeatureStore
-from floatbench.bench.merge import plan_of
-from floatbench.bench.protocol import Clip, Preprocessing, Protocol
-from floatbench.bench.records import (
+from floatbench.engine.features import FeatureStore
+from floatbench.engine.merge import plan_of
+from floatbench.engine.records import (
     MetricRecord,
     Row,
     RowFile,
@@ -18,9 +17,10 @@ from floatbench.bench.records import (
     ScoreFile,
     write_record,
 )
-from floatbench.bench.scoring import score_all
+from floatbench.engine.scoring import score_all
+from floatbench.metrics.base import Backbone, ClipValue, Interval, Metric, MetricInfo, Pair, Score, split_failures
+from floatbench.protocol.protocol import Clip, Preprocessing, Protocol
 from floatbench.types import ClipMedia, Features
-from metrics.base import Backbone, ClipValue, Interval, Metric, MetricInfo, Pair, Score, split_failures
 
 LICENCE = {"free": "Apache-2.0", "bound": "non-commercial research only"}
 

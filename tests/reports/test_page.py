@@ -10,10 +10,10 @@ import pytest
 from page_toys import FRAMES, moving, write_page_run
 from report_toys import toy_protocol, write_run
 
-from floatbench.bench.protocol import Clip
 from floatbench.cli.app import main
 from floatbench.errors import DataError, UsageError
 from floatbench.media import probe, read_video
+from floatbench.protocol.protocol import Clip
 from floatbench.reports.loading import load_run
 from floatbench.reports.page.build import ASSETS, SCRIPTS, STYLES, PageOptions, build_page
 from floatbench.reports.page.footage import provenance_tags, waveform

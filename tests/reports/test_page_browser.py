@@ -11,11 +11,11 @@ import pytest
 from page_toys import FRAMES, write_page_run
 from report_toys import METRICS, toy_protocol
 
-from floatbench.bench.protocol import Clip
 from floatbench.cli.app import main
+from floatbench.metrics import registry
+from floatbench.protocol.protocol import Clip
 from floatbench.reports.loading import load_run
 from floatbench.reports.page.build import PageOptions, build_page
-from metrics import registry
 
 pytestmark = pytest.mark.browser
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
-from floatbench.bench.tables import read_table
+from floatbench.metrics import registry
+from floatbench.paths import shipped
+from floatbench.protocol.tables import read_table
 from floatbench.reports.layout import COLUMNS, paper_block
-from floatbench.reports.published import RESULTS, figure9, readings, table_cells
-from metrics import registry
+from floatbench.reports.published import figure9, readings, table_cells
 
 
 def _value(table, row, dataset, column):
@@ -50,14 +51,14 @@ def test_figure_9_says_that_most_of_the_frame_time_is_not_the_solver():
 
 
 def test_ten_evaluations_of_the_supplement_round_to_table_1():
-    rows = read_table(RESULTS / "paper" / "supplement_nfe.csv")
+    rows = read_table(shipped("results") / "paper" / "supplement_nfe.csv")
     for row in rows:
         if row.values["nfe"] == "10" and row.values["column"] != "FPS":
             assert math.isclose(
                 float(row.values["value"]), _value(1, "float", "hdtf", row.values["column"]), abs_tol=0.06
             )
     assert len(rows) == 20
-    assert len(read_table(RESULTS / "paper" / "supplement_guidance.csv")) == 16
+    assert len(read_table(shipped("results") / "paper" / "supplement_guidance.csv")) == 16
 
 
 def test_every_reading_names_a_metric_variant_that_exists():

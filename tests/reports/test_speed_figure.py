@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from floatbench.bench.speed_record import Quality, SpeedFile, SpeedRow, spread, write_speed
 from floatbench.errors import UsageError
 from floatbench.reports.speed_figure import write_fps, write_speed_quality
+from floatbench.speed.record import Quality, SpeedFile, SpeedRow, spread, write_speed
 
 HOSTILE = "a<b>&$x$"
 

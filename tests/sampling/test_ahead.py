@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from floatbench.animate.pipeline import FLOAT, write_stream
 from floatbench.media import read_video
-from floatbench.pipeline import FLOAT, write_stream
 from floatbench.sampling.ahead import ahead, to_host
 from floatbench.sampling.colour import to_yuv420
 from floatbench.sampling.loading import Origin

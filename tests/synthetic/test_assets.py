@@ -9,8 +9,8 @@ import pytest
 from floatbench import assets
 from floatbench.errors import DataError
 from floatbench.files import file_sha256
-from metrics.tiny import load_network
-from metrics.tiny_networks import NETWORKS
+from floatbench.metrics.tiny import load_network
+from floatbench.metrics.tiny_networks import NETWORKS
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from floatbench.bench.datasets.synthetic import SyntheticDataset
-from floatbench.bench.protocol import Clip, Preprocessing, Protocol
+from floatbench.data.rendered import SyntheticDataset
 from floatbench.errors import UsageError
+from floatbench.protocol.protocol import Clip, Preprocessing, Protocol
 from floatbench.synthetic.clip import SyntheticClip, parse_id
 from floatbench.synthetic.expression import EMOTIONS, EXPRESSION
 from floatbench.synthetic.identity import TRAITS, make_identity

@@ -8,10 +8,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from floatbench.bench import methods
-from floatbench.bench.method import Request
 from floatbench.errors import DataError, UsageError
 from floatbench.media import read_video
+from floatbench.methods import catalogue
+from floatbench.methods.method import Request
 from floatbench.model.checkpoint import read_metadata
 from floatbench.model.float import FLOAT
 from floatbench.reports.ablation import markdown, published_sweep, published_table
@@ -84,7 +84,7 @@ def test_every_row_is_a_method_that_makes_a_video(trained, tmp_path):
     found = [*rows((*TABLE_3, *TABLE_2), out, str(model), own=True), *rows((NFE[0],), out, str(model), own=False)]
     assert missing_networks(found) is None
     for number, row in enumerate(found):
-        method = methods.create(row.method)
+        method = catalogue.create(row.method)
         method.load("cpu")
         folder = tmp_path / str(number)
         folder.mkdir()
@@ -112,11 +112,11 @@ def test_unknown_tables_sweeps_and_options_are_refused(tmp_path, trained):
     with pytest.raises(UsageError, match="sweep"):
         AblationPlan("synthetic", (), ("solver",), False, 1, "float-tiny", "", tmp_path).chosen()
     with pytest.raises(UsageError, match="'speed'"):
-        methods.create(f"checkpoint:{trained[1]}?speed=2")
+        catalogue.create(f"checkpoint:{trained[1]}?speed=2")
     with pytest.raises(UsageError, match="kind int"):
-        methods.create(f"checkpoint:{trained[1]}?nfe=many")
+        catalogue.create(f"checkpoint:{trained[1]}?nfe=many")
     with pytest.raises(UsageError, match="no such checkpoint"):
-        methods.create(f"checkpoint:{tmp_path / 'none.safetensors'}")
+        catalogue.create(f"checkpoint:{tmp_path / 'none.safetensors'}")
 
 
 def test_the_table_says_what_is_missing_and_shows_the_paper():

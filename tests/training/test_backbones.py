@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from floatbench.errors import UsageError
+from floatbench.metrics.tiny_networks import NETWORKS
 from floatbench.progress import NullProgress
 from floatbench.synthetic.clip import TEST_FIRST
 from floatbench.synthetic.expression import EXPRESSION, POSE
@@ -19,7 +20,6 @@ from floatbench.synthetic.stills import random_stills
 from floatbench.training import backbone_data, backbones
 from floatbench.training.backbone_data import BackboneConfig, make_faces
 from floatbench.training.backbone_figures import auc, r2, verification_auc
-from metrics.tiny_networks import NETWORKS
 
 SMALL = BackboneConfig(
     people=2, stills=2, speakers=3, seconds=1.0, held_out=2, held_out_seconds=1.0, size=64, batch=8,

@@ -13,6 +13,7 @@ from floatbench import weights
 from floatbench.cli.app import main
 from floatbench.errors import ClipError, DataError
 from floatbench.media import read_clip, read_image
+from floatbench.metrics.landmarker import LOWER_LIP, UPPER_LIP, close_landmarker, face_mesh, open_landmarker
 from floatbench.paths import cache_dir
 from floatbench.training.batches import mirror_boxes
 from floatbench.training.clips import component_boxes
@@ -20,7 +21,6 @@ from floatbench.training.face_boxes import LEFT_RING, LIPS, RIGHT_RING, WEIGHT, 
 from floatbench.training.losses.components import LEFT_EYE, MOUTH, RIGHT_EYE
 from floatbench.training.protocol_clips import Part, ProtocolClips
 from floatbench.types import ClipMedia
-from metrics.landmarker import LOWER_LIP, UPPER_LIP, close_landmarker, face_mesh, open_landmarker
 
 LEFT_IRIS, RIGHT_IRIS = 468, 473
 """Middles of the irises in the mesh, left and right in the picture."""

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from floatbench.metrics.syncnet import distances, judge
+from floatbench.metrics.tiny import IdentityBackbone, LipBackbone, SoundBackbone
 from floatbench.model.checkpoint import read_metadata
 from floatbench.model.float import FLOAT, FLOAT_TINY
 from floatbench.progress import NullProgress
@@ -28,8 +30,6 @@ from floatbench.training.held_out import (
 )
 from floatbench.training.recogniser import draw_sounds, recognised
 from floatbench.types import ClipMedia
-from metrics.syncnet import distances, judge
-from metrics.tiny import IdentityBackbone, LipBackbone, SoundBackbone
 
 SECONDS = 2.4
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from floatbench.bench.datasets.folder import FolderDataset
-from floatbench.bench.folder import folder_protocol
+from floatbench.data.folder import FolderDataset
 from floatbench.errors import ClipError, DataError
 from floatbench.media import write_lossless, write_wav
 from floatbench.model.float import FLOAT
 from floatbench.progress import NullProgress
+from floatbench.protocol.own_folder import folder_protocol
 from floatbench.training import protocol_clips
 from floatbench.training.clips import usable
 from floatbench.training.coefficients import motion_clips

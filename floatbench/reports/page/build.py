@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from floatbench.bench.dataset import Dataset
-from floatbench.bench.protocol import Clip, Protocol
+from floatbench.data.dataset import Dataset
 from floatbench.errors import ClipError, DependencyError, FloatbenchError, UsageError
 from floatbench.files import write_bytes
 from floatbench.progress import NullProgress, Progress
+from floatbench.protocol.protocol import Clip, Protocol
 from floatbench.reports.loading import RecordedRun
 from floatbench.reports.page.document import PageRuns, document, read_matrix
 from floatbench.reports.page.footage import Exported, Footage, export, remove_stale
@@ -118,12 +118,12 @@ def _script(document: Any) -> str:
 def dataset_of(protocol: Protocol, reference: Path | None) -> Dataset | None:
     """What gives the run's real videos on this machine; None when nothing is known about where they are."""
     if protocol.preprocessing.spec == "as-is":
-        from floatbench.bench.two_folders import AsIsDataset
+        from floatbench.protocol.two_folders import AsIsDataset
 
         if reference is None:
             return None
         return AsIsDataset(protocol.model_copy(update={"root": str(reference.resolve())}))
-    from floatbench.bench.datasets import dataset_for
+    from floatbench.data.catalogue import dataset_for
 
     try:
         return dataset_for(protocol)

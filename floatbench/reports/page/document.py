@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from floatbench.bench.controls import CONTROLS
-from floatbench.bench.records import Row, ScoreRow
+from floatbench.engine.records import Row, ScoreRow
 from floatbench.errors import DataError, UsageError
+from floatbench.methods.controls import CONTROLS
 from floatbench.reports.licences import licences
 from floatbench.reports.loading import RecordedRun, by_dataset, refuse_other_variant
 from floatbench.reports.marks import method_marks

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import numpy as np
 
-from floatbench.bench import methods
-from floatbench.bench.admission import cut_audio
-from floatbench.bench.controls import control
-from floatbench.bench.dataset import Dataset, Reference
-from floatbench.bench.method import Generated, Request
-from floatbench.bench.protocol import Clip
-from floatbench.bench.records import Row
+from floatbench.data.dataset import Dataset, Reference
+from floatbench.engine.admission import cut_audio
+from floatbench.engine.records import Row
 from floatbench.errors import ClipError, DataError, UsageError
 from floatbench.media import Mp4Writer, probe, read_audio, read_video, write_image
+from floatbench.methods import catalogue
+from floatbench.methods.controls import control
+from floatbench.methods.method import Generated, Request
+from floatbench.protocol.protocol import Clip
 from floatbench.reports.loading import RecordedRun
 from floatbench.types import SAMPLES_PER_FRAME, ClipMedia
 
@@ -78,7 +78,7 @@ class Footage:
             return Generated(video=self.run.folder / row.video, audio=sound)
         if row.method.startswith("videos:"):
             folder = Path(row.method.removeprefix("videos:"))
-            return Generated(video=methods.find_video(folder, row.clip, self.clips[row.clip].slug))
+            return Generated(video=catalogue.find_video(folder, row.clip, self.clips[row.clip].slug))
         made = control(row.method)
         if made is None:
             raise ClipError("missing", "the run kept no video of it")
@@ -146,7 +146,7 @@ def export(footage: Footage, row: Row, page: Path) -> Exported:
         ClipError: there is nothing to show, with the reason.
     """
     content = hashlib.sha256(f"{row.pixels_sha256} {row.pcm_sha256}".encode()).hexdigest()[:10]
-    stem = f"media/{methods.slug(row.method)}/{footage.clips[row.clip].slug}-{content}"
+    stem = f"media/{catalogue.slug(row.method)}/{footage.clips[row.clip].slug}-{content}"
     video, poster = f"{stem}.mp4", f"{stem}.jpg"
     if (page / video).is_file() and (page / poster).is_file():
         peaks = bytes.fromhex(probe(page / video).metadata.get("waveform", ""))

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from floatbench.bench.features import FeatureStore
-from floatbench.bench.records import Row
+from floatbench.engine.features import FeatureStore
+from floatbench.engine.records import Row
 from floatbench.errors import ClipError, DataError
 from floatbench.reports.loading import RecordedRun
 from floatbench.types import FPS, Features

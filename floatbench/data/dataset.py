@@ -1,0 +1,71 @@
+"""Datasets: what gives the engine the reference media of a protocol's clips."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from floatbench.progress import Progress
+from floatbench.protocol.protocol import Clip, Protocol
+from floatbench.types import ClipMedia
+
+
+@dataclass(frozen=True)
+class Availability:
+    """State of one clip on this machine.
+
+    `ready`; `unprepared` (the raw file is here); `missing` (it is not); `rejected`. `fix` says what mends it.
+    """
+
+    clip_id: str
+    state: str
+    reason: str = ""  # a code of floatbench.errors.REASONS for rejected clips
+    detail: str = ""
+    fix: str = ""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A prepared clip.
+
+    Attributes:
+        media: (T, H, W, 3) uint8 frames and (640 T,) int16 sound, or None where the clip has no usable sound.
+        source: (H, W, 3) uint8, the picture a method animates (frame 0 unless the clip names its own).
+        video: the prepared lossless file, when there is one.
+        flags: pp1 flags such as `upscaled`, `no_audio`, `silent`, `padded`.
+        truth: ground-truth arrays of synthetic clips (per frame), empty for real ones.
+    """
+
+    media: ClipMedia
+    source: np.ndarray
+    video: Path | None = None
+    flags: tuple[str, ...] = ()
+    truth: dict[str, np.ndarray] | None = None
+
+
+class Dataset(ABC):
+    """Gives the reference media of a protocol's clips; instances are picklable and cheap.
+
+    Class attributes:
+        auto_prepare: True when a run prepares the clips itself (one's own folder); large data sets are prepared by
+            `floatbench protocol prepare`.
+    """
+
+    auto_prepare = False
+
+    def __init__(self, protocol: Protocol) -> None:
+        self.protocol = protocol
+
+    @abstractmethod
+    def availability(self) -> list[Availability]:
+        """One entry per clip of the protocol, in its order, without decoding anything."""
+
+    def prepare(self, progress: Progress, workers: int = 1) -> None:  # noqa: B027 - many datasets need none
+        """Makes what `load` reads (pp1 store); resumes; rendered data sets need nothing."""
+
+    @abstractmethod
+    def load(self, clip: Clip) -> Reference:
+        """Decodes one prepared clip; raises ClipError (rejected, damaged) or DataError (absent)."""

@@ -1,0 +1,184 @@
+"""RAVDESS from its Zenodo archives, or from archives and videos already on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from floatbench.data.fetch_report import FetchReport
+from floatbench.data.ravdess import raw_path
+from floatbench.errors import DataError
+from floatbench.files import atomic_path, file_sha256, write_json
+from floatbench.paths import data_dir
+from floatbench.progress import Progress
+from floatbench.protocol.protocol import Clip
+from floatbench.weights.download import download, settings
+
+SITE = "https://zenodo.org"
+RECORD = "1188976"
+LARGEST_MEMBER = 1 << 28  # bytes; a clip has a few megabytes
+_MEMBER = re.compile(r"01-01(-\d\d){4}-(\d\d)\.mp4")  # sound and picture, speech
+AGAIN = "floatbench protocol fetch ravdess"
+
+
+def fetch_ravdess(clips: Sequence[Clip], progress: Progress, source: Path | None) -> FetchReport:
+    """Brings the missing files, archive by archive. See `floatbench.data.fetch.fetch`."""
+    report = FetchReport(present=[clip.id for clip in clips if raw_path(clip).is_file()])
+    missing = [clip for clip in clips if not raw_path(clip).is_file()]
+    if source is not None:
+        _from_disk(missing, source, progress)
+    else:
+        archives = sorted({clip.labels["archive"] for clip in missing})
+        known = Checksums()
+        for name in archives:
+            archive = _download(name, known, progress)
+            with progress.task(f"extract {name}", None, unit="file") as bar:
+                try:
+                    bar.advance(extract(archive, _root()))
+                finally:  # its clips are out, or it is damaged
+                    archive.unlink()
+    for clip in missing:
+        if raw_path(clip).is_file():
+            report.fetched.append(clip.id)
+        else:
+            where = source or clip.labels["archive"]
+            report.unavailable[clip.id] = f"not in {where}"
+    return report
+
+
+def _root() -> Path:
+    return data_dir() / "raw" / "ravdess"
+
+
+def _site() -> str:
+    return os.environ.get("FLOATBENCH_RAVDESS_URL", SITE).rstrip("/")
+
+
+def _download(name: str, known: Checksums, progress: Progress) -> Path:
+    """One archive, held to its published or recorded hash; a wrong one is deleted."""
+    target = _root() / "archives" / name
+    if not target.is_file():
+        url = f"{_site()}/records/{RECORD}/files/{name}?download=1"
+        download([url], target, size=known.size(name), label=name, fix=AGAIN, progress=progress)
+    try:
+        known.check(name, target)
+    except DataError:
+        target.unlink()
+        raise
+    return target
+
+
+class Checksums:
+    """MD5 of the archives as the record lists them; else the SHA-256 of the first download, held to from then on."""
+
+    def __init__(self) -> None:
+        self._path = _root() / "checksums.json"
+        self._pinned: dict[str, dict[str, Any]] = _read_json(self._path)
+        self._listed: dict[str, dict[str, Any]] | None = None
+
+    def _entry(self, name: str) -> dict[str, Any]:
+        if name not in self._pinned:
+            if self._listed is None:
+                self._listed = _listing()
+            if name in self._listed:
+                self._pinned[name] = self._listed[name]
+                write_json(self._path, self._pinned)
+        return self._pinned.get(name, {})
+
+    def size(self, name: str) -> int | None:
+        return self._entry(name).get("size")
+
+    def check(self, name: str, archive: Path) -> None:
+        """Raises DataError for a wrong hash; records the hash where none is known."""
+        entry = self._entry(name)
+        if md5 := entry.get("md5"):
+            with archive.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "md5").hexdigest()
+            if digest != md5:
+                raise DataError(f"{name} is damaged: md5 {digest}, the record says {md5}", fix=AGAIN)
+            return
+        digest = file_sha256(archive)
+        if entry.get("sha256", digest) != digest:
+            what = (
+                f"{name} is not the file of the first download: sha256 {digest[:16]}..., then {entry['sha256'][:16]}..."
+            )
+            raise DataError(what, fix=f"if the change is right, delete {self._path}")
+        if not entry:
+            self._pinned[name] = {"sha256": digest, "size": archive.stat().st_size}
+            write_json(self._path, self._pinned)
+
+
+def _read_json(path: Path) -> dict[str, dict[str, Any]]:
+    if not path.is_file():
+        return {}
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path} is damaged", fix=f"delete {path}") from error
+    return document if isinstance(document, dict) else {}
+
+
+def _listing() -> dict[str, dict[str, Any]]:
+    """Name -> md5 and size from the record's own file list; empty when the list cannot be had."""
+    try:
+        with requests.get(f"{_site()}/api/records/{RECORD}", timeout=settings().timeout) as reply:
+            reply.raise_for_status()
+            files = reply.json()["files"]
+        return {
+            str(row["key"]): {"md5": row["checksum"].removeprefix("md5:"), "size": int(row["size"])}
+            for row in files
+            if str(row["checksum"]).startswith("md5:")
+        }
+    except (requests.RequestException, ValueError, KeyError, TypeError):
+        return {}
+
+
+def extract(archive: Path, root: Path) -> int:
+    """Writes the sound-and-picture speech clips of an archive to `root/Actor_NN/`; returns how many.
+
+    Targets are made from the checked file name alone, never from the member's path. Raises DataError when the archive
+    is cut short or damaged.
+    """
+    count = 0
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            for member in opened.infolist():
+                fit = _MEMBER.fullmatch(member.filename.rpartition("/")[2])
+                if fit is None:
+                    continue
+                if member.file_size > LARGEST_MEMBER:
+                    raise DataError(f"{archive.name}: {member.filename} claims {member.file_size} bytes")
+                target = root / f"Actor_{fit.group(2)}" / fit.group()
+                if not target.is_file():
+                    with opened.open(member) as reader, atomic_path(target) as partial, partial.open("wb") as writer:
+                        shutil.copyfileobj(reader, writer, 1 << 20)
+                count += 1
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        raise DataError(f"{archive} is damaged: {error}", fix="get the archive again") from error
+    return count
+
+
+def _from_disk(missing: Sequence[Clip], source: Path, progress: Progress) -> None:
+    """Takes videos by name and opens archives below a folder; files outside the wanted names are left alone."""
+    by_name = {path.name: path for path in sorted(source.rglob("01-01-*.mp4")) if path.is_file()}
+    archives = {clip.labels["archive"] for clip in missing if Path(clip.video).name not in by_name}
+    found = [path for path in sorted(source.rglob("*.zip")) if path.name in archives]
+    with progress.task("copy ravdess", len(missing) + len(found), unit="file") as bar:
+        for archive in found:
+            extract(archive, _root())
+            bar.advance(note=archive.name)
+        for clip in missing:
+            path = by_name.get(Path(clip.video).name)
+            if path is not None and not raw_path(clip).is_file():
+                with atomic_path(raw_path(clip)) as partial:
+                    shutil.copyfile(path, partial)
+            bar.advance(note=clip.id)

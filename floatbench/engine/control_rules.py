@@ -1,0 +1,133 @@
+"""What a sound metric must do with the control systems, checked in every run that has them.
+
+The rules compare a control's score with those of `reference` and `reencoded`. A metric that breaks one is flagged in
+every table; the thresholds ("far", "about equal") are stated here once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from floatbench.engine.records import ControlCheck, MetricRecord, ScoreRow
+
+Cells = dict[str, ScoreRow]
+SOUND_CONTROLS = ("shifted:5", "shifted:20", "swapped")
+
+
+def check_controls(records: dict[str, MetricRecord], cells: Sequence[ScoreRow]) -> list[ControlCheck]:
+    """One entry per metric and rule whose controls were run."""
+    checks = []
+    for metric, record in records.items():
+        mine = {cell.method: cell for cell in cells if cell.metric == metric and cell.value is not None}
+        for rule in RULES.get(record.column.partition(" (")[0], ()):  # "E-FID (MediaPipe)" keeps the rules of E-FID
+            checks += rule(metric, record, mine)
+    return checks
+
+
+Rule = Callable[[str, MetricRecord, Cells], list[ControlCheck]]
+
+
+def _value(cells: Cells, name: str) -> float | None:
+    cell = cells.get(name)
+    return None if cell is None else cell.value
+
+
+def _check(metric: str, rule: str, held: bool, detail: str) -> list[ControlCheck]:
+    return [ControlCheck(metric=metric, rule=rule, held=bool(held), detail=detail)]
+
+
+def reference_is_zero(metric: str, record: MetricRecord, cells: Cells) -> list[ControlCheck]:
+    """A distribution is at distance 0 from itself, up to rounding (1e-6 of the largest control's distance, or 1e-6)."""
+    zero = _value(cells, "reference")
+    if zero is None:
+        return []
+    largest = max((cell.value or 0.0 for cell in cells.values()), default=0.0)
+    return _check(metric, "reference is 0", abs(zero) <= 1e-6 * max(1.0, largest), f"reference {zero:.3g}")
+
+
+def sound_changes_nothing(metric: str, record: MetricRecord, cells: Cells) -> list[ControlCheck]:
+    """A picture metric gives the same number with moved or swapped sound."""
+    base = _value(cells, "reference")
+    found = {name: value for name in SOUND_CONTROLS if (value := _value(cells, name)) is not None}
+    if base is None or not found:
+        return []
+    same = all(abs(value - base) <= 1e-9 * max(1.0, abs(base)) for value in found.values())
+    return _check(metric, "sound changes nothing", same, ", ".join(f"{k} {v:.4g}" for k, v in found.items()))
+
+
+def far_worse(name: str, than: str, factor: float) -> Rule:
+    """Distance of control `name` at least `factor` times that of `than`."""
+
+    def rule(metric: str, record: MetricRecord, cells: Cells) -> list[ControlCheck]:
+        value, base = _value(cells, name), _value(cells, than)
+        if value is None or base is None:
+            return []
+        return _check(
+            metric, f"{name} far worse than {than}", value > factor * max(base, 0.0), f"{value:.4g} against {base:.4g}"
+        )
+
+    return rule
+
+
+def identity_is_lowest(metric: str, record: MetricRecord, cells: Cells) -> list[ControlCheck]:
+    """The similarity of another person is below that of every other system, by at least 0.1."""
+    wrong = _value(cells, "wrong-identity")
+    others = {name: cell.value for name, cell in cells.items() if name != "wrong-identity" and cell.value is not None}
+    if wrong is None or not others:
+        return []
+    nearest = min(others, key=lambda name: others[name])
+    return _check(
+        metric,
+        "wrong-identity far below all",
+        wrong < others[nearest] - 0.1,
+        f"{wrong:.3f}, next {nearest} {others[nearest]:.3f}",
+    )
+
+
+def identity_is_told_apart(metric: str, record: MetricRecord, cells: Cells) -> list[ControlCheck]:
+    """Another person is less than half as similar as the person: networks that know no faces call everybody alike."""
+    wrong, right = _value(cells, "wrong-identity"), _value(cells, "reference")
+    if wrong is None or right is None:
+        return []
+    rule = "wrong-identity below half of reference"
+    return _check(metric, rule, wrong < 0.5 * right, f"{wrong:.3f} against {right:.3f}")
+
+
+def sync_is_kept(metric: str, record: MetricRecord, cells: Cells) -> list[ControlCheck]:
+    """`reencoded` and `shifted:5` score like `reference`: the offset search finds a shift of 5 (within 10 %)."""
+    base = _value(cells, "reference")
+    checks = []
+    for name in ("reencoded", "shifted:5"):
+        value = _value(cells, name)
+        if base is not None and value is not None:
+            held = abs(value - base) <= 0.10 * abs(base)
+            checks += _check(metric, f"{name} about equal to reference", held, f"{value:.4g} against {base:.4g}")
+    return checks
+
+
+def sync_is_lost(metric: str, record: MetricRecord, cells: Cells) -> list[ControlCheck]:
+    """`shifted:20`, `swapped` and `frozen` score clearly worse than `reference`."""
+    base = _value(cells, "reference")
+    sign = 1.0 if record.higher_is_better else -1.0
+    checks = []
+    for name in ("shifted:20", "swapped", "frozen"):
+        value = _value(cells, name)
+        if base is not None and value is not None:
+            held = sign * (base - value) > 0.02 * abs(base)
+            checks += _check(metric, f"{name} clearly worse than reference", held, f"{value:.4g} against {base:.4g}")
+    return checks
+
+
+_FRECHET: tuple[Rule, ...] = (reference_is_zero, sound_changes_nothing)
+_MOTION: tuple[Rule, ...] = (*_FRECHET, far_worse("frozen", "reencoded", 2.0))
+_SYNC: tuple[Rule, ...] = (sync_is_kept, sync_is_lost)
+RULES: dict[str, tuple[Rule, ...]] = {
+    "FID": (*_FRECHET, far_worse("wrong-identity", "reencoded", 5.0)),
+    "FVD": _MOTION,
+    "E-FID": _MOTION,
+    "P-FID": _MOTION,
+    "CSIM": (identity_is_lowest, identity_is_told_apart, sound_changes_nothing),
+    "LSE-D": _SYNC,
+    "LSE-C": _SYNC,
+    "AVCORR": _SYNC,
+}

@@ -1,0 +1,295 @@
+"""The unit of work: one clip, decoded once, for some methods and all backbones. Runs inside a worker process."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from floatbench.data.dataset import Dataset, Reference
+from floatbench.engine.admission import Admitted, admit
+from floatbench.engine.features import FeatureStore, extract
+from floatbench.engine.records import Row
+from floatbench.errors import ClipError, FloatbenchError
+from floatbench.methods import catalogue
+from floatbench.methods.method import Generated, Method, Request
+from floatbench.metrics import registry
+from floatbench.metrics.base import Backbone
+from floatbench.protocol.protocol import Clip
+from floatbench.seeds import derive_seed
+from floatbench.types import ClipMedia
+
+Phase = Literal["load", "generate", "measure"]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One (method, replicate) of a clip."""
+
+    method: str
+    replicate: int
+    stored: Row | None = None  # an earlier row whose video may be used again
+    key: str = ""  # what the method must be made of; see `Method.key`
+
+
+@dataclass(frozen=True)
+class Job:
+    """One clip with everything that is to be done for it."""
+
+    clip: Clip
+    items: tuple[Item, ...]
+    partners: dict[str, tuple[Clip, ...]] = field(default_factory=dict)  # rule -> candidates, best first
+
+
+@dataclass(frozen=True)
+class JobSettings:
+    """What all jobs of a run share; sent to each worker once."""
+
+    dataset: Dataset
+    run: Path
+    cache: Path | None
+    seed: int
+    backbones: dict[str, str]  # id -> fingerprint
+    sides: dict[str, tuple[str, ...]]  # backbone id -> sides it is needed on
+    device: str = "cpu"
+    keep_videos: bool = True
+    clips_per_worker: int = 0  # how many clips of one method a process will see, about
+
+
+class Worker:
+    """Holds the loaded methods and backbones of one process and turns jobs into rows."""
+
+    def __init__(self, settings: JobSettings) -> None:
+        self.settings = settings
+        self.store = FeatureStore(settings.run, settings.cache)
+        self._backbones: dict[str, Backbone] = {}
+        self._methods: dict[str, Method | ClipError] = {}
+        self._reference: tuple[str, Reference] | None = None
+
+    def run(self, job: Job, phase: Callable[[Phase], None] = lambda name: None) -> Iterator[Row]:
+        """Yields one row per item; only FloatbenchErrors that concern the whole run (disk, data) escape.
+
+        Args:
+            phase: told what begins: a method's loading, its work on the clip, the measuring; for time limits.
+        """
+        self._phase = phase
+        self._keep_only({item.method for item in job.items})
+        for item in job.items:
+            begin = time.perf_counter()
+            row = self._item(job, item)
+            row.seconds = round(time.perf_counter() - begin, 4)
+            yield row
+
+    def close(self) -> None:
+        """Ends the workers that methods may have started."""
+        self._keep_only(set())
+
+    def _keep_only(self, names: set[str]) -> None:
+        for name in [name for name in self._methods if name not in names]:
+            method = self._methods.pop(name)
+            if isinstance(method, Method):
+                method.close()
+
+    def _item(self, job: Job, item: Item) -> Row:
+        clip = job.clip
+        row = Row(
+            method=item.method,
+            clip=clip.id,
+            identity=clip.identity,
+            replicate=item.replicate,
+            status="failed",
+            seed=derive_seed(self.settings.seed, clip.id, item.replicate),
+            method_key=item.key,
+        )
+        try:
+            scratch = self.settings.run / "tmp"
+            scratch.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=scratch) as folder:
+                self._measure(job, item, row, Path(folder))
+            row.status, row.reason, row.detail = "ok", "", ""
+        except ClipError as error:
+            row.reason, row.detail = error.reason, error.what
+            row.details |= error.details
+        return row
+
+    def _measure(self, job: Job, item: Item, row: Row, folder: Path) -> None:
+        reference = self._load_reference(job.clip)
+        row.expected_frames, row.flags = reference.media.n_frames, list(reference.flags)
+        output = self._stored_output(item) or self._generate(job, row, reference, folder)
+        row.timing = {stage: round(seconds, 6) for stage, seconds in output.timing.items()}
+        row.details = {**row.details, **output.details}
+        admitted = admit(output, reference.media)
+        generated = admitted.generated
+        row.n_frames, row.height, row.width = generated.n_frames, *generated.frames.shape[1:3]
+        row.pixels_sha256, row.pcm_sha256 = generated.pixels_sha256, generated.pcm_sha256
+        row.reference_pixels_sha256 = admitted.reference.pixels_sha256
+        _note_cuts(row, admitted)
+        if self.settings.keep_videos:
+            self._keep(output, row)
+        source = ClipMedia(reference.source[None])
+        row.features = self._extract({"generated": generated, "reference": admitted.reference, "source": source})
+        row.fingerprints = dict(self.settings.backbones)
+
+    def _load_reference(self, clip: Clip) -> Reference:
+        if self._reference is None or self._reference[0] != clip.id:
+            self._reference = None  # at most one reference clip is held at a time
+            self._reference = (clip.id, self.settings.dataset.load(clip))
+        return self._reference[1]
+
+    def _generate(self, job: Job, row: Row, reference: Reference, folder: Path) -> Generated:
+        self._phase("load")
+        method = self._method(row.method, row.method_key)
+        self._phase("generate")
+        request = self._request(job, method, row, reference, folder)
+        if request.audio is None and method.ranked:
+            raise ClipError("no_audio", "the clip has no sound to drive the method with")
+        try:
+            output = method.generate(request)
+        except (ClipError, MemoryError):
+            raise
+        except FloatbenchError as error:
+            raise ClipError("method_error", str(error)) from error
+        except Exception as error:  # a foreign method may raise anything; the run goes on and the row says what
+            if type(error).__name__ == "OutOfMemoryError":
+                raise ClipError("out_of_memory", str(error)) from error
+            raise ClipError("method_error", _last_line(error)) from error
+        self._phase("measure")
+        return output
+
+    def _request(self, job: Job, method: Method, row: Row, reference: Reference, folder: Path) -> Request:
+        partner = self._partner(job, method, row) if "partner" in method.needs else None
+        return Request(
+            clip_id=job.clip.id,
+            slug=job.clip.slug,
+            source=reference.source,
+            audio=reference.media.audio,
+            n_frames=reference.media.n_frames,
+            seed=row.seed,
+            folder=folder,
+            labels=job.clip.labels,
+            reference=reference.media if "reference" in method.needs else None,
+            partner=partner,
+            truth=reference.truth if "truth" in method.needs else None,
+        )
+
+    def _partner(self, job: Job, method: Method, row: Row) -> ClipMedia | None:
+        """The first candidate that has what the control borrows: the sound, where the control says so."""
+        for candidate in job.partners.get(getattr(method, "partner_rule", "next"), ()):
+            media = self.settings.dataset.load(candidate).media
+            if media.audio is not None or not getattr(method, "partner_sound", False):
+                row.details["partner"] = candidate.id
+                return media
+        return None
+
+    def _method(self, name: str, key: str) -> Method:
+        if name not in self._methods:
+            try:
+                method = catalogue.create(name)
+                if method.key() != key:
+                    raise ClipError("env_mismatch", "this machine's weights or adapter are not those of the run")
+                method.expect(self.settings.clips_per_worker)
+                method.load(self.settings.device)
+                self._methods[name] = method
+            except ClipError as error:
+                self._methods[name] = error
+            except Exception as error:  # a system that fails to load fails its own rows only
+                self._methods[name] = ClipError("load_failed", _last_line(error))
+        found = self._methods[name]
+        if isinstance(found, ClipError):
+            raise found
+        return found
+
+    def _stored_output(self, item: Item) -> Generated | None:
+        """An earlier call's video, so that a metric that was added later does not generate again."""
+        row = item.stored
+        if row is None or not row.video or not (self.settings.run / row.video).is_file():
+            return None
+        return Generated(
+            video=self.settings.run / row.video,
+            audio=self._stored_sound(row),
+            timing=row.timing,
+            details=row.details,
+        )
+
+    def _stored_sound(self, row: Row):
+        if not row.sound:
+            return None
+        from floatbench.media import read_audio
+
+        return read_audio(self.settings.run / row.sound)
+
+    def _keep(self, output: Generated, row: Row) -> None:
+        """Moves what a method wrote into the run folder; controls that hand over frames keep none."""
+        stem = f"generated/{catalogue.slug(row.method)}/{_stem(row)}"
+        if output.video is None or row.method.startswith("videos:"):
+            return  # the user's own files stay where they are
+        if output.video.is_relative_to(self.settings.run / "generated"):
+            row.video = str(output.video.relative_to(self.settings.run))
+        else:
+            target = self.settings.run / f"{stem}{output.video.suffix}"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.move(output.video, target)
+            row.video = str(target.relative_to(self.settings.run))
+            if output.audio is not None:
+                from floatbench.media import write_wav
+
+                row.sound = f"{stem}.wav"
+                write_wav(self.settings.run / row.sound, output.audio)
+        if output.original is not None:
+            target = self.settings.run / f"{stem}-original{output.original.suffix}"
+            shutil.move(output.original, target)
+            row.details["original"] = str(target.relative_to(self.settings.run))
+
+    def _extract(self, media: dict[str, ClipMedia]) -> dict[str, dict[str, str]]:
+        """Feeds the decoded clips to every backbone that is needed; each side's content is looked up first."""
+        keys: dict[str, dict[str, str]] = {side: {} for side in media}
+        for name, fingerprint in self.settings.backbones.items():
+            for side in self.settings.sides[name]:
+                keys[side][name] = extract(self.store, self._lazy(name), fingerprint, media[side])
+        return keys
+
+    def _lazy(self, name: str) -> Backbone:
+        if name not in self._backbones:
+            settings = self.settings.dataset.protocol.settings.get(name, {})
+            self._backbones[name] = _LoadOnUse(registry.backbone(name, **settings), self.settings.device)
+        return self._backbones[name]
+
+
+class _LoadOnUse(Backbone):
+    """A backbone that loads its network at the first clip it has to look at: a warm cache loads nothing."""
+
+    def __init__(self, inner: Backbone, device: str) -> None:
+        self.id, self.uses, self.weights = inner.id, inner.uses, inner.weights
+        self._inner, self._device, self._loaded = inner, device, False
+
+    def load(self, device: str = "cpu") -> None:
+        self._inner.load(device)
+
+    def extract(self, clip: ClipMedia):
+        if not self._loaded:
+            self.load(self._device)
+            self._loaded = True
+        return self._inner.extract(clip)
+
+
+def _note_cuts(row: Row, admitted: Admitted) -> None:
+    if admitted.cut_generated or admitted.cut_reference:
+        row.details["cut_frames"] = {"generated": admitted.cut_generated, "reference": admitted.cut_reference}
+        row.details["native_frames"] = admitted.native_frames
+
+
+def _stem(row: Row) -> str:
+    slug = Clip(id=row.clip, identity=row.identity).slug
+    return slug if row.replicate == 0 else f"{slug}-r{row.replicate}"
+
+
+def _last_line(error: Exception) -> str:
+    if isinstance(error, FloatbenchError):
+        return str(error)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"

@@ -1,0 +1,308 @@
+"""The run: plan, generate, extract, reduce; a folder that can be killed at any moment and continued."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from floatbench import paths
+from floatbench.data.dataset import Dataset
+from floatbench.engine.control_rules import check_controls
+from floatbench.engine.environment import environment, pick_device
+from floatbench.engine.executor import Executor, InlineExecutor, LocalExecutor, default_workers
+from floatbench.engine.features import FeatureStore
+from floatbench.engine.job import Job, JobSettings
+from floatbench.engine.plan import Plan, make_plan, remaining_jobs
+from floatbench.engine.records import Row, RowFile, RunInfo, ScoreFile, read_record, write_record
+from floatbench.engine.scoring import clip_values, metric_record, score_all, unranked_because
+from floatbench.errors import DataError, DependencyError, Interrupted, UsageError
+from floatbench.files import atomic_path
+from floatbench.methods import catalogue
+from floatbench.methods.controls import CONTROLS
+from floatbench.progress import NullProgress, Progress
+from floatbench.protocol.protocol import Protocol
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a user chooses about a run beside the protocol; defaults are those of `floatbench run`."""
+
+    methods: Sequence[str] = ()
+    metrics: Sequence[str] | None = None  # None: the protocol's own
+    controls: bool = True
+    limit: int | None = None
+    clips: Sequence[str] | None = None
+    out: Path | None = None
+    workers: int | None = None  # None: as many as the machine carries; 0: in this process
+    threads: int = 1
+    executor: str = "local"
+    address: str = "auto"
+    device: str = "auto"
+    replicates: int = 1
+    seed: int | None = None  # None: the protocol's seed
+    timeout: float | None = None
+    skip_unavailable: bool = False
+    retry_failed: bool = False
+    keep_videos: bool = True
+
+    def method_names(self) -> list[str]:
+        """The chosen methods and, unless switched off, the controls."""
+        return list(dict.fromkeys([*self.methods, *(CONTROLS if self.controls else ())]))
+
+
+@dataclass
+class RunResult:
+    """A finished run: its folder, its scores and how much was new."""
+
+    folder: Path
+    scores: ScoreFile
+    rows: dict[tuple[str, str, int], Row]
+    new_rows: int
+    skipped: list[str] = field(default_factory=list)
+
+    @property
+    def failed(self) -> list[Row]:
+        return [row for row in self.rows.values() if row.status == "failed"]
+
+    @property
+    def complete(self) -> bool:
+        """True when no clip was rejected or failed in any metric and no score is void."""
+        failed = self.failed or self.scores.rejected
+        return not failed and not any(cell.void or cell.failures for cell in self.scores.scores)
+
+
+def default_folder(protocol: Protocol, options: RunOptions) -> Path:
+    """`runs/<protocol>-<hash>` with the subset in the name, so that the same command finds its folder again."""
+    parts = [protocol.id, protocol.hash[:8]]
+    if options.limit is not None:
+        parts.append(f"limit{options.limit}")
+    if options.clips:
+        import hashlib
+
+        parts.append("clips" + hashlib.sha256("\n".join(sorted(options.clips)).encode()).hexdigest()[:6])
+    if options.replicates != 1:
+        parts.append(f"x{options.replicates}")
+    if options.seed is not None:
+        parts.append(f"seed{options.seed}")
+    return Path("runs") / "-".join(parts)
+
+
+def plan_run(protocol: Protocol, dataset: Dataset, options: RunOptions) -> Plan:
+    """The plan without running anything; missing data and weights are listed in it."""
+    return make_plan(
+        protocol,
+        dataset,
+        options.method_names(),
+        options.metrics,
+        options.limit,
+        options.clips,
+        options.replicates,
+    )
+
+
+def run(protocol: Protocol, dataset: Dataset, options: RunOptions, progress: Progress | None = None) -> RunResult:
+    """Runs what is not done yet and scores everything that is.
+
+    Raises UsageError (unknown names, foreign run folder), DataError (missing data or weights, unless
+    `skip_unavailable`), DependencyError (disk, device, a run already going on), Interrupted.
+    """
+    progress = progress or NullProgress()
+    device = pick_device(options.device)
+    if dataset.auto_prepare:
+        dataset.prepare(progress, default_workers("cpu") if options.workers is None else max(1, options.workers))
+    plan = plan_run(protocol, dataset, options)
+    if plan.missing and not options.skip_unavailable:
+        raise _missing(plan)
+    for what in plan.missing:
+        progress.note(f"skipped: {what.what} ({what.fix})")
+    if not plan.metrics or not plan.methods:
+        raise DataError("nothing can be scored: every metric or method is unavailable", fix="floatbench doctor")
+    folder = options.out or default_folder(protocol, options)
+    with _locked(folder):
+        info = _open(folder, plan, options, device)
+        rows, new_rows = _execute(folder, plan, dataset, info, options, device, progress)
+        scores = score_run(folder, plan, info, rows, progress)
+    return RunResult(folder, scores, rows, new_rows, plan.skipped)
+
+
+def _missing(plan: Plan) -> DataError:
+    fixes = list(dict.fromkeys(item.fix for item in plan.missing))
+    return DataError(
+        "; ".join(item.what for item in plan.missing),
+        fix=" && ".join(fixes) + "   (or leave them out with --skip-unavailable)",
+    )
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Refuses a second floatbench in the same run folder, and a folder that cannot be written."""
+    lock = FileLock(folder / ".lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise DependencyError(f"another floatbench is running in {folder}", fix="wait for it to end") from None
+    except OSError as error:
+        raise DependencyError(f"{folder} cannot be written: {error.strerror}", fix="choose another --out") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _open(folder: Path, plan: Plan, options: RunOptions, device: str) -> RunInfo:
+    """Starts the run folder, or checks that it belongs to this protocol, seed and subset."""
+    seed = plan.protocol.seed if options.seed is None else options.seed
+    path = folder / "run.json"
+    info = RunInfo(
+        protocol=plan.protocol.model_copy(update={"root": ""}),  # where the data lie is nobody's business
+        protocol_hash=plan.protocol.hash,
+        seed=seed,
+        replicates=plan.replicates,
+        subset=plan.subset,
+    )
+    if path.exists():
+        before = read_record(path, RunInfo)
+        for name in ("protocol_hash", "seed", "replicates", "subset"):
+            if getattr(before, name) != getattr(info, name):
+                raise UsageError(
+                    f"{folder} holds a run with another {name.replace('_', ' ')}",
+                    fix="choose another folder with --out",
+                )
+        info.methods, info.metrics, info.parts = before.methods, before.metrics, before.parts
+    info.available = [clip.id for clip in plan.available]
+    info.rejected = plan.rejected
+    info.methods |= {name: catalogue.create(name).describe() for name in plan.methods}
+    info.metrics |= {
+        name: metric_record(metric, plan.backbones, plan.fingerprints, plan.protocol.settings.get(name, {}))
+        for name, metric in plan.metrics.items()
+    }
+    info.environment = environment(device)
+    write_record(path, info)
+    shutil.rmtree(folder / "tmp", ignore_errors=True)  # scratch of a killed call
+    return info
+
+
+def _execute(
+    folder: Path, plan: Plan, dataset: Dataset, info: RunInfo, options: RunOptions, device: str, progress: Progress
+) -> tuple[dict[tuple[str, str, int], Row], int]:
+    """Runs the open jobs, writing each row as it comes; returns all rows and how many are new."""
+    cache = paths.cache_dir() / "features"
+    store = FeatureStore(folder, cache)
+    row_file = RowFile(folder / "rows.jsonl")
+    row_file.repair()
+    rows = row_file.read()
+    jobs = remaining_jobs(plan, rows, store, options.retry_failed)
+    if not jobs:
+        return rows, 0
+    settings = JobSettings(
+        dataset=dataset,
+        run=folder,
+        cache=cache,
+        seed=info.seed,
+        backbones=plan.fingerprints,
+        sides={name: tuple(sides) for name, sides in plan.sides.items()},
+        device=device,
+        keep_videos=options.keep_videos,
+        clips_per_worker=_share(len(plan.available) * plan.replicates, options, device),
+    )
+    before = len(rows)
+    total = sum(len(job.items) for job in jobs)
+    made = 0
+    with progress.task("clips x methods", total) as task:
+
+        def on_row(row: Row) -> None:
+            nonlocal made
+            row_file.append(row)
+            rows[row.key] = row
+            made += 1
+            task.advance(note=f"{row.method} {row.clip}" + (f" FAILED {row.reason}" if row.status == "failed" else ""))
+
+        try:
+            _executor(options, device, jobs).run(settings, jobs, on_row)
+        except KeyboardInterrupt:
+            raise Interrupted(
+                f"interrupted after {before + made} rows; everything finished is in {folder}",
+                fix="run the same command again to continue",
+            ) from None
+    shutil.rmtree(folder / "tmp", ignore_errors=True)
+    return rows, made
+
+
+def _share(n_clips: int, options: RunOptions, device: str) -> int:
+    """Clips of one method that each worker process sees, rounded up."""
+    workers = options.workers or (1 if options.workers == 0 else default_workers(device))
+    return -(-n_clips // workers)
+
+
+def _executor(options: RunOptions, device: str, jobs: Sequence[Job]) -> Executor:
+    if options.executor == "ray":
+        from floatbench.engine.ray_executor import RayExecutor
+
+        return RayExecutor(options.address, options.workers or 0, options.threads, options.timeout)
+    if options.executor != "local":
+        raise UsageError(f"unknown executor {options.executor!r}", fix="--executor local|ray")
+    if options.workers == 0:
+        return InlineExecutor()
+    return LocalExecutor(options.workers or default_workers(device), options.threads, options.timeout)
+
+
+def score_run(
+    folder: Path, plan: Plan, info: RunInfo, rows: dict[tuple[str, str, int], Row], progress: Progress
+) -> ScoreFile:
+    """Reduces the features of a run folder and writes scores.json and the Parquet tables."""
+    store = FeatureStore(folder, None)
+    with progress.task("scores", len(plan.methods) * len(plan.metrics), unit="score") as task:
+        cells = score_all(plan, rows, store, lambda note: task.advance(note=note))
+    records = {name: info.metrics[name] for name in plan.metrics}
+    descriptions = {name: info.methods[name] for name in plan.methods}
+    reasons = unranked_because(plan, list(records.values()), descriptions, rows)
+    scores = ScoreFile(
+        protocol=plan.protocol.id,
+        protocol_hash=plan.protocol.hash,
+        label=plan.protocol.label,
+        n_clips=len(plan.protocol.clips),
+        n_run=len(plan.clips),
+        n_available=len(plan.available),
+        rejected=plan.rejected,
+        ranked=not reasons,
+        unranked_because=reasons,
+        seed=info.seed,
+        replicates=info.replicates,
+        methods=descriptions,
+        metrics=records,
+        scores=cells,
+        controls=check_controls(records, cells),
+        environment=info.environment | ({"parts": info.parts} if info.parts else {}),
+    )
+    write_parquet(folder, plan, rows, store)
+    write_record(folder / "scores.json", scores)
+    return scores
+
+
+def write_parquet(folder: Path, plan: Plan, rows: dict[tuple[str, str, int], Row], store: FeatureStore) -> None:
+    """rows.parquet, clip_values.parquet and tracks.parquet: the run as flat tables for pandas or DuckDB."""
+    import pandas as pd
+
+    values, tracks = clip_values(plan, rows, store)
+    flat = [_flat(rows[key]) for key in sorted(rows)]
+    for name, records in (("rows", flat), ("clip_values", values), ("tracks", tracks)):
+        frame = pd.DataFrame.from_records(records)
+        with atomic_path(folder / f"{name}.parquet") as partial:
+            frame.to_parquet(partial, index=False)
+
+
+def _flat(row: Row) -> dict[str, Any]:
+    """A row without nested objects: timings become `seconds_<stage>`, details one JSON text."""
+    import json
+
+    record = row.model_dump(mode="json", exclude={"features", "fingerprints", "timing", "details"})
+    record |= {f"seconds_{stage}": seconds for stage, seconds in row.timing.items()}
+    record["details"] = json.dumps(row.details, sort_keys=True)
+    return record

@@ -1,0 +1,217 @@
+"""Reduce: from rows and features to scores, with coverage, replicates and the common subset."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from floatbench.engine.features import FeatureStore
+from floatbench.engine.plan import Plan
+from floatbench.engine.records import MetricRecord, Row, ScoreRow
+from floatbench.errors import ClipError
+from floatbench.metrics.base import Backbone, Metric, Pair, Score, Side
+from floatbench.types import Features
+
+Rows = dict[tuple[str, str, int], Row]
+
+
+def pair_of(row: Row, store: FeatureStore) -> Pair:
+    """The features of one row as a metric sees them."""
+
+    def load(side: Side, backbone: str) -> Features:
+        return store.get(row.features[side][backbone])
+
+    return Pair(row.clip, row.identity, load)
+
+
+def score_method(
+    plan: Plan, rows: Rows, store: FeatureStore, method: str, metric_id: str, common: set[str]
+) -> ScoreRow:
+    """One cell of the table: the mean over replicates, with what failed and why."""
+    metric = plan.metrics[metric_id]
+    results = [_replicate(plan, rows, store, method, metric, replicate) for replicate in range(plan.replicates)]
+    first = results[0]
+    values = [_finite(result.value) for result in results]
+    known = [value for value in values if value is not None]
+    coverage = first.n / len(plan.available) if plan.available else 0.0
+    row = ScoreRow(
+        method=method,
+        metric=metric_id,
+        column=metric.info.column,
+        value=statistics.fmean(known) if len(known) == len(values) else None,
+        void=coverage < plan.protocol.coverage_floor,
+        n=first.n,
+        n_available=len(plan.available),
+        n_protocol=len(plan.protocol.clips),
+        interval=asdict(first.interval) if first.interval and plan.replicates == 1 else None,
+        no_interval=first.no_interval if plan.replicates == 1 else "see the spread over replicates",
+        replicate_values=values if plan.replicates > 1 else [],
+        replicate_spread=statistics.stdev(known) if len(known) > 1 else None,
+        failures=dict(first.failures),
+        details=_plain(first.details),
+    )
+    measured = {clip.id for clip in plan.available} - set(first.failures)
+    if common and common != measured:
+        pairs = [pair_of(found, store) for found in _ok_rows(rows, method, 0) if found.clip in common]
+        row.common_value, row.common_n = _finite(metric.reduce(pairs).value), len(pairs)
+    return row
+
+
+def _replicate(plan: Plan, rows: Rows, store: FeatureStore, method: str, metric: Metric, replicate: int) -> Score:
+    """The corpus score over the clips that were generated; the others are added to the failures."""
+    failures: dict[str, str] = {}
+    pairs = []
+    for clip in plan.available:
+        row = rows.get((method, clip.id, replicate))
+        if row is None:
+            failures[clip.id] = "missing: no row"
+        elif row.status == "failed":
+            failures[clip.id] = f"{row.reason}: {row.detail}"
+        else:
+            pairs.append(pair_of(row, store))
+    if not pairs:
+        return Score(metric.info.id, None, 0, failures, no_interval="no clip was measured")
+    try:
+        score = metric.reduce(pairs)
+    except ClipError as error:  # too little material for any score at all
+        failures |= {pair.clip_id: str(error) for pair in pairs}
+        return Score(metric.info.id, None, 0, failures, no_interval=str(error))
+    return Score(
+        score.metric,
+        score.value,
+        score.n,
+        {**failures, **score.failures},
+        score.interval,
+        score.no_interval,
+        score.details,
+    )
+
+
+def _ok_rows(rows: Rows, method: str, replicate: int) -> list[Row]:
+    found = [row for row in rows.values() if row.method == method and row.replicate == replicate and row.status == "ok"]
+    return sorted(found, key=lambda row: row.clip)
+
+
+def common_clips(plan: Plan, cells: Iterable[ScoreRow]) -> dict[str, set[str]]:
+    """Per metric, the clips that every ranked method has; controls do not narrow it."""
+    everything = {clip.id for clip in plan.available}
+    common: dict[str, set[str]] = {}
+    for cell in cells:
+        if not is_control(cell.method):
+            common[cell.metric] = common.get(cell.metric, everything) - set(cell.failures)
+    return common
+
+
+def is_control(name: str) -> bool:
+    from floatbench.methods.controls import control
+
+    return control(name) is not None
+
+
+def score_all(plan: Plan, rows: Rows, store: FeatureStore, advance: Callable[[str], None]) -> list[ScoreRow]:
+    """Every cell; a second pass adds the common-subset value where methods have different clips."""
+    cells = []
+    for method in plan.methods:
+        for metric_id in plan.metrics:
+            cells.append(score_method(plan, rows, store, method, metric_id, set()))
+            advance(f"{method} {metric_id}")
+    common = common_clips(plan, cells)
+    everything = {clip.id for clip in plan.available}
+    for index, cell in enumerate(cells):
+        shared = common.get(cell.metric, everything)
+        if shared and shared != everything and not is_control(cell.method):
+            cells[index] = score_method(plan, rows, store, cell.method, cell.metric, shared)
+    return cells
+
+
+def metric_record(
+    metric: Metric, backbones: dict[str, Backbone], fingerprints: dict[str, str], settings: dict[str, Any]
+) -> MetricRecord:
+    """The identity of a column, as scores.json keeps it; `settings` are the protocol's for this variant."""
+    from floatbench import weights
+
+    used = {name: backbones[name] for name in metric.info.backbones}
+    hashes = {name: digest for backbone in used.values() for name, digest in backbone.weight_hashes().items()}
+    registered = {name for backbone in used.values() for name in backbone.weights}  # bundled networks are not
+    bundled = {name: b.licence for b in used.values() for name in b.weight_hashes() if name not in registered}
+    return MetricRecord(
+        id=metric.info.id,
+        column=metric.info.column,
+        higher_is_better=metric.info.higher_is_better,
+        level=metric.info.level,
+        tiny=metric.info.tiny,
+        backbones={name: fingerprints[name] for name in used},
+        weights=hashes,
+        licences={name: weights.entry(name).licence for name in sorted(registered)} | bundled,
+        fabricated=sorted(name for name in registered if weights.is_fabricated(name)),
+        settings={name: backbone.settings() for name, backbone in used.items()} | {metric.info.id: settings},
+    )
+
+
+def clip_values(plan: Plan, rows: Rows, store: FeatureStore) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Per-clip numbers and per-frame tracks of every row and metric, as flat records for Parquet."""
+    values: list[dict[str, Any]] = []
+    tracks: list[dict[str, Any]] = []
+    for key in sorted(rows):
+        row = rows[key]
+        if row.status != "ok" or row.method not in plan.methods:
+            continue
+        for metric_id, metric in plan.metrics.items():
+            base = {"method": row.method, "clip": row.clip, "replicate": row.replicate, "metric": metric_id}
+            try:
+                found = metric.clip_value(pair_of(row, store))
+            except ClipError as error:
+                values.append({**base, "name": "value", "value": None, "failure": str(error)})
+                continue
+            numbers = {"value": found.value, **found.extra}
+            values += [
+                {**base, "name": name, "value": _finite(number), "failure": ""} for name, number in numbers.items()
+            ]
+            tracks += [{**base, "name": name, "values": array.tolist()} for name, array in found.tracks.items()]
+    return values, tracks
+
+
+def _finite(value: Any) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def _plain(value: Any) -> Any:
+    """JSON types only; NaN and infinity become null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return _finite(value)
+    return value
+
+
+def unranked_because(
+    plan: Plan, records: Sequence[MetricRecord], descriptions: dict[str, dict[str, Any]], rows: Rows
+) -> list[str]:
+    """Why the scores of this run may not enter a ranking; empty when they may."""
+    reasons = []
+    if plan.subset is not None:
+        reasons.append(f"only {len(plan.clips)} of {len(plan.protocol.clips)} clips were run")
+    if plan.rejected:
+        reasons.append(f"{len(plan.rejected)} clips were rejected by preprocessing")
+    absent = len(plan.clips) - len(plan.available) - len(plan.rejected)
+    if absent:
+        reasons.append(f"{absent} clips are not on this machine")
+    fabricated = sorted({name for record in records for name in record.fabricated})
+    fabricated += sorted(name for name, described in descriptions.items() if described.get("fabricated"))
+    if any("fabricated_boxes" in row.flags for row in rows.values()):
+        fabricated.append("face boxes")
+    if fabricated:
+        reasons.append(f"unscorable: seeded random weights ({', '.join(fabricated)})")
+    for record in records:
+        for name, digest in record.weights.items():
+            expected = plan.protocol.backbone_weights.get(name)
+            if expected and expected != digest and name not in record.fabricated:
+                reasons.append(f"{name} is not the file that the protocol names")
+    return reasons

@@ -1,0 +1,199 @@
+"""The contract between the engine and the metrics: backbones map decoded clips to features, metrics reduce them.
+
+A `Backbone` sees one decoded clip and returns arrays; the engine caches them by content. A `Metric` declares the
+backbones it needs and turns the features of (generated, reference, source) into per-clip values and one score. Neither
+touches files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from floatbench.errors import ClipError, UsageError
+from floatbench.types import ClipMedia, Features
+
+if TYPE_CHECKING:
+    from floatbench.metrics.statistics import Comparison
+
+Side = Literal["generated", "reference", "source"]
+Part = Literal["frames", "audio"]
+
+
+class Backbone(ABC):
+    """A network (or plain signal processing) that turns one decoded clip into feature arrays.
+
+    Class attributes:
+        id: unique name; part of the cache key.
+        uses: which parts of a clip the result depends on; the cache key holds the hashes of these parts
+            only, so a clip with shifted sound shares its picture features with the unshifted one.
+        weights: names in the weight registry, empty for pure signal processing.
+        licence: licence of the weights in a few words.
+    """
+
+    id: str
+    uses: frozenset[Part] = frozenset({"frames"})
+    weights: tuple[str, ...] = ()
+    licence: str = "none"
+
+    def settings(self) -> dict[str, Any]:
+        """Everything beside the weights that changes the result (JSON types); batch size does not belong here."""
+        return {}
+
+    def weight_hashes(self) -> dict[str, str]:
+        """Weight name -> SHA-256 of the file in use; raises DataError when a file is missing or damaged."""
+        if not self.weights:
+            return {}
+        from floatbench import weights
+
+        return {name: weights.sha256(name) for name in self.weights}
+
+    def fingerprint(self) -> str:
+        """SHA-256 over id, settings and weight hashes; the first half of a feature's cache key."""
+        record = {"id": self.id, "settings": self.settings(), "weights": self.weight_hashes()}
+        return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+    @abstractmethod
+    def load(self, device: str = "cpu") -> None:
+        """Loads the networks once; called before the first `extract` in every worker."""
+
+    @abstractmethod
+    def extract(self, clip: ClipMedia) -> Features:
+        """Features of one clip; raises ClipError with a reason when the clip cannot be measured."""
+
+
+class Pair:
+    """The features of one clip as a metric sees them; arrays are loaded when they are asked for.
+
+    Args:
+        clip_id, identity: of the protocol's clip.
+        load: called with (side, backbone id); returns features or raises ClipError if extraction had failed.
+    """
+
+    def __init__(self, clip_id: str, identity: str, load: Callable[[Side, str], Features]) -> None:
+        self.clip_id = clip_id
+        self.identity = identity
+        self._load = load
+
+    def generated(self, backbone: str) -> Features:
+        return self._load("generated", backbone)
+
+    def reference(self, backbone: str) -> Features:
+        return self._load("reference", backbone)
+
+    def source(self, backbone: str) -> Features:
+        return self._load("source", backbone)
+
+
+@dataclass(frozen=True)
+class MetricInfo:
+    """What a metric variant is; `id` is its variant id (``fid``, ``csim-source``, ``efid-mp52``, ...)."""
+
+    id: str
+    column: str  # the table's column: FID, FVD, CSIM, E-FID, P-FID, LSE-D, LSE-C, AVCORR, ...
+    title: str
+    higher_is_better: bool
+    level: Literal["corpus", "clip"]
+    backbones: tuple[str, ...]
+    sides: tuple[Side, ...]
+    formula: str
+    source: str  # paper or reference tool
+    parity: str  # how far equality with the reference tool was shown
+    tiny: bool = False  # uses the bundled offline backbones: footnoted, never beside official ones
+    needs_audio: bool = False
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval of a score and how it was made."""
+
+    low: float
+    high: float
+    level: float
+    method: str
+
+
+@dataclass(frozen=True)
+class ClipValue:
+    """A metric's result on one clip.
+
+    Attributes:
+        value: the clip's own number (None for corpus metrics that have none).
+        extra: further numbers of the clip (offset, track length, frames used ...).
+        tracks: per-frame arrays for the report's page.
+    """
+
+    value: float | None
+    extra: Mapping[str, float] = field(default_factory=dict)
+    tracks: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Score:
+    """The corpus score of one metric variant for one method.
+
+    Attributes:
+        n: clips that entered; failures: clip id -> "reason: detail" for those that did not.
+        interval: None when it cannot be given honestly; `no_interval` then says why.
+        details: n-curve, extrapolation, sample counts, secondary numbers (JSON types).
+    """
+
+    metric: str
+    value: float | None
+    n: int
+    failures: Mapping[str, str] = field(default_factory=dict)
+    interval: Interval | None = None
+    no_interval: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Metric(ABC):
+    """One metric variant. Instances are cheap, hold settings only and keep no state between calls."""
+
+    info: MetricInfo
+
+    @abstractmethod
+    def clip_value(self, pair: Pair) -> ClipValue:
+        """The clip's value, its extras and tracks; raises ClipError when the clip cannot be measured."""
+
+    @abstractmethod
+    def reduce(self, pairs: Sequence[Pair]) -> Score:
+        """The corpus score over the clips of one method, in any order; failures are counted, not dropped."""
+
+    def compare(self, pairs_a: Sequence[Pair], pairs_b: Sequence[Pair]) -> Comparison:
+        """The paired difference of two methods on the same clips; see `floatbench.metrics.statistics.compare`."""
+        raise UsageError(f"{self.info.id} offers no paired comparison")
+
+    def __call__(
+        self,
+        generated: Iterable[Any],
+        reference: Iterable[Any] | None = None,
+        source: Iterable[Any] | None = None,
+        identities: Sequence[str] | None = None,
+        device: str = "cpu",
+    ) -> Score:
+        """Scores clips that are in memory; see `floatbench.metrics.direct.measure` for what is taken."""
+        from floatbench.metrics.direct import measure
+
+        return measure(self, generated, reference, source, identities, device)
+
+
+def split_failures(metric: Metric, pairs: Sequence[Pair]) -> tuple[list[tuple[Pair, ClipValue]], dict[str, str]]:
+    """Evaluates each clip in clip-id order and separates the failures (clip id -> "reason: detail")."""
+    good: list[tuple[Pair, ClipValue]] = []
+    failures: dict[str, str] = {}
+    for pair in sorted(pairs, key=lambda p: p.clip_id):
+        try:
+            good.append((pair, metric.clip_value(pair)))
+        except ClipError as error:
+            failures[pair.clip_id] = str(error)
+    return good, failures

@@ -1,0 +1,223 @@
+"""The base of the corpus metrics: a Frechet distance over the pooled feature rows of all clips.
+
+A subclass (or an instance with its own `MetricInfo`) says which backbone it needs and which rows of its features count.
+Everything else is here: rows that failed on one side are left out on both, both sides have equal N, whole identities
+are grouped for the jackknife, features are streamed so that memory does not grow with the number of clips.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from floatbench.errors import ClipError, UsageError
+from floatbench.metrics import statistics
+from floatbench.metrics.base import ClipValue, Metric, MetricInfo, Pair, Score, Side
+from floatbench.metrics.frechet import Sample, sample_distance
+from floatbench.types import Features
+
+
+@dataclass(frozen=True)
+class PairRows:
+    """The feature rows of one clip, both sides matched row by row.
+
+    Attributes:
+        generated, reference: (N, d) float, finite.
+        index: (N,) which rows of the clip these are (frame or window numbers).
+        dropped: rows that failed on either side; trimmed: rows that only the longer side had.
+        lost_frames: reason -> count of frames that entered no row (for example the remainder of windows).
+    """
+
+    generated: np.ndarray
+    reference: np.ndarray
+    index: np.ndarray
+    dropped: int = 0
+    trimmed: int = 0
+    lost_frames: Mapping[str, int] = field(default_factory=dict)
+
+    def take(self, index: np.ndarray) -> PairRows:
+        """Only the rows whose number is in `index`."""
+        keep = np.isin(self.index, index)
+        return PairRows(self.generated[keep], self.reference[keep], self.index[keep])
+
+
+@dataclass
+class _Groups:
+    """Samples per group and side, with the counts of what entered."""
+
+    generated: dict[int, Sample]
+    reference: dict[int, Sample]
+    clips: int
+    identities: set[str]
+    dropped: int
+    trimmed: int
+    failures: dict[str, str]
+    lost_frames: Counter[str] = field(default_factory=Counter)
+
+
+class FrechetMetric(Metric):
+    """A Frechet distance between the feature rows of generated and reference clips.
+
+    Args:
+        info: what the variant is; `info.backbones[0]` gives the features.
+        key: name of the (T, d) feature array; a row with NaN is a frame that failed.
+        biased: covariance over N instead of N - 1.
+        failed: reason for a clip without any usable row.
+
+    Example:
+        >>> from floatbench.metrics.fid import FID
+        >>> score = FID()(generated_clips, reference_clips)   # lists of (T, H, W, 3) uint8 arrays
+        >>> score.value, score.interval
+    """
+
+    def __init__(
+        self, info: MetricInfo, key: str = "features", biased: bool = False, failed: str = "not_finite"
+    ) -> None:
+        self.info = info
+        self.key = key
+        self.biased = biased
+        self.failed = failed
+        self.device = "cpu"  # of the distance itself; the engine may set "cuda"
+
+    def samples(self, features: Features, side: Side) -> np.ndarray:
+        """(T, d) rows of one side; rows with NaN are failures. Override it to pick columns or windows."""
+        return features[self.key]
+
+    def lost_frames(self, features: Features) -> Mapping[str, int]:
+        """Frames of the clip that entered no row, by reason."""
+        return {}
+
+    def rows(self, pair: Pair) -> PairRows:
+        """Both sides of a clip, cut to the shorter one, without the rows that failed on either side."""
+        backbone = self.info.backbones[0]
+        generated_features, reference_features = pair.generated(backbone), pair.reference(backbone)
+        generated = self.samples(generated_features, "generated")
+        reference = self.samples(reference_features, "reference")
+        length = min(len(generated), len(reference))
+        good = np.isfinite(generated[:length]).all(1) & np.isfinite(reference[:length]).all(1)
+        index = np.flatnonzero(good)
+        if len(index) == 0:
+            raise ClipError(self.failed, f"{self.info.id}: no usable row of {length}")
+        return PairRows(
+            generated[index],
+            reference[index],
+            index,
+            dropped=length - len(index),
+            trimmed=max(len(generated), len(reference)) - length,
+            lost_frames=self.lost_frames(generated_features),
+        )
+
+    def clip_value(self, pair: Pair) -> ClipValue:
+        """A corpus metric has no value per clip, only counts."""
+        rows = self.rows(pair)
+        extra = {
+            "rows": float(len(rows.index)),
+            "rows_dropped": float(rows.dropped),
+            "rows_trimmed": float(rows.trimmed),
+        }
+        extra |= {f"frames_{reason}": float(count) for reason, count in rows.lost_frames.items()}
+        return ClipValue(None, extra)
+
+    def distance(self, generated: Sample, reference: Sample) -> float:
+        """The score of two pooled samples; a subclass may return another function of the two."""
+        return sample_distance(generated, reference, self.biased)
+
+    def reduce(self, pairs: Sequence[Pair]) -> Score:
+        """The distance over all clips, with group jackknife, n-curve and counts (floatbench.metrics.statistics)."""
+        groups = self._collect(self._each(pairs), pairs)
+        if not groups.generated:
+            return Score(self.info.id, None, 0, groups.failures, None, "no clip could be measured")
+        numbers = sorted(groups.generated)
+        whole = self._union(groups, numbers)
+        if whole[0] < 2:
+            return Score(self.info.id, None, groups.clips, groups.failures, None, "fewer than two rows")
+        reason = statistics.too_few(len(groups.identities))
+        interval = None if reason else statistics.jackknife(whole[1], self._left_out(groups))
+        details = self._details(groups, whole)
+        return Score(self.info.id, whole[1], groups.clips, groups.failures, interval, reason, details)
+
+    def compare(self, pairs_a: Sequence[Pair], pairs_b: Sequence[Pair]) -> statistics.Comparison:
+        """The difference of two methods over the frames that both have; group jackknife of the difference."""
+        first, second = self._collect_common(pairs_a, pairs_b)
+        if not first.generated:
+            raise UsageError(f"{self.info.id}: the two methods have no measurable clip in common")
+        numbers = sorted(first.generated)
+        a, b = self._union(first, numbers)[1], self._union(second, numbers)[1]
+        reason = statistics.too_few(len(first.identities))
+        interval = None
+        if not reason:
+            pairs = zip(self._left_out(first), self._left_out(second), strict=True)
+            interval = statistics.jackknife(a - b, [x - y for x, y in pairs])
+        return statistics.Comparison(self.info.id, first.clips, a, b, a - b, interval, reason)
+
+    def _each(self, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, PairRows | ClipError]]:
+        for pair in sorted(pairs, key=lambda p: p.clip_id):
+            yield pair, _try(lambda pair=pair: self.rows(pair))
+
+    def _collect(self, items: Iterator[tuple[Pair, PairRows | ClipError]], pairs: Sequence[Pair]) -> _Groups:
+        group_of = statistics.assign_groups([p.identity for p in pairs])
+        found = _Groups({}, {}, 0, set(), 0, 0, {})
+        for pair, rows in items:
+            if isinstance(rows, ClipError):
+                found.failures[pair.clip_id] = str(rows)
+                continue
+            group = group_of[pair.identity]
+            for side, values in ((found.generated, rows.generated), (found.reference, rows.reference)):
+                side.setdefault(group, Sample(values.shape[1], self.device)).add(values)
+            found.clips += 1
+            found.identities.add(pair.identity)
+            found.dropped += rows.dropped
+            found.trimmed += rows.trimmed
+            found.lost_frames.update(rows.lost_frames)
+        return found
+
+    def _collect_common(self, pairs_a: Sequence[Pair], pairs_b: Sequence[Pair]) -> tuple[_Groups, _Groups]:
+        def matched(swap: bool) -> Iterator[tuple[Pair, PairRows | ClipError]]:
+            for a, b in zip(pairs_a, pairs_b, strict=True):
+                rows_a, rows_b = _try(lambda a=a: self.rows(a)), _try(lambda b=b: self.rows(b))
+                if isinstance(rows_a, ClipError) or isinstance(rows_b, ClipError):
+                    yield a, rows_a if isinstance(rows_a, ClipError) else rows_b
+                    continue
+                common = np.intersect1d(rows_a.index, rows_b.index)
+                if len(common) == 0:
+                    yield a, ClipError(self.failed, "the two methods have no usable row in common")
+                else:
+                    yield a, (rows_b if swap else rows_a).take(common)
+
+        return self._collect(matched(False), pairs_a), self._collect(matched(True), pairs_a)
+
+    def _union(self, groups: _Groups, numbers: Sequence[int]) -> tuple[float, float]:
+        """(rows per side, score) of some groups."""
+        generated = Sample.join([groups.generated[g] for g in numbers])
+        reference = Sample.join([groups.reference[g] for g in numbers])
+        return float(generated.n), self.distance(generated, reference) if generated.n > 1 else float("nan")
+
+    def _left_out(self, groups: _Groups) -> list[float]:
+        numbers = sorted(groups.generated)
+        return [self._union(groups, [g for g in numbers if g != out])[1] for out in numbers]
+
+    def _details(self, groups: _Groups, whole: tuple[float, float]) -> dict[str, Any]:
+        numbers = sorted(groups.generated)
+        curve = statistics.n_curve(len(numbers), lambda taken: self._union(groups, [numbers[i] for i in taken]), whole)
+        return {
+            "n_generated": int(whole[0]),
+            "n_reference": int(whole[0]),
+            "dimension": groups.generated[numbers[0]].dimension,
+            "rows_dropped": groups.dropped,
+            "rows_trimmed": groups.trimmed,
+            **{f"frames_{reason}": count for reason, count in sorted(groups.lost_frames.items())},
+            "identities": len(groups.identities),
+            "groups": len(numbers),
+            "n_curve": curve.to_dict() if curve else None,
+        }
+
+
+def _try(load: Callable[[], PairRows]) -> PairRows | ClipError:
+    try:
+        return load()
+    except ClipError as error:
+        return error

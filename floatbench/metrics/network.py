@@ -1,0 +1,150 @@
+"""What the torch backbones share: verified weights, exact float32, batches that shrink when memory runs out."""
+
+from __future__ import annotations
+
+import logging
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from floatbench.errors import ClipError, DataError
+from floatbench.metrics.base import Backbone
+
+_LOG = logging.getLogger("floatbench")
+
+
+class NetworkBackbone(Backbone):
+    """A backbone with one torch network in float32.
+
+    Args:
+        batch: items per forward pass; changes results by float rounding only, and is halved when memory runs out.
+    """
+
+    default_batch = 32
+
+    def __init__(self, batch: int | None = None) -> None:
+        self.batch = batch or self.default_batch
+        self.device = "cpu"
+        self.network: nn.Module | None = None
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """The network with any weights, on the CPU."""
+
+    def state(self) -> Mapping[str, torch.Tensor]:
+        """The weights under the network's own key names; by default those of the file of `weights[0]`."""
+        from floatbench import weights
+
+        return weights.load_state_dict(self.weights[0])
+
+    def load(self, device: str = "cpu") -> None:
+        """Builds the network with verified weights; raises DataError when they are missing or do not fit."""
+        state = self.state()  # first, because missing weights should be said at once
+        network = self.build()
+        load_strictly(network, state, self.weights[0])
+        self.network = network.eval().requires_grad_(False).to(device)
+        self.device = device
+
+    def forward(self, run: Callable[[nn.Module, torch.Tensor], torch.Tensor], items: np.ndarray) -> np.ndarray:
+        """Applies `run(network, batch)` to `items` (N, ...), batch after batch; returns (N, ...) float32."""
+        network = self.network
+        if network is None:
+            raise RuntimeError(f"backbone {self.id}: load() was not called")
+
+        def one(chunk: np.ndarray) -> torch.Tensor:
+            return run(network, torch.from_numpy(np.ascontiguousarray(chunk)).to(self.device)).float().cpu()
+
+        with torch.inference_mode(), exact_float32():
+            features, self.batch = in_batches(one, items, self.batch, self.id)
+        return features
+
+
+def load_strictly(network: nn.Module, state: Mapping[str, torch.Tensor], name: str) -> None:
+    """Loads a state dict whose keys and shapes must all match; raises DataError that names the weights."""
+    try:
+        network.load_state_dict(dict(state), strict=True)
+    except RuntimeError as error:
+        first = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"weights {name!r} do not fit the network: {first}", f"floatbench weights verify {name}"
+        ) from error
+
+
+def in_batches(
+    function: Callable[[np.ndarray], torch.Tensor], items: np.ndarray, batch: int, label: str
+) -> tuple[np.ndarray, int]:
+    """Applies `function` to slices of `items`; halves the batch, and says so, whenever memory runs out.
+
+    Returns:
+        The joined results and the batch size that worked. Raises ClipError `out_of_memory` at batch 1.
+    """
+    results: list[np.ndarray] = []
+    start = 0
+    while start < len(items):
+        try:
+            results.append(function(items[start : start + batch]).numpy())
+            start += batch
+        except (RuntimeError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
+            batch = _halved(batch, label, error)
+    return np.concatenate(results), batch
+
+
+def _halved(batch: int, label: str, error: Exception) -> int:
+    if batch == 1:
+        raise ClipError("out_of_memory", f"{label}: not even a batch of 1 fits") from error
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    _LOG.warning("%s: out of memory with a batch of %d, going on with %d", label, batch, batch // 2)
+    return batch // 2
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """No TF32 and no algorithm search on CUDA, so that a score does not depend on the GPU's generation."""
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(precision)
+
+
+def seeded_state(network: nn.Module, seed: int) -> dict[str, Any]:
+    """Random weights that keep activations of order one, equal on every machine and torch version.
+
+    Kernels are normal with variance 2 / fan-in, norm statistics scatter around (0, 1), biases around 0. Draws come from
+    NumPy, one stream per tensor name, so that a change of one layer leaves the others alone.
+    """
+    state: dict[str, torch.Tensor] = {}
+    for index, (name, tensor) in enumerate(sorted(network.state_dict().items())):
+        rng = np.random.default_rng([seed, index])
+        shape = tuple(tensor.shape)
+        if not tensor.is_floating_point():
+            state[name] = torch.zeros_like(tensor)
+            continue
+        if tensor.ndim > 1:
+            values = rng.standard_normal(shape) * (2 / np.prod(shape[1:])) ** 0.5
+        elif name.endswith("running_var"):
+            values = rng.uniform(0.5, 1.5, shape)
+        else:
+            values = 0.1 * rng.standard_normal(shape) + (1.0 if name.endswith("weight") else 0.0)
+        state[name] = torch.from_numpy(np.asarray(values)).to(tensor.dtype)
+    return state
+
+
+def save_seeded(network: nn.Module, path: Path, seed: int) -> None:
+    """Writes `seeded_state` as a file that `weights_only=True` can read."""
+    torch.save(seeded_state(network, seed), path)

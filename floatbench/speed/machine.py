@@ -1,0 +1,187 @@
+"""The machine a speed was measured on: processor, threads, memory, and the GPU's clocks, power and limits."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import platform
+import sys
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from floatbench.speed.record import GpuUse, spread
+
+FLAGS = (
+    "sse4_2", "avx", "avx2", "fma", "f16c", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16",
+    "amx_tile", "amx_bf16", "amx_int8", "asimd", "sve", "sve2", "bf16", "i8mm",
+)  # fmt: skip
+"""Processor flags that decide which fast paths exist (bf16 needs avx512_bf16, amx_bf16 or bf16)."""
+
+REASONS = {
+    0x2: "application clocks",
+    0x4: "software power cap",
+    0x8: "hardware slowdown",
+    0x10: "sync boost",
+    0x20: "software thermal",
+    0x40: "hardware thermal",
+    0x80: "hardware power brake",
+    0x100: "display clocks",
+}
+"""Bits of NVML's clock event reasons; 0x1 (idle) is not a limit."""
+
+
+def machine() -> dict[str, Any]:
+    """Processor, flags that matter, cores of the machine and of this process, memory, threads (torch's if loaded)."""
+    import psutil
+
+    torch = sys.modules.get("torch")
+    model, flags = processor(Path("/proc/cpuinfo"))
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # only Linux has it
+        cores = os.cpu_count() or 1
+    return {
+        "cpu": model,
+        "cpu_flags": flags,
+        "cores": os.cpu_count(),
+        "cores_usable": cores,
+        "memory_bytes": psutil.virtual_memory().total,
+        "torch_threads": torch.get_num_threads() if torch else None,
+        "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
+        "cuda": torch.version.cuda if torch and torch.cuda.is_available() else None,
+    }
+
+
+def processor(cpuinfo: Path) -> tuple[str, list[str]]:
+    """Name of the processor and those of its flags that are in `FLAGS`."""
+    try:
+        lines = [line.partition(":") for line in cpuinfo.read_text().splitlines()]
+    except OSError:
+        return platform.processor() or platform.machine(), []
+    facts = {key.strip().lower(): value.strip() for key, _, value in lines}
+    present = set(facts.get("flags", facts.get("features", "")).split())
+    return facts.get("model name") or platform.machine(), [flag for flag in FLAGS if flag in present]
+
+
+def peak_memory() -> int | None:
+    """Largest resident memory so far of this process plus that of each of its children, bytes.
+
+    Exact per process on Linux (VmHWM); the sum is an upper bound because the peaks need not coincide. Elsewhere the
+    present resident size stands in where the system keeps no peak.
+    """
+    import psutil
+
+    own = psutil.Process()
+    total = 0
+    for process in (own, *own.children(recursive=True)):
+        try:
+            total += _peak(process.pid) or process.memory_info().rss
+        except psutil.Error:  # a child that has just ended
+            continue
+    return total
+
+
+def _peak(pid: int) -> int | None:
+    try:
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        return None
+    return None
+
+
+def gpu_sampler(index: int) -> GpuSampler | None:
+    """A sampler of the GPU torch calls `index`; None where nvidia-ml-py or its driver is absent."""
+    try:
+        nvml = importlib.import_module("pynvml")
+        nvml.nvmlInit()
+    except (ImportError, OSError):
+        return None
+    except nvml.NVMLError:
+        return None
+    return GpuSampler(nvml, _handle(nvml, index))
+
+
+def _handle(nvml: Any, index: int) -> Any:
+    """NVML counts all GPUs of the machine, torch only the visible ones."""
+    visible = [part.strip() for part in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if part.strip()]
+    name = visible[index] if index < len(visible) else str(index)
+    if name.isdigit():
+        return nvml.nvmlDeviceGetHandleByIndex(int(name))
+    return nvml.nvmlDeviceGetHandleByUUID(name)
+
+
+class GpuSampler:
+    """Asks the driver a few times a second for clocks, power, temperature, memory and what holds the clocks down.
+
+    Args:
+        nvml: the module `pynvml` (or one that looks like it), initialised.
+        handle: of the device.
+        interval: seconds between questions.
+    """
+
+    def __init__(self, nvml: Any, handle: Any, interval: float = 0.2) -> None:
+        self._nvml, self._handle, self._interval = nvml, handle, interval
+        self._samples: list[dict[str, float | None]] = []
+        self._reasons: Counter[str] = Counter()
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._loop, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def _loop(self) -> None:
+        while True:
+            self.sample()
+            if self._end.wait(self._interval):
+                return
+
+    def sample(self) -> None:
+        """Takes one sample; a question this GPU does not answer gives None."""
+        nvml, handle = self._nvml, self._handle
+        self._samples.append(
+            {
+                "sm": self._ask(nvml.nvmlDeviceGetClockInfo, nvml.NVML_CLOCK_SM),
+                "memory": self._ask(nvml.nvmlDeviceGetClockInfo, nvml.NVML_CLOCK_MEM),
+                "power": self._ask(nvml.nvmlDeviceGetPowerUsage),
+                "temperature": self._ask(nvml.nvmlDeviceGetTemperature, nvml.NVML_TEMPERATURE_GPU),
+                "used": float(nvml.nvmlDeviceGetMemoryInfo(handle).used),
+            }
+        )
+        bits = int(self._ask(nvml.nvmlDeviceGetCurrentClocksThrottleReasons) or 0)
+        self._reasons.update(name for bit, name in REASONS.items() if bits & bit)
+
+    def _ask(self, function: Any, *arguments: Any) -> float | None:
+        try:
+            return float(function(self._handle, *arguments))
+        except self._nvml.NVMLError:
+            return None
+
+    def stop(self) -> GpuUse:
+        """Ends the sampling (after one sample at least) and summarises it."""
+        self._end.set()
+        self._thread.join()
+        count = len(self._samples)
+        power = self._values("power")
+        temperature = self._values("temperature")
+        return GpuUse(
+            name=_text(self._nvml.nvmlDeviceGetName(self._handle)),
+            driver=_text(self._nvml.nvmlSystemGetDriverVersion()),
+            samples=count,
+            sm_clock_mhz=spread(self._values("sm") or [0.0]),
+            memory_clock_mhz=spread(self._values("memory") or [0.0]),
+            power_w=spread([value / 1000 for value in power]) if power else None,  # NVML gives milliwatts
+            temperature_c=spread(temperature) if temperature else None,
+            memory_used_bytes=int(max(self._values("used"))),
+            throttled={name: number / count for name, number in self._reasons.items()},
+        )
+
+    def _values(self, key: str) -> list[float]:
+        return [value for sample in self._samples if (value := sample[key]) is not None]
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,161 @@
+"""What is known about the weight files of this machine: the lock file, and stamps that save hashing a gigabyte twice.
+
+The lock file `weights.lock.json` lies beside the weights and may travel with them: it holds each file's SHA-256 (the
+only reference for files whose authors published none), where it came from, and which licences were accepted. Stamps are
+a cache of this machine: the SHA-256 of a file as long as its size, times and inode stay the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from floatbench import paths
+from floatbench.errors import DataError, FloatbenchError
+from floatbench.files import file_sha256, write_error, write_json
+from floatbench.text import now
+
+LOCK_NAME = "weights.lock.json"
+Section = Literal["entries", "fabricated"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class FileRecord(_Strict):
+    """Hash and size (bytes) of one file."""
+
+    sha256: str
+    size: int
+
+
+class Record(_Strict):
+    """What is known about one entry: its files, where they came from, when, and the seed of fabricated ones."""
+
+    files: dict[str, FileRecord] = {}
+    source: str = ""
+    recorded: str = ""
+    seed: int | None = None
+
+
+class LockFile(_Strict):
+    """Content of `weights.lock.json`."""
+
+    version: Literal[1] = 1
+    entries: dict[str, Record] = {}
+    fabricated: dict[str, Record] = {}
+    licences_accepted: dict[str, str] = {}
+
+
+def guard(folder: Path, name: str) -> FileLock:
+    """A lock between processes on `folder/.locks/name`; raises DependencyError when the folder cannot be written."""
+    lock = folder / ".locks" / f"{name}.lock"
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise write_error(error, lock) from error
+    return FileLock(lock)
+
+
+def read() -> LockFile:
+    """The lock file, empty when there is none; raises DataError for a damaged one."""
+    path = paths.weights_dir() / LOCK_NAME
+    try:
+        return LockFile.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        return LockFile()
+    except (ValidationError, OSError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a lock file of this version"
+        raise DataError(
+            f"{path} cannot be read: {reason}", fix=f"restore it, or move it away: mv {path} {path}.old"
+        ) from error
+
+
+def record(section: Section, name: str, files: dict[str, FileRecord], source: str, seed: int | None = None) -> None:
+    """Writes what is known about an entry; files of it that are already there and not named again stay."""
+    folder = paths.weights_dir()
+    with guard(folder, "lockfile"):
+        document = read()
+        known = getattr(document, section).setdefault(name, Record())
+        known.files.update(files)
+        known.source, known.recorded, known.seed = source, now(), seed
+        write_json(folder / LOCK_NAME, document.model_dump(mode="json"))
+
+
+def forget(section: Section, name: str) -> None:
+    """Drops an entry's record, so that another file may take its place."""
+    folder = paths.weights_dir()
+    with guard(folder, "lockfile"):
+        document = read()
+        if getattr(document, section).pop(name, None) is not None:
+            write_json(folder / LOCK_NAME, document.model_dump(mode="json"))
+
+
+def accept_licence(name: str) -> None:
+    """Remembers that the user accepted this entry's licence on this machine."""
+    folder = paths.weights_dir()
+    with guard(folder, "lockfile"):
+        document = read()
+        document.licences_accepted[name] = now()
+        write_json(folder / LOCK_NAME, document.model_dump(mode="json"))
+
+
+_memory: dict[str, dict[str, object]] = {}
+
+
+def _stamp_file() -> Path:
+    return paths.cache_dir() / "verified-weights.json"
+
+
+def _state(path: Path) -> dict[str, object]:
+    stat = path.stat()
+    return {"size": stat.st_size, "mtime": stat.st_mtime_ns, "ctime": stat.st_ctime_ns, "inode": stat.st_ino}
+
+
+def _stamps() -> dict[str, dict[str, object]]:
+    try:
+        document = json.loads(_stamp_file().read_bytes())
+    except (OSError, ValueError):  # a cache: absent or damaged means that files are hashed again
+        return {}
+    return document if isinstance(document, dict) else {}
+
+
+def stamped(path: Path) -> str | None:
+    """The SHA-256 of a file that has not changed since it was last hashed here, else None; reads no content."""
+    key = os.path.realpath(path)
+    stamp = _memory.get(key) or _stamps().get(key)
+    if stamp is None or not path.exists():
+        return None
+    state = {**_state(path), "sha256": stamp.get("sha256")}
+    return str(stamp["sha256"]) if stamp == state else None
+
+
+def hashed(path: Path, fresh: bool = False) -> str:
+    """SHA-256 of a file, from its stamp when it has one; `fresh` reads the file in any case."""
+    known = None if fresh else stamped(path)
+    if known is not None:
+        return known
+    before = _state(path)
+    digest = file_sha256(path)
+    if _state(path) == before:  # a file that is being written to gets no stamp
+        stamp(path, digest)
+    return digest
+
+
+def stamp(path: Path, digest: str) -> None:
+    """Remembers the hash of a file as it is now."""
+    key = os.path.realpath(path)
+    entry = {**_state(path), "sha256": digest}
+    _memory[key] = entry
+    # a cache that cannot be written only costs time
+    with suppress(FloatbenchError, OSError), guard(paths.cache_dir(), "verified-weights"):
+        stamps = {k: v for k, v in _stamps().items() if Path(k).exists()}
+        stamps[key] = entry
+        write_json(_stamp_file(), stamps)

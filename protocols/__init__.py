@@ -1,1 +1,0 @@
-"""Protocol files (TOML) and their clip tables (CSV)."""

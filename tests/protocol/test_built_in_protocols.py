@@ -1,0 +1,72 @@
+"""The protocols that come with floatbench say what the data specification says."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from floatbench.files import file_sha256
+from floatbench.protocol.load import built_in, load_protocol
+
+FOLDER = Path(__file__).resolve().parents[2] / "protocols"
+
+
+def test_hdtf_has_78_people_with_15_seconds_each() -> None:
+    protocol = load_protocol("hdtf")
+    assert len(protocol.clips) == len({clip.identity for clip in protocol.clips}) == 78
+    assert len({clip.video for clip in protocol.clips}) == 78
+    assert {round((clip.end_s or 0) - (clip.start_s or 0), 6) for clip in protocol.clips} == {15.0}
+    assert Counter(clip.labels["category"] for clip in protocol.clips) == {"WDA": 48, "WRA": 30}
+    assert all(clip.face is not None and 0 <= clip.face[1] <= 1 for clip in protocol.clips)
+    assert protocol.coverage_floor == 0.9
+    assert protocol.settings["lse-direct-d"] == {"min_track": 100}
+
+
+def test_the_clip_table_of_hdtf_is_the_published_one() -> None:
+    assert file_sha256(FOLDER / "hdtf.csv") == "93e8bbc8380e2af053d8ca27151afd3cb0c0b43c70fd9d94567bfba5ff615a4d"
+
+
+def test_hdtf_training_shares_nobody_and_no_video_with_the_test() -> None:
+    test, train = load_protocol("hdtf"), load_protocol("hdtf-train")
+    assert len(train.clips) == 273 and len({clip.identity for clip in train.clips}) == 188
+    assert not {clip.identity for clip in test.clips} & {clip.identity for clip in train.clips}
+    assert not {clip.video for clip in test.clips} & {clip.video for clip in train.clips}
+
+
+def test_ravdess_has_14_cells_of_two_actors() -> None:
+    protocol = load_protocol("ravdess")
+    cells = Counter((clip.labels["emotion"], clip.labels["intensity"]) for clip in protocol.clips)
+    assert len(protocol.clips) == 112 and len(cells) == 14 and set(cells.values()) == {8}
+    assert {clip.identity for clip in protocol.clips} == {"23", "24"}
+    assert {c.labels["label_exact"] for c in protocol.clips if c.labels["emotion"] == "calm"} == {"no"}
+    assert protocol.settings["lse-direct-d"] == {"min_track": 50}
+
+
+def test_ravdess_13_has_only_exact_labels() -> None:
+    protocol = load_protocol("ravdess-13")
+    assert len(protocol.clips) == 104
+    assert {clip.labels["label_exact"] for clip in protocol.clips} == {"yes"}
+    assert "calm" not in {clip.labels["emotion"] for clip in protocol.clips}
+
+
+def test_ravdess_codes_agree_with_the_table_of_the_data_set() -> None:
+    emotions = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
+    for clip in load_protocol("ravdess-train").clips + load_protocol("ravdess").clips:
+        _, channel, emotion, intensity, statement, repetition, actor = clip.id.split("-")
+        labels = clip.labels
+        assert channel == "01" and int(actor) == int(clip.identity)
+        assert labels["emotion"] == emotions[int(emotion) - 1]
+        assert labels["intensity"] == ("normal", "strong")[int(intensity) - 1]
+        assert (int(labels["statement"]), int(labels["repetition"])) == (int(statement), int(repetition))
+        assert labels["sex"] == ("male" if int(actor) % 2 else "female")
+        assert clip.video == f"Actor_{actor}/{clip.id}.mp4"
+
+
+@pytest.mark.parametrize("name", built_in())
+def test_every_protocol_loads_and_has_a_label(name: str) -> None:
+    protocol = load_protocol(name)
+    assert re.fullmatch(r"[a-z0-9._-]+@[0-9a-f]{8}", protocol.label)
+    assert len({clip.slug for clip in protocol.clips}) == len(protocol.clips)

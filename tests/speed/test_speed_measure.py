@@ -1,0 +1,285 @@
+"""The speed protocol with a clock that obeys: what is timed, what is not, and what the numbers mean."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from floatbench.errors import ClipError
+from floatbench.methods.method import Generated, Method, Request
+from floatbench.speed.measure import Probes, SpeedInput, SpeedPlan, count_frames, measure, start_delay
+from floatbench.types import ClipMedia
+
+
+class Clock:
+    """Time that passes only when somebody works."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def __call__(self) -> float:
+        return self.time
+
+    def work(self, seconds: float) -> None:
+        self.time += seconds
+
+
+class Worker(Method):
+    """Takes `seconds[n]` for its n-th call (the last one from then on) and makes as many frames as were asked for."""
+
+    name = "worker"
+
+    def __init__(self, clock: Clock, seconds: list[float], load: float = 0.0) -> None:
+        self.clock, self.seconds, self.load_seconds = clock, seconds, load
+        self.requests: list[Request] = []
+        self.closed = 0
+
+    def describe(self) -> dict:
+        return {"kind": "test", "steps": 3}
+
+    def load(self, device: str = "cpu") -> None:
+        self.device = device
+        self.clock.work(self.load_seconds)
+
+    def _next(self) -> float:
+        return self.seconds[min(len(self.requests), len(self.seconds) - 1)]
+
+    def generate(self, request: Request) -> Generated:
+        seconds = self._next()
+        self.requests.append(request)
+        assert request.folder.is_dir() and not list(request.folder.iterdir())
+        (request.folder / "left behind").write_text("")
+        self.clock.work(seconds)
+        frames = np.zeros((request.n_frames, 4, 4, 3), np.uint8)
+        timing = {"solve": seconds * 0.25, "decode": seconds * 0.75}
+        return Generated(media=ClipMedia(frames), timing=timing, details={"nfe": 27, "network_rows": 81})
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def given(name: str = "clip", frames: int = 25) -> SpeedInput:
+    return SpeedInput(name, name, np.zeros((8, 8, 3), np.uint8), np.zeros(640 * frames, np.int16))
+
+
+def probes(clock: Clock, **changes) -> Probes:
+    return Probes(clock=clock, peak_memory=lambda: 1000, **changes)
+
+
+def test_warm_up_and_loading_are_not_in_the_frame_rate():
+    clock = Clock()
+    method = Worker(clock, [100.0, 100.0, 2.0, 1.0, 4.0], load=7.0)
+    row = measure(method, [given()], SpeedPlan("single-stream", warmup=2, repeats=3), probes(clock))
+    assert row.status == "ok" and row.load_s == 7.0
+    assert row.clips[0].seconds == [2.0, 1.0, 4.0]
+    assert row.fps is not None and (row.fps.median, row.fps.low, row.fps.high) == (12.5, 6.25, 25.0)
+    assert row.realtime_factor == 2.0
+    assert row.peak_memory_bytes == 1000 and row.peak_cuda_bytes is None
+    assert method.closed == 1
+
+
+def test_every_repeat_gets_the_same_seed_and_sound():
+    clock = Clock()
+    method = Worker(clock, [1.0])
+    measure(method, [given("a"), given("b")], SpeedPlan("single-stream", repeats=2, seed=5), probes(clock))
+    asked = [(request.clip_id, request.seed, request.n_frames) for request in method.requests[1:]]
+    assert asked[:2] == asked[2:] and asked[0][1] != asked[1][1]
+    other = Worker(clock, [1.0])
+    measure(other, [given("a")], SpeedPlan("single-stream", repeats=1, seed=6), probes(clock))
+    assert other.requests[0].seed != method.requests[0].seed
+
+
+def test_single_stream_reports_the_latency_of_each_clip():
+    clock = Clock()
+    seconds = [0.0, *[float(n) for n in range(1, 11)]]
+    row = measure(
+        Worker(clock, seconds), [given("a"), given("b")], SpeedPlan("single-stream", repeats=5), probes(clock)
+    )
+    assert row.clip_s is not None and row.clip_s.n == 10
+    assert row.clip_s.median == 5.5 and row.clip_p90_s == pytest.approx(9.1)
+    assert [timing.seconds for timing in row.clips] == [[1.0, 3.0, 5.0, 7.0, 9.0], [2.0, 4.0, 6.0, 8.0, 10.0]]
+
+
+def test_offline_times_all_clips_together():
+    clock = Clock()
+    method = Worker(clock, [0.0, 1.0, 3.0, 2.0, 2.0])
+    row = measure(method, [given("a", 10), given("b", 30)], SpeedPlan("offline", repeats=2), probes(clock))
+    assert row.fps is not None and row.fps.median == 40 / 4.0 and row.fps.n == 2
+    assert row.clip_s is None and row.clip_p90_s is None and not row.batched
+
+
+def test_offline_gives_all_clips_to_a_method_that_takes_them_at_once():
+    class Batched(Worker):
+        def generate_many(self, requests):
+            self.clock.work(1.0)
+            frames = [np.zeros((request.n_frames, 4, 4, 3), np.uint8) for request in requests]
+            return [Generated(media=ClipMedia(frame)) for frame in frames]
+
+    clock = Clock()
+    row = measure(Batched(clock, [50.0]), [given("a"), given("b")], SpeedPlan("offline", repeats=3), probes(clock))
+    assert row.batched and row.fps is not None and row.fps.median == 50.0
+
+
+class Streamer(Worker):
+    """First frame after 2 s, then one every `step` seconds."""
+
+    step = 0.02
+
+    def stream(self, request: Request):
+        self.clock.work(2.0)
+        for number in range(request.n_frames):
+            if number:
+                self.clock.work(self.step)
+            yield np.zeros((4, 4, 3), np.uint8)
+
+
+def test_streaming_measures_the_first_frame_and_the_wait_before_play():
+    clock = Clock()
+    row = measure(Streamer(clock, [0.0]), [given(frames=100)], SpeedPlan("streaming", repeats=2), probes(clock))
+    assert row.first_frame_s is not None and row.first_frame_s.median == pytest.approx(2.0)
+    assert row.start_delay_s is not None and row.start_delay_s.median == pytest.approx(2.0)
+    assert row.fps is not None and row.fps.median == pytest.approx(100 / (2.0 + 99 * 0.02))
+    assert row.clips[0].frames == 100
+
+
+def test_stream_slower_than_play_needs_a_longer_wait():
+    class Slow(Streamer):
+        step = 0.05
+
+    clock = Clock()
+    row = measure(Slow(clock, [0.0]), [given(frames=101)], SpeedPlan("streaming", repeats=1), probes(clock))
+    assert row.start_delay_s is not None and row.start_delay_s.median == pytest.approx(2.0 + 100 * (0.05 - 0.04))
+
+
+def test_stream_of_blocks_counts_every_frame_at_the_time_of_its_block():
+    class Blocks(Streamer):
+        def stream(self, request: Request):
+            for _ in range(2):
+                self.clock.work(1.0)
+                yield np.zeros((50, 4, 4, 3), np.uint8)
+
+    clock = Clock()
+    row = measure(Blocks(clock, [0.0]), [given(frames=100)], SpeedPlan("streaming", repeats=1), probes(clock))
+    assert row.clips[0].frames == 100 and row.clips[0].first_frame_s == [1.0]
+
+
+def test_wait_before_play_is_set_by_the_worst_frame():
+    assert start_delay([1.0]) == 1.0
+    assert start_delay([0.5, 0.5, 0.58]) == 0.5
+    assert start_delay([0.5, 2.0, 2.0]) == pytest.approx(2.0 - 1 / 25)
+
+
+def test_method_without_a_stream_is_not_applicable_and_never_loaded():
+    clock = Clock()
+    method = Worker(clock, [1.0], load=1.0)
+    row = measure(method, [given()], SpeedPlan("streaming"), probes(clock))
+    assert row.status == "n/a" and "stream" in row.reason and clock() == 0.0
+
+
+def test_controls_and_finished_videos_have_no_speed():
+    class Control(Worker):
+        needs = frozenset({"reference"})
+
+    class Videos(Worker):
+        def describe(self) -> dict:
+            return {"kind": "videos"}
+
+    clock = Clock()
+    for method in (Control(clock, [1.0]), Videos(clock, [1.0])):
+        assert measure(method, [given()], SpeedPlan("single-stream"), probes(clock)).status == "n/a"
+        assert method.requests == []
+
+
+@pytest.mark.parametrize("error", [ClipError("no_face"), RuntimeError("broken\nbadly")])
+def test_method_that_fails_gets_a_row_with_its_reason_and_is_closed(error):
+    class Failing(Worker):
+        def generate(self, request: Request) -> Generated:
+            raise error
+
+    clock = Clock()
+    method = Failing(clock, [1.0])
+    row = measure(method, [given()], SpeedPlan("single-stream"), probes(clock))
+    assert row.status == "failed" and row.fps is None and method.closed == 1
+    assert row.reason in ("no_face: no face was found", "RuntimeError: broken badly")
+
+
+def test_method_that_makes_nothing_fails():
+    class Nothing(Worker):
+        def generate(self, request: Request) -> Generated:
+            return Generated()
+
+    clock = Clock()
+    row = measure(Nothing(clock, [1.0]), [given()], SpeedPlan("single-stream", warmup=0), probes(clock))
+    assert row.status == "failed" and row.reason.startswith("no_output")
+
+
+def test_stages_are_medians_over_repeats_and_means_over_clips():
+    clock = Clock()
+    method = Worker(clock, [0.0, 4.0, 8.0, 4.0, 8.0, 400.0, 8.0])
+    row = measure(method, [given("a"), given("b")], SpeedPlan("single-stream", repeats=3), probes(clock))
+    assert row.stages == {"solve": (1.0 + 2.0) / 2, "decode": (3.0 + 6.0) / 2}
+    assert (row.nfe, row.network_rows) == (27, 81) and row.details == {"nfe": 27, "network_rows": 81}
+
+
+def test_frames_are_counted_in_the_file_and_not_believed(tmp_path):
+    from floatbench.media import write_lossless
+
+    video = tmp_path / "made.mkv"
+    write_lossless(video, np.zeros((7, 32, 32, 3), np.uint8))
+    assert count_frames(Generated(video=video)) == 7
+
+
+def test_device_is_waited_for_before_the_clock_is_read():
+    clock, events = Clock(), []
+
+    class Asynchronous(Worker):
+        def generate(self, request: Request) -> Generated:
+            made = super().generate(request)
+            events.append("made")
+            return made
+
+    def synchronize() -> None:
+        events.append("wait")
+        if "made" in events[-2:]:
+            clock.work(10.0)  # the device finishes only now
+
+    method = Asynchronous(clock, [1.0])
+    row = measure(
+        method,
+        [given()],
+        SpeedPlan("single-stream", warmup=0, repeats=1),
+        probes(clock, synchronize=synchronize),
+    )
+    assert row.clips[0].seconds == [11.0]
+    assert events == ["wait", "wait", "made", "wait"]
+
+
+def test_progress_is_told_of_every_call():
+    clock, notes = Clock(), []
+    plan = SpeedPlan("single-stream", warmup=2, repeats=3)
+    measure(Worker(clock, [1.0]), [given("a"), given("b")], plan, probes(clock, tick=notes.append))
+    assert len(notes) == plan.calls(2) == 8
+
+
+def test_gpu_is_sampled_while_the_method_is_timed_and_not_while_it_loads():
+    states = []
+
+    class Sampler:
+        def start(self):
+            states.append("start")
+
+        def stop(self):
+            states.append("stop")
+
+    class Watched(Worker):
+        def load(self, device: str = "cpu") -> None:
+            states.append("load")
+
+        def generate(self, request: Request) -> Generated:
+            states.append("generate")
+            return super().generate(request)
+
+    clock = Clock()
+    plan = SpeedPlan("single-stream", warmup=1, repeats=1)
+    measure(Watched(clock, [1.0]), [given()], plan, probes(clock, gpu=Sampler))
+    assert states == ["load", "generate", "start", "generate", "stop"]
