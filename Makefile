@@ -7,7 +7,7 @@ PIP     = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint cons
 # Some machines forbid writing bytecode; every process would then compile torch again, which takes ten seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-slow test-peers test-gpu test-browser lint clean
+.PHONY: demo test test-portable test-slow test-peers test-gpu test-browser lint clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m floatbench run --protocol synthetic --methods float-tiny --out runs/demo
@@ -15,6 +15,10 @@ demo: $(VENV)/.demo
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2
+
+# the numerical tests on the kernels of other processors, with one and two threads, and on other Pythons that are here
+test-portable: $(VENV)/.dev
+	$(BIN)/python tests/portable.py
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow
@@ -30,6 +34,7 @@ test-browser: $(VENV)/.browser
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
 $(BIN)/uv:
