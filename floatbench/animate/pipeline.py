@@ -1,7 +1,7 @@
 """FLOAT for users: a picture and a sound in, a talking portrait out.
 
-    from floatbench.animate.pipeline import FLOAT
-    model = FLOAT.from_pretrained("float")
+    import floatbench
+    model = floatbench.FLOAT.from_pretrained("float")
     model.generate("portrait.jpg", "speech.wav", "out.mp4", emotion="happy", seed=7)
 
 Frames are decoded and written one after another, so that memory does not grow with the length of the video.

@@ -10,17 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from floatbench.errors import ClipError, UsageError
 from floatbench.types import ClipMedia, Features
-
-if TYPE_CHECKING:
-    from floatbench.metrics.statistics import Comparison
 
 Side = Literal["generated", "reference", "source"]
 Part = Literal["frames", "audio"]
@@ -156,6 +153,28 @@ class Score:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """The paired difference `a - b` of two methods on their common clips.
+
+    Attributes:
+        clips: common clips that entered; both sides have the same clips and, for corpus metrics, the same frames.
+        a, b: the scores on these clips; difference: a - b.
+        interval: of the difference, or None with the reason in `no_interval`.
+    """
+
+    metric: str
+    clips: int
+    a: float
+    b: float
+    difference: float
+    interval: Interval | None
+    no_interval: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
 class Metric(ABC):
     """One metric variant. Instances are cheap, hold settings only and keep no state between calls."""
 
@@ -172,19 +191,6 @@ class Metric(ABC):
     def compare(self, pairs_a: Sequence[Pair], pairs_b: Sequence[Pair]) -> Comparison:
         """The paired difference of two methods on the same clips; see `floatbench.metrics.statistics.compare`."""
         raise UsageError(f"{self.info.id} offers no paired comparison")
-
-    def __call__(
-        self,
-        generated: Iterable[Any],
-        reference: Iterable[Any] | None = None,
-        source: Iterable[Any] | None = None,
-        identities: Sequence[str] | None = None,
-        device: str = "cpu",
-    ) -> Score:
-        """Scores clips that are in memory; see `floatbench.metrics.direct.measure` for what is taken."""
-        from floatbench.metrics.direct import measure
-
-        return measure(self, generated, reference, source, identities, device)
 
 
 def split_failures(metric: Metric, pairs: Sequence[Pair]) -> tuple[list[tuple[Pair, ClipValue]], dict[str, str]]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from floatbench.errors import UsageError
 from floatbench.metrics import statistics
-from floatbench.metrics.base import ClipValue, Metric, Pair, Score, split_failures
+from floatbench.metrics.base import ClipValue, Comparison, Metric, Pair, Score, split_failures
 
 
 class ClipMetric(Metric):
@@ -29,7 +29,7 @@ class ClipMetric(Metric):
         details: dict[str, Any] = {"identities": len(set(identities)), **_means([r.extra for _, r in good])}
         return Score(self.info.id, float(np.mean(values)), len(good), failures, interval, reason, details)
 
-    def compare(self, pairs_a: Sequence[Pair], pairs_b: Sequence[Pair]) -> statistics.Comparison:
+    def compare(self, pairs_a: Sequence[Pair], pairs_b: Sequence[Pair]) -> Comparison:
         """The mean difference over the clips that both methods have a value for."""
         a, b = ({p.clip_id: (p, r) for p, r in split_failures(self, pairs)[0]} for pairs in (pairs_a, pairs_b))
         common = sorted(a.keys() & b.keys())
@@ -38,7 +38,7 @@ class ClipMetric(Metric):
         first, second = (np.array([_value(side[clip][1]) for clip in common]) for side in (a, b))
         interval, reason = self._interval([a[clip][0].identity for clip in common], list(first - second))
         difference = float(np.mean(first - second))
-        return statistics.Comparison(
+        return Comparison(
             self.info.id, len(common), float(first.mean()), float(second.mean()), difference, interval, reason
         )
 

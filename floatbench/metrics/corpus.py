@@ -16,7 +16,7 @@ import numpy as np
 
 from floatbench.errors import ClipError, UsageError
 from floatbench.metrics import statistics
-from floatbench.metrics.base import ClipValue, Metric, MetricInfo, Pair, Score, Side
+from floatbench.metrics.base import ClipValue, Comparison, Metric, MetricInfo, Pair, Score, Side
 from floatbench.metrics.frechet import Sample, sample_distance
 from floatbench.types import Features
 
@@ -140,7 +140,7 @@ class FrechetMetric(Metric):
         details = self._details(groups, whole)
         return Score(self.info.id, whole[1], groups.clips, groups.failures, interval, reason, details)
 
-    def compare(self, pairs_a: Sequence[Pair], pairs_b: Sequence[Pair]) -> statistics.Comparison:
+    def compare(self, pairs_a: Sequence[Pair], pairs_b: Sequence[Pair]) -> Comparison:
         """The difference of two methods over the frames that both have; group jackknife of the difference."""
         first, second = self._collect_common(pairs_a, pairs_b)
         if not first.generated:
@@ -152,7 +152,7 @@ class FrechetMetric(Metric):
         if not reason:
             pairs = zip(self._left_out(first), self._left_out(second), strict=True)
             interval = statistics.jackknife(a - b, [x - y for x, y in pairs])
-        return statistics.Comparison(self.info.id, first.clips, a, b, a - b, interval, reason)
+        return Comparison(self.info.id, first.clips, a, b, a - b, interval, reason)
 
     def _each(self, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, PairRows | ClipError]]:
         for pair in sorted(pairs, key=lambda p: p.clip_id):

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from scipy import stats
 
 from floatbench.errors import UsageError
-from floatbench.metrics.base import Interval
+from floatbench.metrics.base import Comparison, Interval
 
 if TYPE_CHECKING:
     from floatbench.metrics.base import Metric, Pair
@@ -27,28 +27,6 @@ MIN_IDENTITIES = 8
 MAX_GROUPS = 12
 """Identities are joined into at most this many groups, so that a jackknife costs at most 12 more distances."""
 LEVEL = 0.95
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The paired difference `a - b` of two methods on their common clips.
-
-    Attributes:
-        clips: common clips that entered; both sides have the same clips and, for corpus metrics, the same frames.
-        a, b: the scores on these clips; difference: a - b.
-        interval: of the difference, or None with the reason in `no_interval`.
-    """
-
-    metric: str
-    clips: int
-    a: float
-    b: float
-    difference: float
-    interval: Interval | None
-    no_interval: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def compare(metric: Metric, pairs_a: Sequence[Pair], pairs_b: Sequence[Pair]) -> Comparison:

@@ -9,6 +9,7 @@ import scipy
 import torch
 from PIL import Image
 
+import floatbench
 from floatbench import weights
 from floatbench.errors import ClipError, DataError
 from floatbench.metrics import network as network_module
@@ -79,7 +80,7 @@ def test_the_2048_feature_score_equals_pytorch_fid(seeded, monkeypatch, tmp_path
             Image.fromarray(frame).save(tmp_path / name / f"{i:04d}.png")
     paths = [str(tmp_path / "generated"), str(tmp_path / "reference")]
     expected = fid_score.calculate_fid_given_paths(paths, 50, "cpu", 2048, num_workers=0)
-    assert FID()(generated, reference).value == pytest.approx(expected, rel=1e-4)
+    assert floatbench.measure(FID(), generated, reference).value == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_score_equals_the_number_that_pytorch_fid_gave():

@@ -1,0 +1,286 @@
+"""What `import floatbench` offers as functions: the main jobs, called from Python as the commands call them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from floatbench.errors import UsageError
+from floatbench.types import ClipMedia
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from floatbench.animate.pipeline import Video
+    from floatbench.engine.runner import RunResult
+    from floatbench.metrics.base import Metric, Score
+    from floatbench.progress import Progress
+    from floatbench.protocol.protocol import Protocol
+
+SCORE_METRICS = ("psnr-grey128", "ssim-grey128", "efid-mp52", "pfid-mp6", "avcorr")
+"""What `score` measures when nothing else is asked for."""
+
+
+@dataclass(frozen=True, repr=False)
+class Result:
+    """A finished run: shows its table, gives its numbers as data frames.
+
+    Attributes:
+        run: the records: folder, scores with their provenance, rows with failures.
+    """
+
+    run: RunResult
+
+    @property
+    def folder(self) -> Path:
+        """The run folder; the same call again carries on in it."""
+        return self.run.folder
+
+    @property
+    def complete(self) -> bool:
+        """True when no clip was rejected or failed in any metric and no score is void."""
+        return self.run.complete
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """A row for each method and metric: value, interval, `n` of `n_available`, void, spread of replicates."""
+        import pandas as pd
+
+        cells = [cell.model_dump(mode="json") for cell in self.run.scores.scores]
+        frame = pd.DataFrame.from_records(cells)
+        for bound in ("low", "high"):
+            frame[bound] = [(cell["interval"] or {}).get(bound) for cell in cells]
+        frame["n_failures"] = [len(cell["failures"]) for cell in cells]
+        first = ["method", "metric", "column", "value", "low", "high", "n", "n_available", "n_failures", "void"]
+        rest = ["no_interval", "replicate_values", "replicate_spread", "common_value", "common_n"]
+        return frame.loc[:, [*first, *rest]]
+
+    @property
+    def clips(self) -> pd.DataFrame:
+        """A row for each clip, method and metric: the value, or why there is none (`clip_values.parquet`)."""
+        import pandas as pd
+
+        return pd.read_parquet(self.folder / "clip_values.parquet")
+
+    @property
+    def failed(self) -> pd.DataFrame:
+        """The clips that failed, with their reasons."""
+        import pandas as pd
+
+        rows = [row.model_dump(mode="json") for row in self.run.failed]
+        return pd.DataFrame.from_records(rows, columns=["method", "clip", "replicate", "reason", "detail"])
+
+    def __repr__(self) -> str:
+        return self._repr_markdown_()
+
+    def _repr_markdown_(self) -> str:
+        from floatbench.reports.table import markdown
+
+        return markdown(self.run.scores)
+
+
+def run(
+    protocol: str | Path | Protocol,
+    methods: Sequence[str] = (),
+    *,
+    metrics: Sequence[str] | None = None,
+    controls: bool = True,
+    limit: int | None = None,
+    clips: Sequence[str] | None = None,
+    out: str | Path | None = None,
+    boxes: str | None = None,
+    size: int | None = None,
+    replicates: int = 1,
+    seed: int | None = None,
+    workers: int | None = None,
+    threads: int = 1,
+    device: str = "auto",
+    timeout: float | None = None,
+    executor: str = "local",
+    address: str = "auto",
+    skip_unavailable: bool = False,
+    retry_failed: bool = False,
+    keep_videos: bool = True,
+    progress: Progress | None = None,
+) -> Result:
+    """Generates, extracts and scores, as `floatbench run` does; the same call again carries on where it stopped.
+
+    Worker processes import the calling script anew: a script needs the usual `if __name__ == "__main__":`, or
+    `workers=0`, which stays in this process.
+
+    Args:
+        protocol: `hdtf`, `ravdess`, `synthetic`, `folder:DIR`, a TOML file, or a `Protocol`.
+        methods: names: `float`, a baseline, `videos:DIR`, a plugin's; controls are added unless `controls` is False.
+        metrics: variant ids; None takes the protocol's.
+        limit, clips: the first N clips, or clips by id; such runs are never ranked.
+        out: the run folder; None makes `runs/<protocol>-<hash>`.
+        boxes, size: of `folder:DIR`, see `load_protocol`; not together with a `Protocol`.
+        replicates, seed: repetitions with further seeds; the run's seed, None takes the protocol's.
+        workers, threads, device, timeout, executor, address: where and how it runs.
+        skip_unavailable, retry_failed, keep_videos: leave out what is missing; try failed clips again; keep videos.
+
+    Raises:
+        UsageError: unknown names, a folder of another run. DataError: missing data or weights.
+        DependencyError: disk or device. Interrupted: what was finished is kept.
+
+    Example:
+        >>> import floatbench
+        >>> result = floatbench.run("synthetic", ["float-tiny"], metrics=["psnr-grey128"], limit=1, controls=False,
+        ...                         workers=0)
+        >>> result.scores[["method", "metric", "n"]].values.tolist()
+        [['float-tiny', 'psnr-grey128', 1]]
+    """
+    from floatbench.data.catalogue import dataset_for
+    from floatbench.engine import runner
+    from floatbench.protocol.load import load_protocol
+    from floatbench.protocol.protocol import Protocol
+
+    if isinstance(protocol, Protocol):
+        if boxes is not None or size is not None:
+            raise UsageError("boxes and size belong to load_protocol when a Protocol is given")
+        loaded = protocol
+    else:
+        loaded = load_protocol(str(protocol), boxes=boxes, size=size)
+    options = runner.RunOptions(
+        methods=_names(methods, "methods"), metrics=None if metrics is None else _names(metrics, "metrics"),
+        controls=controls, limit=limit, clips=None if clips is None else _names(clips, "clips"),
+        out=None if out is None else Path(out), replicates=replicates, seed=seed, workers=workers, threads=threads,
+        executor=executor, address=address, device=device, timeout=timeout, skip_unavailable=skip_unavailable,
+        retry_failed=retry_failed, keep_videos=keep_videos,
+    )  # fmt: skip
+    return _finished(runner.run(loaded, dataset_for(loaded), options, progress))
+
+
+def score(
+    generated: str | Path,
+    reference: str | Path,
+    *,
+    metrics: Sequence[str] = SCORE_METRICS,
+    controls: bool = True,
+    out: str | Path | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    skip_unavailable: bool = False,
+    progress: Progress | None = None,
+) -> Result:
+    """Scores a folder of finished videos against a folder of real ones, as `floatbench score` does.
+
+    Videos are matched by name and taken as they are, on 25 frames a second; a `.wav` beside a real video is its sound.
+    The other arguments and the errors are those of `run`.
+
+    Example:
+        >>> import floatbench
+        >>> result = floatbench.score("mine", "real", metrics=["psnr-grey128"], controls=False, workers=0)
+        >>> float(result.scores.value[0])
+        100.0
+    """
+    from floatbench.engine import runner
+    from floatbench.protocol.two_folders import AsIsDataset, as_is_protocol
+
+    protocol = as_is_protocol(Path(reference), tuple(_names(metrics, "metrics")))
+    options = runner.RunOptions(
+        methods=[f"videos:{generated}"], controls=controls, out=None if out is None else Path(out), workers=workers,
+        device=device, skip_unavailable=skip_unavailable,
+    )  # fmt: skip
+    return _finished(runner.run(protocol, AsIsDataset(protocol), options, progress))
+
+
+def measure(
+    metric: str | Metric,
+    generated: Iterable[Any],
+    reference: Iterable[Any] | None = None,
+    source: Iterable[Any] | None = None,
+    *,
+    identities: Sequence[str] | None = None,
+    device: str = "cpu",
+) -> Score:
+    """One metric over clips in memory or files, without a run folder: nothing is cropped, nothing is cached.
+
+    Clips are compared pair by pair in the order given. A file that cannot be read is a failure of its clip, named in
+    `Score.failures`. For several metrics from one decode, controls and a table use `score` or `run`.
+
+    Args:
+        metric: a variant id such as `fid`, or a `Metric`.
+        generated, reference: for each clip a video file, frames (T, H, W, 3) or (T, 3, H, W) uint8 RGB at 25 frames a
+            second, or (frames, (640 T,) int16 sound at 16 kHz); NumPy arrays or torch tensors.
+        source: for each clip a picture file or (H, W, 3) uint8, for metrics that compare with the source.
+        identities: the person of each clip, for the interval; None counts every clip as its own person.
+
+    Raises:
+        UsageError: a side that the metric needs is missing, counts differ, or an array is of another kind.
+        DataError: weights are missing.
+
+    Example:
+        >>> import floatbench
+        >>> floatbench.measure("psnr-grey128", ["mine/a.mkv"], ["real/a.mkv"]).value
+        100.0
+    """
+    from floatbench.metrics import direct, registry
+
+    found = registry.metric(metric) if isinstance(metric, str) else metric
+    sides = [_clips(generated, _video), _clips(reference, _video), _clips(source, _picture)]
+    return direct.measure(found, sides[0] or [], sides[1], sides[2], identities, device)
+
+
+def generate(
+    image: Any,
+    audio: Any,
+    out: str | Path = "out.mp4",
+    *,
+    weights: str | Path = "float",
+    device: str = "cpu",
+    **choices: Any,
+) -> Video:
+    """Animates one portrait with one sound; for more than one video keep a `FLOAT.from_pretrained` and use it again.
+
+    Args:
+        image, audio, out: see `FLOAT.generate`.
+        weights: `float`, `float-tiny` or a checkpoint file. choices: the other arguments of `FLOAT.generate`.
+
+    Example:
+        >>> import floatbench
+        >>> video = floatbench.generate("face.png", "speech.wav", "talking.mp4", weights="float-tiny")
+        >>> video.n_frames
+        25
+    """
+    from floatbench.animate.pipeline import FLOAT
+
+    return FLOAT.from_pretrained(weights, device=device).generate(image, audio, out, **choices)
+
+
+def _finished(result: RunResult) -> Result:
+    from floatbench.reports.table import write_tables
+
+    write_tables(result.folder, result.scores)
+    return Result(result)
+
+
+def _names(given: Sequence[str], what: str) -> list[str]:
+    """A list of names; a single text is refused, since its letters would be taken for names."""
+    if isinstance(given, str) or not all(isinstance(name, str) for name in given):
+        raise UsageError(f"{what} must be a list of names, not {given!r}", fix=f'{what}=["..."]')
+    return list(given)
+
+
+def _clips(side: Iterable[Any] | None, read: Callable[[Path], ClipMedia]) -> list[Any] | None:
+    """Paths become functions that read them when their turn comes; everything else is handed on."""
+    if side is None:
+        return None
+    if isinstance(side, (str, Path)):
+        raise UsageError(f"clips must be a list, not {side!r}", fix="floatbench.score takes two folders")
+    return [partial(read, Path(clip)) if isinstance(clip, (str, Path)) else clip for clip in side]
+
+
+def _video(path: Path) -> ClipMedia:
+    from floatbench.media import read_clip
+
+    return read_clip(path)
+
+
+def _picture(path: Path) -> ClipMedia:
+    from floatbench.media import read_image
+
+    return ClipMedia(read_image(path)[None])
