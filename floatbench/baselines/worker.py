@@ -16,11 +16,14 @@ from typing import IO, Any
 
 import psutil
 
-from baselines.driverlib import MAX_LINE, PROTO
 from floatbench.baselines.installed import Installed
 from floatbench.baselines.workspace import Workspace
 from floatbench.errors import DependencyError
 
+PROTO = 1
+"""Version of the messages; `PROTO` of the driver library, which is not imported: it belongs to foreign interpreters."""
+MAX_LINE = 1_000_000
+"""Characters of one message at most, as the driver library has it."""
 TAIL_LINES = 40
 MAX_LOG_BYTES = 32 * 2**20
 WATCH_EVERY_S = 0.5

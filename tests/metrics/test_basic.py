@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
 
+from floatbench import measure
 from floatbench.errors import UsageError
 from floatbench.metrics import registry
 from floatbench.metrics.basic import Pixels, psnr, ssim
@@ -31,21 +32,21 @@ def test_ssim_equals_scikit_image():
 def test_metrics_take_arrays_in_either_axis_order_and_score_them():
     metric = registry.metric("psnr-grey128")
     clips = [frames(seed=s) for s in range(3)]
-    assert metric(clips, clips).value == 100.0
+    assert measure(metric, clips, clips).value == 100.0
     moved = [c.transpose(0, 3, 1, 2) for c in clips]
-    noisy = metric(moved, clips[1:] + clips[:1])
+    noisy = measure(metric, moved, clips[1:] + clips[:1])
     assert noisy.value is not None and noisy.value < 30 and noisy.n == 3 and noisy.interval is None
     with pytest.raises(UsageError, match="uint8"):
-        metric([clips[0].astype(float)], [clips[0]])
+        measure(metric, [clips[0].astype(float)], [clips[0]])
     with pytest.raises(UsageError, match="needs 1 reference clips, got 0"):
-        metric([clips[0]])
+        measure(metric, [clips[0]])
 
 
 def test_unequal_lengths_are_cut_and_counted_and_an_empty_clip_is_named():
     metric = registry.metric("ssim-grey128")
-    score = metric([frames(4)], [frames(6)])
+    score = measure(metric, [frames(4)], [frames(6)])
     assert score.details["frames"] == 4 and score.details["frames_trimmed"] == 2
-    empty = metric([np.zeros((0, 8, 8, 3), np.uint8)], [frames(6)])
+    empty = measure(metric, [np.zeros((0, 8, 8, 3), np.uint8)], [frames(6)])
     assert empty.value is None and next(iter(empty.failures.values())).startswith("empty")
 
 

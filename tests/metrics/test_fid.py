@@ -63,7 +63,7 @@ def test_the_score_equals_pytorch_fid_on_the_same_pictures(seeded, monkeypatch, 
             Image.fromarray(frame).save(tmp_path / name / f"{i:04d}.png")
     paths = [str(tmp_path / "generated"), str(tmp_path / "reference")]
     expected = fid_score.calculate_fid_given_paths(paths, 50, "cpu", 64, num_workers=0)
-    score = FID("fid-64")(generated, reference)
+    score = floatbench.measure(FID("fid-64"), generated, reference)
     assert score.value == pytest.approx(expected, rel=1e-4)
     assert score.details["n_generated"] == 24
 
