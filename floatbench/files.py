@@ -80,6 +80,15 @@ def write_safetensors(target: Path, tensors: Mapping[str, Tensor], metadata: Map
         _order_metadata(partial)
 
 
+def aligned(tensor: Tensor) -> Tensor:
+    """The tensor at an address that is a multiple of 64, copied where it is not; tensors of a mapped file seldom are.
+
+    Kernels take other paths at other addresses, so that equal weights would compute other last bits. torch's own
+    allocator aligns to 64 bytes (c10's `gAlignment`).
+    """
+    return tensor if tensor.data_ptr() % 64 == 0 else tensor.clone()
+
+
 def _order_metadata(path: Path) -> None:
     """Sorts the metadata in the header of a safetensors file; nothing moves, since the header keeps its length."""
     with path.open("r+b") as stream:

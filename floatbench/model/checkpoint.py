@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from floatbench.errors import DataError
-from floatbench.files import atomic_path, file_sha256, write_json, write_safetensors
+from floatbench.files import aligned, atomic_path, file_sha256, write_json, write_safetensors
 from floatbench.model.float import FLOAT, FLOAT_512, FloatConfig
 from floatbench.model.layers import blur_kernel
 from floatbench.model.randomise import entry
@@ -234,7 +234,7 @@ def _checked(key: str, value: Tensor, expected: Tensor, constants: State, where:
             raise DataError(f"{where}: {key} holds NaN or infinite values")
     if key in constants and not torch.allclose(value.float(), constants[key].float(), atol=1e-3):
         raise DataError(f"{where}: {key} is a constant of the model, but the file holds other values")
-    return value
+    return aligned(value)
 
 
 def _some(kind: str, keys: list[str]) -> str:
