@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from tolerances import rounding
 
 from floatbench import weights
 from floatbench.errors import ClipError, DataError, UsageError
@@ -156,7 +157,9 @@ def test_towers_and_distances_keep_the_numbers_of_the_reference():
 def test_batches_of_sound_windows_change_nothing_but_rounding():
     clip = ClipMedia(np.zeros((20, 8, 8, 3), np.uint8), _sound(20))
     whole, pieces = (_backbone(SoundEmbeddings, batch).extract(clip) for batch in (64, 4))
-    np.testing.assert_allclose(pieces["sound"], whole["sound"], rtol=1e-4, atol=1e-5)
+    largest = float(np.abs(whole["sound"]).max())
+    difference = np.abs(pieces["sound"] - whole["sound"]).max()
+    assert difference <= rounding(512 * 5 * 4, largest, sums=8)  # the widest kernel of the sound branch, its 8 layers
     assert whole["sound"].shape == (15, WIDTH)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tolerances import worst_rounding
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -61,7 +62,7 @@ def test_shared_weights_equal_weights_per_sample_with_their_gradients(net, scene
 
 @torch.no_grad()
 def test_white_noise_is_no_further_from_the_exact_pictures_than_the_plain_decoder():
-    """The hardest case, against the same decoder in float64: plain is up to 4.8e-5 away itself (docs/float.md)."""
+    """The hardest case, against the same decoder in float64: plain is 5e-5 to 1.4e-4 away itself."""
     net = MotionAutoencoder(128, 512, 20, 512, 16_384).eval()
     randomise(net, seed=1, prefix="motion_autoencoder.")
     set_impl(net, "plain")
@@ -72,8 +73,7 @@ def test_white_noise_is_no_further_from_the_exact_pictures_than_the_plain_decode
     fast, plain = decoder(latents, decoder.source(features)), net.decode(latents, features)[0]
     exact = net.dec.double()(latents.double(), [feature.double() for feature in features])[0]
     assert exact.dtype == torch.float64
-    assert relative_rms(fast, exact) < 5e-5
-    assert relative_rms(fast, exact) < relative_rms(plain, exact)
+    assert relative_rms(fast, exact) < relative_rms(plain, exact) < worst_rounding(512 * 3 * 3)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
