@@ -24,7 +24,7 @@ import numpy as np
 from floatbench.baselines import manifest as manifests
 from floatbench.baselines.install import Choices, install
 from floatbench.methods.baseline import BaselineMethod
-from floatbench.methods.method import Request
+from floatbench.methods.method import ClipRequest
 
 MANIFEST = """
 id = "ready"
@@ -98,7 +98,7 @@ def measure(folder: Path, frames: int, size: int, clips: int) -> dict[str, float
             source = rng.integers(0, 255, (size, size, 3), dtype=np.uint8)
             audio = rng.integers(-9000, 9000, frames * 640).astype(np.int16)
             begin, cpu = time.perf_counter(), time.process_time()
-            made = method.generate(Request("c", "c", source, audio, frames, clip << 32, target))
+            made = method.generate(ClipRequest("c", "c", source, audio, frames, clip << 32, target))
             total, cpu = time.perf_counter() - begin, time.process_time() - cpu
             driver = made.details["driver_s"]
             found = {**made.details["overhead_s"], "driver": driver, "harness": total - driver, "harness_cpu": cpu}

@@ -21,10 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
+from floatbench.data.as_is import AsIsDataset
 from floatbench.engine.runner import RunOptions, run
 from floatbench.media import read_clip, write_lossless, write_wav
 from floatbench.metrics.base import Backbone, ClipValue, Metric, MetricInfo, Pair, Score
-from floatbench.protocol.two_folders import AsIsDataset, as_is_protocol
+from floatbench.protocol.two_folders import as_is_protocol
 from floatbench.types import SAMPLES_PER_FRAME, ClipMedia, Features
 
 N_BACKBONES = 4

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from floatbench.animate.pipeline import Video
     from floatbench.engine.runner import RunResult
+    from floatbench.methods.method import Method
     from floatbench.metrics.base import Metric, Score
     from floatbench.progress import Progress
     from floatbench.protocol.protocol import Protocol
@@ -84,7 +85,7 @@ class Result:
 
 def run(
     protocol: str | Path | Protocol,
-    methods: Sequence[str] = (),
+    methods: Sequence[str | Method] = (),
     *,
     metrics: Sequence[str] | None = None,
     controls: bool = True,
@@ -113,7 +114,8 @@ def run(
 
     Args:
         protocol: `hdtf`, `ravdess`, `synthetic`, `folder:DIR`, a TOML file, or a `Protocol`.
-        methods: names: `float`, a baseline, `videos:DIR`, a plugin's; controls are added unless `controls` is False.
+        methods: names (`float`, a baseline, `videos:DIR`, a plugin's) or `Method` objects; controls are added unless
+            `controls` is False. An object must be picklable until it is loaded, or `workers` 0.
         metrics: variant ids; None takes the protocol's.
         limit, clips: the first N clips, or clips by id; such runs are never ranked.
         out: the run folder; None makes `runs/<protocol>-<hash>`.
@@ -145,7 +147,7 @@ def run(
     else:
         loaded = load_protocol(str(protocol), boxes=boxes, size=size)
     options = runner.RunOptions(
-        methods=_names(methods, "methods"), metrics=None if metrics is None else _names(metrics, "metrics"),
+        methods=_methods(methods), metrics=None if metrics is None else _names(metrics, "metrics"),
         controls=controls, limit=limit, clips=None if clips is None else _names(clips, "clips"),
         out=None if out is None else Path(out), replicates=replicates, seed=seed, workers=workers, threads=threads,
         executor=executor, address=address, device=device, timeout=timeout, skip_unavailable=skip_unavailable,
@@ -177,8 +179,9 @@ def score(
         >>> float(result.scores.value[0])
         100.0
     """
+    from floatbench.data.as_is import AsIsDataset
     from floatbench.engine import runner
-    from floatbench.protocol.two_folders import AsIsDataset, as_is_protocol
+    from floatbench.protocol.two_folders import as_is_protocol
 
     protocol = as_is_protocol(Path(reference), tuple(_names(metrics, "metrics")))
     options = runner.RunOptions(
@@ -256,6 +259,15 @@ def _finished(result: RunResult) -> Result:
 
     write_tables(result.folder, result.scores)
     return Result(result)
+
+
+def _methods(given: Sequence[str | Method]) -> list[str | Method]:
+    """Names and objects as they are; a single one is refused, since its letters would be taken for names."""
+    from floatbench.methods.method import Method
+
+    if isinstance(given, str) or not all(isinstance(method, (str, Method)) for method in given):
+        raise UsageError(f"methods must be a list of names or Method objects, not {given!r}", fix='methods=["..."]')
+    return list(given)
 
 
 def _names(given: Sequence[str], what: str) -> list[str]:

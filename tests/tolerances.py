@@ -1,9 +1,9 @@
 """How far two ways of computing one number may lie apart: from the size of the numbers and the length of the sums.
 
 A sum of n products in floating point is off by at most about n u times the sum of the magnitudes (u: the unit roundoff,
-half the machine epsilon); in practice the roundings have both signs and the error grows like sqrt(n) u. Which of the many
-orders of summation a processor takes depends on its vector width, its cache and the number of threads, so that no test
-may ask for less than `rounding`, and bit equality only where one and the same program runs on the same operands.
+half the machine epsilon); in practice the roundings have both signs and the error grows like sqrt(n) u. Which of the
+many orders of summation a processor takes depends on its vector width, its cache and the number of threads, so that no
+test may ask for less than `rounding`, and bit equality only where the same program runs on the same operands.
 """
 
 from __future__ import annotations

@@ -188,7 +188,7 @@ def check(
     quiet: QuietOption = False,
 ) -> None:
     """Loads the networks and makes one clip from a drawn portrait: load time, seconds a frame, memory."""
-    from floatbench.engine.environment import pick_device
+    from floatbench.device import pick_device
     from floatbench.methods.baseline import method
     from floatbench.methods.baseline_runs import make_clip, picture_and_sound
 
@@ -253,7 +253,7 @@ def run(
     quiet: QuietOption = False,
 ) -> None:
     """Animates one picture with a baseline."""
-    from floatbench.engine.environment import pick_device
+    from floatbench.device import pick_device
     from floatbench.errors import DataError, UsageError
     from floatbench.media import read_audio, read_image, write_lossless, write_mp4
     from floatbench.methods.baseline import method
@@ -297,7 +297,7 @@ def certify(
     """Compares two installed profiles on the same weights, inputs and seed, and stores the certificate."""
     from floatbench.baselines import manifest as manifests
     from floatbench.baselines.installed import root
-    from floatbench.engine.environment import pick_device
+    from floatbench.device import pick_device
     from floatbench.errors import RunIncomplete, UsageError
     from floatbench.files import write_json
     from floatbench.methods.baseline_runs import certify_profiles, picture_and_sound

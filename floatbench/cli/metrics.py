@@ -77,6 +77,7 @@ def check_command(
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of matrix.json and matrix.png.")] = Path(
         "metrics-check"
     ),
+    workers: Annotated[int | None, typer.Option(min=0, help="Worker processes; 0 = in this process.")] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     json: JsonOption = False,
     offline: OfflineOption = False,
@@ -84,16 +85,17 @@ def check_command(
 ) -> None:
     """Damage clips in known ways and show how every metric answers: a matrix as table, JSON and picture."""
     from floatbench.data.catalogue import dataset_for
-    from floatbench.engine.check import check, draw
+    from floatbench.engine.check import check, chosen, draw
     from floatbench.errors import RunIncomplete
     from floatbench.files import write_json
-    from floatbench.methods.damage import chosen
     from floatbench.protocol.load import load_protocol
 
     loaded = load_protocol(protocol, boxes=boxes, size=size)
     names = [name.strip() for name in metrics.split(",") if name.strip()] or list(loaded.metrics)
     kinds = chosen([name.strip() for name in damages.split(",") if name.strip()], strengths)
-    result = check(loaded, dataset_for(loaded), names, make_progress(quiet, json), clips, frames, device, kinds)
+    result = check(
+        loaded, dataset_for(loaded), names, make_progress(quiet, json), out, clips, frames, device, kinds, workers
+    )
     document = result.to_dict()
     write_json(out / "matrix.json", document)
     if result.responses:

@@ -32,9 +32,10 @@ def score(
 ) -> None:
     """Score two folders of videos with no protocol: frames as they are, matched by name."""
     from floatbench.cli.run import finish
+    from floatbench.data.as_is import AsIsDataset
     from floatbench.engine import runner
     from floatbench.methods.catalogue import parse_names
-    from floatbench.protocol.two_folders import AsIsDataset, as_is_protocol
+    from floatbench.protocol.two_folders import as_is_protocol
 
     protocol = as_is_protocol(reference, tuple(parse_names(metrics)))
     options = runner.RunOptions(

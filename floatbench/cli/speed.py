@@ -58,7 +58,7 @@ def speed(
     A row without a run of the same configuration is printed as `unpaired` and no FPS figure takes it.
     Exit codes: 0 done, 1 a method failed, 2 usage, 3 environment, 4 data or weights missing.
     """
-    from floatbench.engine.environment import pick_device
+    from floatbench.device import pick_device
     from floatbench.speed.measure import SpeedPlan
     from floatbench.speed.pairing import finished_run, pair
     from floatbench.speed.process import measure_all

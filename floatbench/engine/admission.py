@@ -7,10 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from floatbench.errors import ClipError
-from floatbench.methods.method import Generated
+from floatbench.methods.method import MAX_LENGTH_DIFFERENCE, Generated
 from floatbench.types import FPS, SAMPLES_PER_FRAME, ClipMedia
 
-MAX_LENGTH_DIFFERENCE = 2
 MIN_SIDE, MAX_SIDE = 16, 4096
 
 

@@ -1,32 +1,66 @@
-"""How the metrics of a protocol answer to controlled damage: the response matrix of `floatbench metrics check`.
+"""The response matrix: how every metric answers to known damage, read off a run with controls of rising strength.
 
-The generated side is the reference itself, damaged; so every answer has a known cause. A metric need not react to
-everything (a sound metric should ignore blur); the matrix shows what each one sees, in which direction, how steadily.
+A metric that does not react to a damage cannot see it (a sound metric should ignore blur); the matrix shows what each
+one sees, in which direction, how steadily. Nothing here decodes or scores: resuming, workers, failures are the run's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
-from floatbench.data.dataset import Dataset
-from floatbench.errors import ClipError, DataError, UsageError
-from floatbench.methods.damage import DAMAGES, Damage, sound_shift
+from floatbench.data.dataset import Availability, Dataset, Reference
+from floatbench.engine import runner
+from floatbench.engine.records import ScoreRow
+from floatbench.errors import DataError, UsageError
+from floatbench.files import atomic_path
+from floatbench.methods.controls import control
+from floatbench.methods.damage import PICTURE_DAMAGES
 from floatbench.metrics import registry
-from floatbench.metrics.base import Backbone, Metric, Pair, Score, Side
 from floatbench.progress import Progress
 from floatbench.protocol.protocol import Clip, Protocol
-from floatbench.seeds import derive_seed
-from floatbench.types import SAMPLES_PER_FRAME, ClipMedia, Features
+from floatbench.types import SAMPLES_PER_FRAME, ClipMedia
 
 REACTS = 0.05
 """A metric reacts to a damage whose strongest form moves it by this share of its widest move in the whole matrix."""
 SHIFTS = tuple(range(-10, 11))
+Direction = Literal["worse", "better", "none", "no score"]
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One row of the matrix: a control at rising strengths (`control:strength`)."""
+
+    name: str
+    unit: str
+    strengths: tuple[float, ...]
+    control: str
+
+    def methods(self) -> list[str]:
+        return [f"{self.control}:{strength:g}" for strength in self.strengths]
+
+
+DAMAGES = (
+    *(Damage(d.name, d.unit, d.strengths, d.name) for d in PICTURE_DAMAGES.values()),
+    Damage("sound-shift", "frames", (2, 5, 10), "shifted"),
+    Damage("swapped-sound", "share of the clip", (0.25, 0.5, 1.0), "swapped"),
+    Damage("wrong-identity", "share of the clip", (0.25, 0.5, 1.0), "wrong-identity"),
+)
+
+
+def chosen(names: Sequence[str] = (), strengths: int = 3) -> tuple[Damage, ...]:
+    """The damages of these names (none = all), each at its `strengths` greatest strengths; UsageError for others."""
+    known = [damage.name for damage in DAMAGES]
+    for name in names:
+        if name not in known:
+            raise UsageError(f"unknown damage {name!r}", fix=f"one of {', '.join(known)}")
+    return tuple(replace(d, strengths=d.strengths[-strengths:]) for d in DAMAGES if not names or d.name in names)
 
 
 @dataclass(frozen=True)
@@ -49,7 +83,7 @@ class Response:
     scores: tuple[float | None, ...]
     move: float | None
     share: float | None
-    direction: Literal["worse", "better", "none", "no score"]
+    direction: Direction
     monotonicity: float | None
     failures: int
 
@@ -80,37 +114,25 @@ class CheckResult:
         return asdict(self)
 
 
-@dataclass
-class _Subject:
-    clip: Clip
-    media: ClipMedia
-    source: ClipMedia
-    partner: ClipMedia | None = None
+class FirstFrames(Dataset):
+    """The clips of another data set, cut to their first frames."""
 
+    def __init__(self, inner: Dataset, frames: int) -> None:
+        super().__init__(inner.protocol)
+        self._inner, self._frames = inner, frames
+        self.auto_prepare = inner.auto_prepare
 
-class _Extractor:
-    """Features by content, so that a damage of the sound costs nothing for the metrics of the picture."""
+    def availability(self) -> list[Availability]:
+        return self._inner.availability()
 
-    def __init__(self, backbones: dict[str, Backbone]) -> None:
-        self.backbones = backbones
-        self._kept: dict[tuple[str, str, str], Features | ClipError] = {}
+    def prepare(self, progress: Progress, workers: int = 1) -> None:
+        self._inner.prepare(progress, workers)
 
-    def __call__(self, name: str, media: ClipMedia, keep: bool) -> Features:
-        backbone = self.backbones[name]
-        pixels = media.pixels_sha256 if "frames" in backbone.uses else ""
-        sound = media.pcm_sha256 if "audio" in backbone.uses else ""
-        key = (name, pixels, sound)
-        found = self._kept.get(key)
-        if found is None:
-            try:
-                found = backbone.extract(media)
-            except ClipError as error:
-                found = error
-            if keep:
-                self._kept[key] = found
-        if isinstance(found, ClipError):
-            raise found
-        return found
+    def load(self, clip: Clip) -> Reference:
+        whole = self._inner.load(clip)
+        audio = None if whole.media.audio is None else whole.media.audio[: self._frames * SAMPLES_PER_FRAME]
+        truth = None if whole.truth is None else {name: value[: self._frames] for name, value in whole.truth.items()}
+        return replace(whole, media=ClipMedia(whole.media.frames[: self._frames], audio), truth=truth)
 
 
 def check(
@@ -118,194 +140,138 @@ def check(
     dataset: Dataset,
     metric_ids: Sequence[str],
     progress: Progress,
+    out: Path,
     clips: int = 8,
     frames: int = 75,
     device: str = "cpu",
     damages: Sequence[Damage] = DAMAGES,
+    workers: int | None = None,
 ) -> CheckResult:
-    """Scores every damage at every strength with every metric whose weights are present.
+    """Runs every damage at every strength through the engine and reads the matrix off the scores.
 
     Args:
-        clips: how many ready clips are used, spread over identities; frames: of each, from its start.
-        damages: which, and at which strengths; see `floatbench.methods.damage.chosen`.
+        out: the folder of the runs (`run-<protocol hash>-<frames>`); the same call carries on there.
+        clips: how many ready clips are used, spread over identities. frames: of each, from its start.
+        damages: which, and at which strengths; see `chosen`. workers: see `floatbench run`.
 
     Raises:
         DataError: no clip is ready. UsageError: an unknown metric.
     """
-    metrics, backbones, skipped = _loaded(metric_ids, device)
-    subjects, failed = _subjects(protocol, dataset, clips, frames)
-    extract = _Extractor(backbones)
-    clean = {m.info.id: _score(m, subjects, [s.media for s in subjects], extract, keep=True) for m in metrics}
-    cells: list[tuple[Metric, Damage, list[Score]]] = [(m, d, []) for d in damages for m in metrics]
-    steps = sum(len(damage.strengths) for damage in damages)
-    with progress.task("damage", steps, "step") as bar:
-        for damage in damages:
-            for strength in damage.strengths:
-                used, media = _damaged(damage, strength, subjects, protocol.seed)
-                for metric, of, scores in cells:
-                    if of is damage:
-                        scores.append(_score(metric, used, media, extract, keep=False))
-                bar.advance(note=f"{damage.name} {strength:g}")
-    responses = _responses(cells, clean)
-    shifts = tuple(_shift(m, subjects, extract) for m in metrics if _offset(clean[m.info.id]) is not None)
-    ids = tuple(s.clip.id for s in subjects)
-    return CheckResult(protocol.label, ids, frames, responses, shifts, skipped, failed)
-
-
-def _loaded(metric_ids: Sequence[str], device: str) -> tuple[list[Metric], dict[str, Backbone], dict[str, str]]:
-    metrics: list[Metric] = []
-    backbones: dict[str, Backbone] = {}
-    skipped: dict[str, str] = {}
-    for name in metric_ids:
-        metric = registry.metric(name)
-        try:
-            for backbone_id in metric.info.backbones:
-                if backbone_id not in backbones:
-                    backbone = registry.backbone(backbone_id)
-                    backbone.load(device)
-                    backbones[backbone_id] = backbone
-            metrics.append(metric)
-        except DataError as error:
-            skipped[name] = str(error).replace("\n", "; ")
-    return metrics, backbones, skipped
-
-
-def _subjects(protocol: Protocol, dataset: Dataset, clips: int, frames: int) -> tuple[list[_Subject], dict[str, str]]:
-    states = dataset.availability()
-    ready = {state.clip_id for state in states if state.state == "ready"}
-    candidates = [clip for clip in protocol.clips if clip.id in ready]
-    found: list[_Subject] = []
-    failed: dict[str, str] = {}
-    for clip in _spread(candidates):
-        if len(found) == clips:
-            break
-        try:
-            reference = dataset.load(clip)
-        except ClipError as error:
-            failed[clip.id] = str(error)
-            continue
-        found.append(_Subject(clip, _cut(reference.media, frames), ClipMedia(reference.source[None])))
-    if not found:
-        fix = next((state.fix for state in states if state.fix), None)
-        raise DataError(f"no clip of {protocol.id} is ready", fix)
-    for i, subject in enumerate(found):
-        others = [o for o in found[i + 1 :] + found[:i] if o.clip.identity != subject.clip.identity]
-        subject.partner = others[0].media if others else None
-    return found, failed
-
-
-def _spread(clips: Sequence[Clip]) -> list[Clip]:
-    """One clip of each identity first, then the second ones, in the protocol's order."""
-    seen: dict[str, int] = {}
-    rank: list[tuple[int, int]] = []
-    for position, clip in enumerate(clips):
-        seen[clip.identity] = seen.get(clip.identity, 0) + 1
-        rank.append((seen[clip.identity], position))
-    return [clips[position] for _, position in sorted(rank)]
-
-
-def _cut(media: ClipMedia, frames: int) -> ClipMedia:
-    audio = None if media.audio is None else media.audio[: frames * SAMPLES_PER_FRAME]
-    return ClipMedia(media.frames[:frames], audio)
-
-
-def _damaged(
-    damage: Damage, strength: float, subjects: Sequence[_Subject], seed: int
-) -> tuple[list[_Subject], list[ClipMedia]]:
-    """The clips that can take the damage (sound, partner) and their damaged media."""
-    used: list[_Subject] = []
-    media: list[ClipMedia] = []
-    for subject in subjects:
-        try:
-            damaged = damage.apply(subject.media, strength, subject.partner, derive_seed(seed, subject.clip.id))
-        except ClipError:  # no sound or no partner: the clip cannot show this damage
-            continue
-        used.append(subject)
-        media.append(damaged)
-    return used, media
-
-
-def _score(
-    metric: Metric, subjects: Sequence[_Subject], media: Sequence[ClipMedia], extract: _Extractor, keep: bool
-) -> Score:
-    def pair(subject: _Subject, generated: ClipMedia) -> Pair:
-        def load(side: Side, backbone: str) -> Features:
-            if side == "generated":
-                return extract(backbone, generated, keep or generated.pixels_sha256 == subject.media.pixels_sha256)
-            return extract(backbone, subject.media if side == "reference" else subject.source, True)
-
-        return Pair(subject.clip.id, subject.clip.identity, load)
-
-    return metric.reduce([pair(s, m) for s, m in zip(subjects, media, strict=True)])
-
-
-def _responses(cells: Sequence[tuple[Metric, Damage, list[Score]]], clean: dict[str, Score]) -> tuple[Response, ...]:
-    moves = [_move(scores, clean[metric.info.id].value) for metric, _, scores in cells]
-    widest: dict[str, float] = {}
-    for (metric, _, _), move in zip(cells, moves, strict=True):
-        widest[metric.info.id] = max(widest.get(metric.info.id, 0.0), abs(move or 0.0))
-    return tuple(
-        _response(metric, damage, scores, clean[metric.info.id].value, move, widest[metric.info.id])
-        for (metric, damage, scores), move in zip(cells, moves, strict=True)
+    cut = FirstFrames(dataset, frames)
+    if cut.auto_prepare:
+        cut.prepare(progress)
+    ids = tuple(_spread_over_people(protocol, cut, clips))
+    methods = ["reference", *(name for damage in damages for name in damage.methods())]
+    options = runner.RunOptions(
+        methods=methods, metrics=list(metric_ids), controls=False, clips=ids, workers=workers, device=device,
+        skip_unavailable=True, keep_videos=False, out=out / f"run-{protocol.hash[:8]}-{frames}",
+    )  # fmt: skip
+    plan = runner.plan_run(protocol, cut, options)
+    skipped = {m.name: f"{m.what}; fix: {m.fix}" for m in plan.missing if m.name in metric_ids}
+    if not plan.metrics:
+        return CheckResult(protocol.label, ids, frames, (), (), skipped)
+    run = runner.run(protocol, cut, options, progress)
+    shifts = _shifts(protocol, cut, options, run, progress)
+    failed = {row.clip: f"{row.reason}: {row.detail}" for row in run.failed if row.method == "reference"}
+    return CheckResult(
+        protocol.label, ids, frames, _responses(run.scores.scores, damages, list(plan.metrics)), shifts, skipped, failed
     )
 
 
-def _move(scores: Sequence[Score], clean: float | None) -> float | None:
-    last = scores[-1].value if scores else None
+def _spread_over_people(protocol: Protocol, dataset: Dataset, clips: int) -> list[str]:
+    """Ids of ready clips: one of each identity first, then the second ones, in the protocol's order."""
+    states = dataset.availability()
+    ready = {state.clip_id for state in states if state.state == "ready"}
+    seen: dict[str, int] = {}
+    rank: list[tuple[int, int, str]] = []
+    for position, clip in enumerate(clip for clip in protocol.clips if clip.id in ready):
+        seen[clip.identity] = seen.get(clip.identity, 0) + 1
+        rank.append((seen[clip.identity], position, clip.id))
+    if not rank:
+        fix = next((state.fix for state in states if state.fix), None)
+        raise DataError(f"no clip of {protocol.id} is ready", fix)
+    return [name for _, _, name in sorted(rank)[:clips]]
+
+
+def _responses(cells: Sequence[ScoreRow], damages: Sequence[Damage], metrics: Sequence[str]) -> tuple[Response, ...]:
+    by_name = {(cell.method, cell.metric): cell for cell in cells}
+    rows = [(metric, damage) for damage in damages for metric in metrics]
+    moves = {
+        (metric, damage.name): _move(
+            by_name[canonical(damage.methods()[-1]), metric].value, by_name["reference", metric].value
+        )
+        for metric, damage in rows
+    }
+    widest = dict.fromkeys(metrics, 0.0)
+    for (metric, _), move in moves.items():
+        widest[metric] = max(widest[metric], abs(move or 0.0))
+    return tuple(
+        _response(
+            metric,
+            damage,
+            [by_name[canonical(name), metric] for name in damage.methods()],
+            by_name["reference", metric].value,
+            moves[metric, damage.name],
+            widest[metric],
+        )
+        for metric, damage in rows
+    )
+
+
+def canonical(name: str) -> str:
+    """The name under which the engine runs a control: `freeze:1` is `frozen`."""
+    found = control(name)
+    return name if found is None else found.name
+
+
+def _move(last: float | None, clean: float | None) -> float | None:
     return None if last is None or clean is None else last - clean
 
 
 def _response(
-    metric: Metric, damage: Damage, scores: Sequence[Score], clean: float | None, move: float | None, widest: float
+    metric: str, damage: Damage, cells: Sequence[ScoreRow], clean: float | None, move: float | None, widest: float
 ) -> Response:
-    sign = -1.0 if metric.info.higher_is_better else 1.0
+    sign = -1.0 if registry.metric(metric).info.higher_is_better else 1.0
     share = None if move is None else sign * move / widest if widest > 0 else 0.0
-    direction: Literal["worse", "better", "none", "no score"] = "no score"
+    direction: Direction = "no score"
     if share is not None:
         direction = "none" if abs(share) < REACTS else "worse" if share > 0 else "better"
-    values = [s.value for s in scores]
-    known = [(0.0, clean), *zip((abs(x) for x in damage.strengths), values, strict=True)]
+    values = tuple(cell.value for cell in cells)
+    known = [(0.0, clean), *zip(damage.strengths, values, strict=True)]
     points = [(x, sign * y) for x, y in known if y is not None]
     flat = len(points) < 3 or len({y for _, y in points}) == 1
-    rho = None if flat or direction == "none" else _spearman(points)
-    return Response(
-        metric.info.id,
-        damage.name,
-        damage.strengths,
-        clean,
-        tuple(values),
-        move,
-        share,
-        direction,
-        rho,
-        sum(len(s.failures) for s in scores),
-    )
+    rho = None if flat or direction == "none" else float(np.asarray(stats.spearmanr(points)[0]))
+    failures = sum(len(cell.failures) for cell in cells)
+    return Response(metric, damage.name, damage.strengths, clean, values, move, share, direction, rho, failures)
 
 
-def _spearman(points: Sequence[tuple[float, float]]) -> float:
-    """Pearson correlation of the ranks."""
-    x, y = (stats.rankdata(column) for column in zip(*points, strict=True))
-    return float(np.corrcoef(x, y)[0, 1])
+def _shifts(
+    protocol: Protocol, dataset: Dataset, options: runner.RunOptions, run: runner.RunResult, progress: Progress
+) -> tuple[Shift, ...]:
+    """Planted shifts through the same run, for the metrics that say which offset they found."""
+    clean = {cell.metric: cell for cell in run.scores.scores if cell.method == "reference"}
+    metrics = [name for name, cell in clean.items() if {"offset", "lag"} & set(cell.details)]
+    if not metrics:
+        return ()
+    planted = {shift: "reference" if shift == 0 else f"shifted:{shift}" for shift in SHIFTS}
+    more = replace(options, methods=list(planted.values()), metrics=metrics)
+    folder = runner.run(protocol, dataset, more, progress).folder
+    values = pd.read_parquet(folder / "clip_values.parquet").to_dict("records")
+    offsets = {(v["metric"], v["method"], v["clip"]): v["value"] for v in values if v["name"] in ("offset", "lag")}
+    return tuple(_shift(name, offsets, planted) for name in metrics)
 
 
-def _offset(score: Score) -> float | None:
-    value = score.details.get("offset", score.details.get("lag"))
-    return None if value is None else float(value)
-
-
-def _shift(metric: Metric, subjects: Sequence[_Subject], extract: _Extractor) -> Shift:
+def _shift(metric: str, offsets: dict[tuple[str, str, str], float], planted: dict[int, str]) -> Shift:
     """Median over clips of the offset found, less the clip's own offset without a shift."""
+    own = {clip: value for (of, method, clip), value in offsets.items() if (of, method) == (metric, "reference")}
     found: list[float | None] = []
-    own = _clip_offsets(metric, subjects, [s.media for s in subjects], extract)
-    for shift in SHIFTS:
-        used = [s for s in subjects if s.media.audio is not None]
-        media = [sound_shift(s.media, shift, None, 0) for s in used]
-        moved = _clip_offsets(metric, used, media, extract)
-        differences = [moved[name] - own[name] for name in moved if name in own]
-        found.append(float(np.median(differences)) if differences else None)
+    for method in planted.values():
+        both = [(offsets.get((metric, method, clip)), value) for clip, value in own.items()]
+        moved = [value - before for value, before in both if value is not None]
+        found.append(float(np.median(moved)) if moved else None)
     sign = -1.0 if _falls(found) else 1.0  # SyncNet counts late sound as negative
-    errors = [abs(sign * f - s) for f, s in zip(found, SHIFTS, strict=True) if f is not None]
-    return Shift(metric.info.id, SHIFTS, tuple(found), max(errors) if errors else None)
+    errors = [abs(sign * f - s) for f, s in zip(found, planted, strict=True) if f is not None]
+    return Shift(metric, tuple(planted), tuple(found), max(errors) if errors else None)
 
 
 def _falls(found: Sequence[float | None]) -> bool:
@@ -313,24 +279,10 @@ def _falls(found: Sequence[float | None]) -> bool:
     return len(known) > 1 and known[-1] < known[0]
 
 
-def _clip_offsets(
-    metric: Metric, subjects: Sequence[_Subject], media: Sequence[ClipMedia], extract: _Extractor
-) -> dict[str, float]:
-    offsets: dict[str, float] = {}
-    for subject, generated in zip(subjects, media, strict=True):
-        score = _score(metric, [subject], [generated], extract, keep=False)
-        value = _offset(score)
-        if value is not None:
-            offsets[subject.clip.id] = value
-    return offsets
-
-
 def draw(result: CheckResult, target: Path) -> None:
     """The matrix as a picture: red = the metric calls it worse, blue = better; see `label` for the numbers."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-
-    from floatbench.files import atomic_path
 
     metrics = list(dict.fromkeys(r.metric for r in result.responses))
     damages = list(dict.fromkeys(r.damage for r in result.responses))

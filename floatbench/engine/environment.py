@@ -72,22 +72,3 @@ def commit() -> dict[str, Any]:
 def _git(root: Path, *arguments: str) -> str:
     done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20, check=True)
     return done.stdout.strip()
-
-
-def pick_device(device: str) -> str:
-    """`auto` becomes `cuda` when a CUDA device answers, else `cpu`; an impossible device is an error."""
-    from floatbench.errors import DependencyError, UsageError
-
-    if device == "cpu":
-        return device
-    import torch
-
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        kind = torch.device(device).type
-    except RuntimeError:
-        raise UsageError(f"unknown device {device!r}", fix="--device auto|cpu|cuda|cuda:N") from None
-    if kind == "cuda" and not torch.cuda.is_available():
-        raise DependencyError("CUDA was asked for, but torch sees no CUDA device", fix="floatbench doctor")
-    return device

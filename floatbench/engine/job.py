@@ -17,7 +17,7 @@ from floatbench.engine.features import FeatureStore, extract
 from floatbench.engine.records import Row
 from floatbench.errors import ClipError, FloatbenchError
 from floatbench.methods import catalogue
-from floatbench.methods.method import Generated, Method, Request
+from floatbench.methods.method import ClipRequest, Generated, Method
 from floatbench.metrics import registry
 from floatbench.metrics.base import Backbone
 from floatbench.protocol.protocol import Clip
@@ -54,6 +54,7 @@ class JobSettings:
     run: Path
     cache: Path | None
     seed: int
+    methods: dict[str, Method]  # by name, not loaded yet
     backbones: dict[str, str]  # id -> fingerprint
     sides: dict[str, tuple[str, ...]]  # backbone id -> sides it is needed on
     device: str = "cpu"
@@ -161,9 +162,9 @@ class Worker:
         self._phase("measure")
         return output
 
-    def _request(self, job: Job, method: Method, row: Row, reference: Reference, folder: Path) -> Request:
+    def _request(self, job: Job, method: Method, row: Row, reference: Reference, folder: Path) -> ClipRequest:
         partner = self._partner(job, method, row) if "partner" in method.needs else None
-        return Request(
+        return ClipRequest(
             clip_id=job.clip.id,
             slug=job.clip.slug,
             source=reference.source,
@@ -179,9 +180,9 @@ class Worker:
 
     def _partner(self, job: Job, method: Method, row: Row) -> ClipMedia | None:
         """The first candidate that has what the control borrows: the sound, where the control says so."""
-        for candidate in job.partners.get(getattr(method, "partner_rule", "next"), ()):
+        for candidate in job.partners.get(method.partner_rule, ()):
             media = self.settings.dataset.load(candidate).media
-            if media.audio is not None or not getattr(method, "partner_sound", False):
+            if media.audio is not None or not method.partner_sound:
                 row.details["partner"] = candidate.id
                 return media
         return None
@@ -189,7 +190,7 @@ class Worker:
     def _method(self, name: str, key: str) -> Method:
         if name not in self._methods:
             try:
-                method = catalogue.create(name)
+                method = self.settings.methods[name]
                 if method.key() != key:
                     raise ClipError("env_mismatch", "this machine's weights or adapter are not those of the run")
                 method.expect(self.settings.clips_per_worker)
@@ -226,7 +227,7 @@ class Worker:
     def _keep(self, output: Generated, row: Row) -> None:
         """Moves what a method wrote into the run folder; controls that hand over frames keep none."""
         stem = f"generated/{catalogue.slug(row.method)}/{_stem(row)}"
-        if output.video is None or row.method.startswith("videos:"):
+        if output.video is None or self.settings.methods[row.method].kind == "videos":
             return  # the user's own files stay where they are
         if output.video.is_relative_to(self.settings.run / "generated"):
             row.video = str(output.video.relative_to(self.settings.run))

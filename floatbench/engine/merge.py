@@ -57,15 +57,12 @@ def plan_of(info: RunInfo) -> Plan:
     available = set(info.available)
     return Plan(
         protocol=protocol,
-        clips=clips,
+        clips=tuple(clips),
         subset=info.subset,
-        available=[clip for clip in clips if clip.id in available],
-        ready=[],
-        methods=list(info.methods),
+        available=tuple(clip for clip in clips if clip.id in available),
+        methods=info.methods,
         metrics={name: registry.metric(name, **protocol.settings.get(name, {})) for name in info.metrics},
-        backbones={},
         fingerprints={name: digest for record in info.metrics.values() for name, digest in record.backbones.items()},
-        sides={},
         replicates=info.replicates,
         rejected=info.rejected,
     )

@@ -6,45 +6,65 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from floatbench.data.dataset import Availability, Dataset
+from floatbench.data.dataset import Dataset
 from floatbench.engine.features import FeatureStore
 from floatbench.engine.job import Item, Job
-from floatbench.engine.records import Row
+from floatbench.engine.records import Row, kind_of
 from floatbench.errors import TRANSIENT_REASONS, DataError, FloatbenchError, UsageError
 from floatbench.methods import catalogue
+from floatbench.methods.method import Method
 from floatbench.metrics import registry
 from floatbench.metrics.base import Backbone, Metric, Side
 from floatbench.protocol.protocol import Clip, Protocol
 
+SIDES: tuple[Side, ...] = ("generated", "reference", "source")
+
 
 @dataclass(frozen=True)
 class Missing:
-    """Something a run needs that is not on this machine, and the command that gets it."""
+    """Something a run needs that is not on this machine, and the command that gets it; `name` of a metric or method."""
 
     what: str
     fix: str
+    name: str = ""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Plan:
-    """A checked run: metrics with their backbones, clips, methods and what is missing."""
+    """A checked run: metrics with their backbones, clips, methods and what is missing. Nothing is loaded or decoded.
+
+    Attributes:
+        clips, available: of this run, in protocol order; the available ones can be given to a method.
+        ready: clips of the whole protocol, which controls may borrow from. rejected: clip -> why it was refused.
+        methods: name -> what the records keep of it. resolved: name -> the method; empty for a plan out of records.
+        keys: name -> what its rows must have been made with, see `Method.key`.
+        unprepared: clips that the run will prepare first.
+    """
 
     protocol: Protocol
-    clips: list[Clip]  # of this run, in protocol order
+    clips: tuple[Clip, ...]
     subset: list[str] | None
-    available: list[Clip]  # of this run: prepared, so that a method can be given them
-    ready: list[Clip]  # of the whole protocol: what controls may borrow from
-    methods: list[str]
+    available: tuple[Clip, ...]
+    methods: dict[str, dict[str, Any]]
     metrics: dict[str, Metric]
-    backbones: dict[str, Backbone]
-    fingerprints: dict[str, str]
-    sides: dict[str, tuple[Side, ...]]
     replicates: int
-    missing: list[Missing] = field(default_factory=list)
-    skipped: list[str] = field(default_factory=list)
-    unprepared: int = 0  # clips that the run will prepare first
-    rejected: dict[str, str] = field(default_factory=dict)  # clip id -> why preprocessing refused it
-    keys: dict[str, str] = field(default_factory=dict)  # method -> what its rows must have been made with
+    ready: tuple[Clip, ...] = ()
+    rejected: dict[str, str] = field(default_factory=dict)
+    unprepared: int = 0
+    resolved: dict[str, Method] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    backbones: dict[str, Backbone] = field(default_factory=dict)
+    fingerprints: dict[str, str] = field(default_factory=dict)
+    sides: dict[str, tuple[Side, ...]] = field(default_factory=dict)
+    missing: tuple[Missing, ...] = ()
+
+    @property
+    def skipped(self) -> list[str]:
+        """Metrics and methods that are left out because something of them is missing."""
+        return [item.name for item in self.missing if item.name]
+
+    def is_control(self, method: str) -> bool:
+        return kind_of(self.methods[method]) == "control"
 
     def summary(self) -> dict[str, Any]:
         """The plan as plain data, for `--dry-run`."""
@@ -55,7 +75,7 @@ class Plan:
             "available": len(self.available),
             "to_prepare": self.unprepared,
             "rejected": self.rejected,
-            "methods": self.methods,
+            "methods": list(self.methods),
             "metrics": list(self.metrics),
             "backbones": sorted(self.backbones),
             "replicates": self.replicates,
@@ -90,7 +110,7 @@ def choose_clips(
 def make_plan(
     protocol: Protocol,
     dataset: Dataset,
-    method_names: Sequence[str],
+    methods: Sequence[str | Method],
     metric_names: Sequence[str] | None,
     limit: int | None,
     clip_ids: Sequence[str] | None,
@@ -100,40 +120,92 @@ def make_plan(
     if replicates < 1:
         raise UsageError(f"--replicates {replicates}: at least one is needed")
     clips, subset = choose_clips(protocol, limit, clip_ids)
-    for name in method_names:
-        catalogue.create(name)
-    plan = Plan(protocol, clips, subset, [], [], list(method_names), {}, {}, {}, {}, replicates)
+    resolved = catalogue.resolve(methods)
     wanted = metric_names if metric_names is not None else protocol.metrics
     _refuse_mixed_columns(wanted, protocol)
-    for name in wanted:
-        _add_metric(plan, name)
-    _look_for_methods(plan)
-    _look_for_clips(plan, dataset.availability(), prepares_itself=dataset.auto_prepare)
-    return plan
+    measures = _find_metrics(wanted, protocol)
+    makers = _find_methods(resolved)
+    sorted_clips = _sort_clips(protocol, clips, dataset)
+    missing = (*measures.pop("missing"), *makers.pop("missing"), *sorted_clips.pop("missing"))
+    return Plan(
+        protocol=protocol, clips=tuple(clips), subset=subset, replicates=replicates, missing=missing,
+        **measures, **makers, **sorted_clips,
+    )  # fmt: skip
 
 
-def _add_metric(plan: Plan, name: str) -> None:
-    settings = plan.protocol.settings
-    found = registry.metric(name, **settings.get(name, {}))
+def _find_metrics(names: Sequence[str], protocol: Protocol) -> dict[str, Any]:
+    """The metrics that can be computed here with their backbones, and what the others lack."""
+    metrics: dict[str, Metric] = {}
     backbones: dict[str, Backbone] = {}
     fingerprints: dict[str, str] = {}
-    try:
-        for backbone_id in found.info.backbones:
-            known = plan.backbones.get(backbone_id)
-            backbones[backbone_id] = known or registry.backbone(backbone_id, **settings.get(backbone_id, {}))
-            fingerprints[backbone_id] = backbones[backbone_id].fingerprint()
-    except (DataError, ImportError) as error:
-        fix = error.fix if isinstance(error, DataError) and error.fix else "pip install -e '.[metrics]'"
-        what = error.what if isinstance(error, DataError) else str(error)
-        plan.missing.append(Missing(f"metric {name}: {what}", fix))
-        plan.skipped.append(name)
-        return
-    plan.metrics[name] = found
-    plan.backbones.update(backbones)
-    plan.fingerprints.update(fingerprints)
-    for backbone_id in found.info.backbones:
-        sides = {*plan.sides.get(backbone_id, ()), *found.info.sides}
-        plan.sides[backbone_id] = tuple(side for side in ("generated", "reference", "source") if side in sides)
+    sides: dict[str, set[Side]] = {}
+    missing: list[Missing] = []
+    for name in names:
+        found = registry.metric(name, **protocol.settings.get(name, {}))
+        try:
+            own = {of: backbones.get(of) or _backbone(of, protocol) for of in found.info.backbones}
+            prints = {of: fingerprints.get(of) or backbone.fingerprint() for of, backbone in own.items()}
+        except (DataError, ImportError) as error:
+            fix = error.fix if isinstance(error, DataError) and error.fix else "pip install 'floatbench[metrics]'"
+            what = error.what if isinstance(error, DataError) else str(error)
+            missing.append(Missing(f"metric {name}: {what}", fix, name))
+            continue
+        metrics[name] = found
+        backbones |= own
+        fingerprints |= prints
+        for of in own:
+            sides.setdefault(of, set()).update(found.info.sides)
+    ordered = {of: tuple(side for side in SIDES if side in used) for of, used in sides.items()}
+    return {
+        "metrics": metrics, "backbones": backbones, "fingerprints": fingerprints, "sides": ordered, "missing": missing,
+    }  # fmt: skip
+
+
+def _backbone(name: str, protocol: Protocol) -> Backbone:
+    return registry.backbone(name, **protocol.settings.get(name, {}))
+
+
+def _find_methods(methods: Sequence[Method]) -> dict[str, Any]:
+    """The methods that can run here with their records and keys, and what the others lack."""
+    resolved: dict[str, Method] = {}
+    records: dict[str, dict[str, Any]] = {}
+    keys: dict[str, str] = {}
+    missing: list[Missing] = []
+    for method in methods:
+        try:
+            record, key = method.record(), method.key()
+        except FloatbenchError as error:
+            missing.append(
+                Missing(f"method {method.name}: {error.what}", error.fix or "floatbench doctor", method.name)
+            )
+            continue
+        resolved[method.name], records[method.name], keys[method.name] = method, record, key
+    return {"resolved": resolved, "methods": records, "keys": keys, "missing": missing}
+
+
+def _sort_clips(protocol: Protocol, clips: Sequence[Clip], dataset: Dataset) -> dict[str, Any]:
+    """Which clips are here; those of a data set that a run prepares itself count as available in a dry run."""
+    states = {state.clip_id: state for state in dataset.availability()}
+    state_of = {clip.id: states[clip.id] for clip in clips if clip.id in states}
+    prepared_by_run = {
+        name for name, state in state_of.items() if state.state == "unprepared" and dataset.auto_prepare
+    }  # fmt: skip
+    lacking = [
+        state for name, state in state_of.items()
+        if state.state in ("missing", "unprepared") and name not in prepared_by_run
+    ]  # fmt: skip
+    missing = []
+    if lacking:
+        fix = lacking[0].fix or f"floatbench protocol prepare {protocol.id}"
+        missing.append(Missing(f"{len(lacking)} of {len(clips)} clips are not prepared", fix))
+    here = {name for name, state in state_of.items() if state.state == "ready"} | prepared_by_run
+    return {
+        "available": tuple(clip for clip in clips if clip.id in here),
+        "ready": tuple(clip for clip in protocol.clips if clip.id in states and states[clip.id].state == "ready"),
+        "rejected": {n: f"{s.reason}: {s.detail}" for n, s in state_of.items() if s.state == "rejected"},
+        "unprepared": len(prepared_by_run),
+        "missing": missing,
+    }
 
 
 def _refuse_mixed_columns(names: Sequence[str], protocol: Protocol) -> None:
@@ -153,46 +225,13 @@ def _refuse_mixed_columns(names: Sequence[str], protocol: Protocol) -> None:
             )
 
 
-def _look_for_methods(plan: Plan) -> None:
-    for name in list(plan.methods):
-        try:
-            method = catalogue.create(name)
-            method.describe()
-            plan.keys[name] = method.key()
-        except (DataError, FloatbenchError) as error:
-            plan.missing.append(Missing(f"method {name}: {error.what}", error.fix or "floatbench doctor"))
-            plan.methods.remove(name)
-            plan.skipped.append(name)
-
-
-def _look_for_clips(plan: Plan, states: Sequence[Availability], prepares_itself: bool) -> None:
-    """Sorts the clips; those of a data set that a run prepares itself count as available in a dry run."""
-    by_id = {state.clip_id: state for state in states}
-    plan.ready = [clip for clip in plan.protocol.clips if clip.id in by_id and by_id[clip.id].state == "ready"]
-    missing = []
-    for clip in plan.clips:
-        state = by_id.get(clip.id)
-        if state is not None and state.state == "ready":
-            plan.available.append(clip)
-        elif state is not None and state.state == "rejected":
-            plan.rejected[clip.id] = f"{state.reason}: {state.detail}"
-        elif state is not None and state.state == "unprepared" and prepares_itself:
-            plan.available.append(clip)
-            plan.unprepared += 1
-        elif state is not None and state.state in ("missing", "unprepared"):
-            missing.append(state)
-    if missing:
-        fix = missing[0].fix or f"floatbench protocol prepare {plan.protocol.id}"
-        plan.missing.append(Missing(f"{len(missing)} of {len(plan.clips)} clips are not prepared", fix))
-
-
 def remaining_jobs(plan: Plan, rows: dict[tuple[str, str, int], Row], store: FeatureStore, retry: bool) -> list[Job]:
     """Jobs for what has no finished row, a row of other weights or another adapter, or one that lacks features.
 
     Controls run together, so that their reference is decoded once; every other method has a phase of its own, so that
     at most one system is loaded at a time.
     """
-    controls = [name for name in plan.methods if not catalogue.create(name).ranked]
+    controls = [name for name, method in plan.resolved.items() if not method.ranked]
     phases = [controls] if controls else []
     phases += [[name] for name in plan.methods if name not in controls]
     jobs = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -143,6 +143,23 @@ class ScoreFile(_Record):
     scores: list[ScoreRow]
     controls: list[ControlCheck]
     environment: dict[str, Any]
+
+    def is_control(self, method: str) -> bool:
+        """True for a control system, which is shown below the systems and never ranked."""
+        return kind_of(self.methods.get(method, {})) == "control"
+
+    def control_methods(self) -> list[str]:
+        """The controls that were run."""
+        return [name for name in self.methods if self.is_control(name)]
+
+    def systems(self) -> list[str]:
+        """What is no control, in the order it was run."""
+        return [name for name in self.methods if not self.is_control(name)]
+
+
+def kind_of(record: Mapping[str, Any]) -> str:
+    """The kind of a method by its record, see `floatbench.methods.method.Kind`; the first version left out `system`."""
+    return str(record.get("kind", "system"))
 
 
 def json_schemas() -> dict[str, Any]:

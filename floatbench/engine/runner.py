@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import pickle
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,18 +16,19 @@ from filelock import FileLock, Timeout
 
 from floatbench import paths
 from floatbench.data.dataset import Dataset
+from floatbench.device import pick_device
 from floatbench.engine.control_rules import check_controls
-from floatbench.engine.environment import environment, pick_device
+from floatbench.engine.environment import environment
 from floatbench.engine.executor import Executor, InlineExecutor, LocalExecutor, default_workers
 from floatbench.engine.features import FeatureStore
-from floatbench.engine.job import Job, JobSettings
+from floatbench.engine.job import JobSettings
 from floatbench.engine.plan import Plan, make_plan, remaining_jobs
 from floatbench.engine.records import Row, RowFile, RunInfo, ScoreFile, read_record, write_record
 from floatbench.engine.scoring import clip_values, metric_record, score_all, unranked_because
 from floatbench.errors import DataError, DependencyError, Interrupted, UsageError
 from floatbench.files import atomic_path
-from floatbench.methods import catalogue
 from floatbench.methods.controls import CONTROLS
+from floatbench.methods.method import Method
 from floatbench.progress import NullProgress, Progress
 from floatbench.protocol.protocol import Protocol
 
@@ -33,7 +37,7 @@ from floatbench.protocol.protocol import Protocol
 class RunOptions:
     """What a user chooses about a run beside the protocol; defaults are those of `floatbench run`."""
 
-    methods: Sequence[str] = ()
+    methods: Sequence[str | Method] = ()
     metrics: Sequence[str] | None = None  # None: the protocol's own
     controls: bool = True
     limit: int | None = None
@@ -51,9 +55,9 @@ class RunOptions:
     retry_failed: bool = False
     keep_videos: bool = True
 
-    def method_names(self) -> list[str]:
+    def all_methods(self) -> list[str | Method]:
         """The chosen methods and, unless switched off, the controls."""
-        return list(dict.fromkeys([*self.methods, *(CONTROLS if self.controls else ())]))
+        return [*self.methods, *(CONTROLS if self.controls else ())]
 
 
 @dataclass
@@ -83,8 +87,6 @@ def default_folder(protocol: Protocol, options: RunOptions) -> Path:
     if options.limit is not None:
         parts.append(f"limit{options.limit}")
     if options.clips:
-        import hashlib
-
         parts.append("clips" + hashlib.sha256("\n".join(sorted(options.clips)).encode()).hexdigest()[:6])
     if options.replicates != 1:
         parts.append(f"x{options.replicates}")
@@ -98,7 +100,7 @@ def plan_run(protocol: Protocol, dataset: Dataset, options: RunOptions) -> Plan:
     return make_plan(
         protocol,
         dataset,
-        options.method_names(),
+        options.all_methods(),
         options.metrics,
         options.limit,
         options.clips,
@@ -178,7 +180,7 @@ def _open(folder: Path, plan: Plan, options: RunOptions, device: str) -> RunInfo
         info.methods, info.metrics, info.parts = before.methods, before.metrics, before.parts
     info.available = [clip.id for clip in plan.available]
     info.rejected = plan.rejected
-    info.methods |= {name: catalogue.create(name).describe() for name in plan.methods}
+    info.methods |= plan.methods
     info.metrics |= {
         name: metric_record(metric, plan.backbones, plan.fingerprints, plan.protocol.settings.get(name, {}))
         for name, metric in plan.metrics.items()
@@ -206,6 +208,7 @@ def _execute(
         run=folder,
         cache=cache,
         seed=info.seed,
+        methods=plan.resolved,
         backbones=plan.fingerprints,
         sides={name: tuple(sides) for name, sides in plan.sides.items()},
         device=device,
@@ -225,7 +228,7 @@ def _execute(
             task.advance(note=f"{row.method} {row.clip}" + (f" FAILED {row.reason}" if row.status == "failed" else ""))
 
         try:
-            _executor(options, device, jobs).run(settings, jobs, on_row)
+            _executor(options, device, settings).run(settings, jobs, on_row)
         except KeyboardInterrupt:
             raise Interrupted(
                 f"interrupted after {before + made} rows; everything finished is in {folder}",
@@ -241,7 +244,7 @@ def _share(n_clips: int, options: RunOptions, device: str) -> int:
     return -(-n_clips // workers)
 
 
-def _executor(options: RunOptions, device: str, jobs: Sequence[Job]) -> Executor:
+def _executor(options: RunOptions, device: str, settings: JobSettings) -> Executor:
     if options.executor == "ray":
         from floatbench.engine.ray_executor import RayExecutor
 
@@ -250,7 +253,18 @@ def _executor(options: RunOptions, device: str, jobs: Sequence[Job]) -> Executor
         raise UsageError(f"unknown executor {options.executor!r}", fix="--executor local|ray")
     if options.workers == 0:
         return InlineExecutor()
+    for method in settings.methods.values():
+        _check_portable(method)
     return LocalExecutor(options.workers or default_workers(device), options.threads, options.timeout)
+
+
+def _check_portable(method: Method) -> None:
+    """A method is made once and handed to the worker processes before it is loaded."""
+    try:
+        pickle.dumps(method)
+    except Exception as error:  # whatever a foreign object raises, it cannot travel
+        what = f"method {method.name} cannot be handed to worker processes: {error}"
+        raise UsageError(what, fix="keep it picklable until load(), or run with --workers 0") from error
 
 
 def score_run(
@@ -300,8 +314,6 @@ def write_parquet(folder: Path, plan: Plan, rows: dict[tuple[str, str, int], Row
 
 def _flat(row: Row) -> dict[str, Any]:
     """A row without nested objects: timings become `seconds_<stage>`, details one JSON text."""
-    import json
-
     record = row.model_dump(mode="json", exclude={"features", "fingerprints", "timing", "details"})
     record |= {f"seconds_{stage}": seconds for stage, seconds in row.timing.items()}
     record["details"] = json.dumps(row.details, sort_keys=True)

@@ -100,15 +100,9 @@ def common_clips(plan: Plan, cells: Iterable[ScoreRow]) -> dict[str, set[str]]:
     everything = {clip.id for clip in plan.available}
     common: dict[str, set[str]] = {}
     for cell in cells:
-        if not is_control(cell.method):
+        if not plan.is_control(cell.method):
             common[cell.metric] = common.get(cell.metric, everything) - set(cell.failures)
     return common
-
-
-def is_control(name: str) -> bool:
-    from floatbench.methods.controls import control
-
-    return control(name) is not None
 
 
 def score_all(plan: Plan, rows: Rows, store: FeatureStore, advance: Callable[[str], None]) -> list[ScoreRow]:
@@ -122,7 +116,7 @@ def score_all(plan: Plan, rows: Rows, store: FeatureStore, advance: Callable[[st
     everything = {clip.id for clip in plan.available}
     for index, cell in enumerate(cells):
         shared = common.get(cell.metric, everything)
-        if shared and shared != everything and not is_control(cell.method):
+        if shared and shared != everything and not plan.is_control(cell.method):
             cells[index] = score_method(plan, rows, store, cell.method, cell.metric, shared)
     return cells
 

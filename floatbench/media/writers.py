@@ -229,9 +229,10 @@ def write_mp4(
     frames: Iterable[np.ndarray],
     audio: np.ndarray | None = None,
     metadata: Mapping[str, str] | None = None,
+    crf: float = 18,
 ) -> None:
     """Writes (T, H, W, 3) uint8 RGB frames, or any iterable of pictures, as H.264 + AAC; see `Mp4Writer`."""
-    _write_all(lambda p, w, h: Mp4Writer(p, w, h, audio, metadata), path, frames)
+    _write_all(lambda p, w, h: Mp4Writer(p, w, h, audio, metadata, crf=crf), path, frames)
 
 
 def _write_all(make: Callable[[Path, int, int], _Writer], path: Path, frames: Iterable[np.ndarray]) -> None:

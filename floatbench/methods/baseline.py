@@ -21,7 +21,7 @@ from floatbench.baselines.worker import BaselineWorker, WorkerFailure
 from floatbench.errors import ClipError, DependencyError, UsageError
 from floatbench.methods.baseline_files import check_frames, read_raw, resample_index, stage
 from floatbench.methods.baseline_health import Health
-from floatbench.methods.method import Generated, Method, Request
+from floatbench.methods.method import ClipRequest, Generated, Kind, Method
 from floatbench.types import FPS
 
 TRANSIENT = {"crash": "crashed", "timeout": "timeout", "oom": "out_of_memory", "io": "method_error"}
@@ -47,6 +47,8 @@ class BaselineMethod(Method):
             the file that the system writes itself; such rows are not ranked.
     """
 
+    kind: Kind = "baseline"
+
     def __init__(self, name: str, preset: str = "protocol", profile: str = "", threads: int | None = None) -> None:
         self.name = name if preset == "protocol" else f"{name}@{preset}"
         self._manifest: Manifest = manifests.load(name)
@@ -70,7 +72,7 @@ class BaselineMethod(Method):
 
     def key(self) -> str:
         """Hash of the clone, adapter, preset, environment and weights: what decides the pixels of a clip."""
-        from floatbench.engine.environment import pick_device
+        from floatbench.device import pick_device
 
         installed = self._resolve(pick_device("auto"))
         parts = {
@@ -86,12 +88,11 @@ class BaselineMethod(Method):
 
         Raises DependencyError or DataError, with the install command, when something is missing.
         """
-        from floatbench.engine.environment import pick_device
+        from floatbench.device import pick_device
 
         manifest = self._manifest
         installed = self._resolve(pick_device("auto"))
         return {
-            "kind": "baseline",
             "repository": manifest.source.repo,
             "commit": manifest.source.commit,
             "adapter_version": manifest.version,
@@ -152,7 +153,7 @@ class BaselineMethod(Method):
         """What the worker said when it had loaded: versions, seconds, parameters."""
         return self._worker.ready if self._worker else {}
 
-    def generate(self, request: Request) -> Generated:
+    def generate(self, request: ClipRequest) -> Generated:
         """One clip; failures of the machine are tried once more in a fresh worker, those of the clip never."""
         if self._worker is None:
             raise RuntimeError(f"{self.name}: load() comes before generate()")
@@ -196,7 +197,7 @@ class BaselineMethod(Method):
         time.sleep(self._health.back_off_s)
         return True
 
-    def _attempt(self, worker: BaselineWorker, request: Request, attempt: int) -> Generated:
+    def _attempt(self, worker: BaselineWorker, request: ClipRequest, attempt: int) -> Generated:
         if not worker.alive:
             worker.start()
         begin = time.perf_counter()
@@ -243,7 +244,9 @@ class BaselineMethod(Method):
             },
         )
 
-    def _collect(self, answer: dict[str, Any], out: Path, request: Request) -> tuple[Path, Path | None, dict[str, Any]]:
+    def _collect(
+        self, answer: dict[str, Any], out: Path, request: ClipRequest
+    ) -> tuple[Path, Path | None, dict[str, Any]]:
         """Checks what the worker made and brings it into the request's folder at 25 frames a second.
 
         Returns the video, the original where that is another, and what the system wrote in numbers.
@@ -278,7 +281,7 @@ def _own_file(answer: dict[str, Any], out: Path) -> Path:
 
 
 def _keep(
-    frames: np.ndarray, fps: float, made: Path | None, request: Request, native: dict[str, Any]
+    frames: np.ndarray, fps: float, made: Path | None, request: ClipRequest, native: dict[str, Any]
 ) -> tuple[Path, Path | None]:
     """The video that is scored, and the original beside it where the frames had to be resampled by time."""
     from floatbench.media import write_lossless

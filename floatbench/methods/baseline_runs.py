@@ -17,13 +17,12 @@ from floatbench.baselines import manifest as manifests
 from floatbench.baselines.installed import resolve
 from floatbench.errors import ClipError, DataError, UsageError
 from floatbench.methods.baseline import BaselineMethod
-from floatbench.methods.method import Request
+from floatbench.methods.method import MAX_LENGTH_DIFFERENCE, ClipRequest
 from floatbench.progress import Progress
 from floatbench.seeds import derive_seed
 from floatbench.types import FPS, SAMPLES_PER_FRAME
 
 PORTRAIT_SIZE = 512
-MAX_LENGTH_DIFFERENCE = 2
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def make_clip(
 
     n_frames = len(audio) // SAMPLES_PER_FRAME
     with tempfile.TemporaryDirectory() as folder:
-        request = Request("check", "check", picture, audio, n_frames, seed, Path(folder))
+        request = ClipRequest("check", "check", picture, audio, n_frames, seed, Path(folder))
         try:
             begin = time.perf_counter()
             method.load(device)

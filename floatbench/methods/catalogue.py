@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterable
 from functools import cache
-from pathlib import Path
-from typing import Any
 
-from floatbench.errors import ClipError, UsageError
-from floatbench.methods.controls import CONTROLS, control
-from floatbench.methods.method import Generated, Method, Request
+from floatbench.errors import UsageError
+from floatbench.methods.controls import CONTROLS, control, control_forms
+from floatbench.methods.method import Method
+from floatbench.methods.videos import PREFIX, VideosMethod
 from floatbench.plugins import collect
 from floatbench.text import near, printable
-from floatbench.types import VIDEO_SUFFIXES
 
 MODULES = ("floatbench.methods.float_method", "floatbench.methods.baseline")
 """Modules with a dictionary `METHODS`: name -> factory; outside ones as floatbench.plugins says."""
 
 
 @cache
-def catalogue() -> dict[str, Callable[..., Method]]:
-    """Every method that is registered by name, without the controls and `videos:DIR`."""
+def factories() -> dict[str, Callable[..., Method]]:
+    """What makes the methods that are registered by name; the controls and `videos:DIR` are not among them."""
     return collect("methods", MODULES)
 
 
@@ -34,58 +33,31 @@ def create(name: str) -> Method:
     found = control(name)
     if found is not None:
         return found
-    if name.startswith("videos:"):
-        return VideosMethod(name.removeprefix("videos:"))
+    if name.startswith(PREFIX):
+        return VideosMethod(name.removeprefix(PREFIX))
     from floatbench.methods.float_method import with_options
 
     given = with_options(name)
     if given is not None:
         return given
     base, _, preset = name.partition("@")
-    factories = catalogue()
-    if base not in factories:
-        known = [*CONTROLS, *factories]
-        raise UsageError(
-            f"unknown method {name!r}", fix=near(name, known, f"one of {', '.join([*known, 'videos:DIR'])}")
-        )
-    method = factories[base](preset) if preset else factories[base]()
+    registered = factories()
+    if base not in registered:
+        known = [*CONTROLS, *registered]
+        forms = [*known, *control_forms(), "videos:DIR"]
+        raise UsageError(f"unknown method {name!r}", fix=near(name, known, f"one of {', '.join(forms)}"))
+    method = registered[base](preset) if preset else registered[base]()
     method.name = name
     return method
 
 
-class VideosMethod(Method):
-    """Finished videos of any system: `DIR/<clip id>.<suffix>`, or named after the clip's slug."""
-
-    uses_seed = False
-
-    def __init__(self, folder: str) -> None:
-        self.folder = Path(folder)
-        self.name = f"videos:{folder}"
-        if not self.folder.is_dir():
-            raise UsageError(
-                f"videos:{folder}: not a folder", fix="--methods videos:DIR with the folder of finished videos"
-            )
-
-    def describe(self) -> dict[str, Any]:
-        return {"kind": "videos", "folder": self.folder.name}
-
-    def generate(self, request: Request) -> Generated:
-        return Generated(video=find_video(self.folder, request.clip_id, request.slug))
-
-
-def find_video(folder: Path, clip_id: str, slug: str) -> Path:
-    """The one video of a clip in a folder; its id may carry a suffix of its own (`a/b.mp4` matches `a/b.mkv`)."""
-    stems = [clip_id, str(Path(clip_id).with_suffix("")), slug]
-    for stem in stems:
-        for candidate in (stem, *(stem + suffix for suffix in VIDEO_SUFFIXES)):
-            path = folder / candidate
-            if (
-                path.suffix.lower() in VIDEO_SUFFIXES
-                and path.is_file()
-                and path.resolve().is_relative_to(folder.resolve())
-            ):
-                return path
-    raise ClipError("missing", f"no video named {Path(clip_id).with_suffix('')} in {folder.name}")
+def resolve(methods: Iterable[str | Method]) -> list[Method]:
+    """Methods by name, or as they are, in order and each once: `freeze:1` is the control `frozen`."""
+    found: dict[str, Method] = {}
+    for given in dict.fromkeys(methods):
+        method = create(given) if isinstance(given, str) else given
+        found.setdefault(method.name, method)
+    return list(found.values())
 
 
 def parse_names(text: str) -> list[str]:
@@ -96,8 +68,6 @@ def parse_names(text: str) -> list[str]:
 
 def slug(name: str) -> str:
     """A safe folder name for a method: readable, and unique through a short hash when characters were replaced."""
-    import hashlib
-
     safe = (
         "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "_" for c in name)[:60].lstrip(".-") or "method"
     )

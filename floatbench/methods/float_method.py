@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from floatbench.errors import ClipError, UsageError
-from floatbench.methods.method import Generated, Method, Request
+from floatbench.methods.method import ClipRequest, Generated, Method
 
 if TYPE_CHECKING:
     from floatbench.animate.pipeline import FLOAT
@@ -69,7 +69,7 @@ class FloatMethod(Method):
         if metadata.config.pose_condition:
             self._pose_scale = json.loads(metadata.notes or "{}").get("pose", {"mean": [0.0] * 6, "std": [1.0] * 6})
         if self._faces or self._pose_scale is not None:
-            self.needs, self.ranked = frozenset({"reference", "truth"}), False
+            self.kind, self.needs, self.ranked = "oracle", frozenset({"reference", "truth"}), False
 
     def describe(self) -> dict[str, Any]:
         """Weights with hashes and licence, options, preset, arithmetic; raises DataError when weights are missing."""
@@ -114,7 +114,7 @@ class FloatMethod(Method):
     def close(self) -> None:
         self._model = None
 
-    def _stream(self, request: Request) -> Stream:
+    def _stream(self, request: ClipRequest) -> Stream:
         if self._model is None:
             raise RuntimeError(f"{self.name}: load() comes before generate()")
         if request.audio is None:
@@ -124,7 +124,7 @@ class FloatMethod(Method):
         direction = self._direction(request)
         return self._model.stream(picture, pcm, options=self._options, direction=direction, seed=request.seed)
 
-    def _direction(self, request: Request) -> Direction:
+    def _direction(self, request: ClipRequest) -> Direction:
         from floatbench.methods.frame_conditions import face_emotions, head_pose
         from floatbench.sampling.animator import Direction
 
@@ -137,7 +137,7 @@ class FloatMethod(Method):
             pose = (head_pose(request.reference, request.truth) - mean) / std
         return Direction(emotion=emotion, pose=pose)
 
-    def generate(self, request: Request) -> Generated:
+    def generate(self, request: ClipRequest) -> Generated:
         from floatbench.animate.pipeline import write_stream
 
         stream = self._stream(request)
@@ -152,7 +152,7 @@ class FloatMethod(Method):
         }
         return Generated(video=video, timing=dict(stream.clock.seconds), details=details)
 
-    def stream(self, request: Request) -> Iterator[np.ndarray]:
+    def stream(self, request: ClipRequest) -> Iterator[np.ndarray]:
         """The (R, R, 3) uint8 frames of a clip as soon as each one is made, for latency measurements."""
         return iter(self._stream(request))
 

@@ -6,15 +6,28 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from floatbench.types import ClipMedia
 
+Kind = Literal["system", "baseline", "videos", "control", "oracle"]
+"""What a method is to a table.
+
+`system` generates in this process, `baseline` is the official code of a system in an environment of its own, `videos`
+are finished videos of any system. A `control` has an answer known beforehand, an `oracle` is given more than a picture
+and a sound; neither is ever ranked.
+"""
+Need = Literal["reference", "partner", "truth"]
+PartnerRule = Literal["next", "first"]
+"""Which clip of another identity is borrowed from: the next one in protocol order, or the first one of all."""
+MAX_LENGTH_DIFFERENCE = 2
+"""Frames that a video may have too many or too few; they are cut off, and said. More is a failed clip."""
+
 
 @dataclass(frozen=True)
-class Request:
+class ClipRequest:
     """What a method is given for one clip.
 
     Attributes:
@@ -26,7 +39,7 @@ class Request:
         seed: derived from (run seed, clip id, replicate); see floatbench.seeds.
         folder: an empty folder for the method's output.
         labels: the clip's labels (emotion ...).
-        reference, partner: only given to controls that declare them in `Method.needs`.
+        reference, partner, truth: only given to controls and oracles that declare them in `Method.needs`.
     """
 
     clip_id: str
@@ -47,7 +60,7 @@ class Generated:
     """What a method returns.
 
     Attributes:
-        video: a file in `Request.folder` (lossless FFV1 from floatbench.media, or whatever the system writes), or
+        video: a file in `ClipRequest.folder` (lossless FFV1 from floatbench.media, or whatever the system writes), or
         media: decoded frames instead of a file (controls).
         audio: int16 sound that replaces the driving sound when the clip is scored (controls that move the sound).
         timing: stage -> seconds; the stages of FLOAT are speech, emotion, encode, solve, decode, convert, mux.
@@ -66,20 +79,33 @@ class Generated:
 class Method(ABC):
     """Turns (source image, audio, seed) into a video.
 
+    A method is made once, by its name, and handed to the worker processes before `load`: until then an instance must
+    be picklable.
+
     Class attributes:
-        needs: extra inputs, of {"reference", "partner", "truth"}; only controls and oracles have any.
-        ranked: False for controls and oracles, which never enter a ranking.
+        kind: what it is to a table; goes into every record.
+        needs: extra inputs; only controls and oracles have any.
+        partner_rule, partner_sound: which clip a control borrows from, and whether that clip must have sound.
+        ranked: False for what never enters a ranking.
         uses_seed: False when the system cannot be seeded; recorded in its row.
     """
 
     name: str
-    needs: frozenset[str] = frozenset()
+    kind: Kind = "system"
+    needs: frozenset[Need] = frozenset()
+    partner_rule: PartnerRule = "next"
+    partner_sound: bool = False
     ranked: bool = True
     uses_seed: bool = True
 
     def describe(self) -> dict[str, Any]:
         """Settings, weights (name -> sha256), versions, licences: goes into the record. No loading."""
         return {}
+
+    def record(self) -> dict[str, Any]:
+        """What run.json and scores.json keep: the kind, what `describe` says, and that it is not ranked where not."""
+        unranked = {} if self.ranked or self.kind in ("control", "oracle") else {"ranked": False}
+        return {"kind": self.kind, **unranked, **self.describe()}
 
     def key(self) -> str:
         """A hash of everything that decides its pixels beside clip and seed; rows with another key are made again.
@@ -95,7 +121,7 @@ class Method(ABC):
         """Loads networks or starts the system's worker; called once in every worker process."""
 
     @abstractmethod
-    def generate(self, request: Request) -> Generated:
+    def generate(self, request: ClipRequest) -> Generated:
         """Animates one clip; raises ClipError for a clip that fails, any other exception becomes `method_error`."""
 
     def close(self) -> None:  # noqa: B027

@@ -7,7 +7,7 @@ from typing import Any
 
 from floatbench.engine.records import ScoreFile
 from floatbench.reports.published import sweep_cells, table_cells
-from floatbench.reports.table import TINY_NOTE, escape, format_cell, is_control, ordered_metrics
+from floatbench.reports.table import TINY_NOTE, escape, format_cell, ordered_metrics
 
 PAPER_COLUMNS = ("FID", "FVD", "E-FID", "P-FID", "LSE-D", "NFE", "FPS")
 
@@ -70,7 +70,7 @@ def _cells(scores: ScoreFile | None, method: str, variants: Sequence[str]) -> li
 
 
 def _controls(scores: ScoreFile | None) -> list[str]:
-    return [] if scores is None else [name for name in scores.methods if is_control(name)]
+    return [] if scores is None else scores.control_methods()
 
 
 def _line(cells: Sequence[str]) -> str:

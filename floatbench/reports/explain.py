@@ -8,7 +8,6 @@ from typing import Any
 
 from floatbench.engine.features import FeatureStore
 from floatbench.engine.records import Row
-from floatbench.engine.scoring import is_control
 from floatbench.errors import ClipError
 from floatbench.metrics import registry
 from floatbench.metrics.base import Metric, Pair, Side
@@ -127,7 +126,7 @@ def gaps(a: RecordedRun, b: RecordedRun) -> list[Gap]:
         equal = abs(cell.value - other.value) <= tolerance * max(abs(cell.value), abs(other.value))
         steps, missing = ({}, {}) if equal else _steps(a, b, cell.method, cell.metric)
         found.append(Gap(cell.method, cell.metric, cell.value, other.value, equal, steps, missing))
-    return sorted(found, key=lambda gap: (is_control(gap.method), gap.method, gap.metric))
+    return sorted(found, key=lambda gap: (a.scores.is_control(gap.method), gap.method, gap.metric))
 
 
 def _steps(a: RecordedRun, b: RecordedRun, method: str, variant: str) -> tuple[dict[str, float], dict[str, str]]:

@@ -19,7 +19,7 @@ from floatbench.engine.control_rules import check_controls
 from floatbench.engine.features import FeatureStore
 from floatbench.engine.merge import plan_of
 from floatbench.engine.records import ScoreFile, ScoreRow, read_record, write_record
-from floatbench.engine.scoring import is_control, score_method
+from floatbench.engine.scoring import score_method
 from floatbench.errors import DataError, UsageError
 from floatbench.files import file_sha256
 from floatbench.paths import shipped
@@ -78,7 +78,7 @@ def submit(run: RecordedRun, method: str, system: str = "", notes: str = "", boa
         raise UsageError(f"{run.folder} has no method {method}", fix=f"one of {', '.join(run.systems) or 'none'}")
     name = system or method
     before = [e for e in entries(board) if (e.system, e.scores.protocol_hash) == (name, run.scores.protocol_hash)]
-    kept = [m for m in run.scores.methods if m == method or is_control(m)]
+    kept = [m for m in run.scores.methods if m == method or run.scores.is_control(m)]
     cells = [cell for cell in run.scores.scores if cell.method in kept]
     entry = Entry(
         system=name,
@@ -124,7 +124,7 @@ def problems(entry: Entry) -> list[str]:
     scores, found = entry.scores, []
     if not scores.ranked or scores.unranked_because:
         found.append(f"not ranked: {'; '.join(scores.unranked_because) or 'no reason recorded'}")
-    if entry.method not in scores.methods or is_control(entry.method):
+    if entry.method not in scores.methods or scores.is_control(entry.method):
         found.append(f"{entry.method} is no system of the record")
     elif scores.methods[entry.method].get("ranked") is False:
         found.append(f"{entry.method} is shown beside the ranked rows, never among them")

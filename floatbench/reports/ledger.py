@@ -6,7 +6,7 @@ The paper's clips and several settings were never published, so no verdict says 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from floatbench.engine.features import FeatureStore
@@ -176,8 +176,7 @@ class _Sweeper:
                     key = row.features.get(side, {}).get(backbone)
                     if key is None or not self._store.has(key):
                         return [Swept(variant, None, f"its features are not in the run: add --metrics {variant}")]
-        plan = plan_of(run.info)
-        plan.metrics = {variant: metric}
+        plan = replace(plan_of(run.info), metrics={variant: metric})
         score = score_method(plan, run.rows, self._store, method, variant, set())
         if score.value is None or score.void:
             return [Swept(variant, None, f"void, {score.n} of {score.n_available} clips")]

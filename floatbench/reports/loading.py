@@ -9,7 +9,6 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from floatbench.engine.records import Row, RowFile, RunInfo, ScoreFile, ScoreRow, read_record
-from floatbench.engine.scoring import is_control
 from floatbench.errors import DataError, UsageError
 
 Key = tuple[str, str, int]
@@ -36,7 +35,7 @@ class RecordedRun:
     @property
     def systems(self) -> list[str]:
         """Methods that are no control, in the order they were run."""
-        return [name for name in self.scores.methods if not is_control(name)]
+        return self.scores.systems()
 
     def cell(self, method: str, metric: str) -> ScoreRow | None:
         """One cell of the table, or None when it was not scored."""

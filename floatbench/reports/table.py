@@ -9,7 +9,6 @@ from pathlib import Path
 
 from floatbench.engine.records import ScoreFile, ScoreRow
 from floatbench.files import write_bytes
-from floatbench.methods.controls import control
 from floatbench.reports.marks import marked_name, method_marks
 
 COLUMN_ORDER = ("FID", "FVD", "CSIM", "E-FID", "P-FID", "LSE-D", "LSE-C", "AVCORR", "PSNR", "SSIM")
@@ -17,11 +16,6 @@ TINY_NOTE = (
     "made with the small bundled networks, trained on synthetic data only: comparable inside this table, "
     "never with published numbers"
 )
-
-
-def is_control(name: str) -> bool:
-    """True for the control systems, which stand in a block of their own and are never ranked."""
-    return control(name) is not None
 
 
 def ordered_metrics(scores: ScoreFile) -> list[str]:
@@ -64,8 +58,7 @@ def markdown(scores: ScoreFile) -> str:
     lines = [f"**{scores.label}**: {scores.n_available} of {scores.n_clips} clips, seed {scores.seed}", ""]
     header = ["method", *(_heading(scores, variant) for variant in variants)]
     lines += ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    systems = [name for name in scores.methods if not is_control(name)]
-    controls = [name for name in scores.methods if is_control(name)]
+    systems, controls = scores.systems(), scores.control_methods()
     for name in systems:
         lines.append(
             _line(marked_name(name, scores.methods[name]), [cells.get((name, variant)) for variant in variants])
@@ -150,7 +143,7 @@ def to_csv(scores: ScoreFile) -> str:
         interval, described = cell.interval or {}, scores.methods.get(cell.method, {})
         ranked = scores.ranked and described.get("ranked", True)
         writer.writerow(
-            [scores.label, scores.protocol_hash, cell.method, is_control(cell.method), cell.metric, cell.column,
+            [scores.label, scores.protocol_hash, cell.method, scores.is_control(cell.method), cell.metric, cell.column,
              cell.value, interval.get("low"), interval.get("high"), interval.get("method"), cell.n, cell.n_available,
              cell.n_protocol, cell.void, ranked, scores.replicates, cell.replicate_spread,
              ";".join(f"{name}={digest}" for name, digest in sorted(record.weights.items())),

@@ -22,7 +22,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from floatbench.errors import ClipError
-from floatbench.methods.method import Generated, Method, Request
+from floatbench.methods.method import ClipRequest, Generated, Method
 from floatbench.seeds import derive_seed
 from floatbench.speed import machine
 from floatbench.speed.record import ClipTiming, Scenario, SpeedRow, configuration_sha256, plain, spread
@@ -35,14 +35,14 @@ class Streams(Protocol):
 
     name: str
 
-    def stream(self, request: Request) -> Iterable[np.ndarray]: ...
+    def stream(self, request: ClipRequest) -> Iterable[np.ndarray]: ...
 
 
 @runtime_checkable
 class Batches(Protocol):
     """A method that makes many clips in one call, in the order they were given."""
 
-    def generate_many(self, requests: Sequence[Request]) -> Sequence[Generated]: ...
+    def generate_many(self, requests: Sequence[ClipRequest]) -> Sequence[Generated]: ...
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def unsuitable(method: Method, scenario: Scenario) -> str:
     """Why a method cannot be timed in a scenario; empty when it can."""
     if method.needs:
         return f"a control: it is given the {', '.join(sorted(method.needs))}"
-    if method.describe().get("kind") == "videos":
+    if method.kind == "videos":
         return "finished videos: nothing is generated"
     if scenario == "streaming" and not isinstance(method, Streams):
         return "the method does not stream"
@@ -169,10 +169,10 @@ def _measure(method: Method, inputs: Sequence[SpeedInput], plan: SpeedPlan, prob
 
 
 @contextmanager
-def _request(item: SpeedInput, seed: int) -> Iterator[Request]:
+def _request(item: SpeedInput, seed: int) -> Iterator[ClipRequest]:
     """The request of one call, with an empty folder that goes away afterwards."""
     with tempfile.TemporaryDirectory(prefix="floatbench-speed-") as folder:
-        yield Request(
+        yield ClipRequest(
             clip_id=item.clip_id,
             slug=item.slug,
             source=item.source,
@@ -183,7 +183,7 @@ def _request(item: SpeedInput, seed: int) -> Iterator[Request]:
         )
 
 
-def _exhaust(method: Method, request: Request, scenario: Scenario) -> None:
+def _exhaust(method: Method, request: ClipRequest, scenario: Scenario) -> None:
     if scenario == "streaming":
         for _ in _stream(method, request):
             pass
@@ -191,7 +191,7 @@ def _exhaust(method: Method, request: Request, scenario: Scenario) -> None:
         method.generate(request)
 
 
-def _stream(method: Method, request: Request) -> Iterable[np.ndarray]:
+def _stream(method: Method, request: ClipRequest) -> Iterable[np.ndarray]:
     if not isinstance(method, Streams):
         raise TypeError(f"{method.name} does not stream")  # `unsuitable` has kept such methods out
     return method.stream(request)

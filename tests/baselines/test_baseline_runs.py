@@ -116,17 +116,15 @@ def test_other_weights_or_another_driver_never_reuse_a_video(dummy, tmp_path):
     assert merged.returncode == 2 and "ran dummy with other weights or another adapter" in merged.stderr
 
 
-def test_a_machine_with_other_weights_fails_its_rows_instead_of_mixing_them(dummy, tmp_path, monkeypatch):
+def test_a_machine_with_other_weights_fails_its_rows_instead_of_mixing_them(dummy, tmp_path):
     from floatbench.data.catalogue import dataset_for
     from floatbench.engine.job import Item, Job, JobSettings, Worker
-    from floatbench.methods import catalogue
     from floatbench.methods.baseline import BaselineMethod
     from floatbench.protocol.load import load_protocol
 
-    dummy()  # this process may have read the list of methods before there was a dummy
-    monkeypatch.setattr(catalogue, "catalogue", lambda: {"dummy": lambda: BaselineMethod("dummy")})
+    dummy()
     protocol = load_protocol("synthetic")
-    worker = Worker(JobSettings(dataset_for(protocol), tmp_path, None, 0, {}, {}))
+    worker = Worker(JobSettings(dataset_for(protocol), tmp_path, None, 0, {"dummy": BaselineMethod("dummy")}, {}, {}))
     try:
         [row] = worker.run(Job(protocol.clips[0], (Item("dummy", 0, key="planned elsewhere"),)))
     finally:

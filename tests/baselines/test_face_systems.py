@@ -132,7 +132,7 @@ def test_the_batch_of_sadtalker_changes_no_pixel_by_more_than_a_level(shared: Pa
 
     from floatbench.media import read_clip, read_video
     from floatbench.methods.baseline import BaselineMethod
-    from floatbench.methods.method import Request
+    from floatbench.methods.method import ClipRequest
 
     install("sadtalker")
     clip = read_clip(shared / "data" / "real" / "video" / "video-retalking" / "2.mp4", start=0.5, end=1.5)
@@ -149,7 +149,7 @@ def test_the_batch_of_sadtalker_changes_no_pixel_by_more_than_a_level(shared: Pa
             assert method._worker is not None
             method._worker.close()  # the next start has the smaller batch, as after memory ran out
             method._worker.changed = changed
-            made = method.generate(Request("c", "c", picture, clip.audio[: 3 * 640], 3, 5 << 32, folder))
+            made = method.generate(ClipRequest("c", "c", picture, clip.audio[: 3 * 640], 3, 5 << 32, folder))
         finally:
             method.close()
         assert made.video is not None

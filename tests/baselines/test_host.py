@@ -17,17 +17,17 @@ from floatbench.media import read_video
 from floatbench.methods.baseline import BaselineMethod
 from floatbench.methods.baseline_files import resample_index
 from floatbench.methods.baseline_health import Health
-from floatbench.methods.method import Request
+from floatbench.methods.method import ClipRequest
 
 N = 5
 
 
-def request(folder: Path, n_frames: int = N, seed: int = 5, shade: int = 90, clip: str = "clip a") -> Request:
+def request(folder: Path, n_frames: int = N, seed: int = 5, shade: int = 90, clip: str = "clip a") -> ClipRequest:
     """A clip in a new folder; the engine's seeds have 63 bits, of which a system gets the first 31."""
     folder.mkdir()
     source = np.full((64, 64, 3), shade, np.uint8)
     audio = np.arange(n_frames * 640).astype(np.int16)
-    return Request(clip, "clip_a", source, audio, n_frames, seed << 32 | 123, folder)
+    return ClipRequest(clip, "clip_a", source, audio, n_frames, seed << 32 | 123, folder)
 
 
 def drawn(seed: int, n_frames: int = N, level: int = 3) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 
 from floatbench import weights
 from floatbench.media import write_lossless
-from floatbench.methods.method import Generated, Method, Request
+from floatbench.methods.method import ClipRequest, Generated, Method
 
 
 class Still(Method):
@@ -21,7 +21,7 @@ class Still(Method):
     def describe(self) -> dict[str, Any]:
         return {"kind": "toy", "pid_of_parent": 1, "weights": {"vgg19": "00" * 32}}
 
-    def generate(self, request: Request) -> Generated:
+    def generate(self, request: ClipRequest) -> Generated:
         video = request.folder / f"{request.slug}.mkv"
         write_lossless(video, (request.source for _ in range(request.n_frames)))
         return Generated(video=video, timing={"decode": 0.5}, details={"nfe": 30, "pid": os.getpid()})
@@ -32,7 +32,7 @@ class Stream(Still):
 
     name = "stream"
 
-    def stream(self, request: Request) -> Iterator[np.ndarray]:
+    def stream(self, request: ClipRequest) -> Iterator[np.ndarray]:
         for _ in range(request.n_frames):
             yield request.source
 
@@ -42,7 +42,7 @@ class Dies(Still):
 
     name = "dies"
 
-    def generate(self, request: Request) -> Generated:
+    def generate(self, request: ClipRequest) -> Generated:
         os._exit(7)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from floatbench.data.dataset import Availability, Dataset, Reference
 from floatbench.errors import ClipError
 from floatbench.media import write_lossless
-from floatbench.methods.method import Generated, Method, Request
+from floatbench.methods.method import ClipRequest, Generated, Method
 from floatbench.metrics.base import Backbone, ClipValue, Metric, MetricInfo, Pair, Score, split_failures
 from floatbench.protocol.protocol import Clip, Preprocessing, Protocol
 from floatbench.types import SAMPLES_PER_FRAME, ClipMedia, Features
@@ -64,7 +64,7 @@ class Jitter(Method):
 
     name = "jitter"
 
-    def generate(self, request: Request) -> Generated:
+    def generate(self, request: ClipRequest) -> Generated:
         if "FLOATBENCH_TOY_LOG" in os.environ:
             with Path(os.environ["FLOATBENCH_TOY_LOG"]).open("a") as stream:
                 stream.write(request.clip_id + "\n")
@@ -88,7 +88,7 @@ class Bad(Method):
         if self.how == "load":
             raise RuntimeError("weights of the wrong shape")
 
-    def generate(self, request: Request) -> Generated:
+    def generate(self, request: ClipRequest) -> Generated:
         if request.clip_id != "clip 1":
             return Generated(media=media(request.clip_id))
         if self.how == "raise":

@@ -8,8 +8,9 @@ from PIL import Image
 
 from floatbench.cli.app import main
 from floatbench.data.dataset import Availability, Dataset, Reference
-from floatbench.engine.check import check, draw
-from floatbench.errors import ClipError, DataError
+from floatbench.engine.check import DAMAGES, check, chosen, draw
+from floatbench.errors import ClipError, DataError, UsageError
+from floatbench.methods.controls import control
 from floatbench.metrics import registry
 from floatbench.metrics.base import Backbone, ClipValue, MetricInfo
 from floatbench.metrics.clip import ClipMetric
@@ -68,6 +69,10 @@ class Lag(ClipMetric):
         return ClipValue(float(scores[0] / np.dot(b, b)), {"offset": float(-best)})
 
 
+def checked(loaded, metrics, folder, **choices):
+    return check(loaded, Clips(loaded), metrics, NullProgress(), folder, workers=0, **choices)
+
+
 @pytest.fixture
 def toy_metrics(monkeypatch):
     real_metric, real_backbone = registry.metric, registry.backbone
@@ -77,17 +82,14 @@ def toy_metrics(monkeypatch):
 
 
 def test_picture_metrics_see_pictures_and_sound_metrics_see_sound(toy_metrics, tmp_path):
-    result = check(
-        loaded := protocol("a1", "b1", "c1", "broken"),
-        Clips(loaded),
-        ["psnr-grey128", "toy-lag", "fid"],
-        NullProgress(),
-    )
+    loaded = protocol("a1", "b1", "c1", "broken")
+    result = checked(loaded, ["psnr-grey128", "toy-lag", "fid"], tmp_path)
     cells = {(r.metric, r.damage): r for r in result.responses}
     assert cells["psnr-grey128", "noise"].direction == "worse"
     assert cells["psnr-grey128", "noise"].monotonicity == pytest.approx(1.0)
     assert cells["psnr-grey128", "wrong-identity"].share == pytest.approx(1.0, abs=0.2)
     assert cells["psnr-grey128", "sound-shift"].direction == "none"
+    assert cells["psnr-grey128", "noise"].failures == 3  # the broken clip, at each strength
     assert cells["toy-lag", "blur"].direction == "none" and cells["toy-lag", "sound-shift"].direction == "worse"
     assert result.failed_clips == {"broken": "unreadable: the file cannot be decoded"}
     assert "floatbench weights fetch" in result.skipped["fid"]
@@ -98,27 +100,53 @@ def test_picture_metrics_see_pictures_and_sound_metrics_see_sound(toy_metrics, t
     json.dumps(result.to_dict(), allow_nan=False)
 
 
-def test_every_planted_sound_shift_is_recovered_whatever_the_sign_convention(toy_metrics):
-    loaded = protocol("a1", "b1", "c1")
-    (shift,) = check(loaded, Clips(loaded), ["toy-lag"], NullProgress()).shifts
+def test_every_planted_sound_shift_is_recovered_whatever_the_sign_convention(toy_metrics, tmp_path):
+    (shift,) = checked(protocol("a1", "b1", "c1"), ["toy-lag"], tmp_path).shifts
     assert shift.found == tuple(float(-k) for k in shift.planted)
     assert shift.largest_error == 0
 
 
-def test_picture_damage_costs_a_sound_backbone_nothing(toy_metrics):
-    loaded = protocol("a1", "b1")
-    check(loaded, Clips(loaded), ["toy-lag"], NullProgress())
+def test_picture_damage_costs_a_sound_backbone_nothing(toy_metrics, tmp_path):
+    checked(protocol("a1", "b1"), ["toy-lag"], tmp_path)
     shifts = 2 * 20  # planted shifts but 0, both clips
     sound_damages = 2 * (3 + 3)
     assert Sound.calls <= 2 + shifts + sound_damages + 2
 
 
-def test_no_ready_clip_is_a_data_error_and_identities_come_first():
-    loaded = protocol("gone")
+def test_no_ready_clip_is_a_data_error_and_identities_come_first(tmp_path):
     with pytest.raises(DataError, match="no clip of toy is ready"):
-        check(loaded, Clips(loaded), ["psnr-grey128"], NullProgress())
-    loaded = protocol("a1", "a2", "b1", "gone")
-    assert check(loaded, Clips(loaded), [], NullProgress(), clips=2).clips == ("a1", "b1")
+        checked(protocol("gone"), ["psnr-grey128"], tmp_path)
+    assert checked(protocol("a1", "a2", "b1", "gone"), [], tmp_path, clips=2).clips == ("a1", "b1")
+
+
+def test_a_second_call_has_nothing_left_to_do_and_another_length_is_another_run(toy_metrics, tmp_path):
+    loaded = protocol("a1", "b1")
+    first = checked(loaded, ["toy-lag"], tmp_path, frames=25)
+    calls = Sound.calls
+    assert checked(loaded, ["toy-lag"], tmp_path, frames=25) == first and Sound.calls == calls
+    longer = checked(loaded, ["toy-lag"], tmp_path, frames=30)
+    assert Sound.calls > calls and longer.frames == 30
+
+
+def test_full_strength_of_a_damage_is_the_control_of_every_run(toy_metrics, tmp_path):
+    result = checked(protocol("a1", "b1"), ["psnr-grey128"], tmp_path, damages=chosen(["freeze"], 1))
+    scores = json.loads(next(tmp_path.glob("run-*/scores.json")).read_text())
+    assert sorted(scores["methods"]) == ["frozen", "reference"]
+    assert result.responses[0].scores == tuple(c["value"] for c in scores["scores"] if c["method"] == "frozen")
+
+
+def test_kinds_and_greatest_strengths_can_be_chosen():
+    assert chosen() == DAMAGES
+    blur, freeze = chosen(["freeze", "blur"], 1)
+    assert (blur.name, blur.strengths, freeze.strengths) == ("blur", (12,), (1.0,))
+    with pytest.raises(UsageError, match="unknown damage 'blurr'"):
+        chosen(["blurr"])
+
+
+def test_every_row_of_the_matrix_is_a_control_that_exists():
+    for damage in DAMAGES:
+        for name in damage.methods():
+            assert control(name) is not None, name
 
 
 def run(capsys, *arguments):
@@ -153,15 +181,16 @@ def test_check_writes_the_matrix_as_json_and_picture(capsys, tmp_path, monkeypat
     monkeypatch.setattr("floatbench.protocol.load.load_protocol", lambda *_, **__: protocol("a1", "b1"))
     monkeypatch.setattr("floatbench.data.catalogue.dataset_for", Clips)
     out = tmp_path / "matrix"
-    code, text, err = run(capsys, "metrics", "check", "--protocol", "toy", "--frames", "25", "--out", str(out))
+    here = ("--protocol", "toy", "--workers", "0", "--out", str(out))
+    code, text, err = run(capsys, "metrics", "check", *here, "--frames", "25")
     assert code == 0 and "wrong-identity" in text and "psnr-grey128" in text
     assert json.loads((out / "matrix.json").read_text())["clips"] == ["a1", "b1"]
     assert (out / "matrix.png").stat().st_size > 10_000
     few = ["--damages", "noise,freeze", "--strengths", "2", "--json"]
-    code, text, _ = run(capsys, "metrics", "check", "--protocol", "toy", "--out", str(out), *few)
+    code, text, _ = run(capsys, "metrics", "check", *here, *few)
     assert [(r["damage"], r["strengths"]) for r in json.loads(text)["responses"]] == [
         ("noise", [15, 40]),
         ("freeze", [0.5, 1.0]),
     ]
-    code, _, err = run(capsys, "metrics", "check", "--protocol", "toy", "--metrics", "fid", "--out", str(out))
+    code, _, err = run(capsys, "metrics", "check", *here, "--metrics", "fid")
     assert code == 1 and "left out fid" in err

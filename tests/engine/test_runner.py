@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from engine_toys import FRAMES, ToyDataset, protocol
+from engine_toys import FRAMES, Jitter, ToyDataset, protocol
 
 from floatbench.engine.merge import merge
 from floatbench.engine.records import RowFile, ScoreFile, read_record
@@ -29,10 +29,10 @@ ROOT = Path(__file__).resolve().parents[2]
 def toys(monkeypatch):
     monkeypatch.setenv("FLOATBENCH_PLUGINS", "engine_toys")
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{Path(__file__).parent}")
-    for cached in (catalogue.catalogue, registry._catalogue):
+    for cached in (catalogue.factories, registry._catalogue):
         cached.cache_clear()
     yield
-    for cached in (catalogue.catalogue, registry._catalogue):
+    for cached in (catalogue.factories, registry._catalogue):
         cached.cache_clear()
 
 
@@ -369,3 +369,14 @@ def test_a_ray_cluster_of_two_nodes_gives_the_same_scores_with_a_worker_killed(t
     monkeypatch.setenv("FLOATBENCH_TOY_SLEEP", "0")
     run_toy(tmp_path / "local", "jitter", "reference", dataset=data)
     assert score_bytes(tmp_path / "ray") == score_bytes(tmp_path / "local")
+
+
+def test_a_method_as_an_object_runs_like_one_by_name(tmp_path):
+    class Here(Jitter):
+        name = "here"
+
+    named = run_toy(tmp_path / "named", "jitter")
+    given = run_toy(tmp_path / "given", Here())
+    assert [cell.value for cell in given.scores.scores] == [cell.value for cell in named.scores.scores]
+    with pytest.raises(UsageError, match="here cannot be handed to worker processes"):  # a class inside a function
+        run_toy(tmp_path / "far", Here(), workers=1)

@@ -1,10 +1,12 @@
-"""The damages keep the length, leave the input alone and do what their names say."""
+"""The damages keep the length, leave the input alone and do what their names say; controls carry them into a run."""
 
 import numpy as np
 import pytest
 
 from floatbench.errors import ClipError, UsageError
-from floatbench.methods.damage import DAMAGES, chosen, sound_shift
+from floatbench.methods.controls import CONTROLS, control, shift_audio
+from floatbench.methods.damage import PICTURE_DAMAGES
+from floatbench.methods.method import ClipRequest
 from floatbench.types import ClipMedia
 
 
@@ -15,56 +17,88 @@ def clip(seed=0, frames=30, side=256):
     return ClipMedia(pictures, rng.integers(-9000, 9000, 640 * frames, dtype=np.int16))
 
 
-@pytest.mark.parametrize("damage", DAMAGES, ids=lambda d: d.name)
+def made(name, subject, partner=None, folder=None):
+    """What a control makes of a clip: its pictures and its sound."""
+    method = control(name)
+    request = ClipRequest(
+        "c", "c", subject.frames[0], subject.audio, subject.n_frames, 5, folder, reference=subject, partner=partner
+    )
+    output = method.generate(request)
+    return output.media.frames, output.media.audio if output.audio is None else output.audio
+
+
+@pytest.mark.parametrize("damage", PICTURE_DAMAGES.values(), ids=lambda d: d.name)
 def test_every_damage_is_pure_keeps_the_length_and_grows_with_its_strength(damage):
-    subject, partner = clip(0), clip(1, frames=20)
-    before = subject.frames.copy(), subject.audio.copy()
+    subject = clip(0)
+    before = subject.frames.copy()
     changes = []
     for strength in damage.strengths:
-        damaged = damage.apply(subject, strength, partner, 5)
-        again = damage.apply(subject, strength, partner, 5)
-        assert damaged.frames.shape == subject.frames.shape and damaged.audio.shape == subject.audio.shape
-        assert damaged.pixels_sha256 == again.pixels_sha256 and damaged.pcm_sha256 == again.pcm_sha256
-        pictures = np.abs(damaged.frames.astype(int) - subject.frames).mean()
-        sound = np.abs(damaged.audio.astype(int) - subject.audio).mean()
-        assert (pictures > 0) != (sound > 0) and (sound > 0) == damage.sound
-        changes.append(pictures + sound)
-    if damage.name not in ("sound-shift", "speed", "jitter"):  # there a greater strength is no greater pixel difference
+        damaged = damage.apply(subject.frames, strength, 5)
+        again = damage.apply(subject.frames, strength, 5)
+        assert damaged.shape == subject.frames.shape and damaged.dtype == np.uint8
+        np.testing.assert_array_equal(damaged, again)
+        changes.append(np.abs(damaged.astype(int) - subject.frames).mean())
+    assert min(changes) > 0
+    if damage.name not in ("speed", "jitter"):  # there a greater strength is no greater pixel difference
         assert changes == sorted(changes)
-    np.testing.assert_array_equal(subject.frames, before[0])
-    np.testing.assert_array_equal(subject.audio, before[1])
+    np.testing.assert_array_equal(subject.frames, before)
 
 
 @pytest.mark.parametrize("shift", [-7, 0, 7])
 def test_a_sound_shift_moves_whole_frames_and_pads_with_silence(shift):
     subject = clip()
-    moved = sound_shift(subject, shift, None, 0).audio.reshape(-1, 640)
+    moved = shift_audio(subject.audio, shift).reshape(-1, 640)
     original = subject.audio.reshape(-1, 640)
     for t in range(30):
         expected = original[t - shift] if 0 <= t - shift < 30 else np.zeros(640)
         np.testing.assert_array_equal(moved[t], expected)
 
 
-def test_full_strength_is_the_control_of_the_same_name():
+@pytest.mark.parametrize(
+    ("full", "plain"), [("freeze:1", "frozen"), ("swapped:1", "swapped"), ("wrong-identity:1.0", "wrong-identity")]
+)
+def test_full_strength_is_the_control_of_every_run(full, plain):
+    assert control(full).name == plain and plain in CONTROLS
+    subject, partner = clip(0), clip(1, frames=20)
+    for one, other in zip(made(full, subject, partner), made(plain, subject, partner), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_share_changes_the_last_part_only():
     subject, partner = clip(0), clip(1)
-    by_name = {d.name: d for d in DAMAGES}
-    frozen = by_name["freeze"].apply(subject, 1.0, None, 0).frames
-    assert (frozen == subject.frames[0]).all()
-    np.testing.assert_array_equal(by_name["wrong-identity"].apply(subject, 1.0, partner, 0).frames, partner.frames)
-    np.testing.assert_array_equal(by_name["swapped-sound"].apply(subject, 1.0, partner, 0).audio, partner.audio)
+    pictures, sound = made("wrong-identity:0.5", subject, partner)
+    np.testing.assert_array_equal(pictures[:15], subject.frames[:15])
+    np.testing.assert_array_equal(pictures[15:], partner.frames[15:])
+    np.testing.assert_array_equal(sound, subject.audio)
+    pictures, sound = made("swapped:0.5", subject, partner)
+    np.testing.assert_array_equal(pictures, subject.frames)
+    np.testing.assert_array_equal(sound[: 15 * 640], subject.audio[: 15 * 640])
+    np.testing.assert_array_equal(sound[15 * 640 :], partner.audio[15 * 640 :])
 
 
-def test_what_a_damage_needs_and_a_clip_lacks_is_named():
+def test_a_partner_of_another_size_takes_the_size_of_the_clip():
+    pictures, _ = made("wrong-identity:0.5", clip(0), clip(1, side=128))
+    assert pictures.shape == (30, 256, 256, 3)
+
+
+def test_what_a_control_needs_and_a_clip_lacks_is_named():
     silent = ClipMedia(clip().frames)
     with pytest.raises(ClipError, match="no_audio"):
-        sound_shift(silent, 2, None, 0)
+        made("swapped:0.5", silent, clip(1))
     with pytest.raises(ClipError, match="no_partner"):
-        next(d for d in DAMAGES if d.name == "wrong-identity").apply(silent, 1.0, None, 0)
+        made("wrong-identity", silent)
+    with pytest.raises(ClipError, match="no_partner"):
+        made("swapped", clip(), silent)
 
 
-def test_kinds_and_greatest_strengths_can_be_chosen():
-    assert chosen() == DAMAGES
-    (blur, freeze) = chosen(["freeze", "blur"], 1)
-    assert (blur.name, blur.strengths, freeze.strengths) == ("blur", DAMAGES[0].strengths[-1:], (1.0,))
-    with pytest.raises(UsageError, match="unknown damage 'blurr'"):
-        chosen(["blurr"])
+@pytest.mark.parametrize(
+    "name", ["blur:", "blur:0", "blur:x", "freeze:1.5", "swapped:-1", "wrong-identity:2", "jpeg:101"]
+)
+def test_a_strength_that_is_none_is_refused_with_an_example(name):
+    with pytest.raises(UsageError, match="strength") as caught:
+        control(name)
+    assert control((caught.value.fix or "").split()[-1]) is not None
+
+
+def test_what_is_no_control_is_none():
+    assert control("blur") is None and control("float") is None and control("videos:blur:5") is None

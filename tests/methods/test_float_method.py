@@ -9,14 +9,14 @@ from floatbench.errors import ClipError, DataError, UsageError
 from floatbench.media import read_video
 from floatbench.methods.catalogue import create
 from floatbench.methods.float_method import METHODS, FloatMethod
-from floatbench.methods.method import Request
+from floatbench.methods.method import ClipRequest
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
 
 
-def _request(folder: Path, n_frames: int = 4, seed: int = 1, sound: bool = True) -> Request:
+def _request(folder: Path, n_frames: int = 4, seed: int = 1, sound: bool = True) -> ClipRequest:
     pcm = np.random.default_rng(1).normal(0, 3000, n_frames * 640).astype(np.int16) if sound else None
-    return Request("a clip", "a_clip-1", PICTURE, pcm, n_frames, seed, folder)
+    return ClipRequest("a clip", "a_clip-1", PICTURE, pcm, n_frames, seed, folder)
 
 
 @pytest.fixture

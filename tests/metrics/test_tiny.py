@@ -14,7 +14,7 @@ from floatbench.engine.records import MetricRecord, ScoreRow
 from floatbench.errors import ClipError
 from floatbench.media import read_video
 from floatbench.methods.controls import FrozenControl, ReencodedControl, ShiftedControl
-from floatbench.methods.method import Request
+from floatbench.methods.method import ClipRequest
 from floatbench.metrics import registry, tiny
 from floatbench.metrics import tiny_networks as networks
 from floatbench.metrics.base import Pair
@@ -44,7 +44,9 @@ def controls(tmp_path_factory: pytest.TempPathFactory) -> Controls:
 
 def _generate(method: FrozenControl | ReencodedControl | ShiftedControl, clip: ClipMedia, folder: Path) -> ClipMedia:
     folder.mkdir(exist_ok=True)
-    result = method.generate(Request("c", "c", clip.frames[0], clip.audio, clip.n_frames, 0, folder, reference=clip))
+    result = method.generate(
+        ClipRequest("c", "c", clip.frames[0], clip.audio, clip.n_frames, 0, folder, reference=clip)
+    )
     if result.media is not None:
         return ClipMedia(result.media.frames, result.media.audio if result.audio is None else result.audio)
     frames = clip.frames if result.video is None else read_video(result.video)[0]

@@ -18,6 +18,7 @@ from floatbench.engine.records import (
     write_record,
 )
 from floatbench.engine.scoring import score_all
+from floatbench.methods.controls import control
 from floatbench.metrics.base import Backbone, ClipValue, Interval, Metric, MetricInfo, Pair, Score, split_failures
 from floatbench.protocol.protocol import Clip, Preprocessing, Protocol
 from floatbench.types import ClipMedia, Features
@@ -100,7 +101,7 @@ def write_run(
         protocol_hash=protocol.hash,
         seed=seed,
         available=[clip.id for clip in protocol.clips],
-        methods={name: {"licence": licence, "weights": {}, **(described or {})} for name in methods},
+        methods={name: _described(name, licence, described or {}) for name in methods},
         metrics={name: _record(name, licence) for name in metrics},
         environment={"packages": {"numpy": "2"}, "device": "cpu", "commit": "abc", "dirty": False},
     )
@@ -163,3 +164,9 @@ def _record(name: str, licence: str) -> MetricRecord:
         weights={"toy.pth": "a" * 64},
         licences={"toy.pth": licence},
     )
+
+
+def _described(name: str, licence: str, more: dict[str, Any]) -> dict[str, Any]:
+    """What a run keeps of a method."""
+    found = control(name)
+    return found.record() if found else {"kind": "system", "licence": licence, "weights": {}, **more}

@@ -55,7 +55,7 @@ def test_the_videos_show_the_scored_frames_and_say_who_made_them(tmp_path):
     assert "synthetic media: made by one" in info.metadata["comment"]
     settings = json.loads(info.metadata["floatbench"])
     assert (settings["system"], settings["clip"]) == ("one", "clip 0")
-    assert settings["settings"] == {"licence": "Apache-2.0", "weights": {}}
+    assert settings["settings"] == {"kind": "system", "licence": "Apache-2.0", "weights": {}}
     frames, fps = read_video(video)
     assert (fps, len(frames)) == (25, FRAMES)
     assert np.abs(frames.astype(int) - moving(0).frames.astype(int)).mean() < 4

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from floatbench.errors import ClipError
-from floatbench.methods.method import Generated, Method, Request
+from floatbench.methods.method import ClipRequest, Generated, Method
 from floatbench.speed.measure import Probes, SpeedInput, SpeedPlan, count_frames, measure, start_delay
 from floatbench.types import ClipMedia
 
@@ -31,7 +31,7 @@ class Worker(Method):
 
     def __init__(self, clock: Clock, seconds: list[float], load: float = 0.0) -> None:
         self.clock, self.seconds, self.load_seconds = clock, seconds, load
-        self.requests: list[Request] = []
+        self.requests: list[ClipRequest] = []
         self.closed = 0
 
     def describe(self) -> dict:
@@ -44,7 +44,7 @@ class Worker(Method):
     def _next(self) -> float:
         return self.seconds[min(len(self.requests), len(self.seconds) - 1)]
 
-    def generate(self, request: Request) -> Generated:
+    def generate(self, request: ClipRequest) -> Generated:
         seconds = self._next()
         self.requests.append(request)
         assert request.folder.is_dir() and not list(request.folder.iterdir())
@@ -125,7 +125,7 @@ class Streamer(Worker):
 
     step = 0.02
 
-    def stream(self, request: Request):
+    def stream(self, request: ClipRequest):
         self.clock.work(2.0)
         for number in range(request.n_frames):
             if number:
@@ -153,7 +153,7 @@ def test_stream_slower_than_play_needs_a_longer_wait():
 
 def test_stream_of_blocks_counts_every_frame_at_the_time_of_its_block():
     class Blocks(Streamer):
-        def stream(self, request: Request):
+        def stream(self, request: ClipRequest):
             for _ in range(2):
                 self.clock.work(1.0)
                 yield np.zeros((50, 4, 4, 3), np.uint8)
@@ -181,8 +181,7 @@ def test_controls_and_finished_videos_have_no_speed():
         needs = frozenset({"reference"})
 
     class Videos(Worker):
-        def describe(self) -> dict:
-            return {"kind": "videos"}
+        kind = "videos"
 
     clock = Clock()
     for method in (Control(clock, [1.0]), Videos(clock, [1.0])):
@@ -193,7 +192,7 @@ def test_controls_and_finished_videos_have_no_speed():
 @pytest.mark.parametrize("error", [ClipError("no_face"), RuntimeError("broken\nbadly")])
 def test_method_that_fails_gets_a_row_with_its_reason_and_is_closed(error):
     class Failing(Worker):
-        def generate(self, request: Request) -> Generated:
+        def generate(self, request: ClipRequest) -> Generated:
             raise error
 
     clock = Clock()
@@ -205,7 +204,7 @@ def test_method_that_fails_gets_a_row_with_its_reason_and_is_closed(error):
 
 def test_method_that_makes_nothing_fails():
     class Nothing(Worker):
-        def generate(self, request: Request) -> Generated:
+        def generate(self, request: ClipRequest) -> Generated:
             return Generated()
 
     clock = Clock()
@@ -233,7 +232,7 @@ def test_device_is_waited_for_before_the_clock_is_read():
     clock, events = Clock(), []
 
     class Asynchronous(Worker):
-        def generate(self, request: Request) -> Generated:
+        def generate(self, request: ClipRequest) -> Generated:
             made = super().generate(request)
             events.append("made")
             return made
@@ -275,7 +274,7 @@ def test_gpu_is_sampled_while_the_method_is_timed_and_not_while_it_loads():
         def load(self, device: str = "cpu") -> None:
             states.append("load")
 
-        def generate(self, request: Request) -> Generated:
+        def generate(self, request: ClipRequest) -> Generated:
             states.append("generate")
             return super().generate(request)
 

@@ -11,7 +11,7 @@ import torch
 from floatbench.errors import DataError, UsageError
 from floatbench.media import read_video
 from floatbench.methods import catalogue
-from floatbench.methods.method import Request
+from floatbench.methods.method import ClipRequest
 from floatbench.model.checkpoint import read_metadata
 from floatbench.model.float import FLOAT
 from floatbench.reports.ablation import markdown, published_sweep, published_table
@@ -91,7 +91,7 @@ def test_every_row_is_a_method_that_makes_a_video(trained, tmp_path):
         needs = "reference" in method.needs
         assert needs == (row.variant.row in "BD") and method.ranked != needs
         made = method.generate(
-            Request("c", "c", media.frames[0], media.audio, 10, 3, folder, reference=media if needs else None,
+            ClipRequest("c", "c", media.frames[0], media.audio, 10, 3, folder, reference=media if needs else None,
                     truth=clip.truth() if needs else None)
         )  # fmt: skip
         assert made.video is not None

@@ -118,7 +118,7 @@ def _script(document: Any) -> str:
 def dataset_of(protocol: Protocol, reference: Path | None) -> Dataset | None:
     """What gives the run's real videos on this machine; None when nothing is known about where they are."""
     if protocol.preprocessing.spec == "as-is":
-        from floatbench.protocol.two_folders import AsIsDataset
+        from floatbench.data.as_is import AsIsDataset
 
         if reference is None:
             return None

@@ -14,7 +14,7 @@ from floatbench.reports.licences import licences
 from floatbench.reports.loading import RecordedRun, by_dataset, refuse_other_variant
 from floatbench.reports.marks import method_marks
 from floatbench.reports.page.tracks import RecordedTracks
-from floatbench.reports.table import COLUMN_ORDER, is_control
+from floatbench.reports.table import COLUMN_ORDER
 
 SCHEMA_VERSION = 1
 
@@ -39,7 +39,7 @@ class PageRuns:
         for run in self.runs:
             self.owner |= dict.fromkeys(run.systems, run)
         for run in self.runs:
-            controls = sorted((name for name in run.scores.methods if is_control(name)), key=_place_of_control)
+            controls = sorted(run.scores.control_methods(), key=_place_of_control)
             self.owner |= {name: run for name in controls if name not in self.owner}
         self.clips = [clip for clip in first.info.protocol.clips if clip.id in set(first.info.available)]
         self.metrics = {v: record for run in self.runs for v, record in run.scores.metrics.items()}
@@ -140,7 +140,7 @@ def _method(page: PageRuns, name: str) -> dict[str, Any]:
     rows = [row for row in run.rows.values() if row.method == name and row.replicate == 0]
     return {
         "name": name,
-        "control": is_control(name),
+        "control": run.scores.is_control(name),
         "run": page.runs.index(run),
         "described": run.scores.methods[name],
         "marks": method_marks(run.scores.methods[name]),

@@ -16,12 +16,12 @@ import numpy as np
 
 from floatbench.data.dataset import Dataset, Reference
 from floatbench.engine.admission import cut_audio
-from floatbench.engine.records import Row
+from floatbench.engine.records import Row, kind_of
 from floatbench.errors import ClipError, DataError, UsageError
 from floatbench.media import Mp4Writer, probe, read_audio, read_video, write_image
 from floatbench.methods import catalogue
-from floatbench.methods.controls import control
-from floatbench.methods.method import Generated, Request
+from floatbench.methods.method import ClipRequest, Generated
+from floatbench.methods.videos import VideosMethod
 from floatbench.protocol.protocol import Clip
 from floatbench.reports.loading import RecordedRun
 from floatbench.types import SAMPLES_PER_FRAME, ClipMedia
@@ -76,21 +76,20 @@ class Footage:
         if row.video:
             sound = read_audio(self.run.folder / row.sound) if row.sound else None
             return Generated(video=self.run.folder / row.video, audio=sound)
-        if row.method.startswith("videos:"):
-            folder = Path(row.method.removeprefix("videos:"))
-            return Generated(video=catalogue.find_video(folder, row.clip, self.clips[row.clip].slug))
-        made = control(row.method)
-        if made is None:
+        kind = kind_of(self.run.info.methods.get(row.method, {}))
+        if kind == "videos":
+            return Generated(video=_finished_video(row, self.clips[row.clip]))
+        if kind != "control":
             raise ClipError("missing", "the run kept no video of it")
         return self._control(row)
 
     def _control(self, row: Row) -> Generated:
         """A control is a function of the reference, so it is made again."""
-        method, clip = control(row.method), self.clips[row.clip]
+        method, clip = catalogue.create(row.method), self.clips[row.clip]
         reference = self.reference(clip)
         partner = row.details.get("partner")
         with tempfile.TemporaryDirectory() as folder:
-            request = Request(
+            request = ClipRequest(
                 clip_id=clip.id,
                 slug=clip.slug,
                 source=reference.source,
@@ -101,7 +100,6 @@ class Footage:
                 reference=reference.media,
                 partner=self.reference(self.clips[partner]).media if partner in self.clips else None,
             )
-            assert method is not None
             output = method.generate(request)
             if output.media is None:  # a control that writes a file: decoded before the folder goes
                 return Generated(media=ClipMedia(_decoded(output)), audio=output.audio)
@@ -195,7 +193,7 @@ def provenance_tags(run: RecordedRun, row: Row) -> dict[str, str]:
         "pixels_sha256": row.pixels_sha256,
         "floatbench": run.scores.environment.get("floatbench", ""),
     }
-    if control(row.method) is None:
+    if not run.scores.is_control(row.method):
         mark, what = "yes", f"synthetic media: made by {row.method}, shows no real event"
     elif drawn:
         mark, what = "yes", f"synthetic media: a procedurally drawn head (control {row.method})"
@@ -205,6 +203,17 @@ def provenance_tags(run: RecordedRun, row: Row) -> dict[str, str]:
         mark, what = "altered", f"an altered recording of the data set (control {row.method})"
     document = json.dumps(settings, sort_keys=True, default=str)
     return {"title": f"{row.method}: {row.clip}", "comment": what, "synthetic_media": mark, "floatbench": document}
+
+
+def _finished_video(row: Row, clip: Clip) -> Path:
+    """The video that was scored, where it lies; the row must still find it under its name."""
+    try:
+        method = catalogue.create(row.method)
+    except UsageError as error:
+        raise ClipError("missing", error.what) from error
+    if not isinstance(method, VideosMethod):
+        raise ClipError("missing", "the run kept no video of it")
+    return method.find(clip.id, clip.slug)
 
 
 def remove_stale(page: Path, keep: set[str]) -> None:
