@@ -20,7 +20,7 @@ from floatbench.synthetic.stills import random_stills
 SPEAKERS = 10_000
 """First of the people who give a clip; those who give single pictures start at 0."""
 HELD_OUT = 70_000
-"""Added to both for the people that the figures in the manifest are measured on."""
+"""Added to both for the people that the metrics in the manifest are measured on."""
 STATES = [EXPRESSION.index(name) for name in ARTICULATORS]
 
 
@@ -31,7 +31,7 @@ class BackboneConfig:
     Attributes:
         people, stills: identities with random single pictures in random scenery, and pictures of each.
         speakers, seconds: identities with one talking clip each, and its length.
-        held_out, held_out_seconds: identities for the figures, of whom as many give single pictures as give a clip,
+        held_out, held_out_seconds: identities for those metrics, of whom as many give single pictures as give a clip,
             and the length of that clip; it is that of protocol `synthetic`.
         size: side of the rendered pictures.
         steps: optimiser steps of each network.
@@ -63,7 +63,7 @@ class BackboneConfig:
 
 
 @dataclass
-class Faces:
+class RenderedFaces:
     """Rendered training material, everything as arrays.
 
     Attributes:
@@ -84,8 +84,8 @@ class Faces:
     mel: list[np.ndarray]
 
 
-def make_faces(config: BackboneConfig, progress: Progress, workers: int = 1, held_out: bool = False) -> Faces:
-    """Renders the single pictures and the clips of training, or those of the figures (`held_out`).
+def make_faces(config: BackboneConfig, progress: Progress, workers: int = 1, held_out: bool = False) -> RenderedFaces:
+    """Renders the single pictures and the clips of training, or those of held-out people (`held_out`).
 
     The number of worker processes changes nothing but the time.
     """
@@ -111,7 +111,7 @@ def make_faces(config: BackboneConfig, progress: Progress, workers: int = 1, hel
     clips = [slice(int(e) - len(p["pose"]), int(e)) for e, p in zip(ends, parts, strict=True) if "lips" in p]
     columns = {key: np.concatenate([p[key] for p in parts]) for key in _COLUMNS}
     lips, mel = ([p[key] for p in parts if key in p] for key in ("lips", "mel"))
-    return Faces(**columns, person=person, clips=clips, lips=lips, mel=mel)
+    return RenderedFaces(**columns, person=person, clips=clips, lips=lips, mel=mel)
 
 
 _COLUMNS = ("frames", "faces", "traits", "pose", "expression", "emotion")

@@ -118,7 +118,7 @@ def side_by_side(workers: int, does: str) -> Iterator[ProcessPoolExecutor]:
         ) from error
 
 
-class SyntheticClips(ClipSet):
+class RenderedClips(ClipSet):
     """Rendered talking heads of training people; frames are kept in the cache folder, so that they are drawn once.
 
     Args:
