@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from floatbench.synthetic.layers import Layers, step
+from floatbench.synthetic.skin import Layers, step
 
 Coefficients = dict[str, float]
 

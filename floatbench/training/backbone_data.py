@@ -6,16 +6,18 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import repeat
 from multiprocessing import get_context
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
-from floatbench.errors import UsageError
 from floatbench.metrics import tiny_networks as tiny
 from floatbench.progress import Progress
 from floatbench.synthetic.clip import SyntheticClip
 from floatbench.synthetic.expression import EXPRESSION
 from floatbench.synthetic.phones import ARTICULATORS
 from floatbench.synthetic.stills import random_stills
+from floatbench.training.settings import Count, Positive, Whole, settings
 
 SPEAKERS = 10_000
 """First of the people who give a clip; those who give single pictures start at 0."""
@@ -24,7 +26,12 @@ HELD_OUT = 70_000
 STATES = [EXPRESSION.index(name) for name in ARTICULATORS]
 
 
-@dataclass(frozen=True)
+AtLeastTwo = Annotated[int, Field(ge=2)]
+People = Annotated[int, Field(ge=2, le=SPEAKERS)]
+Seconds = Annotated[float, Field(ge=1, allow_inf_nan=False)]
+
+
+@settings
 class BackboneConfig:
     """Everything that decides the bundled backbones.
 
@@ -37,29 +44,20 @@ class BackboneConfig:
         steps: optimiser steps of each network.
     """
 
-    people: int = 800
-    stills: int = 6
-    speakers: int = 128
-    seconds: float = 2.4
-    held_out: int = 32
-    held_out_seconds: float = 4.0
-    size: int = 128
-    batch: int = 64
-    frame_steps: int = 1500
-    identity_steps: int = 1000
-    clip_steps: int = 600
-    sync_steps: int = 1600
-    rate: float = 2e-3
-    seed: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("people", "stills", "speakers", "held_out"):
-            if getattr(self, name) < 2:
-                raise UsageError(f"--{name.replace('_', '-')} must be at least 2, got {getattr(self, name)}")
-        if max(self.people, self.speakers) > SPEAKERS:
-            raise UsageError(f"--people and --speakers reach up to {SPEAKERS}")
-        if min(self.seconds, self.held_out_seconds) < 1:
-            raise UsageError(f"--seconds must be at least 1, got {self.seconds}")
+    people: People = 800
+    stills: AtLeastTwo = 6
+    speakers: People = 128
+    seconds: Seconds = 2.4
+    held_out: AtLeastTwo = 32
+    held_out_seconds: Seconds = 4.0
+    size: Count = 128
+    batch: Count = 64
+    frame_steps: Count = 1500
+    identity_steps: Count = 1000
+    clip_steps: Count = 600
+    sync_steps: Count = 1600
+    rate: Positive = 2e-3
+    seed: Whole = 1
 
 
 @dataclass

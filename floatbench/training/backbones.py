@@ -141,7 +141,7 @@ def clip_targets(pose: np.ndarray, expression: np.ndarray) -> np.ndarray:
 def train_clips(
     data: RenderedFaces, frames: tiny.FrameNetwork, config: BackboneConfig, progress: Progress
 ) -> tiny.ClipNetwork:
-    """The network behind fvd-tiny: on the features of 16 frames, taught to tell motion."""
+    """The network behind fvd-tiny: on the features of 16 frames, taught to measure motion."""
     torch.manual_seed(config.seed + 2)
     rng = np.random.default_rng(config.seed + 2)
     windows, targets = [], []

@@ -45,10 +45,10 @@ class FrameComb:
 
 
 def combs_of(clips: Sequence[Clip], dataset: Dataset) -> list[FrameComb]:
-    """Every clip's frames in combs that each reach from its begin to its end: one of each clip, then second ones, ...
+    """Every clip's frames in combs that each span the whole clip: the first comb of each clip, then the second ones.
 
     Recordings of minutes do not fit into memory by the dozen, and pairs of frames far apart teach most. In this order
-    a few parts in a row are of many people.
+    neighbouring combs show many people.
     """
     if not isinstance(dataset, PreparedDataset):
         return [FrameComb(clip) for clip in clips]
@@ -108,7 +108,7 @@ class ProtocolClips(ClipSet):
         return len(self.combs)
 
     def _look_at_all(self, progress: Progress, workers: int) -> None:
-        """Fills the cache of boxes side by side; what is wrong with a clip is told when it is loaded."""
+        """Fills the cache of boxes side by side; what is wrong with a clip is raised when it is loaded."""
         first = [comb for comb in self.combs if comb.first == 0]
         with progress.task("faces", len(first), "clip") as task, side_by_side(workers, "looks for faces") as pool:
             for _ in pool.map(partial(_look_at, self.dataset), first):

@@ -15,7 +15,7 @@ from floatbench.progress import NullProgress
 from floatbench.synthetic.clip import TEST_FIRST
 from floatbench.synthetic.expression import EXPRESSION, POSE
 from floatbench.synthetic.identity import TRAITS, make_identity
-from floatbench.synthetic.render import Renderer
+from floatbench.synthetic.renderer import Renderer
 from floatbench.synthetic.stills import random_stills
 from floatbench.training import backbone_data, backbones
 from floatbench.training.backbone_data import BackboneConfig, make_faces

@@ -18,9 +18,9 @@ from floatbench.training.batches import MotionClip, draw_windows, pictures
 from floatbench.training.clips import ClipPool, RenderedClips, component_boxes
 from floatbench.training.config import TRUE_MOTIONS
 from floatbench.training.devices import Devices
-from floatbench.training.figures import psnr
 from floatbench.training.flow_phase import FlowPhase
 from floatbench.training.ground_truth import MIRRORED, MOTION_NAMES, mirror_tracks, surface_tracks, true_motion
+from floatbench.training.held_out import psnr
 from floatbench.training.losses.components import MOUTH
 from floatbench.training.tiny.copy_start import start_as_copy
 from floatbench.training.tiny.encoder_start import ENOUGH, _chosen_ridges, _regression, solve_encoder

@@ -14,9 +14,9 @@ from floatbench.synthetic import scene
 from floatbench.synthetic.camera import HALF_VIEW, cast, frame_of, products, rotation
 from floatbench.synthetic.expression import EXPRESSION
 from floatbench.synthetic.identity import Identity, make_identity
-from floatbench.synthetic.layers import build_layers, step, texel
 from floatbench.synthetic.paint import JAW_DROP, Coefficients, Window, paint_brow, paint_eye, paint_mouth
 from floatbench.synthetic.shape import EXTENT, C
+from floatbench.synthetic.skin import build_layers, step, texel
 
 MIN_SIZE, MAX_SIZE = 64, 512
 _GAMMA = np.round(255 * np.power(np.linspace(0, 1, 4097), 1 / 2.2)).astype(np.uint8)
