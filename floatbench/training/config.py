@@ -34,6 +34,8 @@ class DataConfig:
         still: seconds of a further clip of every person for phase 1, with the head held still, so that only the face
             differs between its frames; 0 for none [ours].
         pool: clips held in memory. refresh: steps after which one of them is replaced, when there are more [ours].
+        shares: data set (as `protocol` names it) -> how often each of its clips comes in an epoch; 1 where it is not
+            named. The paper gives no shares [ours].
         flip: mirror both pictures of a phase-1 pair with chance one half [ours; LIA does].
     """
 
@@ -46,7 +48,13 @@ class DataConfig:
     still: Weight = 0.0
     pool: Count = 256
     refresh: Count = 20
+    shares: dict[str, Count] = field(default_factory=dict)
     flip: bool = True
+
+    @property
+    def names(self) -> list[str]:
+        """The data sets that `protocol` names; none for synthetic heads."""
+        return [name.strip() for name in self.protocol.split(",") if name.strip()]
 
 
 @settings
@@ -277,6 +285,9 @@ class TrainConfig:
     half: bool = False
 
     def __post_init__(self) -> None:
+        unknown = sorted(set(self.data.shares) - set(self.data.names))
+        if unknown:
+            raise UsageError(f"data.shares: {unknown[0]!r} is not among the data sets", fix=f"{self.data.protocol!r}")
         self.autoencoder.check(self.model)
         if self.flow.targets == "truth":
             check_motions(self.model)
@@ -299,7 +310,8 @@ class TrainConfig:
             # were a class of their own
             record[phase] = dataclasses.asdict(TinyAutoencoderConfig()) | record[phase]
         part = {k: v for k, v in record[phase].items() if k not in ("steps", "save_every", "sample_every")}
-        whole = {"model": record["model"], "data": record["data"], phase: part}
+        data = {k: v for k, v in record["data"].items() if k != "shares" or v}
+        whole = {"model": record["model"], "data": data, phase: part}
         if phase == "flow" and self.emotion_first:
             whole["emotion"] = record["emotion"]
         text = json.dumps(whole, sort_keys=True)

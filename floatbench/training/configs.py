@@ -147,19 +147,21 @@ def _section(value: D, changes: dict[str, Any], where: str, prefix: str) -> D:
     It is read as JSON, which is strict about kinds but lets a list be a tuple and a whole number stand for a float.
     """
     value = _with_shortcuts(value, changes)
-    whole = _merged(dataclasses.asdict(value), changes, where, prefix)  # type: ignore[call-overload]
+    whole = _merged(value, changes, where, prefix)
     try:
         return TypeAdapter(type(value)).validate_json(json.dumps(whole, default=str), strict=True)
     except ValidationError as error:
         raise UsageError(f"{where}: {problem_of(error, prefix)}") from None
 
 
-def _merged(values: dict[str, Any], changes: dict[str, Any], where: str, prefix: str) -> dict[str, Any]:
-    merged = dict(values)
+def _merged(value: Any, changes: dict[str, Any], where: str, prefix: str) -> dict[str, Any]:
+    """The fields of a dataclass with changes laid over them, table by table."""
+    merged = dataclasses.asdict(value)
     for key, new in changes.items():
-        _check_known(key, values, where, prefix)
-        both = isinstance(values[key], dict) and isinstance(new, dict)
-        merged[key] = _merged(values[key], new, where, f"{prefix}{key}.") if both else new
+        _check_known(key, merged, where, prefix)
+        old = getattr(value, key)
+        table = dataclasses.is_dataclass(old) and isinstance(new, dict)
+        merged[key] = _merged(old, new, where, f"{prefix}{key}.") if table else new
     return merged
 
 

@@ -86,7 +86,7 @@ class ProtocolClips(ClipSet):
         workers: int = 1,
         pairs: bool = False,
     ) -> None:
-        protocol = load_protocol(protocol_name)
+        self.name, protocol = protocol_name, load_protocol(protocol_name)
         self.size, self.dataset, self.wants_boxes = size, dataset_for(protocol), boxes
         self._face_boxes = FaceBoxes() if boxes and not isinstance(self.dataset, SyntheticDataset) else None
         if self.dataset.auto_prepare:
@@ -106,6 +106,9 @@ class ProtocolClips(ClipSet):
 
     def __len__(self) -> int:
         return len(self.combs)
+
+    def origin(self, index: int) -> tuple[str, str]:
+        return self.name, self.combs[index].clip.identity
 
     def _look_at_all(self, progress: Progress, workers: int) -> None:
         """Fills the cache of boxes side by side; what is wrong with a clip is raised when it is loaded."""

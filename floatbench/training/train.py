@@ -27,6 +27,7 @@ from floatbench.model.checkpoint import Metadata
 from floatbench.model.float import FLOAT
 from floatbench.progress import NullProgress, Progress
 from floatbench.training.batches import MotionClip
+from floatbench.training.clip_order import MixedOrder
 from floatbench.training.clips import ClipPool, ClipSet, RenderedClips, usable
 from floatbench.training.coefficients import Wanted, motion_clips, standardise, standardised_pose
 from floatbench.training.config import TrainConfig
@@ -60,7 +61,7 @@ def clip_set(config: TrainConfig, progress: Progress, workers: int = 1, pairs: b
 def _recorded(config: TrainConfig, progress: Progress, workers: int, pairs: bool) -> ClipSet:
     """The clips of all data sets that are named; folders of pictures are left out of phase 2, which needs sound."""
     size, boxes = config.model.image_size, pairs and config.autoencoder.needs_boxes
-    names = [name.strip() for name in config.data.protocol.split(",")]
+    names = config.data.names
     silent = [name for name in names if name.startswith(PREFIX)]
     parts: list[ClipSet] = [ProtocolClips(n, size, progress, boxes, workers, pairs) for n in names if n not in silent]
     if pairs:
@@ -92,7 +93,12 @@ def train_autoencoder(
     quiet = progress if devices.main else NullProgress()
     clips = clips or clip_set(config, quiet, workers, pairs=True)
     good = usable(clips, 2, quiet)
-    pool = ClipPool(clips, good, config.data.pool, config.data.refresh)
+    order = MixedOrder(clips, good, config.data.seed + c.seed, config.data.shares)
+    pool = ClipPool(clips, order, config.data.pool, config.data.refresh)
+    if never := order.never(config.data.pool, config.data.refresh, c.steps):
+        quiet.note(
+            f"{never} of {len(order.indices)} clips of an epoch never come in {c.steps} steps: lower data.refresh"
+        )
     torch.manual_seed(c.seed)
     autoencoder = FLOAT(config.model).motion_autoencoder
     phase = phase_class(c)(config, autoencoder, pool, devices, fresh=not resume)

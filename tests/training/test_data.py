@@ -23,7 +23,7 @@ from floatbench.training.batches import (
     mirror_boxes,
     reference_frame,
 )
-from floatbench.training.clips import ClipPool, ClipSet, RenderedClips, TrainingClip, pool_indices, usable
+from floatbench.training.clips import ClipOrder, ClipPool, ClipSet, RenderedClips, TrainingClip, pool_indices, usable
 from floatbench.training.coefficients import motion_clips, standardise
 from floatbench.training.config import AutoencoderConfig, DataConfig, TinyAutoencoderConfig
 from floatbench.training.configs import CONFIGS, load_config
@@ -152,12 +152,12 @@ def test_a_pool_smaller_than_the_data_walks_through_all_of_it_one_clip_at_a_time
     seen: set[int] = set()
     before: set[int] = set()
     for step in range(0, 70, 10):
-        now = pool_indices(range(7), 3, 10, step)
+        now = pool_indices(ClipOrder(range(7)), 3, 10, step)
         assert len(set(now)) == 3 and (not before or len(before - set(now)) == 1)
         before = set(now)
         seen |= before
     assert seen == set(range(7))
-    assert pool_indices(range(3), 8, 10, 5) == [0, 1, 2]
+    assert pool_indices(ClipOrder(range(3)), 8, 10, 5) == [0, 1, 2]
 
 
 def test_windows_hold_sound_and_motion_of_the_same_frames():
