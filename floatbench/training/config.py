@@ -287,7 +287,8 @@ class TrainConfig:
     def __post_init__(self) -> None:
         unknown = sorted(set(self.data.shares) - set(self.data.names))
         if unknown:
-            raise UsageError(f"data.shares: {unknown[0]!r} is not among the data sets", fix=f"{self.data.protocol!r}")
+            known = ", ".join(self.data.names) or "no data set: set data.protocol first"
+            raise UsageError(f"data.shares: {unknown[0]!r} is not among the data sets", fix=f"there is {known}")
         self.autoencoder.check(self.model)
         if self.flow.targets == "truth":
             check_motions(self.model)
@@ -299,8 +300,11 @@ class TrainConfig:
         return small and not self.data.protocol and self.emotion.steps > 0
 
     def record(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        """Plain values for JSON; shares are in it where there are any."""
+        values = json.loads(json.dumps(dataclasses.asdict(self)))
+        if not self.data.shares:
+            del values["data"]["shares"]
+        return values
 
     def hash(self, phase: Literal["autoencoder", "flow"]) -> str:
         """SHA-256 of what decides a phase's losses; how often it saves and how long it runs do not enter."""
@@ -310,8 +314,7 @@ class TrainConfig:
             # were a class of their own
             record[phase] = dataclasses.asdict(TinyAutoencoderConfig()) | record[phase]
         part = {k: v for k, v in record[phase].items() if k not in ("steps", "save_every", "sample_every")}
-        data = {k: v for k, v in record["data"].items() if k != "shares" or v}
-        whole = {"model": record["model"], "data": data, phase: part}
+        whole = {"model": record["model"], "data": record["data"], phase: part}
         if phase == "flow" and self.emotion_first:
             whole["emotion"] = record["emotion"]
         text = json.dumps(whole, sort_keys=True)
