@@ -26,7 +26,7 @@ import numpy as np
 
 from floatbench.synthetic.clip import SyntheticClip
 from floatbench.synthetic.identity import make_identity
-from floatbench.synthetic.render import Renderer
+from floatbench.synthetic.renderer import Renderer
 
 
 def best_of(rounds: int, cases: dict[str, Callable[[], object]]) -> dict[str, float]:

@@ -36,13 +36,14 @@ from floatbench.errors import UsageError
 from floatbench.model.float import FLOAT
 from floatbench.progress import NullProgress
 from floatbench.training import autoencoder_phase
-from floatbench.training.batches import MotionClip, draw_pairs, draw_windows
+from floatbench.training.batches import MotionClip, draw_windows
 from floatbench.training.clips import ClipPool, ClipSet, TrainingClip, usable
 from floatbench.training.config import TrainConfig
 from floatbench.training.configs import load_config
 from floatbench.training.devices import Devices
 from floatbench.training.flow_phase import FlowPhase
 from floatbench.training.losses.perceptual import Vgg19
+from floatbench.training.tiny.phase import phase_class
 from floatbench.training.train import clip_set
 
 PAPER_STEPS = {"autoencoder": 460_000, "flow": 2_000_000}
@@ -132,12 +133,13 @@ def _phase(config: TrainConfig, name: str, devices: Devices) -> Any:
 
 def _first_phase(config: TrainConfig, pool: ClipPool, devices: Devices) -> autoencoder_phase.AutoencoderPhase:
     if _random_vgg19(config):
-        autoencoder_phase.perceptual_network = lambda _: Vgg19(None)
-    return autoencoder_phase.AutoencoderPhase(config, FLOAT(config.model).motion_autoencoder, pool, devices)
+        autoencoder_phase.AutoencoderPhase.perceptual_network = lambda self: Vgg19(None)
+    phase = phase_class(config.autoencoder)
+    return phase(config, FLOAT(config.model).motion_autoencoder, pool, devices)
 
 
 def _random_vgg19(config: TrainConfig) -> bool:
-    return config.autoencoder.network == "vgg19" and not weights.available("vgg19")
+    return getattr(config.autoencoder, "network", "vgg19") == "vgg19" and not weights.available("vgg19")
 
 
 def _steps(config: TrainConfig, name: str, count: int) -> tuple[int | None, list[int]]:
@@ -160,7 +162,7 @@ def measure(config: TrainConfig, name: str, steps: int, device: str) -> dict[str
 
     def data(step: int) -> Any:
         if name == "autoencoder":
-            return draw_pairs(phase.pool, part.batch, 0, step, True)
+            return phase.drawn(step)
         return draw_windows(phase.clips, part.batch, 60, 0, step, "any")
 
     penalty, (warm_up, *plain) = _steps(config, name, steps + 1)

@@ -41,20 +41,20 @@ def ablate(
     from floatbench.engine.runner import RunOptions
     from floatbench.methods.catalogue import parse_names
     from floatbench.reports import ablation as report
-    from floatbench.training import ablation
+    from floatbench.training import variants
 
     options = RunOptions(
         metrics=parse_names(metrics) or None, controls=controls, limit=limit, workers=workers, device=device
     )
-    plan = ablation.AblationPlan(
+    plan = variants.AblationPlan(
         protocol, tuple(table or ()), tuple(sweep or ()), train, steps, config, weights, out, options
     )
-    done = ablation.ablate(plan, make_progress(quiet, json_output))
+    done = variants.ablate(plan, make_progress(quiet, json_output))
     records, complete = {}, done.result is not None and done.result.complete
     for heading, found in done.rows.items():
         kind, _, which = heading.partition(" ")
         paper = report.published_table(int(which)) if kind == "table" else report.published_sweep(which)
-        rows = [(r.variant.row, r.variant.name, ablation.budget(out, r), r.method) for r in found]
+        rows = [(r.variant.row, r.variant.name, variants.budget(out, r), r.method) for r in found]
         scores = done.result.scores if done.result is not None else None
         complete = complete and all(r.method for r in found)
         records[heading] = report.record(rows, scores, paper)

@@ -15,7 +15,7 @@ from floatbench.synthetic.expression import EMOTIONS, EXPRESSION
 from floatbench.synthetic.identity import Identity, make_identity
 from floatbench.synthetic.motion import expression_track, pose_track
 from floatbench.synthetic.phones import Timeline, phone_at, speak
-from floatbench.synthetic.render import renderer
+from floatbench.synthetic.renderer import renderer
 from floatbench.synthetic.voice import MANNERS, synthesise
 from floatbench.types import FPS, SAMPLES_PER_FRAME, ClipMedia
 

@@ -18,7 +18,7 @@ from floatbench.synthetic.clip import SyntheticClip
 from floatbench.synthetic.expression import EXPRESSION, POSE
 from floatbench.synthetic.identity import TRAITS
 from floatbench.synthetic.phones import PHONES
-from floatbench.synthetic.render import check_size
+from floatbench.synthetic.renderer import check_size
 
 SETTINGS = "settings.json"
 

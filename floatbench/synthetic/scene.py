@@ -7,7 +7,7 @@ import numpy as np
 
 from floatbench.synthetic.camera import HALF_VIEW, project, rays
 from floatbench.synthetic.identity import Identity
-from floatbench.synthetic.layers import hair_colour, hsv, noise, skin_colour, step
+from floatbench.synthetic.skin import hair_colour, hsv, noise, skin_colour, step
 
 
 def light_direction(person: Identity) -> np.ndarray:

@@ -7,7 +7,7 @@ import numpy as np
 from floatbench.seeds import derive_seed
 from floatbench.synthetic.expression import EMOTION_FACES, EMOTIONS, EXPRESSION
 from floatbench.synthetic.identity import make_identity
-from floatbench.synthetic.render import Renderer
+from floatbench.synthetic.renderer import Renderer
 
 _SIGNED = ("lip_width", "gaze_x", "gaze_y")
 _RARE = ("lip_press", "lip_bite", "sneer", "brow_knit", "brow_inner", "tongue")

@@ -6,64 +6,62 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import repeat
 from multiprocessing import get_context
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
-from floatbench.errors import UsageError
 from floatbench.metrics import tiny_networks as tiny
 from floatbench.progress import Progress
 from floatbench.synthetic.clip import SyntheticClip
 from floatbench.synthetic.expression import EXPRESSION
 from floatbench.synthetic.phones import ARTICULATORS
 from floatbench.synthetic.stills import random_stills
+from floatbench.training.settings import Count, Positive, Whole, settings
 
 SPEAKERS = 10_000
 """First of the people who give a clip; those who give single pictures start at 0."""
 HELD_OUT = 70_000
-"""Added to both for the people that the figures in the manifest are measured on."""
+"""Added to both for the people that the metrics in the manifest are measured on."""
 STATES = [EXPRESSION.index(name) for name in ARTICULATORS]
 
 
-@dataclass(frozen=True)
+AtLeastTwo = Annotated[int, Field(ge=2)]
+People = Annotated[int, Field(ge=2, le=SPEAKERS)]
+Seconds = Annotated[float, Field(ge=1, allow_inf_nan=False)]
+
+
+@settings
 class BackboneConfig:
     """Everything that decides the bundled backbones.
 
     Attributes:
         people, stills: identities with random single pictures in random scenery, and pictures of each.
         speakers, seconds: identities with one talking clip each, and its length.
-        held_out, held_out_seconds: identities for the figures, of whom as many give single pictures as give a clip,
+        held_out, held_out_seconds: identities for those metrics, of whom as many give single pictures as give a clip,
             and the length of that clip; it is that of protocol `synthetic`.
         size: side of the rendered pictures.
         steps: optimiser steps of each network.
     """
 
-    people: int = 800
-    stills: int = 6
-    speakers: int = 128
-    seconds: float = 2.4
-    held_out: int = 32
-    held_out_seconds: float = 4.0
-    size: int = 128
-    batch: int = 64
-    frame_steps: int = 1500
-    identity_steps: int = 1000
-    clip_steps: int = 600
-    sync_steps: int = 1600
-    rate: float = 2e-3
-    seed: int = 1
-
-    def __post_init__(self) -> None:
-        for name in ("people", "stills", "speakers", "held_out"):
-            if getattr(self, name) < 2:
-                raise UsageError(f"--{name.replace('_', '-')} must be at least 2, got {getattr(self, name)}")
-        if max(self.people, self.speakers) > SPEAKERS:
-            raise UsageError(f"--people and --speakers reach up to {SPEAKERS}")
-        if min(self.seconds, self.held_out_seconds) < 1:
-            raise UsageError(f"--seconds must be at least 1, got {self.seconds}")
+    people: People = 800
+    stills: AtLeastTwo = 6
+    speakers: People = 128
+    seconds: Seconds = 2.4
+    held_out: AtLeastTwo = 32
+    held_out_seconds: Seconds = 4.0
+    size: Count = 128
+    batch: Count = 64
+    frame_steps: Count = 1500
+    identity_steps: Count = 1000
+    clip_steps: Count = 600
+    sync_steps: Count = 1600
+    rate: Positive = 2e-3
+    seed: Whole = 1
 
 
 @dataclass
-class Faces:
+class RenderedFaces:
     """Rendered training material, everything as arrays.
 
     Attributes:
@@ -84,8 +82,8 @@ class Faces:
     mel: list[np.ndarray]
 
 
-def make_faces(config: BackboneConfig, progress: Progress, workers: int = 1, held_out: bool = False) -> Faces:
-    """Renders the single pictures and the clips of training, or those of the figures (`held_out`).
+def make_faces(config: BackboneConfig, progress: Progress, workers: int = 1, held_out: bool = False) -> RenderedFaces:
+    """Renders the single pictures and the clips of training, or those of held-out people (`held_out`).
 
     The number of worker processes changes nothing but the time.
     """
@@ -111,7 +109,7 @@ def make_faces(config: BackboneConfig, progress: Progress, workers: int = 1, hel
     clips = [slice(int(e) - len(p["pose"]), int(e)) for e, p in zip(ends, parts, strict=True) if "lips" in p]
     columns = {key: np.concatenate([p[key] for p in parts]) for key in _COLUMNS}
     lips, mel = ([p[key] for p in parts if key in p] for key in ("lips", "mel"))
-    return Faces(**columns, person=person, clips=clips, lips=lips, mel=mel)
+    return RenderedFaces(**columns, person=person, clips=clips, lips=lips, mel=mel)
 
 
 _COLUMNS = ("frames", "faces", "traits", "pose", "expression", "emotion")

@@ -1,6 +1,6 @@
 """Trains the bundled small backbones on synthetic heads, measures them on people they never saw, and writes the files.
 
-Training people have small numbers, protocol people start at `TEST_FIRST`, and the figures come from a third group
+Training people have small numbers, protocol people start at `TEST_FIRST`, and the metrics come from a third group
 (`HELD_OUT`), so that nothing is tuned on what the protocol scores.
 """
 
@@ -25,8 +25,8 @@ from floatbench.metrics import tiny_networks as tiny
 from floatbench.progress import NullProgress, Progress
 from floatbench.synthetic.expression import EXPRESSION, POSE
 from floatbench.synthetic.identity import TRAITS
-from floatbench.training.backbone_data import STATES, BackboneConfig, Faces, make_faces
-from floatbench.training.backbone_figures import figures
+from floatbench.training.backbone_data import STATES, BackboneConfig, RenderedFaces, make_faces
+from floatbench.training.backbone_metrics import held_out_metrics
 
 POSE_SCALE = np.array([0.25, 0.15, 0.1, 0.06, 0.05, 0.12], np.float32)
 """Typical spread of each pose number; losses are taken in these units, the network's output is in natural ones."""
@@ -66,7 +66,7 @@ def _shifted(x: Tensor, far: int, rng: torch.Generator) -> Tensor:
 
 
 def _mirrored(x: Tensor, flip: Tensor) -> Tensor:
-    """The pictures (B, C, H, W) of which `flip` (B,) holds, seen in a mirror; twice the people for nothing."""
+    """The pictures (B, C, H, W) of which `flip` (B,) holds, seen in a mirror: twice the variety at no cost."""
     return torch.where(flip[:, None, None, None], x.flip(-1), x)
 
 
@@ -74,7 +74,7 @@ def _fast(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-def train_frames(data: Faces, config: BackboneConfig, progress: Progress) -> tiny.FrameNetwork:
+def train_frames(data: RenderedFaces, config: BackboneConfig, progress: Progress) -> tiny.FrameNetwork:
     """The network behind fid-tiny, efid-tiny and pfid-tiny."""
     torch.manual_seed(config.seed)
     rng = torch.Generator().manual_seed(config.seed)
@@ -108,7 +108,7 @@ def train_frames(data: Faces, config: BackboneConfig, progress: Progress) -> tin
     return network
 
 
-def train_identity(data: Faces, config: BackboneConfig, progress: Progress) -> tiny.IdentityNetwork:
+def train_identity(data: RenderedFaces, config: BackboneConfig, progress: Progress) -> tiny.IdentityNetwork:
     """The network behind csim-tiny: cosine classes with an additive margin (CosFace, 2018)."""
     torch.manual_seed(config.seed + 1)
     rng = torch.Generator().manual_seed(config.seed + 1)
@@ -138,8 +138,10 @@ def clip_targets(pose: np.ndarray, expression: np.ndarray) -> np.ndarray:
     return np.concatenate([moves.std(0) * 3, np.abs(np.diff(moves, axis=0)).mean(0) * 8]).astype(np.float32)
 
 
-def train_clips(data: Faces, frames: tiny.FrameNetwork, config: BackboneConfig, progress: Progress) -> tiny.ClipNetwork:
-    """The network behind fvd-tiny: on the features of 16 frames, taught to tell motion."""
+def train_clips(
+    data: RenderedFaces, frames: tiny.FrameNetwork, config: BackboneConfig, progress: Progress
+) -> tiny.ClipNetwork:
+    """The network behind fvd-tiny: on the features of 16 frames, taught to measure motion."""
     torch.manual_seed(config.seed + 2)
     rng = np.random.default_rng(config.seed + 2)
     windows, targets = [], []
@@ -166,7 +168,7 @@ def _features(frames: tiny.FrameNetwork, pictures: np.ndarray) -> np.ndarray:
         return frames(torch.from_numpy(tiny.scaled(pictures)))["features"].numpy()
 
 
-def train_sync(data: Faces, config: BackboneConfig, progress: Progress) -> tiny.SyncNetwork:
+def train_sync(data: RenderedFaces, config: BackboneConfig, progress: Progress) -> tiny.SyncNetwork:
     """The network behind lse-tiny: lips and sound of one moment lie nearer than those of any other.
 
     A batch is eight windows of eight clips; every pair at least two frames apart, and every pair from two clips, is
@@ -219,7 +221,7 @@ def train_backbones(config: BackboneConfig, out: Path | None, progress: Progress
             so that the result does not depend on their number.
 
     Returns:
-        The manifest: config, seconds by stage, figures on held-out people, files with SHA-256 and size.
+        The manifest: config, seconds by stage, metrics on held-out people, files with SHA-256 and size.
     """
     torch.set_num_threads(1)
     clock: dict[str, float] = {}
@@ -233,13 +235,13 @@ def train_backbones(config: BackboneConfig, out: Path | None, progress: Progress
     networks = {name: networks[name] for name in tiny.NETWORKS}
     held_out = make_faces(config, progress, workers, held_out=True)
     record = {"config": asdict(config), "seconds": clock, "torch": torch.__version__}
-    return write_backbones(networks, record | {"held_out": figures(networks, held_out)}, out or assets.FOLDER)
+    return write_backbones(networks, record | {"held_out": held_out_metrics(networks, held_out)}, out or assets.FOLDER)
 
 
 Trained = tuple[dict[str, nn.Module], float]
 
 
-def _train_all(data: Faces, config: BackboneConfig, progress: Progress, workers: int) -> list[Trained]:
+def _train_all(data: RenderedFaces, config: BackboneConfig, progress: Progress, workers: int) -> list[Trained]:
     if workers == 1:
         return [_train_one(job, data, config, progress) for job in _JOBS]
     with ProcessPoolExecutor(min(workers, len(_JOBS)), mp_context=get_context("spawn")) as pool:
@@ -251,18 +253,18 @@ def _train_all(data: Faces, config: BackboneConfig, progress: Progress, workers:
         return [future.result() for future in waiting]
 
 
-def _train_one(job: str, data: Faces, config: BackboneConfig, progress: Progress) -> Trained:
+def _train_one(job: str, data: RenderedFaces, config: BackboneConfig, progress: Progress) -> Trained:
     torch.set_num_threads(1)
     start = time.monotonic()
     return _JOBS[job](data, config, progress), round(time.monotonic() - start, 1)
 
 
-def _frames_and_clips(data: Faces, config: BackboneConfig, progress: Progress) -> dict[str, nn.Module]:
+def _frames_and_clips(data: RenderedFaces, config: BackboneConfig, progress: Progress) -> dict[str, nn.Module]:
     frames = train_frames(data, config, progress)
     return {"tiny-frames": frames, "tiny-clips": train_clips(data, frames, config, progress)}
 
 
-_JOBS: dict[str, Callable[[Faces, BackboneConfig, Progress], dict[str, nn.Module]]] = {
+_JOBS: dict[str, Callable[[RenderedFaces, BackboneConfig, Progress], dict[str, nn.Module]]] = {
     "frames": _frames_and_clips,
     "sync": lambda data, config, progress: {"tiny-sync": train_sync(data, config, progress)},
     "identity": lambda data, config, progress: {"tiny-identity": train_identity(data, config, progress)},
@@ -279,7 +281,7 @@ def write_backbones(networks: dict[str, nn.Module], record: dict[str, Any], fold
         files[name] = {"sha256": file_sha256(target), "bytes": target.stat().st_size}
     manifest = record | {"files": files}
     log = "\n".join(f"{stage}: {seconds} s" for stage, seconds in record["seconds"].items())
-    figures = "\n".join(f"{name}: {value}" for name, value in record["held_out"].items())
-    write_bytes(folder / "backbones.log", f"{log}\n{figures}\n".encode())
+    metrics = "\n".join(f"{name}: {value}" for name, value in record["held_out"].items())
+    write_bytes(folder / "backbones.log", f"{log}\n{metrics}\n".encode())
     write_json(folder / assets.MANIFEST, manifest)
     return manifest

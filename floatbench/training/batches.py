@@ -6,8 +6,8 @@ B batch, R pixels, P previous frames, L window, M directions.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -17,7 +17,6 @@ from floatbench.errors import DataError
 from floatbench.seeds import derive_seed
 from floatbench.synthetic.expression import POSE
 from floatbench.training.clips import NO_EMOTION, ClipPool, TrainingClip
-from floatbench.training.ground_truth import MIRRORED, mirror_tracks, true_motion
 from floatbench.training.losses.components import LEFT_EYE, RIGHT_EYE
 from floatbench.types import SAMPLES_PER_FRAME
 
@@ -33,108 +32,64 @@ def step_random(seed: int, step: int, purpose: str) -> np.random.Generator:
 
 
 @dataclass(frozen=True)
-class PairTruth:
-    """True motion (B, M) of the driving picture and its change since the source picture, surface points (B, P, 3) of
-    both pictures, and who is decoded from the true change (B,) bool."""
-
-    motion: Tensor
-    change: Tensor
-    source_tracks: Tensor
-    driving_tracks: Tensor
-    told: Tensor
-
-
-@dataclass(frozen=True)
 class Pairs:
-    """Phase 1: two random frames of a clip, (B, 3, R, R) in [-1, 1], and boxes (B, 3, 4) of the driving one.
-
-    `truth` is there when it was asked for.
-    """
+    """Phase 1: two random frames of a clip, (B, 3, R, R) in [-1, 1], and boxes (B, 3, 4) of the driving one."""
 
     source: Tensor
     driving: Tensor
     boxes: Tensor
-    truth: PairTruth | None = None
 
-    def share(self, part: Callable[[Tensor], Tensor]) -> Pairs:
+    def share(self, part: Callable[[Tensor], Tensor]) -> Self:
         """A process's rows of everything."""
-        truth = self.truth and PairTruth(*(part(value) for value in vars(self.truth).values()))
-        return Pairs(part(self.source), part(self.driving), part(self.boxes), truth)
-
-
-def draw_pairs(
-    pool: ClipPool,
-    batch: int,
-    seed: int,
-    step: int,
-    flip: bool,
-    both_ways: bool = False,
-    told: float | None = None,
-    across: float = 0.0,
-) -> Pairs:
-    """A batch of pairs: clips uniformly, then two frames of each uniformly; mirrored together with chance one half.
-
-    Args:
-        both_ways: the second half is the first with source and driving picture exchanged; `batch` is even.
-        across: share of pairs whose second frame is of another clip of the same person, if the pool has one.
-        told: share of pairs decoded from the true change of motion; None leaves the truth out.
-
-    Raises:
-        DataError: the truth is wanted of clips that have none.
-    """
-    rng = step_random(seed, step, "pairs")
-    clips = pool.at(step)
-    rows: list[tuple[_Frame, _Frame, bool]] = []
-    drawn = batch // 2 if both_ways else batch
-    for clip in [clips[i] for i in rng.integers(len(clips), size=drawn)]:
-        a, b = (int(value) for value in rng.integers(len(clip.frames), size=2))
-        mirrored = bool(flip and rng.random() < 0.5)
-        first, second = _Frame(clip, a), _Frame(clip, b)
-        if across and rng.random() < across:
-            others = [other for other in clips if other.identity == clip.identity and other is not clip]
-            if others:
-                other = others[int(rng.integers(len(others)))]
-                second = _Frame(other, int(rng.integers(len(other.frames))))
-        rows.append((first, second, mirrored))
-    if both_ways:
-        rows += [(second, first, mirrored) for first, second, mirrored in rows]
-    return Pairs(
-        pictures([first.clip.frames[first.at][:, :: -1 if mirrored else 1] for first, _, mirrored in rows]),
-        pictures([second.clip.frames[second.at][:, :: -1 if mirrored else 1] for _, second, mirrored in rows]),
-        torch.from_numpy(np.stack([mirror_boxes(f.boxes()) if mirrored else f.boxes() for _, f, mirrored in rows])),
-        None if told is None else _pair_truth(rows, rng.random(len(rows)) < told),
-    )
+        return replace(self, source=part(self.source), driving=part(self.driving), boxes=part(self.boxes))
 
 
 @dataclass(frozen=True)
-class _Frame:
+class Frame:
+    """One frame of a clip."""
+
     clip: TrainingClip
     at: int
 
-    def boxes(self) -> np.ndarray:
-        return self.clip.boxes[self.at]
+    def picture(self, mirrored: bool) -> np.ndarray:
+        """(R, R, 3) uint8."""
+        return self.clip.frames[self.at][:, :: -1 if mirrored else 1]
 
-    def truth(self, mirrored: bool) -> tuple[np.ndarray, np.ndarray]:
-        """True motion (M,) and surface points (P, 3)."""
-        known = self.clip.truth
-        if "tracks" not in known:
-            fix = "set truth_motion, truth_warp and truth_share to 0"
-            raise DataError(f"{self.clip.id} has no ground truth", fix=fix)
-        numbers = true_motion(known["pose"][[self.at]], known["expression"][[self.at]])[0]
-        tracks = known["tracks"][self.at]
-        return (numbers * MIRRORED, mirror_tracks(tracks)) if mirrored else (numbers, tracks)
+    def boxes(self, mirrored: bool) -> np.ndarray:
+        """(3, 4) of mouth and eyes."""
+        boxes = self.clip.boxes[self.at]
+        return mirror_boxes(boxes) if mirrored else boxes
 
 
-def _pair_truth(rows: Sequence[tuple[_Frame, _Frame, bool]], told: np.ndarray) -> PairTruth:
-    motion, change, source, driving = [], [], [], []
-    for first, second, mirrored in rows:
-        (before, from_tracks), (after, to_tracks) = first.truth(mirrored), second.truth(mirrored)
-        motion.append(after)
-        change.append(after - before)
-        source.append(from_tracks)
-        driving.append(to_tracks)
-    m, c, s, d = (torch.from_numpy(np.stack(part).astype(np.float32)) for part in (motion, change, source, driving))
-    return PairTruth(m, c, s, d, torch.from_numpy(told))
+@dataclass(frozen=True)
+class FramePair:
+    """The two frames of a pair, mirrored together."""
+
+    source: Frame
+    driving: Frame
+    mirrored: bool
+
+
+def draw_pairs(pool: ClipPool, batch: int, seed: int, step: int, flip: bool) -> Pairs:
+    """A batch of pairs: clips uniformly, then two frames of each uniformly; mirrored together with chance one half."""
+    rng = step_random(seed, step, "pairs")
+    clips = pool.at(step)
+    return gathered([draw_pair(rng, clips[i], flip) for i in rng.integers(len(clips), size=batch)])
+
+
+def draw_pair(rng: np.random.Generator, clip: TrainingClip, flip: bool) -> FramePair:
+    """Two frames of a clip."""
+    a, b = (int(value) for value in rng.integers(len(clip.frames), size=2))
+    return FramePair(Frame(clip, a), Frame(clip, b), bool(flip and rng.random() < 0.5))
+
+
+def gathered(rows: Sequence[FramePair]) -> Pairs:
+    """The pictures and boxes of a batch."""
+    return Pairs(
+        pictures([row.source.picture(row.mirrored) for row in rows]),
+        pictures([row.driving.picture(row.mirrored) for row in rows]),
+        torch.from_numpy(np.stack([row.driving.boxes(row.mirrored) for row in rows])),
+    )
 
 
 def mirror_boxes(boxes: np.ndarray) -> np.ndarray:
@@ -156,7 +111,7 @@ class MotionClip:
 
     `references` (T / every, M) are the motion of every `every`-th frame as a source, where that differs from
     `coefficients`: windows are moved so that the source's own frame has it.
-    `identity` names the person, "" when nobody knows; `number` is the clip's place in its data set.
+    `identity` names the person, "" when unknown; `number` is the clip's place in its data set.
     Networks with these conditions also need the head pose (T, 6), standardised, and the emotion of each frame's face
     (T, E).
     """

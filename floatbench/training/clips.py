@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -66,6 +66,10 @@ class ClipSet(ABC):
         """Frames of a clip before training begins; raises ClipError when it is unusable."""
         return len(self.load(index).frames)
 
+    def origin(self, index: int) -> tuple[str, str]:
+        """Data set and person of a clip, known without loading it."""
+        return "", str(index)
+
     def key(self, index: int) -> str:
         """Names the content of a clip's pictures, for what is kept about it from run to run."""
         return hashlib.sha256(self.load(index).frames.tobytes()).hexdigest()
@@ -118,7 +122,7 @@ def side_by_side(workers: int, does: str) -> Iterator[ProcessPoolExecutor]:
         ) from error
 
 
-class SyntheticClips(ClipSet):
+class RenderedClips(ClipSet):
     """Rendered talking heads of training people; frames are kept in the cache folder, so that they are drawn once.
 
     Args:
@@ -153,6 +157,9 @@ class SyntheticClips(ClipSet):
 
     def __len__(self) -> int:
         return len(self.clips)
+
+    def origin(self, index: int) -> tuple[str, str]:
+        return "synthetic", str(self.clips[index].identity)
 
     def load(self, index: int) -> TrainingClip:
         clip = self.clips[index]
@@ -247,21 +254,32 @@ def check_batch_fits(available: int, batch: int, what: str) -> None:
         )
 
 
-def pool_indices(usable_clips: Sequence[int], capacity: int, refresh: int, step: int) -> list[int]:
+class ClipOrder:
+    """An endless order of clips, epoch after epoch: as they are listed. See `floatbench.training.clip_order`."""
+
+    def __init__(self, indices: Sequence[int]) -> None:
+        self.indices = list(indices)
+        self.epoch: Callable[[int], Sequence[int]] = lambda _: self.indices
+
+    def never(self, capacity: int, refresh: int, steps: int) -> int:
+        """How many places of the first epoch `pool_indices` does not reach in so many steps."""
+        return max(0, len(self.indices) - capacity - (steps - 1) // refresh)
+
+    def entry(self, place: int) -> int:
+        """The clip at a place."""
+        epoch, within = divmod(place, len(self.indices))
+        return self.epoch(epoch)[within]
+
+
+def pool_indices(order: ClipOrder, capacity: int, refresh: int, step: int) -> list[int]:
     """Which clips are in memory at a step: `capacity` of them, one replaced every `refresh` steps, in turn.
 
     It depends on the step only, so that a resumed run sees the same clips.
     """
-    total = len(usable_clips)
-    if capacity >= total:
-        return list(usable_clips)
-    replaced = step // refresh
-    newest = capacity - 1 + replaced
-    slots = []
-    for slot in range(capacity):
-        newest_here = newest - (newest - slot) % capacity
-        slots.append(usable_clips[newest_here % total])
-    return slots
+    if capacity >= len(order.indices):
+        return order.indices
+    newest = capacity - 1 + step // refresh
+    return [order.entry(newest - (newest - slot) % capacity) for slot in range(capacity)]
 
 
 class ClipPool:
@@ -271,8 +289,8 @@ class ClipPool:
     clip more. What a step sees does not depend on it; what goes wrong with a clip is raised by the step that needs it.
     """
 
-    def __init__(self, clips: ClipSet, indices: Sequence[int], capacity: int, refresh: int) -> None:
-        self.clips, self.indices = clips, list(indices)
+    def __init__(self, clips: ClipSet, order: ClipOrder | Sequence[int], capacity: int, refresh: int) -> None:
+        self.clips, self.order = clips, order if isinstance(order, ClipOrder) else ClipOrder(order)
         self.capacity, self.refresh = capacity, refresh
         self._held: dict[int, TrainingClip] = {}
         self._coming: dict[int, Future[TrainingClip]] = {}
@@ -289,7 +307,7 @@ class ClipPool:
 
     def at(self, step: int) -> list[TrainingClip]:
         """The clips of a step."""
-        wanted = pool_indices(self.indices, self.capacity, self.refresh, step)
+        wanted = pool_indices(self.order, self.capacity, self.refresh, step)
         kept = set(wanted)
         self._held = {index: clip for index, clip in self._held.items() if index in kept}
         for index in wanted:
@@ -307,7 +325,7 @@ class ClipPool:
 
     def _load_ahead(self, loader: ThreadPoolExecutor, step: int) -> None:
         """Begins to load what a coming step needs, and forgets what it does not."""
-        soon = [i for i in pool_indices(self.indices, self.capacity, self.refresh, step) if i not in self._held]
+        soon = [i for i in pool_indices(self.order, self.capacity, self.refresh, step) if i not in self._held]
         for index in [i for i in self._coming if i not in soon]:
             self._coming.pop(index).cancel()
         for index in soon:

@@ -1,4 +1,4 @@
-"""Everything that decides a training run, as frozen dataclasses, with where each value comes from.
+"""Everything that decides a training run, as frozen and checked dataclasses, with where each value comes from.
 
 Sources: [paper] FLOAT's text, [suppl] its supplement, [LIA], [GFPGAN] the works it builds on, [ours] a choice of ours
 where nothing is published. Named ones, and files that change them, are in `floatbench.training.configs`.
@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from dataclasses import dataclass, field, fields
+from dataclasses import field
 from typing import Any, Literal
 
 from floatbench.errors import UsageError
 from floatbench.model.float import FloatConfig
 from floatbench.training.losses.dropout import DropRates
-from floatbench.training.losses.flow import PreviousLoss
+from floatbench.training.settings import Count, Positive, Share, Weight, Whole, settings
 
 TRUE_MOTIONS = 20
 """Numbers of the true motion of a synthetic clip, six of pose and fourteen of the face."""
@@ -23,7 +23,7 @@ TRUE_MOTIONS = 20
 Precision = Literal["float32", "bfloat16"]
 
 
-@dataclass(frozen=True)
+@settings
 class DataConfig:
     """Where training clips come from.
 
@@ -34,24 +34,32 @@ class DataConfig:
         still: seconds of a further clip of every person for phase 1, with the head held still, so that only the face
             differs between its frames; 0 for none [ours].
         pool: clips held in memory. refresh: steps after which one of them is replaced, when there are more [ours].
+        shares: data set (as `protocol` names it) -> how often each of its clips comes in an epoch; 1 where it is not
+            named. The paper gives no shares [ours].
         flip: mirror both pictures of a phase-1 pair with chance one half [ours; LIA does].
     """
 
     protocol: str = ""
-    identities: int = 160
-    per_identity: int = 1
-    seconds: float = 4.0
-    first: int = 0
-    seed: int = 1
-    still: float = 0.0
-    pool: int = 256
-    refresh: int = 20
+    identities: Count = 160
+    per_identity: Count = 1
+    seconds: Positive = 4.0
+    first: Whole = 0
+    seed: Whole = 1
+    still: Weight = 0.0
+    pool: Count = 256
+    refresh: Count = 20
+    shares: dict[str, Count] = field(default_factory=dict)
     flip: bool = True
 
+    @property
+    def names(self) -> list[str]:
+        """The data sets that `protocol` names; none for synthetic heads."""
+        return [name.strip() for name in self.protocol.split(",") if name.strip()]
 
-@dataclass(frozen=True)
+
+@settings
 class AutoencoderConfig:
-    """Phase 1, the motion auto-encoder.
+    """Phase 1, the motion auto-encoder, as the paper has it.
 
     Attributes:
         steps, batch, rate: 460,000, 8 and Adam 2e-4 [suppl].
@@ -59,85 +67,104 @@ class AutoencoderConfig:
         decay_from: share of the steps after which the rate falls along a half cosine to a tenth; 1 keeps it [ours].
         l1, perceptual, component, full_adv, eye_adv, eye_style, lip_adv, lip_style: weights of the terms:
             1, 10, 100, 1, 1, 100, 1, 100 [suppl, Eq. 18].
-        truth_motion, truth_warp: weights of the two terms of `losses.truth`, for data that know their motion: the
-            coefficients are the true ones, the warp takes points of the head where they are; 0 in the paper [ours].
-        truth_share: share of pairs decoded from the source's coefficients plus the true change of motion, instead of
-            the driving picture's coefficients [ours].
-        encoder: `trained`, or `regression`: the encoder's convolutions stay random, its last layers are solved by least
-            squares so that the coefficients are the true motion; only the decoder is trained, without the directions.
-            It trades the encoder's sight for time: for minutes on a processor, on data that know their motion [ours].
-        both_ways: the second half of a batch exchanges the pictures of the first: every encoding serves twice [ours].
-        across: share of pairs whose driving picture is of another clip of the same person, where there is one [ours,
-            0 in the paper: pairs of one clip].
-        component_l1, component_l2: further weights of the plain and of the squared difference inside mouth and eyes;
-            0 in the paper [ours, for small pictures]. The plain one alone prefers a mouth that never opens to one that
-            opens a pixel beside its place.
         scales: shrink factors of the perceptual pyramid [LIA].
         component_levels: levels of the component perceptual term, 4 [suppl].
-        network: `vgg19` or `random`, the seeded stand-in that needs no download.
         eye_size, lip_size: crops of the component discriminators, 80 and 120 px at 512 [GFPGAN].
         critic_max, critic_base, component_width: channels of the discriminators [LIA, GFPGAN].
         component_rate: of the component discriminators' Adam, 2e-3 [GFPGAN]; component_beta1: 0.9 [GFPGAN].
         component_from: step from which eye and lip terms count, 20,000 [ours].
-        r1, r1_every: gamma 10 every 16 discriminator steps, 0 switches it off [ours, StyleGAN2; LIA has none].
+        r1, r1_every: gamma 10 every 16 discriminator steps; 0 in either switches it off [ours, StyleGAN2; LIA has
+            none].
         ema_images: half-life of the exported average in images, 10,000 [ours, StyleGAN2].
         clip: largest gradient norm of the generator, 0 = none [ours].
-        start: `random`, or `copy`: the finest level starts as a copy of the source picture, so that nothing but motion
-            is left to learn [ours, for minutes on a processor].
-        flow_gain: factor of the flow heads' initial weights: 1 starts from random warps [LIA], a small one from the
-            unmoved source, which learns in far fewer steps [ours].
         precision: of the convolutions, `bfloat16` under autocast or `float32` [ours].
         seed: of weights and batches. save_every, sample_every: steps between checkpoints and picture grids.
     """
 
-    steps: int = 460_000
-    batch: int = 8
-    rate: float = 2e-4
-    beta1: float = 0.0
-    beta2: float = 0.99
-    decay_from: float = 1.0
-    l1: float = 1.0
-    perceptual: float = 10.0
-    component: float = 100.0
-    component_l1: float = 0.0
-    component_l2: float = 0.0
-    truth_motion: float = 0.0
-    truth_warp: float = 0.0
-    truth_share: float = 0.0
-    encoder: Literal["trained", "regression"] = "trained"
-    both_ways: bool = False
-    across: float = 0.0
-    full_adv: float = 1.0
-    eye_adv: float = 1.0
-    eye_style: float = 100.0
-    lip_adv: float = 1.0
-    lip_style: float = 100.0
-    scales: tuple[int, ...] = (1, 2, 4, 8)
-    component_levels: int = 4
-    network: Literal["vgg19", "random"] = "vgg19"
-    eye_size: int = 80
-    lip_size: int = 120
-    critic_max: int = 512
-    critic_base: int = 16_384
-    component_width: int = 64
-    component_rate: float = 2e-3
-    component_beta1: float = 0.9
-    component_from: int = 20_000
-    r1: float = 10.0
-    r1_every: int = 16
-    ema_images: float = 10_000.0
-    clip: float = 0.0
-    flow_gain: float = 1.0
-    start: Literal["random", "copy"] = "random"
+    steps: Count = 460_000
+    batch: Count = 8
+    rate: Positive = 2e-4
+    beta1: Share = 0.0
+    beta2: Share = 0.99
+    decay_from: Weight = 1.0
+    l1: Weight = 1.0
+    perceptual: Weight = 10.0
+    component: Weight = 100.0
+    full_adv: Weight = 1.0
+    eye_adv: Weight = 1.0
+    eye_style: Weight = 100.0
+    lip_adv: Weight = 1.0
+    lip_style: Weight = 100.0
+    scales: tuple[Count, ...] = (1, 2, 4, 8)
+    component_levels: Whole = 4
+    eye_size: Count = 80
+    lip_size: Count = 120
+    critic_max: Count = 512
+    critic_base: Count = 16_384
+    component_width: Count = 64
+    component_rate: Weight = 2e-3
+    component_beta1: Share = 0.9
+    component_from: Whole = 20_000
+    r1: Weight = 10.0
+    r1_every: Whole = 16
+    ema_images: Positive = 10_000.0
+    clip: Weight = 0.0
     precision: Precision = "bfloat16"
-    seed: int = 0
-    save_every: int = 2_000
-    sample_every: int = 2_000
+    seed: Whole = 0
+    save_every: Whole = 2_000
+    sample_every: Whole = 2_000
 
     @property
     def adversarial(self) -> bool:
         """Whether any term needs a discriminator."""
         return max(self.full_adv, self.eye_adv, self.eye_style, self.lip_adv, self.lip_style) > 0
+
+    @property
+    def needs_boxes(self) -> bool:
+        """Whether any term needs to know where mouth and eyes are."""
+        return max(self.component, self.eye_adv, self.eye_style, self.lip_adv, self.lip_style) > 0
+
+    def check(self, model: FloatConfig) -> None:
+        """Raises UsageError when the phase cannot train such a model."""
+
+
+@settings
+class TinyAutoencoderConfig(AutoencoderConfig):
+    """Phase 1 with the shortcuts of `floatbench.training.tiny`, all of them off by default [ours, none in the paper].
+
+    They are for minutes on a processor and, but for the first four, need data that know their motion.
+
+    Attributes:
+        network: of the perceptual terms: `vgg19`, or `random`, the seeded stand-in that needs no download.
+        start: `random`, or `copy`: the finest level starts as a copy of the source picture, so that nothing but motion
+            is left to learn.
+        flow_gain: factor of the flow heads' initial weights: 1 starts from random warps [LIA], a small one from the
+            unmoved source, which learns in far fewer steps.
+        both_ways: the second half of a batch exchanges the pictures of the first: every encoding serves twice.
+        across: share of pairs whose driving picture is of another clip of the same person, where there is one.
+        component_l1, component_l2: further weights of the plain and of the squared difference inside mouth and eyes,
+            for small pictures. The plain one alone prefers a mouth that never opens to one that opens a pixel beside
+            its place.
+        encoder: `trained`, or `regression`: the encoder's convolutions stay random, its last layers are solved by least
+            squares so that the coefficients are the true motion; only the decoder is trained, without the directions.
+            It trades the encoder's sight for time.
+        truth_motion, truth_warp: weights of the two terms of `tiny.losses`: the coefficients are the true ones, the
+            warp takes points of the head where they are.
+        truth_share: share of pairs decoded by relative transfer: from the source's coefficients plus the true change of
+            motion, instead of the driving picture's coefficients.
+    """
+
+    network: Literal["vgg19", "random"] = "vgg19"
+    start: Literal["random", "copy"] = "random"
+    flow_gain: Weight = 1.0
+    both_ways: bool = False
+    across: Share = 0.0
+    component_l1: Weight = 0.0
+    component_l2: Weight = 0.0
+    encoder: Literal["trained", "regression"] = "trained"
+    truth_motion: Weight = 0.0
+    truth_warp: Weight = 0.0
+    truth_share: Share = 0.0
 
     @property
     def needs_truth(self) -> bool:
@@ -146,20 +173,24 @@ class AutoencoderConfig:
 
     @property
     def needs_boxes(self) -> bool:
-        """Whether any term needs to know where mouth and eyes are."""
-        weights = (
-            self.component,
-            self.component_l1,
-            self.component_l2,
-            self.eye_adv,
-            self.eye_style,
-            self.lip_adv,
-            self.lip_style,
-        )
-        return max(weights) > 0
+        return max(self.component_l1, self.component_l2) > 0 or super().needs_boxes
+
+    def check(self, model: FloatConfig) -> None:
+        if self.network == "random" and model.speech == "wav2vec2":
+            raise UsageError("network = 'random' is only for float-tiny", fix="floatbench weights fetch vgg19")
+        if self.truth_motion or self.truth_share or self.encoder == "regression":
+            check_motions(model)
+        if self.both_ways and self.batch % 2:
+            raise UsageError(f"both_ways needs an even batch, got {self.batch}")
 
 
-@dataclass(frozen=True)
+def check_motions(model: FloatConfig) -> None:
+    """Raises UsageError when coefficients of the model cannot stand for the true motion."""
+    if model.dim_m != TRUE_MOTIONS:
+        raise UsageError(f"the true motion has {TRUE_MOTIONS} numbers, the model dim_m {model.dim_m}")
+
+
+@settings
 class FlowConfig:
     """Phase 2, the flow-matching transformer and the audio projection.
 
@@ -177,10 +208,11 @@ class FlowConfig:
         reference: the source frame: `any` of the clip, `inside` the window or `outside` of it [not stated; ours: half
             inside, half outside = `either`].
         across: share of windows whose source frame is of another clip of the same person, where there is one; without
-            them nobody's face ever changes its emotion. With `truth` targets only its expression is, its head pose is
+            them no face ever changes its emotion. With `truth` targets only its expression is, its head pose is
             not [ours, 0 in the paper].
         logit_normal: draw flow times from a logit-normal instead of uniformly [ours, off].
-        emotion_truth: share of samples told the label instead of the recogniser's guess, where labels exist [ours].
+        emotion_truth: share of samples conditioned on the label instead of the recogniser's guess, where labels exist
+            [ours].
         emotion_weight: of the cross entropy that teaches the small log-mel recogniser unless it was trained before, 0
             for wav2vec 2.0 [ours].
         every: only every n-th frame serves as a source and is encoded, for `truth` targets, which need no others
@@ -193,37 +225,37 @@ class FlowConfig:
         precision, seed, save_every, sample_every: as in phase 1.
     """
 
-    steps: int = 2_000_000
-    batch: int = 8
-    rate: float = 1e-5
-    beta1: float = 0.9
-    beta2: float = 0.999
-    warmup: int = 1_000
-    decay_from: float = 1.0
-    ot: float = 1.0
-    velocity: float = 1.0
-    inside: float = 0.0
-    previous_loss: PreviousLoss = "clean"
+    steps: Count = 2_000_000
+    batch: Count = 8
+    rate: Weight = 1e-5
+    beta1: Share = 0.9
+    beta2: Share = 0.999
+    warmup: Whole = 1_000
+    decay_from: Weight = 1.0
+    ot: Weight = 1.0
+    velocity: Weight = 1.0
+    inside: Weight = 0.0
+    previous_loss: Literal["clean", "none"] = "clean"
     vel_boundary: bool = True
     previous_target: Literal["clean", "input"] = "clean"
     drop: DropRates = field(default_factory=DropRates)
     reference: Literal["any", "inside", "outside", "either"] = "either"
-    across: float = 0.0
-    every: int = 1
+    across: Share = 0.0
+    every: Count = 1
     logit_normal: bool = False
-    emotion_truth: float = 0.0
-    emotion_weight: float = 0.0
+    emotion_truth: Share = 0.0
+    emotion_weight: Weight = 0.0
     targets: Literal["encoded", "truth"] = "encoded"
     standardise: bool = False
-    ema: float = 0.9999
-    clip: float = 1.0
+    ema: Share = 0.9999
+    clip: Weight = 1.0
     precision: Precision = "bfloat16"
-    seed: int = 0
-    save_every: int = 5_000
-    sample_every: int = 20_000
+    seed: Whole = 0
+    save_every: Whole = 5_000
+    sample_every: Whole = 20_000
 
 
-@dataclass(frozen=True)
+@settings
 class EmotionConfig:
     """The small emotion recogniser's own training before phase 2; wav2vec 2.0 comes trained [ours, all of it].
 
@@ -233,14 +265,14 @@ class EmotionConfig:
         batch, rate, seed: of Adam on random windows as long as those of phase 2.
     """
 
-    steps: int = 0
-    people: int = 1_200
-    batch: int = 32
-    rate: float = 1e-3
-    seed: int = 0
+    steps: Whole = 0
+    people: Count = 1_200
+    batch: Count = 32
+    rate: Weight = 1e-3
+    seed: Whole = 0
 
 
-@dataclass(frozen=True)
+@settings
 class TrainConfig:
     """A named configuration of model, data and both phases; `half` exports the whole model in float16."""
 
@@ -253,17 +285,13 @@ class TrainConfig:
     half: bool = False
 
     def __post_init__(self) -> None:
-        for part in (self.data, self.autoencoder, self.emotion, self.flow):
-            _check_counts(part)
-        if self.autoencoder.network == "random" and self.model.speech == "wav2vec2":
-            raise UsageError("network = 'random' is only for float-tiny", fix="floatbench weights fetch vgg19")
-        if self.flow.previous_loss == "velocity":
-            raise UsageError("previous_loss must be 'clean' or 'none' in training")
-        told = self.autoencoder.truth_motion or self.autoencoder.truth_share or self.autoencoder.encoder == "regression"
-        if (told or self.flow.targets == "truth") and self.model.dim_m != TRUE_MOTIONS:
-            raise UsageError(f"the true motion has {TRUE_MOTIONS} numbers, the model dim_m {self.model.dim_m}")
-        if self.autoencoder.both_ways and self.autoencoder.batch % 2:
-            raise UsageError(f"both_ways needs an even batch, got {self.autoencoder.batch}")
+        unknown = sorted(set(self.data.shares) - set(self.data.names))
+        if unknown:
+            known = ", ".join(self.data.names) or "no data set: set data.protocol first"
+            raise UsageError(f"data.shares: {unknown[0]!r} is not among the data sets", fix=f"there is {known}")
+        self.autoencoder.check(self.model)
+        if self.flow.targets == "truth":
+            check_motions(self.model)
 
     @property
     def emotion_first(self) -> bool:
@@ -272,26 +300,22 @@ class TrainConfig:
         return small and not self.data.protocol and self.emotion.steps > 0
 
     def record(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        """Plain values for JSON; shares are in it where there are any."""
+        values = json.loads(json.dumps(dataclasses.asdict(self)))
+        if not self.data.shares:
+            del values["data"]["shares"]
+        return values
 
     def hash(self, phase: Literal["autoencoder", "flow"]) -> str:
         """SHA-256 of what decides a phase's losses; how often it saves and how long it runs do not enter."""
         record = self.record()
+        if phase == "autoencoder":
+            # the shortcuts count as switched off where a configuration has none, as in checkpoints made before they
+            # were a class of their own
+            record[phase] = dataclasses.asdict(TinyAutoencoderConfig()) | record[phase]
         part = {k: v for k, v in record[phase].items() if k not in ("steps", "save_every", "sample_every")}
         whole = {"model": record["model"], "data": record["data"], phase: part}
         if phase == "flow" and self.emotion_first:
             whole["emotion"] = record["emotion"]
         text = json.dumps(whole, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
-
-
-_POSITIVE = ("steps", "batch", "pool", "refresh", "identities", "per_identity", "people", "every")
-
-
-def _check_counts(part: Any) -> None:
-    for item in fields(part):
-        value = getattr(part, item.name)
-        floor = 0 if item.name not in _POSITIVE or (isinstance(part, EmotionConfig) and item.name == "steps") else 1
-        if isinstance(value, int | float) and not isinstance(value, bool) and value < floor:
-            raise UsageError(f"{item.name} must be at least {floor}, got {value}")

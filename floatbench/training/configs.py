@@ -10,13 +10,25 @@ steps = 500
 from __future__ import annotations
 
 import dataclasses
+import json
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from floatbench.errors import UsageError
 from floatbench.model.float import FLOAT_512, FLOAT_TINY
-from floatbench.training.config import AutoencoderConfig, DataConfig, EmotionConfig, FlowConfig, TrainConfig
+from floatbench.training.config import (
+    AutoencoderConfig,
+    DataConfig,
+    EmotionConfig,
+    FlowConfig,
+    TinyAutoencoderConfig,
+    TrainConfig,
+)
+from floatbench.training.settings import problem_of
 
 FLOAT_512_TRAINING = TrainConfig("float-512", FLOAT_512, DataConfig(protocol="hdtf-train", pool=64))
 """The paper's numbers."""
@@ -25,7 +37,7 @@ FLOAT_TINY_TRAINING = TrainConfig(
     "float-tiny",
     FLOAT_TINY,
     DataConfig(per_identity=2, still=1.2, pool=480),
-    autoencoder=AutoencoderConfig(
+    autoencoder=TinyAutoencoderConfig(
         steps=12_000,
         batch=8,
         rate=4e-3,
@@ -109,41 +121,59 @@ def load_config(name_or_file: str) -> TrainConfig:
     if base not in CONFIGS:
         raise UsageError(f"{path}: `base` must be one of {', '.join(CONFIGS)}, got {base!r}")
     document.setdefault("name", path.stem)
-    return _changed(CONFIGS[base], document, str(path), "")
+    return _changed(CONFIGS[base], document, str(path))
 
 
 D = TypeVar("D")
 
 
-def _changed(value: D, changes: dict[str, Any], where: str, prefix: str) -> D:
-    """A dataclass with some fields replaced, tables recursively."""
-    hints = get_type_hints(type(value))
+def _changed(base: TrainConfig, document: dict[str, Any], where: str) -> TrainConfig:
+    """A configuration with some fields replaced."""
+    known = {item.name: getattr(base, item.name) for item in dataclasses.fields(base)}
     updated: dict[str, Any] = {}
-    for key, new in changes.items():
-        if key not in hints:
-            raise UsageError(f"{where}: unknown key {prefix}{key!r}", fix=f"known keys: {', '.join(hints)}")
-        old = getattr(value, key)
-        if dataclasses.is_dataclass(old) and isinstance(new, dict):
-            updated[key] = _changed(old, new, where, f"{prefix}{key}.")
-        else:
-            updated[key] = _converted(new, hints[key], f"{where}: {prefix}{key}")
+    for key, new in document.items():
+        _check_known(key, known, where, "")
+        table = dataclasses.is_dataclass(known[key]) and isinstance(new, dict)
+        updated[key] = _section(known[key], new, where, f"{key}.") if table else new
     try:
-        return dataclasses.replace(value, **updated)  # type: ignore[type-var]
-    except (ValueError, TypeError) as error:
-        raise UsageError(f"{where}: {error}") from error
+        return dataclasses.replace(base, **updated)
+    except UsageError as error:
+        raise UsageError(f"{where}: {error.what}", fix=error.fix) from None
 
 
-def _converted(value: Any, kind: Any, where: str) -> Any:
-    if get_origin(kind) is Literal:
-        if value not in get_args(kind):
-            raise UsageError(f"{where} must be one of {', '.join(map(str, get_args(kind)))}, got {value!r}")
+def _section(value: D, changes: dict[str, Any], where: str, prefix: str) -> D:
+    """A table's dataclass with some fields replaced.
+
+    It is read as JSON, which is strict about kinds but lets a list be a tuple and a whole number stand for a float.
+    """
+    value = _with_shortcuts(value, changes)
+    whole = _merged(value, changes, where, prefix)
+    try:
+        return TypeAdapter(type(value)).validate_json(json.dumps(whole, default=str), strict=True)
+    except ValidationError as error:
+        raise UsageError(f"{where}: {problem_of(error, prefix)}") from None
+
+
+def _merged(value: Any, changes: dict[str, Any], where: str, prefix: str) -> dict[str, Any]:
+    """The fields of a dataclass with changes laid over them, table by table."""
+    merged = dataclasses.asdict(value)
+    for key, new in changes.items():
+        _check_known(key, merged, where, prefix)
+        old = getattr(value, key)
+        table = dataclasses.is_dataclass(old) and isinstance(new, dict)
+        merged[key] = _merged(old, new, where, f"{prefix}{key}.") if table else new
+    return merged
+
+
+def _check_known(key: str, known: Iterable[str], where: str, prefix: str) -> None:
+    if key not in known:
+        raise UsageError(f"{where}: unknown key {prefix}{key!r}", fix=f"known keys: {', '.join(known)}")
+
+
+def _with_shortcuts(value: Any, changes: dict[str, Any]) -> Any:
+    """Phase 1 of the paper becomes that of float-tiny where a file sets one of its fields."""
+    if type(value) is not AutoencoderConfig:
         return value
-    if get_origin(kind) is tuple:
-        if not isinstance(value, list) or not all(isinstance(item, int) for item in value):
-            raise UsageError(f"{where} must be a list of whole numbers, got {value!r}")
-        return tuple(value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if kind in (int, float, str, bool) and type(value) is not kind:
-        raise UsageError(f"{where} must be of the kind {kind.__name__}, got {value!r}")
-    return value
+    own = {item.name for item in dataclasses.fields(TinyAutoencoderConfig)}
+    own -= {item.name for item in dataclasses.fields(AutoencoderConfig)}
+    return TinyAutoencoderConfig(**vars(value)) if own & set(changes) else value

@@ -63,7 +63,7 @@ class Student(nn.Module):
         t: Tensor,
         x: Tensor,
         we_truth: Tensor,
-        told: Tensor,
+        labelled: Tensor,
         masks: Conditions,
         pose: Tensor | None = None,
         faces: Tensor | None = None,
@@ -72,7 +72,8 @@ class Student(nn.Module):
 
         Args:
             wave: (B, N) normalised sound of L' + L frames. motion: (B, L', D) clean previous motion. wr: (B, D).
-            t: (B,). x: (B, L, D) noisy motion. we_truth: (B, E) labels; told: (B,) bool, who gets the label.
+            t: (B,). x: (B, L, D) noisy motion. we_truth: (B, E) labels.
+            labelled: (B,) bool, which samples are conditioned on their label instead of the recogniser's guess.
             masks: (B,) zeros where a condition is dropped, see `floatbench.training.losses.dropout`.
             pose, faces: (B, L' + L, 6) and (B, L' + L, E) of networks that take them.
         """
@@ -82,7 +83,7 @@ class Student(nn.Module):
         if self.fmt.emotion == "speech":
             logits = self.emotion(wave)
             guess = torch.softmax(logits.detach(), -1)
-            we = torch.where(told[:, None], we_truth, guess)[:, None]
+            we = torch.where(labelled[:, None], we_truth, guess)[:, None]
         prev_we, prev_pose = None, None
         if self.fmt.emotion == "image" and faces is not None:
             prev_we, we = faces[:, :previous], faces[:, previous:]
@@ -145,18 +146,18 @@ class FlowPhase:
         dim = model.config.dim_w
         noise = torch.randn(c.batch, model.config.window, dim, generator=generator)
         t = sample_times(model.config.prediction, c.batch, self.diffusion, generator, c.logit_normal)
-        told = torch.rand(c.batch, generator=generator) < c.emotion_truth
+        labelled = torch.rand(c.batch, generator=generator) < c.emotion_truth
         masks = _drop_masks(c.batch, c.drop, generator)
         share = self.devices.share
         windows = drawn.share(share)
-        terms, total = self._losses(windows, share(noise), share(t), share(told), masks.map(share))
+        terms, total = self._losses(windows, share(noise), share(t), share(labelled), masks.map(share))
         rate = rate_at(step, c.steps, c.rate, c.warmup, c.decay_from)
         norm = update(self.optimiser, total, rate, c.clip, self.devices.backward, terms)
         self.ema.update(self.student)
         return self.devices.means({"total": total} | terms) | {"gradient_norm": norm, "rate": rate}
 
     def _losses(
-        self, windows: MotionWindows, noise: Tensor, t: Tensor, told: Tensor, masks: Conditions
+        self, windows: MotionWindows, noise: Tensor, t: Tensor, labelled: Tensor, masks: Conditions
     ) -> tuple[dict[str, Tensor], Tensor]:
         c, model = self.config, self.model
         motion = model.motion(windows.coefficients)  # (B, L' + L, D)
@@ -171,7 +172,7 @@ class FlowPhase:
                 t,
                 x,
                 truth,
-                told & known,
+                labelled & known,
                 masks,
                 windows.pose,
                 windows.faces,
@@ -256,7 +257,7 @@ def generated_motion(
     """Motion latents (T, D) for int16 sound (640 T,) and the source's coefficients (1, M).
 
     Args:
-        emotion: position of the emotion the model is told, instead of the speech's own.
+        emotion: position of the emotion to condition on, instead of the speech's own.
         pose, faces: (T, 6) and (T, E), of networks that take them.
     """
     wave = torch.from_numpy(audio.astype("float32") / 32768)[None].to(model.device)
@@ -264,8 +265,8 @@ def generated_motion(
     wa = model.encode_audio(wave, frames)
     we, head = None, None
     if model.config.emotion_condition == "speech":
-        told = emotion is not None
-        we = torch.eye(model.config.dim_e)[emotion][None, None] if told else model.predict_emotion(wave)[:, None]
+        chosen = emotion is not None
+        we = torch.eye(model.config.dim_e)[emotion][None, None] if chosen else model.predict_emotion(wave)[:, None]
     elif model.config.emotion_condition == "image":
         we = torch.from_numpy(faces)[None].float().to(model.device)
     if model.config.pose_condition:

@@ -40,13 +40,16 @@ class FrameFolders(ClipSet):
     def __init__(self, root: Path, size: int, boxes: bool = False) -> None:
         if not root.is_dir():
             raise DataError(f"there is no folder {root}")
-        self.size, self._face_boxes = size, FaceBoxes() if boxes else None
+        self.root, self.size, self._face_boxes = root, size, FaceBoxes() if boxes else None
         self.folders = [folder for folder in sorted(root.iterdir()) if folder.is_dir() and _pictures(folder)]
         if not self.folders:
             raise DataError(f"{root} has no folder with pictures in it", fix=f"one folder a clip: {root}/CLIP/0000.png")
 
     def __len__(self) -> int:
         return len(self.folders)
+
+    def origin(self, index: int) -> tuple[str, str]:
+        return f"{PREFIX}{self.root}", identity_of(self.folders[index].name)
 
     def load(self, index: int) -> TrainingClip:
         folder = self.folders[index]
@@ -76,7 +79,7 @@ def identity_of(name: str) -> str:
 
 
 class JoinedClips(ClipSet):
-    """Several data sets one after another; every clip is drawn as often as any other."""
+    """Several data sets one after another."""
 
     def __init__(self, parts: Sequence[ClipSet]) -> None:
         self.parts = list(parts)
@@ -88,6 +91,10 @@ class JoinedClips(ClipSet):
     def load(self, index: int) -> TrainingClip:
         part, number = self._found(index)
         return part.load(number)
+
+    def origin(self, index: int) -> tuple[str, str]:
+        part, number = self._found(index)
+        return part.origin(number)
 
     def check(self, index: int) -> int:
         part, number = self._found(index)

@@ -14,9 +14,9 @@ from floatbench.synthetic.camera import project, rotation
 from floatbench.synthetic.clip import SyntheticClip
 from floatbench.synthetic.expression import EXPRESSION, POSE
 from floatbench.synthetic.identity import make_identity
-from floatbench.synthetic.layers import step
 from floatbench.synthetic.paint import JAW_DROP
 from floatbench.synthetic.shape import anatomy, directions, radius_map
+from floatbench.synthetic.skin import step
 
 MOTION_NAMES = (*POSE, *EXPRESSION)
 """Order of the true motion, M = 20."""

@@ -1,11 +1,18 @@
-"""What a trained model does on synthetic people that it never met: pictures, speech, head motion, emotion, control.
+"""How a model trained on synthetic heads does on people it never met: the metrics of float-tiny's card.
 
-Figures of speech stand beside the same ones with another clip's sound, pictures beside the repeated source.
-T frames, M directions, R pixels.
+Pictures, speech, head motion, emotion, control, identity and hearing. Metrics of speech stand beside the same ones with
+another clip's sound, pictures beside the repeated source. T frames, M directions, R pixels.
+
+    from floatbench.training.held_out import measure_held_out
+    measure_held_out("runs/tiny/float.safetensors", people=12)
+
+`python benchmarks/float_tiny.py` prints them.
 """
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,16 +21,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from floatbench.model.conditioning import EMOTIONS
+from floatbench.files import file_sha256
+from floatbench.metrics.tiny import FrameBackbone, IdentityBackbone
+from floatbench.model.checkpoint import read_metadata
+from floatbench.model.conditioning import EMOTIONS, MelEmotionEncoder
 from floatbench.model.float import FLOAT
+from floatbench.progress import NullProgress
+from floatbench.sampling.loading import checkpoint_file, load_model
 from floatbench.synthetic.clip import SyntheticClip
 from floatbench.synthetic.expression import POSE
 from floatbench.training.batches import pictures
 from floatbench.training.clips import component_boxes
-from floatbench.training.figures import correlation, psnr
+from floatbench.training.configs import CONFIGS
 from floatbench.training.flow_phase import generated_motion
 from floatbench.training.ground_truth import MOTION_NAMES, true_motion
 from floatbench.training.losses.components import component_mask
+from floatbench.training.recogniser import draw_sounds, recognised
 from floatbench.types import ClipMedia
 
 MOUTH = ("jaw", "lip_width", "lip_round", "lip_press")
@@ -35,6 +48,21 @@ EMOTION_SIGNS = {
 }
 """Coefficient -> the emotion that raises it and one that does not."""
 BATCH = 25
+FIRST = 80_000
+"""First of the people: those of training are below, those of protocols from `TEST_FIRST` on."""
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson's r of two tracks (T,); 0 when either is constant."""
+    a, b = a - a.mean(), b - b.mean()
+    norm = math.sqrt(float((a * a).sum() * (b * b).sum()))
+    return float((a * b).sum() / norm) if norm > 1e-12 else 0.0
+
+
+def psnr(generated: Tensor, real: Tensor) -> float:
+    """Mean over pictures (B, 3, R, R) in [-1, 1] of 10 log10(4 / mean square error), decibel."""
+    error = (generated.clamp(-1, 1).float() - real).square().mean((1, 2, 3)).clamp(min=1e-10)
+    return float((10 * torch.log10(4 / error)).mean())
 
 
 @dataclass(frozen=True)
@@ -69,7 +97,7 @@ def decoded(model: FLOAT, subject: Subject, motion: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def picture_figures(model: FLOAT, people: Sequence[Subject], gain: float, every: int = 5) -> dict[str, float]:
+def picture_metrics(model: FLOAT, people: Sequence[Subject], gain: float, every: int = 5) -> dict[str, float]:
     """The true change of motion decoded, beside the repeated source; the source's own frame is left out.
 
     Args:
@@ -102,7 +130,7 @@ def spoken(model: FLOAT, subject: Subject, audio: np.ndarray, seed: int = 0, emo
     return generated_motion(model, audio, subject.coefficients, seed, emotion=emotion)
 
 
-def speech_figures(model: FLOAT, people: Sequence[Subject], reader: Any = None) -> dict[str, float]:
+def speech_metrics(model: FLOAT, people: Sequence[Subject], reader: Any = None) -> dict[str, float]:
     """Correlation of generated with true coefficients of the mouth, with a clip's own and with the next clip's sound.
 
     Args:
@@ -122,17 +150,18 @@ def speech_figures(model: FLOAT, people: Sequence[Subject], reader: Any = None) 
                 at = MOTION_NAMES.index(name)
                 put(f"r_{name}_{kind}", correlation(numbers[:, at], subject.motion[:, at]))
             if reader is not None:
-                seen = reader.extract(ClipMedia(_pixels(decoded(model, subject, motion)), sound))
+                seen = reader.extract(ClipMedia(pixels(decoded(model, subject, motion)), sound))
                 jaw = seen["expression"][:, 0]
                 put(f"r_jaw_pictures_{kind}", correlation(jaw, subject.motion[:, MOTION_NAMES.index("jaw")]))
     return {name: float(np.mean(values)) for name, values in rows.items()}
 
 
-def _pixels(made: Tensor) -> np.ndarray:
+def pixels(made: Tensor) -> np.ndarray:
+    """(T, 3, R, R) in [-1, 1] -> (T, R, R, 3) uint8."""
     return ((made.permute(0, 2, 3, 1) + 1) * 127.5).round().byte().numpy()
 
 
-def head_figures(model: FLOAT, people: Sequence[Subject], gain: float) -> dict[str, float]:
+def head_metrics(model: FLOAT, people: Sequence[Subject], gain: float) -> dict[str, float]:
     """Spread over time and mean step of the six pose numbers, generated over true."""
     made, true = [], []
     for subject in people:
@@ -143,10 +172,10 @@ def head_figures(model: FLOAT, people: Sequence[Subject], gain: float) -> dict[s
     return {"head_spread_ratio": float(spread[0] / spread[1]), "head_step_ratio": float(step[0] / step[1])}
 
 
-def emotion_figures(model: FLOAT, people: Sequence[Subject], gain: float) -> dict[str, float]:
-    """Mean of a coefficient when told the emotion that raises it, minus when told one that does not (true spreads).
+def emotion_metrics(model: FLOAT, people: Sequence[Subject], gain: float) -> dict[str, float]:
+    """Mean of a coefficient conditioned on the emotion that raises it, minus on one that does not (true spreads).
 
-    Beside each figure, as `..._true`, what the person's own clips in these emotions differ by.
+    Beside each, as `..._true`, what the person's own clips in these emotions differ by.
     """
     named = {name for pair in EMOTION_SIGNS.values() for name in pair}
     made, true = ({name: [] for name in sorted(named)} for _ in range(2))
@@ -157,16 +186,16 @@ def emotion_figures(model: FLOAT, people: Sequence[Subject], gain: float) -> dic
             made[name].append(numbers.mean(0).numpy() / gain)
             felt = SyntheticClip(clip.identity, clip.number, clip.seconds, clip.seed, name)
             true[name].append(true_motion(felt.pose, felt.expression).mean(0))
-    figures = {}
+    found = {}
     for name, (up, down) in EMOTION_SIGNS.items():
         at = MOTION_NAMES.index(name)
         for suffix, tracks in (("", made), ("_true", true)):
-            figures[f"emotion_{name}{suffix}"] = float(np.mean(tracks[up], 0)[at] - np.mean(tracks[down], 0)[at])
-    return figures
+            found[f"emotion_{name}{suffix}"] = float(np.mean(tracks[up], 0)[at] - np.mean(tracks[down], 0)[at])
+    return found
 
 
 @torch.no_grad()
-def control_figures(model: FLOAT, people: Sequence[Subject], reader: Any, gain: float) -> dict[str, float]:
+def control_metrics(model: FLOAT, people: Sequence[Subject], reader: Any, gain: float) -> dict[str, float]:
     """Pose that a reader sees when one pose coefficient goes from -1.5 to 1.5 true spreads: r with what was asked."""
     asked = torch.linspace(-1.5, 1.5, 9)
     rows: dict[str, list[float]] = {}
@@ -174,7 +203,63 @@ def control_figures(model: FLOAT, people: Sequence[Subject], reader: Any, gain: 
         for at, name in enumerate(POSE[:3]):
             edited = subject.coefficients.repeat(len(asked), 1)
             edited[:, at] += gain * asked
-            made = _pixels(decoded(model, subject, model.motion(edited)))
+            made = pixels(decoded(model, subject, model.motion(edited)))
             seen = reader.extract(ClipMedia(made, np.zeros(640 * len(made), np.int16)))["pose"]
             rows.setdefault(f"control_{name}", []).append(correlation(seen[:, at], asked.numpy()))
     return {name: float(np.mean(values)) for name, values in rows.items()}
+
+
+def identity_metrics(model: FLOAT, people: Sequence[Subject]) -> dict[str, float]:
+    """Cosine of the bundled identity network between a person's source and generated frames, and to another person."""
+    network = IdentityBackbone()
+    network.load()
+
+    def embedded(frames: np.ndarray) -> np.ndarray:
+        found = network.extract(ClipMedia(frames, np.zeros(640 * len(frames), np.int16)))["embeddings"]
+        return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+    sources = [embedded(subject.frames[:1])[0] for subject in people]
+    made = [embedded(spoken_frames(model, subject)[::5]) for subject in people]
+    own = [float((rows @ source).mean()) for rows, source in zip(made, sources, strict=True)]
+    other = [float((rows @ sources[(i + 1) % len(people)]).mean()) for i, rows in enumerate(made)]
+    true = [float((embedded(s.frames[::5]) @ source).mean()) for s, source in zip(people, sources, strict=True)]
+    rows = {"csim_tiny": own, "csim_tiny_other": other, "csim_tiny_true": true}
+    return {name: float(np.mean(values)) for name, values in rows.items()}
+
+
+def hearing_metrics(model: FLOAT, people: int = 100) -> dict[str, float]:
+    """What the emotion recogniser hears in the sound of people it never met; chance is 0.14 and 1.95."""
+    if not isinstance(model.emotion_encoder, MelEmotionEncoder):
+        return {}
+    sounds = draw_sounds(CONFIGS["float-tiny"], range(FIRST, FIRST + people), NullProgress())
+    return {f"heard_{name}": value for name, value in recognised(model.emotion_encoder, sounds).items()}
+
+
+def spoken_frames(model: FLOAT, subject: Subject) -> np.ndarray:
+    """(T, R, R, 3) uint8 of a subject speaking its own sound."""
+    return pixels(decoded(model, subject, spoken(model, subject, subject.audio)))
+
+
+def held_out_people(model: FLOAT, people: int) -> list[Subject]:
+    """So many people, four seconds each."""
+    return subjects(model, [SyntheticClip(FIRST + i, 0, 4.0, 1) for i in range(people)])
+
+
+def measure_held_out(weights: str, people: int = 12) -> dict[str, Any]:
+    """All metrics of a model (a name or a checkpoint file) whose coefficients are the true motion.
+
+    Raises:
+        DataError: no such model.
+    """
+    model, file = load_model(weights)[0], checkpoint_file(weights)
+    notes = json.loads(read_metadata(file).notes or "{}")
+    gain = float(notes.get("coefficients", {"gain": 1.0})["gain"])
+    reader = FrameBackbone()
+    reader.load()
+    torch.manual_seed(0)
+    met = held_out_people(model, people)
+    found: dict[str, Any] = {"weights": file_sha256(file), "bytes": file.stat().st_size, "people": people}
+    found |= picture_metrics(model, met, gain) | speech_metrics(model, met, reader)
+    found |= head_metrics(model, met, gain) | emotion_metrics(model, met, gain)
+    found |= control_metrics(model, met, reader, gain) | identity_metrics(model, met)
+    return found | hearing_metrics(model)

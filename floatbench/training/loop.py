@@ -52,7 +52,7 @@ class Phase(Protocol):
 
 
 @dataclass(frozen=True)
-class Plan:
+class Schedule:
     """How long a phase runs and where it writes.
 
     Attributes:
@@ -71,62 +71,62 @@ class Plan:
     main: bool = True
 
 
-def run(phase: Phase, plan: Plan, progress: Progress, resume: bool = False) -> int:
-    """Trains until `plan.steps` are done and returns the number of steps taken now.
+def run_phase(phase: Phase, schedule: Schedule, progress: Progress, resume: bool = False) -> int:
+    """Trains until `schedule.steps` are done and returns the number of steps taken now.
 
     Raises:
         Interrupted: SIGTERM or SIGINT; the step in hand was finished and saved.
         RunIncomplete: a number became NaN or infinite; the last checkpoint is untouched.
     """
-    path = plan.folder / CHECKPOINT
+    path = schedule.folder / CHECKPOINT
     first = 0
     if resume:
-        tensors, state = read_checkpoint(path, plan.config_hash)
+        tensors, state = read_checkpoint(path, schedule.config_hash)
         phase.load(tensors, state)
         first = int(state["step"])
-    log = TrainingLog(plan.folder, first) if plan.main else None
+    log = TrainingLog(schedule.folder, first) if schedule.main else None
     try:
         with stop_signals() as stopped:
-            _steps(phase, plan, progress, first, log, stopped)
+            _steps(phase, schedule, progress, first, log, stopped)
     finally:
         if log is not None:
             log.close()
-    return plan.steps - first
+    return schedule.steps - first
 
 
 def _steps(
-    phase: Phase, plan: Plan, progress: Progress, first: int, log: TrainingLog | None, stopped: threading.Event
+    phase: Phase, schedule: Schedule, progress: Progress, first: int, log: TrainingLog | None, stopped: threading.Event
 ) -> None:
     saved = first
-    with progress.task(plan.name, plan.steps - first, "step") as task:
-        for step in range(first, plan.steps):
-            begin = time.perf_counter()
+    with progress.task(schedule.name, schedule.steps - first, "step") as task:
+        for step in range(first, schedule.steps):
+            start = time.perf_counter()
             try:
                 losses = phase.step(step)
             except NotFinite as error:
                 raise RunIncomplete(
-                    f"{plan.name}: {error} at step {step}; the checkpoint of step {saved} is the last good one",
+                    f"{schedule.name}: {error} at step {step}; the checkpoint of step {saved} is the last good one",
                     fix="lower the rate in the configuration, then run again with --resume",
                 ) from error
             if log is not None:
-                log.write(step, losses, step_seconds=round(time.perf_counter() - begin, 4))
+                log.write(step, losses, step_seconds=round(time.perf_counter() - start, 4))
             task.advance(note=" ".join(f"{name} {value:.3f}" for name, value in list(losses.items())[:4]))
-            done, last = step + 1, step + 1 == plan.steps
-            if last or stopped.is_set() or (plan.save_every and done % plan.save_every == 0):
-                _save(phase, plan, done)
+            done, last = step + 1, step + 1 == schedule.steps
+            if last or stopped.is_set() or (schedule.save_every and done % schedule.save_every == 0):
+                _save(phase, schedule, done)
                 saved = done
-            if plan.main and (last or (plan.sample_every and done % plan.sample_every == 0)):
-                phase.sample(plan.folder / "samples", done)
+            if schedule.main and (last or (schedule.sample_every and done % schedule.sample_every == 0)):
+                phase.sample(schedule.folder / "samples", done)
             if stopped.is_set() and not last:
                 raise Interrupted(
-                    f"{plan.name} stopped after step {done}, which is saved", fix="run again with --resume"
+                    f"{schedule.name} stopped after step {done}, which is saved", fix="run again with --resume"
                 )
 
 
-def _save(phase: Phase, plan: Plan, step: int) -> None:
-    if plan.main:
-        state = phase.state() | {"step": step, "config_hash": plan.config_hash, "config": plan.config}
-        write_checkpoint(plan.folder / CHECKPOINT, phase.tensors(), state)
+def _save(phase: Phase, schedule: Schedule, step: int) -> None:
+    if schedule.main:
+        state = phase.state() | {"step": step, "config_hash": schedule.config_hash, "config": schedule.config}
+        write_checkpoint(schedule.folder / CHECKPOINT, phase.tensors(), state)
 
 
 @contextmanager
@@ -170,7 +170,7 @@ def update(
 def rate_at(step: int, steps: int, rate: float, warmup: int, decay_from: float) -> float:
     """Linear rise over `warmup` steps, constant, then from `decay_from` of the run a half cosine down to a tenth."""
     factor = min(1.0, (step + 1) / warmup) if warmup else 1.0
-    begin = decay_from * steps
-    if decay_from < 1 and step > begin:
-        factor *= 0.1 + 0.45 * (1 + math.cos(math.pi * (step - begin) / (steps - begin)))
+    start = decay_from * steps
+    if decay_from < 1 and step > start:
+        factor *= 0.1 + 0.45 * (1 + math.cos(math.pi * (step - start) / (steps - start)))
     return rate * factor

@@ -31,7 +31,7 @@ MOST_FRAMES = 128
 
 
 @dataclass(frozen=True)
-class Part:
+class FrameComb:
     """Frames first, first + stride, ... of a clip of `frames` frames; `frames` is 0 for a clip that is taken whole."""
 
     clip: Clip
@@ -44,18 +44,18 @@ class Part:
         return range(self.first, self.frames, self.stride)
 
 
-def parts_of(clips: Sequence[Clip], dataset: Dataset) -> list[Part]:
-    """Every clip's frames in combs that each reach from its begin to its end: one of each clip, then second ones, ...
+def combs_of(clips: Sequence[Clip], dataset: Dataset) -> list[FrameComb]:
+    """Every clip's frames in combs that each span the whole clip: the first comb of each clip, then the second ones.
 
     Recordings of minutes do not fit into memory by the dozen, and pairs of frames far apart teach most. In this order
-    a few parts in a row are of many people.
+    neighbouring combs show many people.
     """
     if not isinstance(dataset, PreparedDataset):
-        return [Part(clip) for clip in clips]
+        return [FrameComb(clip) for clip in clips]
     lengths = [read_row(dataset.folder(clip)).n_frames for clip in clips]
     strides = [ceil(frames / MOST_FRAMES) for frames in lengths]
     return [
-        Part(clip, first, stride, frames) if stride > 1 else Part(clip)
+        FrameComb(clip, first, stride, frames) if stride > 1 else FrameComb(clip)
         for first in range(max(strides))
         for clip, stride, frames in zip(clips, strides, lengths, strict=True)
         if first < stride
@@ -70,7 +70,7 @@ class ProtocolClips(ClipSet):
         boxes: whether clips know where mouth and eyes are: synthetic ones do by themselves, others are looked at by the
             face landmarker, once. Without it boxes are zeros.
         workers: processes that prepare clips and look at them.
-        pairs: for phase 1: long clips in parts, see `parts_of`, without sound. Of them frames without a face are left
+        pairs: for phase 1: long clips in parts, see `combs_of`, without sound. Of them frames without a face are left
             out when boxes are wanted, and the first part of a clip says whether all are usable.
 
     Raises:
@@ -86,7 +86,7 @@ class ProtocolClips(ClipSet):
         workers: int = 1,
         pairs: bool = False,
     ) -> None:
-        protocol = load_protocol(protocol_name)
+        self.name, protocol = protocol_name, load_protocol(protocol_name)
         self.size, self.dataset, self.wants_boxes = size, dataset_for(protocol), boxes
         self._face_boxes = FaceBoxes() if boxes and not isinstance(self.dataset, SyntheticDataset) else None
         if self.dataset.auto_prepare:
@@ -99,32 +99,35 @@ class ProtocolClips(ClipSet):
             fix = next((state.fix for state in states if state.fix), None)
             raise DataError(f"{protocol_name} has no prepared clip to train on", fix=fix)
         self.pairs = pairs
-        self.parts = parts_of(clips, self.dataset) if pairs else [Part(clip) for clip in clips]
+        self.combs = combs_of(clips, self.dataset) if pairs else [FrameComb(clip) for clip in clips]
         self._checked: dict[str, ClipError | None] = {}
         if self._face_boxes is not None and workers > 1:
             self._look_at_all(progress or NullProgress(), workers)
 
     def __len__(self) -> int:
-        return len(self.parts)
+        return len(self.combs)
+
+    def origin(self, index: int) -> tuple[str, str]:
+        return self.name, self.combs[index].clip.identity
 
     def _look_at_all(self, progress: Progress, workers: int) -> None:
-        """Fills the cache of boxes side by side; what is wrong with a clip is told when it is loaded."""
-        first = [part for part in self.parts if part.first == 0]
+        """Fills the cache of boxes side by side; what is wrong with a clip is raised when it is loaded."""
+        first = [comb for comb in self.combs if comb.first == 0]
         with progress.task("faces", len(first), "clip") as task, side_by_side(workers, "looks for faces") as pool:
             for _ in pool.map(partial(_look_at, self.dataset), first):
                 task.advance()
 
     def check(self, index: int) -> int:
-        part = self.parts[index]
-        if part.stride == 1:
+        comb = self.combs[index]
+        if comb.stride == 1:
             return super().check(index) if self.pairs else len(self.heard(index).audio) // SAMPLES_PER_FRAME
-        if part.clip.id not in self._checked:
-            self._checked[part.clip.id] = self._problem(Part(part.clip, 0, part.stride, part.frames))
-        if problem := self._checked[part.clip.id]:
+        if comb.clip.id not in self._checked:
+            self._checked[comb.clip.id] = self._problem(FrameComb(comb.clip, 0, comb.stride, comb.frames))
+        if problem := self._checked[comb.clip.id]:
             raise problem
-        return len(part.numbers)
+        return len(comb.numbers)
 
-    def _problem(self, first: Part) -> ClipError | None:
+    def _problem(self, first: FrameComb) -> ClipError | None:
         wanted = len(first.numbers)
         try:
             frames = len(self._comb(first).frames)
@@ -135,17 +138,17 @@ class ProtocolClips(ClipSet):
         return None
 
     def load(self, index: int) -> TrainingClip:
-        part = self.parts[index]
-        return self._whole(part.clip) if part.stride == 1 else self._comb(part)
+        comb = self.combs[index]
+        return self._whole(comb.clip) if comb.stride == 1 else self._comb(comb)
 
     def key(self, index: int) -> str:
-        part = self.parts[index]
+        comb = self.combs[index]
         if self.pairs or not isinstance(self.dataset, PreparedDataset):
             return super().key(index)
-        return f"{read_row(self.dataset.folder(part.clip)).pixels_sha256}-{self.size}"
+        return f"{read_row(self.dataset.folder(comb.clip)).pixels_sha256}-{self.size}"
 
     def heard(self, index: int) -> TrainingClip:
-        clip = self.parts[index].clip
+        clip = self.combs[index].clip
         if self.pairs or not isinstance(self.dataset, PreparedDataset):
             return self.load(index)
         audio = load_sound(self.dataset.folder(clip))
@@ -154,8 +157,8 @@ class ProtocolClips(ClipSet):
         frames = np.zeros((0, self.size, self.size, 3), np.uint8)
         return TrainingClip(clip.id, clip.identity, frames, audio, np.zeros((0, 3, 4), np.float32), _emotion(clip), {})
 
-    def _comb(self, part: Part) -> TrainingClip:
-        media = _media(self.dataset, part)
+    def _comb(self, comb: FrameComb) -> TrainingClip:
+        media = _media(self.dataset, comb)
         boxes = np.zeros((media.n_frames, 3, 4), np.float32)
         frames = media.frames
         if self._face_boxes is not None:
@@ -163,10 +166,10 @@ class ProtocolClips(ClipSet):
             found = ~np.isnan(boxes).any((1, 2))
             frames, boxes = frames[found], boxes[found]
             if not len(frames):
-                raise ClipError("no_face", f"{part.clip.id}: no face in frames {part.first}, {part.numbers[1]}, ...")
+                raise ClipError("no_face", f"{comb.clip.id}: no face in frames {comb.first}, {comb.numbers[1]}, ...")
         frames = np.stack([resized(frame, self.size) for frame in frames])
         audio = np.zeros(SAMPLES_PER_FRAME * len(frames), np.int16)
-        return TrainingClip(part.clip.id, part.clip.identity, frames, audio, boxes, _emotion(part.clip), {})
+        return TrainingClip(comb.clip.id, comb.clip.identity, frames, audio, boxes, _emotion(comb.clip), {})
 
     def _whole(self, clip: Clip) -> TrainingClip:
         reference = self.dataset.load(clip)
@@ -193,17 +196,17 @@ def _emotion(clip: Clip) -> int:
     return EMOTIONS.index(label) if label in EMOTIONS else NO_EMOTION
 
 
-def _media(dataset: Dataset, part: Part) -> ClipMedia:
+def _media(dataset: Dataset, comb: FrameComb) -> ClipMedia:
     """The pictures of a part; a comb is read frame by frame, so that its pixels are not held to the clip's hash."""
-    if part.stride == 1:
-        return dataset.load(part.clip).media
+    if comb.stride == 1:
+        return dataset.load(comb.clip).media
     assert isinstance(dataset, PreparedDataset)
-    return ClipMedia(read_pictures(dataset.folder(part.clip) / VIDEO, part.numbers))
+    return ClipMedia(read_pictures(dataset.folder(comb.clip) / VIDEO, comb.numbers))
 
 
-def _look_at(dataset: Dataset, part: Part) -> None:
+def _look_at(dataset: Dataset, comb: FrameComb) -> None:
     with suppress(ClipError):
-        FaceBoxes().seen(_media(dataset, part))
+        FaceBoxes().seen(_media(dataset, comb))
 
 
 def resized(frame: np.ndarray, size: int) -> np.ndarray:

@@ -26,17 +26,18 @@ from floatbench.model.autoencoder import MotionAutoencoder
 from floatbench.model.checkpoint import Metadata
 from floatbench.model.float import FLOAT
 from floatbench.progress import NullProgress, Progress
-from floatbench.training.autoencoder_phase import AutoencoderPhase
 from floatbench.training.batches import MotionClip
-from floatbench.training.clips import ClipPool, ClipSet, SyntheticClips, usable
+from floatbench.training.clip_order import MixedOrder
+from floatbench.training.clips import ClipPool, ClipSet, RenderedClips, usable
 from floatbench.training.coefficients import Wanted, motion_clips, standardise, standardised_pose
 from floatbench.training.config import TrainConfig
 from floatbench.training.devices import Devices
 from floatbench.training.flow_phase import FlowPhase
 from floatbench.training.frame_folders import PREFIX, FrameFolders, JoinedClips
-from floatbench.training.loop import Plan, run
+from floatbench.training.loop import Schedule, run_phase
 from floatbench.training.protocol_clips import ProtocolClips
 from floatbench.training.recogniser import trained_recogniser
+from floatbench.training.tiny.phase import phase_class
 
 SYNTHETIC_LICENCE = "Apache-2.0, trained on synthetic heads only"
 
@@ -52,7 +53,7 @@ def clip_set(config: TrainConfig, progress: Progress, workers: int = 1, pairs: b
         return _recorded(config, progress, workers, pairs)
     held = data.still if pairs else 0.0
     counts = (data.identities, data.per_identity, data.seconds, data.seed, data.first)
-    clips = SyntheticClips(size, *counts, held, pairs)
+    clips = RenderedClips(size, *counts, held, pairs)
     clips.render(progress, workers)
     return clips
 
@@ -60,7 +61,7 @@ def clip_set(config: TrainConfig, progress: Progress, workers: int = 1, pairs: b
 def _recorded(config: TrainConfig, progress: Progress, workers: int, pairs: bool) -> ClipSet:
     """The clips of all data sets that are named; folders of pictures are left out of phase 2, which needs sound."""
     size, boxes = config.model.image_size, pairs and config.autoencoder.needs_boxes
-    names = [name.strip() for name in config.data.protocol.split(",")]
+    names = config.data.names
     silent = [name for name in names if name.startswith(PREFIX)]
     parts: list[ClipSet] = [ProtocolClips(n, size, progress, boxes, workers, pairs) for n in names if n not in silent]
     if pairs:
@@ -85,24 +86,30 @@ def train_autoencoder(
 
     Raises:
         DataError: too few or too many unusable clips, or a missing perceptual network. UsageError: a checkpoint of
-            another configuration. Interrupted, RunIncomplete: see `floatbench.training.loop.run`.
+            another configuration. Interrupted, RunIncomplete: see `floatbench.training.loop.run_phase`.
     """
     progress, c = progress or NullProgress(), config.autoencoder
     devices = Devices(device, c.precision)
     quiet = progress if devices.main else NullProgress()
     clips = clips or clip_set(config, quiet, workers, pairs=True)
     good = usable(clips, 2, quiet)
-    pool = ClipPool(clips, good, config.data.pool, config.data.refresh)
+    order = MixedOrder(clips, good, config.data.seed + c.seed, config.data.shares)
+    pool = ClipPool(clips, order, config.data.pool, config.data.refresh)
+    if never := order.never(config.data.pool, config.data.refresh, c.steps):
+        quiet.note(
+            f"{never} of {len(order.indices)} clips of an epoch never come in {c.steps} steps: lower data.refresh"
+        )
     torch.manual_seed(c.seed)
-    phase = AutoencoderPhase(config, FLOAT(config.model).motion_autoencoder, pool, devices, fresh=not resume)
-    begin = time.monotonic()
-    plan = _plan(config, "autoencoder", out, devices)
+    autoencoder = FLOAT(config.model).motion_autoencoder
+    phase = phase_class(c)(config, autoencoder, pool, devices, fresh=not resume)
+    start = time.monotonic()
+    schedule = _schedule(config, "autoencoder", out, devices)
     with pool:
-        steps = run(phase, plan, quiet, resume)
+        steps = run_phase(phase, schedule, quiet, resume)
     exported = out / "autoencoder.safetensors"
     if devices.main:
-        _export_autoencoder(phase.ema.module.state_dict(), exported, plan)
-    return _done(plan, steps, begin, exported, len(good))
+        _export_autoencoder(phase.ema.module.state_dict(), exported, schedule)
+    return _done(schedule, steps, start, exported, len(good))
 
 
 def train_flow(
@@ -153,16 +160,16 @@ def train_flow(
         notes["coefficients"] = {"mean": mean.tolist(), "gain": gain}
         motions = [_rescaled(clip, mean.numpy(), gain) for clip in motions]
     phase = FlowPhase(config, model, motions, devices, clips.load(motions[0].number), motions[0])
-    begin = time.monotonic()
-    plan = _plan(config, "flow", out, devices)
-    steps = run(phase, plan, quiet, resume)
+    start = time.monotonic()
+    schedule = _schedule(config, "flow", out, devices)
+    steps = run_phase(phase, schedule, quiet, resume)
     target = out / "float.safetensors"
     if devices.main:
         notes |= {"training": config.record(), "autoencoder_sha256": file_sha256(exported), "clips": len(motions)}
         licence = "as its training data" if config.data.protocol else SYNTHETIC_LICENCE
         metadata = Metadata(config.model, licence=licence, notes=json.dumps(notes, sort_keys=True))
         checkpoint.save(phase.averaged(), target, metadata, torch.float16 if config.half else torch.float32)
-    return _done(plan, steps, begin, target, len(motions))
+    return _done(schedule, steps, start, target, len(motions))
 
 
 def _rescaled(clip: MotionClip, mean: np.ndarray, gain: float) -> MotionClip:
@@ -197,9 +204,9 @@ def load_speech(model: FLOAT) -> FLOAT:
     return model
 
 
-def _plan(config: TrainConfig, phase: Any, out: Path, devices: Devices) -> Plan:
+def _schedule(config: TrainConfig, phase: Any, out: Path, devices: Devices) -> Schedule:
     part = config.autoencoder if phase == "autoencoder" else config.flow
-    return Plan(
+    return Schedule(
         phase,
         out / phase,
         part.steps,
@@ -211,9 +218,9 @@ def _plan(config: TrainConfig, phase: Any, out: Path, devices: Devices) -> Plan:
     )
 
 
-def _export_autoencoder(state: Mapping[str, Tensor], path: Path, plan: Plan) -> None:
+def _export_autoencoder(state: Mapping[str, Tensor], path: Path, schedule: Schedule) -> None:
     plain = {name: value.cpu().contiguous() for name, value in state.items()}
-    write_safetensors(path, plain, {"config_hash": plan.config_hash, "config": plan.config})
+    write_safetensors(path, plain, {"config_hash": schedule.config_hash, "config": schedule.config})
 
 
 def load_autoencoder(autoencoder: MotionAutoencoder, path: Path) -> None:
@@ -225,11 +232,11 @@ def load_autoencoder(autoencoder: MotionAutoencoder, path: Path) -> None:
     autoencoder.eval()
 
 
-def _done(plan: Plan, steps: int, begin: float, exported: Path, clips: int) -> dict[str, Any]:
-    seconds = time.monotonic() - begin
+def _done(schedule: Schedule, steps: int, start: float, exported: Path, clips: int) -> dict[str, Any]:
+    seconds = time.monotonic() - start
     return {
-        "phase": plan.name,
-        "steps": plan.steps,
+        "phase": schedule.name,
+        "steps": schedule.steps,
         "steps_now": steps,
         "seconds": round(seconds, 1),
         "clips": clips,

@@ -12,7 +12,7 @@ from floatbench.synthetic.clip import SyntheticClip, parse_id
 from floatbench.synthetic.expression import EMOTIONS, EXPRESSION
 from floatbench.synthetic.identity import TRAITS, make_identity
 from floatbench.synthetic.phones import PHONES
-from floatbench.synthetic.render import Renderer
+from floatbench.synthetic.renderer import Renderer
 
 
 def _protocol(*clips: Clip, size: int = 64) -> Protocol:

@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 
 from floatbench.model.float import FloatConfig
-from floatbench.training.clips import SyntheticClips, TrainingClip
+from floatbench.training.clips import RenderedClips, TrainingClip
 from floatbench.training.config import DataConfig, TrainConfig
 from floatbench.training.configs import CONFIGS
 
 
-class HeldClips(SyntheticClips):
+class HeldClips(RenderedClips):
     """Clips that are drawn once and then kept."""
 
     def __init__(self) -> None:

@@ -15,11 +15,11 @@ from floatbench.progress import NullProgress
 from floatbench.synthetic.clip import TEST_FIRST
 from floatbench.synthetic.expression import EXPRESSION, POSE
 from floatbench.synthetic.identity import TRAITS, make_identity
-from floatbench.synthetic.render import Renderer
+from floatbench.synthetic.renderer import Renderer
 from floatbench.synthetic.stills import random_stills
 from floatbench.training import backbone_data, backbones
 from floatbench.training.backbone_data import BackboneConfig, make_faces
-from floatbench.training.backbone_figures import auc, r2, verification_auc
+from floatbench.training.backbone_metrics import auc, r2, verification_auc
 
 SMALL = BackboneConfig(
     people=2, stills=2, speakers=3, seconds=1.0, held_out=2, held_out_seconds=1.0, size=64, batch=8,

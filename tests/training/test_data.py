@@ -14,6 +14,7 @@ import torch
 from floatbench.errors import ClipError, DataError, UsageError
 from floatbench.model.float import FLOAT
 from floatbench.progress import NullProgress
+from floatbench.training.autoencoder_phase import AutoencoderPhase
 from floatbench.training.batches import (
     MotionClip,
     draw_pairs,
@@ -22,10 +23,13 @@ from floatbench.training.batches import (
     mirror_boxes,
     reference_frame,
 )
-from floatbench.training.clips import ClipPool, ClipSet, SyntheticClips, TrainingClip, pool_indices, usable
+from floatbench.training.clips import ClipOrder, ClipPool, ClipSet, RenderedClips, TrainingClip, pool_indices, usable
 from floatbench.training.coefficients import motion_clips, standardise
+from floatbench.training.config import AutoencoderConfig, DataConfig, TinyAutoencoderConfig
 from floatbench.training.configs import CONFIGS, load_config
 from floatbench.training.loop import rate_at
+from floatbench.training.losses.dropout import DropRates
+from floatbench.training.tiny.phase import TinyAutoencoderPhase, phase_class
 from floatbench.training.train import coefficient_scale
 
 
@@ -34,7 +38,8 @@ def test_float_512_has_the_numbers_of_the_paper():
     a, f = c.autoencoder, c.flow
     weights = (a.l1, a.perceptual, a.component, a.full_adv, a.eye_adv, a.eye_style, a.lip_adv, a.lip_style)
     assert weights == (1, 10, 100, 1, 1, 100, 1, 100)
-    assert (a.steps, a.batch, a.rate, a.network) == (460_000, 8, 2e-4, "vgg19")
+    assert (a.steps, a.batch, a.rate) == (460_000, 8, 2e-4)
+    assert type(a) is AutoencoderConfig and phase_class(a) is AutoencoderPhase
     assert (f.steps, f.batch, f.rate, f.ot, f.velocity) == (2_000_000, 8, 1e-5, 1, 1)
     drop = f.drop
     assert (drop.wa, drop.wr, drop.we, drop.prev_x, drop.prev_wa) == (0.1, 0.1, 0.1, 0.5, 0.5)
@@ -48,9 +53,12 @@ def test_a_file_changes_single_fields_and_refuses_unknown_ones(tmp_path: Path):
     assert c.flow.batch == CONFIGS["float-tiny"].flow.batch
     for text, message in (
         ('base = "float-tiny"\n[flow]\nlearning = 1\n', "unknown key flow.'learning'"),
-        ('base = "float-tiny"\n[autoencoder]\nnetwork = "vgg16"\n', "must be one of vgg19, random"),
-        ('base = "float-tiny"\n[flow]\nsteps = "many"\n', "kind int"),
-        ('base = "float-tiny"\n[flow]\nsteps = 0\n', "at least 1"),
+        (
+            'base = "float-tiny"\n[autoencoder]\nnetwork = "vgg16"\n',
+            "autoencoder.network: should be 'vgg19' or 'random'",
+        ),
+        ('base = "float-tiny"\n[flow]\nsteps = "many"\n', "flow.steps: should be a valid integer"),
+        ('base = "float-tiny"\n[flow]\nsteps = 0\n', "flow.steps: should be greater than or equal to 1, not 0"),
         ('base = "float-tiny"\n[model]\nimage_size = 65\n', "image_size"),
         ('base = "big"\n', "`base` must be one of"),
         ("base = [", "cannot be read"),
@@ -59,6 +67,39 @@ def test_a_file_changes_single_fields_and_refuses_unknown_ones(tmp_path: Path):
         with pytest.raises(UsageError, match="") as caught:
             load_config(str(file))
         assert message in str(caught.value)
+
+
+def test_a_value_of_the_wrong_kind_or_range_is_one_line_that_names_its_field():
+    c = CONFIGS["float-tiny"]
+    for change, line in (
+        (lambda: replace(c.flow, rate=-1.0), "rate: should be greater than or equal to 0, not -1.0"),
+        (lambda: replace(c.data, pool="5"), "pool: should be a valid integer, not '5'"),
+        (lambda: DropRates(wa=1.5), "wa: should be less than or equal to 1, not 1.5"),
+        (lambda: DataConfig(pol=5), "pol: Unexpected keyword argument"),  # pyright: ignore
+        (lambda: replace(c, model=replace(c.model, dim_m=6)), "the true motion has 20 numbers, the model dim_m 6"),
+    ):
+        with pytest.raises(UsageError) as caught:
+            change()
+        assert str(caught.value) == line
+
+
+def test_a_file_may_give_the_papers_phase_a_shortcut_and_keeps_the_checkpoints_it_made_before(tmp_path: Path):
+    file = tmp_path / "mixed.toml"
+    file.write_text('base = "float-512"\n[autoencoder]\nboth_ways = true\nrate = 1e-3\n')
+    mixed = load_config(str(file)).autoencoder
+    assert isinstance(mixed, TinyAutoencoderConfig) and phase_class(mixed) is TinyAutoencoderPhase
+    assert mixed.both_ways and (mixed.rate, mixed.r1, mixed.encoder) == (1e-3, 10, "trained")
+    file.write_text('base = "float-512"\nname = "float-512"\n[autoencoder]\nboth_ways = false\n')
+    plain = load_config(str(file))
+    assert plain.hash("autoencoder") == CONFIGS["float-512"].hash("autoencoder")
+
+
+def test_the_named_configurations_resume_checkpoints_of_version_0_1():
+    hashes = {name: (c.hash("autoencoder")[:12], c.hash("flow")[:12]) for name, c in CONFIGS.items()}
+    assert hashes == {
+        "float-512": ("50ed3de8fd6b", "685e0b263a5d"),
+        "float-tiny": ("c5b05cd60a63", "24af7632f139"),
+    }
 
 
 def test_the_stand_in_network_is_refused_for_the_official_model(tmp_path: Path):
@@ -78,7 +119,7 @@ def test_the_hash_of_a_phase_ignores_how_long_it_runs_and_nothing_else():
 
 def test_people_of_protocols_never_enter_training():
     with pytest.raises(UsageError, match="protocols"):
-        SyntheticClips(64, 10, first=89_995)
+        RenderedClips(64, 10, first=89_995)
 
 
 def test_boxes_of_a_synthetic_mouth_follow_the_pose_and_hold_the_changing_pixels(clips):
@@ -111,12 +152,12 @@ def test_a_pool_smaller_than_the_data_walks_through_all_of_it_one_clip_at_a_time
     seen: set[int] = set()
     before: set[int] = set()
     for step in range(0, 70, 10):
-        now = pool_indices(range(7), 3, 10, step)
+        now = pool_indices(ClipOrder(range(7)), 3, 10, step)
         assert len(set(now)) == 3 and (not before or len(before - set(now)) == 1)
         before = set(now)
         seen |= before
     assert seen == set(range(7))
-    assert pool_indices(range(3), 8, 10, 5) == [0, 1, 2]
+    assert pool_indices(ClipOrder(range(3)), 8, 10, 5) == [0, 1, 2]
 
 
 def test_windows_hold_sound_and_motion_of_the_same_frames():

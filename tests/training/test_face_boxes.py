@@ -19,7 +19,7 @@ from floatbench.training.batches import mirror_boxes
 from floatbench.training.clips import component_boxes
 from floatbench.training.face_boxes import LEFT_RING, LIPS, RIGHT_RING, WEIGHT, FaceBoxes, boxes_of, without_gaps
 from floatbench.training.losses.components import LEFT_EYE, MOUTH, RIGHT_EYE
-from floatbench.training.protocol_clips import Part, ProtocolClips
+from floatbench.training.protocol_clips import FrameComb, ProtocolClips
 from floatbench.types import ClipMedia
 
 LEFT_IRIS, RIGHT_IRIS = 468, 473
@@ -119,8 +119,8 @@ def test_a_missing_landmarker_is_named_with_its_command():
 def test_clips_of_the_synthetic_protocol_know_their_boxes():
     clips = ProtocolClips("synthetic", 64, boxes=True)
     plain = ProtocolClips("synthetic", 64)
-    short = clips.parts[0].clip.model_copy(update={"end_s": 0.4})
-    clips.parts = plain.parts = [Part(short)]
+    short = clips.combs[0].clip.model_copy(update={"end_s": 0.4})
+    clips.combs = plain.combs = [FrameComb(short)]
     clip = clips.load(0)
     assert np.array_equal(clip.boxes, component_boxes(clips.dataset.spec(short)))
     assert clip.boxes.shape == (len(clip.frames), 3, 4) and clip.boxes.min() > 0

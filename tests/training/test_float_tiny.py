@@ -21,10 +21,10 @@ from floatbench.training.held_out import (
     MOUTH,
     Subject,
     decoded,
-    emotion_figures,
-    head_figures,
-    picture_figures,
-    speech_figures,
+    emotion_metrics,
+    head_metrics,
+    picture_metrics,
+    speech_metrics,
     spoken,
     subjects,
 )
@@ -81,27 +81,27 @@ def test_the_file_is_small_says_how_it_was_made_and_never_saw_a_protocols_people
 
 
 def test_the_true_motion_decodes_nearer_to_the_truth_than_the_repeated_source(bundled, random, people, unseen):
-    figures = picture_figures(bundled, people, _gain(), every=12)
-    assert figures["psnr"] > figures["psnr_repeat"] + 2
-    assert figures["psnr_self"] > 30
-    assert figures["parts"] < 0.75 * figures["parts_repeat"]
-    bad = picture_figures(random, unseen, 1.0, every=30)
+    found = picture_metrics(bundled, people, _gain(), every=12)
+    assert found["psnr"] > found["psnr_repeat"] + 2
+    assert found["psnr_self"] > 30
+    assert found["parts"] < 0.75 * found["parts_repeat"]
+    bad = picture_metrics(random, unseen, 1.0, every=30)
     assert bad["psnr"] < bad["psnr_repeat"]
 
 
 def test_the_mouth_follows_its_own_sound(bundled, random, people, unseen):
-    figures = speech_figures(bundled, people)
+    found = speech_metrics(bundled, people)
     for name in MOUTH:
-        assert figures[f"r_{name}_own"] > max(0.6, figures[f"r_{name}_swapped"] + 0.4)
-    deaf = speech_figures(random, unseen)
+        assert found[f"r_{name}_own"] > max(0.6, found[f"r_{name}_swapped"] + 0.4)
+    deaf = speech_metrics(random, unseen)
     assert deaf["r_jaw_own"] < 0.3
 
 
 def test_the_head_moves_about_as_much_as_true_heads_do(bundled, random, people, unseen):
-    figures = head_figures(bundled, people, _gain())
-    assert 0.4 < figures["head_spread_ratio"] < 1.5
-    assert 0.6 < figures["head_step_ratio"] < 1.6
-    assert head_figures(random, unseen, 1.0)["head_step_ratio"] > 1.6
+    found = head_metrics(bundled, people, _gain())
+    assert 0.4 < found["head_spread_ratio"] < 1.5
+    assert 0.6 < found["head_step_ratio"] < 1.6
+    assert head_metrics(random, unseen, 1.0)["head_step_ratio"] > 1.6
 
 
 def test_its_pictures_are_in_sync_and_keep_the_person(bundled, random, people, unseen):
@@ -134,9 +134,9 @@ def test_it_hears_the_emotion_of_a_voice(bundled, random):
     assert recognised(random.emotion_encoder, sounds)["accuracy"] < 0.35
 
 
-def test_a_told_emotion_moves_the_right_part_of_the_face(bundled, random, people, unseen):
-    figures = emotion_figures(bundled, people, _gain())
+def test_a_chosen_emotion_moves_the_right_part_of_the_face(bundled, random, people, unseen):
+    found = emotion_metrics(bundled, people, _gain())
     for name in EMOTION_SIGNS:
-        assert figures[f"emotion_{name}"] > 0.4 * figures[f"emotion_{name}_true"] > 0
-    ignorant = emotion_figures(random, unseen, 1.0)
+        assert found[f"emotion_{name}"] > 0.4 * found[f"emotion_{name}_true"] > 0
+    ignorant = emotion_metrics(random, unseen, 1.0)
     assert not all(ignorant[f"emotion_{name}"] > 0.4 * ignorant[f"emotion_{name}_true"] for name in EMOTION_SIGNS)

@@ -48,7 +48,7 @@ def test_every_folder_of_pictures_is_a_clip_in_the_order_of_their_names(vfhq):
     assert second.emotion == NO_EMOTION and not second.boxes.any()
 
 
-def test_people_are_told_by_vfhqs_names_and_by_the_folder_otherwise():
+def test_people_are_known_by_vfhqs_names_and_by_the_folder_otherwise():
     assert identity_of("Clip+-x+y-_+P12+C3+F1-2") == "Clip+-x+y-_+P12+C3+F1-2"  # six parts: not the layout
     assert identity_of("Clip+ab-_c+P12+C3+F1-2") == "ab-_c+P12"
     assert identity_of("my clip") == "my clip"

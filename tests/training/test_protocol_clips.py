@@ -18,7 +18,7 @@ from floatbench.training import protocol_clips
 from floatbench.training.clips import usable
 from floatbench.training.coefficients import motion_clips
 from floatbench.training.frame_folders import JoinedClips
-from floatbench.training.protocol_clips import Part, ProtocolClips, parts_of
+from floatbench.training.protocol_clips import FrameComb, ProtocolClips, combs_of
 
 FRAMES = {"a.mkv": 45, "b.mkv": 30, "c.mkv": 64}
 
@@ -63,11 +63,11 @@ def levels(clip) -> list[int]:
 
 def test_parts_hold_every_frame_once_and_the_first_ones_are_of_all_clips(videos):
     clips = ProtocolClips(videos, 64, pairs=True)
-    assert [part.clip.id for part in clips.parts] == [
+    assert [part.clip.id for part in clips.combs] == [
         "a.mkv", "b.mkv", "c.mkv", "a.mkv", "b.mkv", "c.mkv", "a.mkv", "c.mkv", "c.mkv"
     ]  # fmt: skip
     held: dict[str, list[int]] = {name: [] for name in FRAMES}
-    for index, part in enumerate(clips.parts):
+    for index, part in enumerate(clips.combs):
         clip = clips.load(index)
         assert clip.frames.shape[1:] == (64, 64, 3) and len(clip.frames) == len(part.numbers) <= 20
         assert levels(clip) == list(part.numbers) and not clip.boxes.any()
@@ -78,11 +78,11 @@ def test_parts_hold_every_frame_once_and_the_first_ones_are_of_all_clips(videos)
 
 def test_short_clips_and_those_of_phase_two_stay_whole(videos, monkeypatch):
     clips = ProtocolClips(videos, 64)
-    assert [part.stride for part in clips.parts] == [1, 1, 1]
+    assert [part.stride for part in clips.combs] == [1, 1, 1]
     assert levels(clips.load(1)) == list(range(30)) and len(clips.load(1).audio) == 30 * 640
     monkeypatch.setattr(protocol_clips, "MOST_FRAMES", 30)
     clips = ProtocolClips(videos, 64, pairs=True)
-    assert [(part.clip.id, part.stride) for part in clips.parts][:3] == [("a.mkv", 2), ("b.mkv", 1), ("c.mkv", 3)]
+    assert [(part.clip.id, part.stride) for part in clips.combs][:3] == [("a.mkv", 2), ("b.mkv", 1), ("c.mkv", 3)]
     assert levels(clips.load(1)) == list(range(30))
 
 
@@ -121,7 +121,7 @@ def test_a_clip_without_any_face_is_unusable(videos):
 def test_a_prepared_clip_that_is_cut_short_is_unusable(videos):
     clips = ProtocolClips(videos, 64, pairs=True)
     assert isinstance(clips.dataset, FolderDataset)
-    file = clips.dataset.folder(clips.parts[2].clip) / "video.mkv"
+    file = clips.dataset.folder(clips.combs[2].clip) / "video.mkv"
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with pytest.raises(ClipError):
         clips.check(5)
@@ -131,7 +131,7 @@ def test_a_prepared_clip_that_is_cut_short_is_unusable(videos):
 def test_data_sets_that_are_not_prepared_stay_whole():
     dataset = ProtocolClips("synthetic", 64, pairs=True).dataset
     one = dataset.protocol.clips[0]
-    assert parts_of([one], dataset) == [Part(one)]
+    assert combs_of([one], dataset) == [FrameComb(one)]
 
 
 def test_phase_2_decodes_no_picture_of_a_clip_whose_coefficients_are_known(videos, toy, tmp_path, monkeypatch):
@@ -159,7 +159,7 @@ def test_known_coefficients_belong_to_a_clips_pictures_and_not_to_its_place(vide
 def test_phase_2_leaves_out_a_clip_that_turns_out_damaged_and_counts_it(videos, toy, monkeypatch):
     clips = ProtocolClips(videos, 64)
     assert isinstance(clips.dataset, FolderDataset)
-    file = clips.dataset.folder(clips.parts[0].clip) / "video.mkv"
+    file = clips.dataset.folder(clips.combs[0].clip) / "video.mkv"
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     encoder = FLOAT(toy.model).motion_autoencoder
     with pytest.raises(DataError, match="1 of 3 training clips are unusable"):

@@ -12,7 +12,7 @@ from floatbench.model.checkpoint import read_tensors
 from floatbench.model.conditioning import MelEmotionEncoder
 from floatbench.progress import NullProgress
 from floatbench.training import recogniser
-from floatbench.training.clips import SyntheticClips
+from floatbench.training.clips import RenderedClips
 from floatbench.training.config import DataConfig, EmotionConfig
 from floatbench.training.configs import CONFIGS
 from floatbench.training.recogniser import Sounds, draw_sounds, fit, recognised, trained_recogniser
@@ -49,7 +49,7 @@ def test_a_sound_does_not_depend_on_the_number_of_processes_and_is_that_of_the_c
     assert np.array_equal(alone.wave[1], clips.load(1).audio) and alone.emotion[1] == clips.load(1).emotion
 
 
-def test_phase_2_takes_the_recogniser_and_leaves_it_as_it_is(brief, clips: SyntheticClips, tmp_path):
+def test_phase_2_takes_the_recogniser_and_leaves_it_as_it_is(brief, clips: RenderedClips, tmp_path):
     train_autoencoder(replace(brief, autoencoder=replace(brief.autoencoder, steps=1)), tmp_path, clips=clips)
     train_flow(brief, tmp_path, clips=clips)
     given = trained_recogniser(brief, tmp_path / "flow", NullProgress())

@@ -14,18 +14,19 @@ from floatbench.model.autoencoder import ToFlow, sampling_grid
 from floatbench.model.float import FLOAT
 from floatbench.synthetic.clip import SyntheticClip
 from floatbench.training import clips as clips_module
-from floatbench.training.autoencoder_phase import AutoencoderPhase, exchanged
-from floatbench.training.batches import MotionClip, draw_pairs, draw_windows, pictures
-from floatbench.training.clips import ClipPool, SyntheticClips, component_boxes
+from floatbench.training.batches import MotionClip, draw_windows, pictures
+from floatbench.training.clips import ClipPool, RenderedClips, component_boxes
 from floatbench.training.config import TRUE_MOTIONS
-from floatbench.training.copy_start import start_as_copy
 from floatbench.training.devices import Devices
-from floatbench.training.encoder_start import ENOUGH, _chosen_ridges, _regression, solve_encoder
-from floatbench.training.figures import psnr
 from floatbench.training.flow_phase import FlowPhase
 from floatbench.training.ground_truth import MIRRORED, MOTION_NAMES, mirror_tracks, surface_tracks, true_motion
+from floatbench.training.held_out import psnr
 from floatbench.training.losses.components import MOUTH
-from floatbench.training.losses.truth import choose, motion_loss, warp_loss
+from floatbench.training.tiny.copy_start import start_as_copy
+from floatbench.training.tiny.encoder_start import ENOUGH, _chosen_ridges, _regression, solve_encoder
+from floatbench.training.tiny.losses import choose, motion_loss, warp_loss
+from floatbench.training.tiny.pairs import draw_tiny_pairs
+from floatbench.training.tiny.phase import TinyAutoencoderPhase, exchanged
 
 
 def _pool(clips) -> ClipPool:
@@ -63,7 +64,7 @@ def test_tracks_follow_the_head_and_mirror_with_it():
 
 
 def test_pairs_go_both_ways_and_carry_the_change_of_motion(clips):
-    pairs = draw_pairs(_pool(clips), 6, 1, 4, flip=True, both_ways=True, told=0.5)
+    pairs = draw_tiny_pairs(_pool(clips), 6, 1, 4, flip=True, both_ways=True, relative=0.5)
     assert pairs.truth is not None
     assert (pairs.source == exchanged(pairs.driving)).all()
     assert torch.allclose(pairs.truth.change, -exchanged(pairs.truth.change))
@@ -71,12 +72,12 @@ def test_pairs_go_both_ways_and_carry_the_change_of_motion(clips):
     assert (pairs.truth.source_tracks == exchanged(pairs.truth.driving_tracks)).all()
 
 
-def test_clips_without_ground_truth_cannot_be_told(clips):
+def test_clips_without_ground_truth_cannot_give_their_change_of_motion(clips):
     blind = [replace(clip, truth={}) for clip in _pool(clips).at(0)]
     pool = _pool(clips)
     pool._held = dict(enumerate(blind))
     with pytest.raises(DataError, match="ground truth"):
-        draw_pairs(pool, 2, 0, 0, flip=False, told=1.0)
+        draw_tiny_pairs(pool, 2, 0, 0, flip=False, relative=1.0)
 
 
 def test_the_solved_encoder_sees_the_motion_of_its_pictures_and_leaves_the_motion_space_free(clips, toy):
@@ -129,7 +130,7 @@ def test_a_copying_decoder_starts_at_the_source_picture(clips, toy):
 
 
 def test_pairs_across_clips_stay_with_the_person_and_know_the_change():
-    two = ClipPool(SyntheticClips(64, 2, per_identity=2, seconds=0.2, seed=3), range(4), 9, 1)
+    two = ClipPool(RenderedClips(64, 2, per_identity=2, seconds=0.2, seed=3), range(4), 9, 1)
     held = two.at(0)
     frames = {clip.id: pictures(clip.frames) for clip in held}
 
@@ -137,7 +138,7 @@ def test_pairs_across_clips_stay_with_the_person_and_know_the_change():
         return next(name for name, rows in frames.items() if (rows == picture).flatten(1).all(1).any())
 
     for share, same in ((0.0, True), (1.0, False)):
-        pairs = draw_pairs(two, 8, 0, 0, flip=False, told=1.0, across=share)
+        pairs = draw_tiny_pairs(two, 8, 0, 0, flip=False, relative=1.0, across=share)
         names = [(clip_of(a), clip_of(b)) for a, b in zip(pairs.source, pairs.driving, strict=True)]
         assert all((a == b) == same and a.rsplit("-", 1)[0] == b.rsplit("-", 1)[0] for a, b in names)
     assert pairs.truth is not None
@@ -215,7 +216,7 @@ def test_the_loss_inside_the_motion_space_is_added_to_that_of_the_latents(toy):
 def test_data_smaller_than_a_batch_are_an_error(clips, toy):
     many = replace(toy, autoencoder=replace(toy.autoencoder, batch=1000), flow=replace(toy.flow, batch=1000))
     with pytest.raises(DataError, match="75 frames, fewer than a batch of 1000"):
-        AutoencoderPhase(many, FLOAT(toy.model).motion_autoencoder, _pool(clips), Devices("cpu"))
+        TinyAutoencoderPhase(many, FLOAT(toy.model).motion_autoencoder, _pool(clips), Devices("cpu"))
     motion = MotionClip("a", np.zeros((20, 6), np.float32), np.zeros(20 * 640, np.int16), 0)
     with pytest.raises(DataError, match="7 windows"):
         FlowPhase(many, FLOAT(toy.model), [motion], Devices("cpu"))
@@ -234,4 +235,4 @@ def test_a_drawing_process_that_dies_is_named(monkeypatch, tmp_path):
     monkeypatch.setenv("FLOATBENCH_CACHE", str(tmp_path))
     monkeypatch.setattr(clips_module, "ProcessPoolExecutor", Broken)
     with pytest.raises(DependencyError, match="died"):
-        SyntheticClips(64, 2, seconds=0.2).render(workers=2)
+        RenderedClips(64, 2, seconds=0.2).render(workers=2)

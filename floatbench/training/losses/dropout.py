@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from floatbench.sampling.guidance import Conditions
+from floatbench.training.settings import Share, settings
 
 
-@dataclass(frozen=True)
+@settings
 class DropRates:
     """Chance of each condition to be zeroed for a whole sample; the draws are independent of each other.
 
@@ -19,12 +20,12 @@ class DropRates:
         pose: of the pose ablation, current and previous frames together.
     """
 
-    wa: float = 0.1
-    wr: float = 0.1
-    we: float = 0.1
-    prev_x: float = 0.5
-    prev_wa: float = 0.5
-    pose: float = 0.1
+    wa: Share = 0.1
+    wr: Share = 0.1
+    we: Share = 0.1
+    prev_x: Share = 0.5
+    prev_wa: Share = 0.5
+    pose: Share = 0.1
 
 
 def drop_conditions(c: Conditions, rates: DropRates, generator: torch.Generator) -> Conditions:

@@ -3,9 +3,11 @@
     L_lp      = sum over scales s and levels i of |phi_i(D_s') - phi_i(D_s)|
     L_comp-lp = sum over i of 1/|M_i| . || M_i phi_i(D') - M_i phi_i(D) ||_1          (supplement, Eq. 17)
 
-phi is VGG-19 after the first ReLU of each block. The supplement does not say which levels and scales L_lp takes; LIA's
-are used: five levels, four scales. M is the mask of mouth and eyes of the driving picture, applied to the features.
-B batch, R pixels; pictures are in [-1, 1].
+phi is VGG-19 after the first ReLU of each block, unweighted. It is not LPIPS, whose package `lpips` weighs squared
+differences of normalised features by factors learned from people's judgements: the paper's L_lp and LIA's, which it
+builds on, have none, and Eq. 17 needs the maps themselves under a mask. The supplement does not say which levels and
+scales L_lp takes; LIA's are used: five levels, four scales. M is the mask of mouth and eyes of the driving picture,
+applied to the features. B batch, R pixels; pictures are in [-1, 1].
 """
 
 from __future__ import annotations

@@ -14,9 +14,9 @@ from floatbench.synthetic import scene
 from floatbench.synthetic.camera import HALF_VIEW, cast, frame_of, products, rotation
 from floatbench.synthetic.expression import EXPRESSION
 from floatbench.synthetic.identity import Identity, make_identity
-from floatbench.synthetic.layers import build_layers, step, texel
-from floatbench.synthetic.paint import JAW_DROP, Coefficients, Window, paint_brow, paint_eye, paint_mouth
+from floatbench.synthetic.paint import JAW_DROP, Coefficients, FaceRegion, paint_brow, paint_eye, paint_mouth
 from floatbench.synthetic.shape import EXTENT, C
+from floatbench.synthetic.skin import build_layers, step, texel
 
 MIN_SIZE, MAX_SIZE = 64, 512
 _GAMMA = np.round(255 * np.power(np.linspace(0, 1, 4097), 1 / 2.2)).astype(np.uint8)
@@ -95,9 +95,9 @@ class Renderer:
         forehead = step(0.5, 0.2, side) * np.exp(-(((y - a.brow_y - 0.2) / 0.12) ** 2))
         self._furrow = forehead * np.sin(2 * np.pi * (y + 0.05 * side * side) / 0.062)
         self._static = np.concatenate([layers.albedo, layers.radius[..., None]], -1)
-        self._windows = self._find_windows(x, y)
+        self._regions = self._find_regions(x, y)
 
-    def _find_windows(self, x: np.ndarray, y: np.ndarray) -> dict[str, tuple[slice, slice]]:
+    def _find_regions(self, x: np.ndarray, y: np.ndarray) -> dict[str, tuple[slice, slice]]:
         a = self._layers.anatomy
         boxes = {"mouth": (-0.42, 0.42, a.mouth_y - 0.42, a.mouth_y + 0.19)}
         for name, side in (("left", -1), ("right", 1)):
@@ -136,14 +136,14 @@ class Renderer:
         soft = 1.6 * 2 * EXTENT / layers.radius.shape[0] * 2.2
         x, y = layers.x[cut], layers.y[cut]
 
-        def window(name: str) -> Window:
-            at = self._windows[name]
-            return Window(x[at], y[at], colour[at], height[at], gloss[at], openness[at], soft)
+        def region(name: str) -> FaceRegion:
+            at = self._regions[name]
+            return FaceRegion(x[at], y[at], colour[at], height[at], gloss[at], openness[at], soft)
 
-        paint_mouth(window("mouth"), layers, c)
+        paint_mouth(region("mouth"), layers, c)
         for name, side in (("left", -1), ("right", 1)):
-            paint_eye(window("eye " + name), layers, c, side)
-            paint_brow(window("brow " + name), layers, c, side)
+            paint_eye(region("eye " + name), layers, c, side)
+            paint_brow(region("brow " + name), layers, c, side)
         return colour, radius + height, gloss, openness
 
     def _shade(self, c: Coefficients, turn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""How good the small backbones are on people they never saw: the figures of the manifest."""
+"""How good the small backbones are on people they never saw: the metrics in the manifest."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 from floatbench.metrics import tiny_networks as tiny
 from floatbench.metrics.syncnet import distances, judge
 from floatbench.synthetic.expression import EXPRESSION, POSE
-from floatbench.training.backbone_data import Faces
+from floatbench.training.backbone_data import RenderedFaces
 
 
 def auc(positive: np.ndarray, negative: np.ndarray) -> float:
@@ -71,7 +71,7 @@ def readings(network: nn.Module, pictures: np.ndarray) -> tuple[np.ndarray, np.n
     return pose, expression
 
 
-def identity_figures(network: nn.Module, data: Faces) -> dict[str, float]:
+def identity_metrics(network: nn.Module, data: RenderedFaces) -> dict[str, float]:
     """Verification over single pictures in changing scenery, and over frames of clips, where scenery gives it away."""
     still = data.emotion < 0
     some = np.concatenate([np.arange(part.start, part.stop)[::10] for part in data.clips])
@@ -83,8 +83,8 @@ def identity_figures(network: nn.Module, data: Faces) -> dict[str, float]:
     return found
 
 
-def figures(networks: dict[str, nn.Module], data: Faces) -> dict[str, float]:
-    """The held-out figures: verification AUC, pose errors, expression R2 and sync offset accuracy.
+def held_out_metrics(networks: dict[str, nn.Module], data: RenderedFaces) -> dict[str, float]:
+    """The metrics on held-out people: verification AUC, pose errors, expression R2 and sync offset accuracy.
 
     R2 of single coefficients is that of single pictures, which show the whole range of every one.
     """
@@ -92,7 +92,7 @@ def figures(networks: dict[str, nn.Module], data: Faces) -> dict[str, float]:
     still = data.emotion < 0
     error = np.abs(pose - data.pose).mean(0)
     explained = r2(data.expression[still], expression[still])
-    found = identity_figures(networks["tiny-identity"], data)
+    found = identity_metrics(networks["tiny-identity"], data)
     found |= {f"{name}_error_degrees": float(np.degrees(error[i])) for i, name in enumerate(POSE[:3])}
     found |= {f"{name}_error": float(error[i + 3]) for i, name in enumerate(POSE[3:])}
     found["expression_r2"] = float(explained.mean())

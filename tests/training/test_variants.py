@@ -16,7 +16,9 @@ from floatbench.model.checkpoint import read_metadata
 from floatbench.model.float import FLOAT
 from floatbench.reports.ablation import markdown, published_sweep, published_table
 from floatbench.synthetic.clip import SyntheticClip
-from floatbench.training.ablation import (
+from floatbench.training.batches import pictures
+from floatbench.training.train import load_autoencoder, train_autoencoder, train_flow
+from floatbench.training.variants import (
     GUIDANCE,
     NFE,
     TABLE_2,
@@ -28,8 +30,6 @@ from floatbench.training.ablation import (
     rows,
     train_variants,
 )
-from floatbench.training.batches import pictures
-from floatbench.training.train import load_autoencoder, train_autoencoder, train_flow
 
 
 @pytest.fixture(scope="module")

@@ -74,7 +74,7 @@ SWEEPS: dict[Sweep, tuple[Variant, ...]] = {"nfe": NFE, "guidance": GUIDANCE}
 
 
 @dataclass(frozen=True)
-class Row:
+class VariantRow:
     """A row with the method name that the engine runs for it, "" when its network is missing."""
 
     variant: Variant
@@ -86,7 +86,7 @@ def folder_of(folder: Path, variant: Variant) -> Path:
     return folder / "variants" / ("float" if not variant.model else variant.row)
 
 
-def rows(variants: Sequence[Variant], folder: Path, weights: str, own: bool) -> list[Row]:
+def rows(variants: Sequence[Variant], folder: Path, weights: str, own: bool) -> list[VariantRow]:
     """The method of every row.
 
     Args:
@@ -103,7 +103,7 @@ def rows(variants: Sequence[Variant], folder: Path, weights: str, own: bool) -> 
         else:
             base = weights if weights in ("float", *BUNDLED) else f"checkpoint:{weights}"
         query = "&".join(f"{key}={value}" for key, value in variant.sampling.items())
-        found.append(Row(variant, f"{base}?{query}" if base and query else base))
+        found.append(VariantRow(variant, f"{base}?{query}" if base and query else base))
     return found
 
 
@@ -140,15 +140,15 @@ def train_variants(
         chosen = replace(config, name=place.name, model=model, flow=replace(config.flow, steps=steps))
         place.mkdir(parents=True, exist_ok=True)
         _link(shared, place / "autoencoder.safetensors")
-        begin = time.monotonic()
+        start = time.monotonic()
         resume = (place / "flow" / "checkpoint.safetensors").is_file()
         train_flow(chosen, place, progress, resume, device, clips=clips, cache=folder)
-        seconds[place.name] = round(time.monotonic() - begin, 1)
+        seconds[place.name] = round(time.monotonic() - start, 1)
         write_json(place / "budget.json", {"steps": steps, "seconds": seconds[place.name], "resumed": resume})
     return seconds
 
 
-def budget(folder: Path, row: Row) -> str:
+def budget(folder: Path, row: VariantRow) -> str:
     """`600 steps, 58 s` of a network trained here, else ""."""
     place = folder_of(folder, row.variant)
     file = place / "budget.json"
@@ -200,7 +200,7 @@ def _link(shared: Path, target: Path) -> None:
         target.hardlink_to(shared)
 
 
-def missing_networks(found: Sequence[Row]) -> DataError | None:
+def missing_networks(found: Sequence[VariantRow]) -> DataError | None:
     """The error that names the rows without a network, or None."""
     absent = [row.variant.name for row in found if not row.method]
     if not absent:
@@ -252,7 +252,7 @@ class AblationPlan:
 class Ablated:
     """Rows by heading, the run's result (None when no row could be run), and seconds of training by variant."""
 
-    rows: dict[str, list[Row]]
+    rows: dict[str, list[VariantRow]]
     result: RunResult | None
     trained: dict[str, float]
 

@@ -1,4 +1,4 @@
-"""Two terms that the paper has not, for data that know their own motion [ours].
+"""Two terms that the paper does not have, for data that know their own motion [ours].
 
 L_motion = mean |lambda - m|                       lambda (B, M) the coefficients, m the true motion
 L_warp   = mean over visible points |c(d) - s|     c the decoder's 64 x 64 coordinates, d and s one point of the
@@ -32,6 +32,6 @@ def warp_loss(coordinates: Tensor, source: Tensor, driving: Tensor) -> Tensor:
     return ((distance * both).sum(1) / both.sum(1).clamp(min=1)).mean()
 
 
-def choose(predicted: Tensor, true: Tensor, told: Tensor) -> Tensor:
-    """The true motion (B, M) where `told` (B,), else the predicted one."""
-    return torch.where(told[:, None], true, predicted)
+def choose(predicted: Tensor, true: Tensor, relative: Tensor) -> Tensor:
+    """The true motion (B, M) where `relative` (B,) holds, else the predicted one."""
+    return torch.where(relative[:, None], true, predicted)
