@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from filelock import FileLock
 
 from floatbench.data.dataset import Availability, Dataset, Reference
-from floatbench.errors import TRANSIENT_REASONS, ClipError, DataError
-from floatbench.files import write_error, write_json
+from floatbench.errors import TRANSIENT_REASONS, ClipError, DataError, FloatbenchError
+from floatbench.files import write_error
 from floatbench.paths import data_dir
 from floatbench.processes import Death, as_finished
 from floatbench.progress import Progress, Task
 from floatbench.protocol.protocol import Clip, Preprocessing
+from floatbench.records import RecordFile, read_record, write_record
 from floatbench.text import printable
 
 REJECTED = "rejected.json"
@@ -56,6 +56,16 @@ class PrepareResult:
     state: Literal["ready", "rejected", "failed"]
     reason: str = ""
     detail: str = ""
+
+
+class Rejection(RecordFile):
+    """Why a raw file was refused: a code of floatbench.errors.REASONS and one line of detail."""
+
+    noun: ClassVar[str] = "note of a rejection"
+
+    clip_id: str
+    reason: str
+    detail: str
 
 
 class PreparedDataset(Dataset):
@@ -95,7 +105,7 @@ class PreparedDataset(Dataset):
         if (folder / PREPARED).is_file():
             return Availability(clip.id, "ready")
         if rejection := _rejection(folder):
-            return Availability(clip.id, "rejected", reason=rejection["reason"], detail=rejection["detail"])
+            return Availability(clip.id, "rejected", reason=rejection.reason, detail=rejection.detail)
         if self.raw(clip) is None:
             return Availability(clip.id, "missing", detail="the raw file is absent", fix=self.missing_fix())
         return Availability(clip.id, "unprepared", detail="not prepared yet", fix=self.prepare_fix())
@@ -136,7 +146,7 @@ class PreparedDataset(Dataset):
         if (folder / PREPARED).is_file():
             return _reference(folder)
         if rejection := _rejection(folder):
-            raise ClipError(rejection["reason"], rejection["detail"])
+            raise ClipError(rejection.reason, rejection.detail)
         state = self._state(clip)
         raise DataError(f"the clip {clip.id!r} of {self.protocol.id} is absent: {state.detail}", fix=state.fix)
 
@@ -149,12 +159,11 @@ def _reference(folder: Path) -> Reference:
     return Reference(media, source, folder / "video.mkv", flags)
 
 
-def _rejection(folder: Path) -> dict[str, str] | None:
+def _rejection(folder: Path) -> Rejection | None:
     """Why a clip was rejected; None when it was not, or when the note is damaged (it is then tried again)."""
     try:
-        note = json.loads((folder / REJECTED).read_text("utf-8"))
-        return {"reason": str(note["reason"]), "detail": str(note["detail"])}
-    except (OSError, ValueError, KeyError, TypeError):
+        return read_record(folder / REJECTED, Rejection)
+    except FloatbenchError:
         return None
 
 
@@ -197,7 +206,8 @@ def prepare_one(task: PrepareTask) -> PrepareResult:
         if error.reason in TRANSIENT_REASONS:
             return PrepareResult(clip.id, "failed", error.reason, error.what)
         shutil.rmtree(task.folder, ignore_errors=True)
-        write_json(task.folder / REJECTED, {"clip_id": clip.id, "reason": error.reason, "detail": error.what})
+        rejection = Rejection(clip_id=clip.id, reason=error.reason, detail=error.what)
+        write_record(task.folder / REJECTED, rejection)
         return PrepareResult(clip.id, "rejected", error.reason, error.what)
     shutil.rmtree(task.folder, ignore_errors=True)
     partial.replace(task.folder)

@@ -17,7 +17,7 @@ import numpy as np
 from floatbench.errors import ClipError, DataError
 from floatbench.files import file_sha256, write_bytes
 from floatbench.media import crop as cropping
-from floatbench.media.boxes import Box, BoxBackend, Track
+from floatbench.media.boxes import Box, BoxBackend, FaceFollower
 from floatbench.media.clip import Timed, put_on_time_line, timed_frames
 from floatbench.media.container import check_file, require_memory, shown
 from floatbench.media.crop import Crop
@@ -124,8 +124,8 @@ def _facts(timed: Timed, choice: _Choice, source: SourceFile, size: int) -> dict
 
 
 def track_face(timed: Timed, boxes: BoxBackend, clip_id: str) -> list[Box | None]:
-    """One face box per frame of the clip, None where the face was not found; raises ClipError as `Track` does."""
-    track = Track(timed.line.n_frames, boxes.start_score, boxes.follow_score)
+    """One face box per frame of the clip, None where it was not found; raises ClipError as `FaceFollower` does."""
+    track = FaceFollower(timed.line.n_frames, boxes.start_score, boxes.follow_score)
     boxes.begin(clip_id)
     for frame, rgb in enumerate(timed_frames(timed)):
         track.add(boxes.detect(rgb, frame))

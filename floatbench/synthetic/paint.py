@@ -1,7 +1,7 @@
 """The moving parts of a face, painted on the head's map: brows, eyes and mouth, from expression coefficients.
 
 Each painter changes a small window of the maps in place. `x` and `y` are the rest position of the skin in head units;
-`Window` carries the colour (linear RGB), the height above the resting skin, the gloss and the light that reaches the
+`MapWindow` carries the colour (linear RGB), the height above the resting skin, the gloss and the light that reaches the
 place (`open`, for the inside of a mouth).
 """
 
@@ -17,7 +17,7 @@ Coefficients = dict[str, float]
 
 
 @dataclass
-class Window:
+class MapWindow:
     """A rectangle of the maps as views: changing them changes the maps."""
 
     x: np.ndarray
@@ -41,7 +41,7 @@ def _power(base: np.ndarray, exponent: float) -> np.ndarray:
     return np.power(np.maximum(base, 0), exponent)
 
 
-def paint_brow(w: Window, layers: Layers, c: Coefficients, side: int) -> None:
+def paint_brow(w: MapWindow, layers: Layers, c: Coefficients, side: int) -> None:
     """One eyebrow; side is -1 or 1 (picture's left or right)."""
     a, person = layers.anatomy, layers.person
     x = w.x * side
@@ -62,7 +62,7 @@ def paint_brow(w: Window, layers: Layers, c: Coefficients, side: int) -> None:
     w.height -= 0.012 * c["brow_knit"] * crease
 
 
-def paint_eye(w: Window, layers: Layers, c: Coefficients, side: int) -> None:
+def paint_eye(w: MapWindow, layers: Layers, c: Coefficients, side: int) -> None:
     """One eye with lids, lashes, iris and highlight; side as in `paint_brow`."""
     a, person = layers.anatomy, layers.person
     across = w.x * side - a.eye_x
@@ -112,7 +112,7 @@ def _lay_eyeball(w, layers, c, ball, x, y, s, high) -> None:
     w.lay(ball, eye.astype(np.float32))
 
 
-def paint_mouth(w: Window, layers: Layers, c: Coefficients) -> None:
+def paint_mouth(w: MapWindow, layers: Layers, c: Coefficients) -> None:
     """Lips, and behind them teeth, tongue and the dark of the mouth."""
     a, person = layers.anatomy, layers.person
     smile = max(c["smile"], 0.0)
@@ -157,7 +157,7 @@ JAW_DROP = 0.2
 """How far the chin moves down at jaw = 1, head units."""
 
 
-def _lay_inside(w: Window, layers: Layers, c: Coefficients, mouth: tuple) -> None:
+def _lay_inside(w: MapWindow, layers: Layers, c: Coefficients, mouth: tuple) -> None:
     s, half, top, low, drop = mouth
     hole = w.edge(top - w.y) * w.edge(w.y - low) * w.edge((0.985 - np.abs(s)) * half)
     depth = np.clip((top - w.y) / np.maximum(top - low, 1e-3), 0, 1)

@@ -15,7 +15,7 @@ from floatbench.synthetic.camera import HALF_VIEW, cast, frame_of, products, rot
 from floatbench.synthetic.expression import EXPRESSION
 from floatbench.synthetic.identity import Identity, make_identity
 from floatbench.synthetic.layers import build_layers, step, texel
-from floatbench.synthetic.paint import JAW_DROP, Coefficients, Window, paint_brow, paint_eye, paint_mouth
+from floatbench.synthetic.paint import JAW_DROP, Coefficients, MapWindow, paint_brow, paint_eye, paint_mouth
 from floatbench.synthetic.shape import EXTENT, C
 
 MIN_SIZE, MAX_SIZE = 64, 512
@@ -136,9 +136,9 @@ class Renderer:
         soft = 1.6 * 2 * EXTENT / layers.radius.shape[0] * 2.2
         x, y = layers.x[cut], layers.y[cut]
 
-        def window(name: str) -> Window:
+        def window(name: str) -> MapWindow:
             at = self._windows[name]
-            return Window(x[at], y[at], colour[at], height[at], gloss[at], openness[at], soft)
+            return MapWindow(x[at], y[at], colour[at], height[at], gloss[at], openness[at], soft)
 
         paint_mouth(window("mouth"), layers, c)
         for name, side in (("left", -1), ("right", 1)):

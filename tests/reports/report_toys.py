@@ -15,11 +15,11 @@ from floatbench.engine.records import (
     RowFile,
     RunInfo,
     ScoreFile,
-    write_record,
 )
 from floatbench.engine.scoring import score_all
 from floatbench.metrics.base import Backbone, ClipValue, Interval, Metric, MetricInfo, Pair, Score, split_failures
 from floatbench.protocol.protocol import Clip, Preprocessing, Protocol
+from floatbench.records import write_record
 from floatbench.types import ClipMedia, Features
 
 LICENCE = {"free": "Apache-2.0", "bound": "non-commercial research only"}
