@@ -15,9 +15,9 @@ from pydantic import Field
 from floatbench.errors import DataError
 from floatbench.files import write_bytes
 from floatbench.media.boxes import Box
-from floatbench.media.container import shown
 from floatbench.media.crop import Crop
 from floatbench.records import Frozen, validated
+from floatbench.text import printable
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _LABELS = {"s3fd": "pp1", "mediapipe": "pp1-mp", "given": "pp1-given", "none": "pp1-none"}
@@ -109,8 +109,8 @@ def read_manifest(path: Path) -> list[ManifestRow]:
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"manifest {shown(path)}: {error}") from error
-    return [parse_row(line, f"{shown(path)} line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+        raise DataError(f"manifest {printable(path)}: {error}") from error
+    return [parse_row(line, f"{printable(path)} line {number}") for number, line in enumerate(lines, 1) if line.strip()]
 
 
 def parse_row(text: str, where: str) -> ManifestRow:
