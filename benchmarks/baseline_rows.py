@@ -13,7 +13,8 @@ import csv
 import sys
 from pathlib import Path
 
-from floatbench.engine.records import Row, RowFile, RunInfo, read_record
+from floatbench.engine.records import Row, RowFile, RunInfo
+from floatbench.records import read_record
 
 COLUMNS: tuple[str, ...] = (
     "method", "profile", "random_weights", "parameters_m", "clips", "frames", "frame_px", "load_s", "seconds_per_frame",

@@ -194,7 +194,7 @@ def _data() -> Iterable[Finding]:
 
 def _baselines() -> Iterable[Finding]:
     from floatbench.baselines import manifest as manifests
-    from floatbench.baselines.installed import read_record
+    from floatbench.baselines.installed import install_record
 
     for name in manifests.names():
         try:
@@ -202,7 +202,7 @@ def _baselines() -> Iterable[Finding]:
         except UsageError as error:
             yield Finding("baselines", "problem", str(error), error.fix or "")
             continue
-        profiles = [profile for profile in manifest.profiles if read_record(manifest, profile)]
+        profiles = [profile for profile in manifest.profiles if install_record(manifest, profile)]
         if profiles:
             yield Finding("baselines", "ok", f"{name}: installed ({', '.join(profiles)})")
         else:

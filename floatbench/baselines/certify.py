@@ -14,7 +14,7 @@ P999_GATE = 5e-3
 
 
 @dataclass(frozen=True)
-class Difference:
+class ClipDifference:
     """Absolute differences of two clips as fractions of the range 0..255: the frames are bytes, in steps of 1/255."""
 
     mean: float
@@ -28,7 +28,7 @@ class Difference:
         return self.mean < MEAN_GATE and self.p999 < P999_GATE
 
 
-def compare(first: np.ndarray, second: np.ndarray) -> Difference:
+def compare(first: np.ndarray, second: np.ndarray) -> ClipDifference:
     """(T, H, W, 3) uint8 against the same shape; ValueError for two shapes.
 
     The 99.9th percentile is the smallest step that at least 99.9 % of the values do not exceed.
@@ -42,7 +42,7 @@ def compare(first: np.ndarray, second: np.ndarray) -> Difference:
     total = int(counts.sum())
     cumulated = np.cumsum(counts)
     p999 = int(np.searchsorted(cumulated, np.ceil(0.999 * total)))
-    return Difference(
+    return ClipDifference(
         mean=float((counts * np.arange(256)).sum() / total / 255),
         p999=p999 / 255,
         maximum=float(np.flatnonzero(counts)[-1] / 255),
@@ -55,7 +55,7 @@ def certificate(
     name: str,
     profiles: Sequence[dict[str, Any]],
     inputs: dict[str, Any],
-    difference: Difference,
+    difference: ClipDifference,
     fabricated: bool,
 ) -> dict[str, Any]:
     """What is stored: who was compared on what, the figures, the gate, and whether the weights were real."""

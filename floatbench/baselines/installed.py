@@ -11,18 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from floatbench import paths
 from floatbench.baselines.manifest import MARKER, Manifest, Profile
 from floatbench.errors import DataError, DependencyError
 from floatbench.files import file_sha256, write_json
+from floatbench.records import RecordFile, read_record
 
 
-class InstallRecord(BaseModel):
+class InstallRecord(RecordFile):
     """One installed profile: where its parts lie. Written last, so that an interrupted install has none."""
-
-    model_config = ConfigDict(extra="forbid")
 
     profile: str
     commit: str
@@ -69,11 +66,11 @@ def record_path(manifest: Manifest, profile: str) -> Path:
     return root(manifest) / f"install-{profile}.json"
 
 
-def read_record(manifest: Manifest, profile: str) -> InstallRecord | None:
+def install_record(manifest: Manifest, profile: str) -> InstallRecord | None:
     """The record of an installed profile; None when it was never finished."""
     try:
-        return InstallRecord.model_validate_json(record_path(manifest, profile).read_text("utf-8"))
-    except (OSError, ValidationError):
+        return read_record(record_path(manifest, profile), InstallRecord)
+    except DataError:
         return None
 
 
@@ -126,7 +123,7 @@ def choose_profile(manifest: Manifest, device: str, wanted: str = "") -> str:
             fix=f"floatbench baseline show {manifest.id}",
         )
     for name in suitable:
-        if read_record(manifest, name) is not None:
+        if install_record(manifest, name) is not None:
             return name
     raise DependencyError(f"{manifest.id} is not installed", fix=install_command(manifest, suitable[0]))
 
@@ -141,7 +138,7 @@ def resolve(manifest: Manifest, device: str = "cpu", preset: str = "protocol", p
     Raises DependencyError (environment, card) or DataError (clone, weights), each with the command that mends it.
     """
     name = choose_profile(manifest, device, profile)
-    record = read_record(manifest, name)
+    record = install_record(manifest, name)
     assert record is not None  # choose_profile returns installed ones only
     fix = install_command(manifest, name)
     python = interpreter(Path(record.environment))

@@ -6,6 +6,7 @@ folder through the entry-point group `floatbench.baselines` or the search path `
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tomllib
@@ -14,21 +15,18 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from floatbench.errors import UsageError
 from floatbench.files import file_sha256
 from floatbench.paths import shipped
+from floatbench.records import Frozen, validated
 from floatbench.text import near
 
 MARKER = "FABRICATED.json"
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Source(_Part):
+class SourceCode(Frozen):
     """The official repository: `owner/name` on GitHub or an address, the pinned commit and its tree."""
 
     repo: str
@@ -43,7 +41,7 @@ class Source(_Part):
         return self.repo if "://" in self.repo or self.repo.startswith("/") else f"https://github.com/{self.repo}.git"
 
 
-class Licence(_Part):
+class SystemLicences(Frozen):
     """Shown once before the download and printed in reports."""
 
     code: str
@@ -53,7 +51,7 @@ class Licence(_Part):
     commercial: bool = False
 
 
-class Weight(_Part):
+class Weight(Frozen):
     """One file of the weights, by its path inside the checkout."""
 
     path: str
@@ -65,7 +63,7 @@ class Weight(_Part):
     note: str = ""
 
 
-class Profile(_Part):
+class Profile(Frozen):
     """One environment: interpreter, hashed lock, cards it has code for, the monkey patches it needs."""
 
     python: str
@@ -80,13 +78,13 @@ class Profile(_Part):
     apt: tuple[str, ...] = ()  # packages of a container that the wheels do not bring
 
 
-class Inputs(_Part):
+class Inputs(Frozen):
     image: str = "square RGB PNG"
     audio: str = "16 kHz mono WAV"
     extra: str = "none"
 
 
-class Limits(_Part):
+class Limits(Frozen):
     """Lengths that the system is known to survive; refused before it is asked."""
 
     min_audio_s: float = 0.0
@@ -94,14 +92,14 @@ class Limits(_Part):
     forbidden_frames: tuple[int, ...] = ()
 
 
-class Output(_Part):
+class Output(Frozen):
     fps: float = 25.0
     size: str = ""  # "256x256", in words where it depends on the input
     frames: str = "n"  # rule, for readers
     tolerance: int = 2
 
 
-class Preset(_Part):
+class Preset(Frozen):
     """A list of settings for the driver, and whether a row made with it may be ranked."""
 
     flags: dict[str, Any] = {}
@@ -112,7 +110,7 @@ class Preset(_Part):
     seed: int | None = None  # the authors' own number, used in place of the run's
 
 
-class Timeouts(_Part):
+class Timeouts(Frozen):
     """Seconds. A clip may take `clip_base_s + clip_per_s * its seconds`; `silence_s` 0 means max(60, clip / 4)."""
 
     load_s: float = 300.0
@@ -124,19 +122,19 @@ class Timeouts(_Part):
     grace_s: float = 10.0
 
 
-class Memory(_Part):
+class Memory(Frozen):
     ram_gb: float = 16.0  # limit of the worker and its children
     vram_gb: float = 0.0  # needed
     batch_knob: str = ""  # flag whose value does not change results
 
 
-class Checks(_Part):
+class Checks(Frozen):
     parameters_m: float | None = None
     gmac_per_frame: float | None = None
     how: str = ""
 
 
-class Proven(_Part):
+class Proven(Frozen):
     """How far each step was seen to work, in words ("" = not yet): profile, machine, size of the weights."""
 
     code_loads: str = ""
@@ -153,7 +151,7 @@ class Proven(_Part):
         return "nothing"
 
 
-class Manifest(_Part):
+class Manifest(Frozen):
     """One system. `folder` is where its driver, locks and notes lie."""
 
     id: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
@@ -162,8 +160,8 @@ class Manifest(_Part):
     paper: str = ""
     driver: str = "driver.py"
     min_python: str = "3.8"
-    source: Source
-    licence: Licence
+    source: SourceCode
+    licence: SystemLicences
     weights: tuple[Weight, ...] = ()
     weights_policy: Literal["pinned", "first-use"] = "first-use"
     profiles: dict[str, Profile]
@@ -212,8 +210,6 @@ class Manifest(_Part):
     @cached_property
     def adapter_sha256(self) -> str:
         """One hash over the driver's files: part of a row's provenance."""
-        import hashlib
-
         digest = hashlib.sha256()
         for path in sorted([*self.folder.glob("*.py"), driverlib(), self.folder / "manifest.toml"]):
             digest.update(f"{path.name} {file_sha256(path)}\n".encode())
@@ -221,8 +217,6 @@ class Manifest(_Part):
 
     def run_sha256(self, profile: str, preset: str) -> str:
         """One hash over what decides a clip beside weights and environment; words about the system are left out."""
-        import hashlib
-
         chosen = self.profile(profile)
         parts = {
             "files": {
@@ -263,16 +257,13 @@ def driverlib() -> Path:
 def read(folder: Path) -> Manifest:
     """The manifest of a folder; UsageError says what is wrong with it and where."""
     path = folder / "manifest.toml"
+    fix = "see docs/baselines.md for the fields of a manifest"
     try:
         with path.open("rb") as stream:
-            return Manifest.model_validate({**tomllib.load(stream), "folder": folder.resolve()})
+            document = tomllib.load(stream)
     except (OSError, ValueError) as error:
-        if isinstance(error, ValidationError):
-            first = error.errors()[0]
-            what = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        else:
-            what = str(error)
-        raise UsageError(f"{path}: {what}", fix="see docs/baselines.md for the fields of a manifest") from None
+        raise UsageError(f"{path}: {error}", fix) from None
+    return validated(Manifest, {**document, "folder": folder.resolve()}, str(path), fix, UsageError)
 
 
 def folders() -> dict[str, Path]:

@@ -19,6 +19,7 @@ import psutil
 from floatbench.baselines.installed import Installed
 from floatbench.baselines.workspace import Workspace
 from floatbench.errors import DependencyError
+from floatbench.processes import signal_name
 
 PROTO = 1
 """Version of the messages; `PROTO` of the driver library, which is not imported: it belongs to foreign interpreters."""
@@ -235,7 +236,13 @@ class BaselineWorker:
         self.stop(at_once=True)
         if code == -signal.SIGKILL or code == 137:
             return WorkerFailure("crash", f"ended by SIGKILL during {what}", tail, fatal=True)
-        how = "closed its output" if code is None else f"ended by {_signal(code)}" if code < 0 else f"exit code {code}"
+        how = (
+            "closed its output"
+            if code is None
+            else f"ended by {signal_name(-code)}"
+            if code < 0
+            else f"exit code {code}"
+        )
         return WorkerFailure("crash", f"{how} during {what}", tail, fatal=True)
 
     def tail(self) -> list[str]:
@@ -288,13 +295,6 @@ class BaselineWorker:
 def _signal_group(pid: int, number: int) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, number)
-
-
-def _signal(code: int) -> str:
-    try:
-        return signal.Signals(-code).name
-    except ValueError:
-        return f"signal {-code}"
 
 
 def _scale() -> float:

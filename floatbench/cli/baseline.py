@@ -61,9 +61,9 @@ def list_(json: JsonOption = False, offline: OfflineOption = False, quiet: Quiet
 
 
 def _row(manifest: Manifest) -> dict[str, Any]:
-    from floatbench.baselines.installed import read_marker, read_record
+    from floatbench.baselines.installed import install_record, read_marker
 
-    records = {name: record for name in manifest.profiles if (record := read_record(manifest, name))}
+    records = {name: record for name in manifest.profiles if (record := install_record(manifest, name))}
     return {
         "name": manifest.id,
         "title": manifest.title,

@@ -59,10 +59,10 @@ def speed(
     Exit codes: 0 done, 1 a method failed, 2 usage, 3 environment, 4 data or weights missing.
     """
     from floatbench.device import pick_device
+    from floatbench.records import write_record
     from floatbench.speed.measure import SpeedPlan
     from floatbench.speed.pairing import finished_run, pair
     from floatbench.speed.process import measure_all
-    from floatbench.speed.record import write_speed
 
     chosen = _scenario(scenario)
     if fabricated:
@@ -75,7 +75,7 @@ def speed(
         record = measure_all(names, inputs, label, plan, threads, lambda note: bar.advance(note=note))
     pair(record.rows, quality)
     if out is not None:
-        write_speed(out, record)
+        write_record(out, record)
     if json_output:
         print_json(record.model_dump(mode="json"))
     else:

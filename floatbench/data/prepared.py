@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from abc import abstractmethod
-from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
-from multiprocessing.util import Finalize
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from filelock import FileLock
 
 from floatbench.data.dataset import Availability, Dataset, Reference
-from floatbench.errors import TRANSIENT_REASONS, ClipError, DataError
-from floatbench.files import write_error, write_json
-from floatbench.paths import data_dir, quiet_third_parties
+from floatbench.errors import TRANSIENT_REASONS, ClipError, DataError, FloatbenchError
+from floatbench.files import write_error
+from floatbench.paths import data_dir
+from floatbench.processes import Death, as_finished
 from floatbench.progress import Progress, Task
 from floatbench.protocol.protocol import Clip, Preprocessing
+from floatbench.records import RecordFile, read_record, write_record
 from floatbench.text import printable
 
 REJECTED = "rejected.json"
@@ -38,7 +36,7 @@ class Raw:
 
 
 @dataclass(frozen=True)
-class Job:
+class PrepareTask:
     """All that is needed to prepare one clip in another process."""
 
     clip: Clip
@@ -51,13 +49,23 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class PrepareResult:
     """How preparing one clip ended: `ready`, or why not."""
 
     clip_id: str
     state: Literal["ready", "rejected", "failed"]
     reason: str = ""
     detail: str = ""
+
+
+class Rejection(RecordFile):
+    """Why a raw file was refused: a code of floatbench.errors.REASONS and one line of detail."""
+
+    noun: ClassVar[str] = "note of a rejection"
+
+    clip_id: str
+    reason: str
+    detail: str
 
 
 class PreparedDataset(Dataset):
@@ -97,7 +105,7 @@ class PreparedDataset(Dataset):
         if (folder / PREPARED).is_file():
             return Availability(clip.id, "ready")
         if rejection := _rejection(folder):
-            return Availability(clip.id, "rejected", reason=rejection["reason"], detail=rejection["detail"])
+            return Availability(clip.id, "rejected", reason=rejection.reason, detail=rejection.detail)
         if self.raw(clip) is None:
             return Availability(clip.id, "missing", detail="the raw file is absent", fix=self.missing_fix())
         return Availability(clip.id, "unprepared", detail="not prepared yet", fix=self.prepare_fix())
@@ -105,42 +113,40 @@ class PreparedDataset(Dataset):
     def prepare(self, progress: Progress, workers: int = 1) -> None:
         self.prepare_clips(progress, workers)
 
-    def prepare_clips(self, progress: Progress, workers: int = 1, retry: bool = False) -> list[Outcome]:
+    def prepare_clips(self, progress: Progress, workers: int = 1, retry: bool = False) -> list[PrepareResult]:
         """Prepares what is raw and not yet prepared or rejected; with `retry` also what was rejected before.
 
         Raises:
             DataError, DependencyError: a box back end or the disk is not usable; finished clips stay.
         """
-        if not self._jobs(retry):
+        if not self._tasks(retry):
             return []
         try:
             self.store.mkdir(parents=True, exist_ok=True)
             with FileLock(self.store / ".lock"):  # a second process waits, then finds the work done
-                jobs = self._jobs(retry)
-                with progress.task(f"prepare {self.protocol.id}", len(jobs)) as bar:
-                    return list(_reported(_run(jobs, workers), bar, progress))
+                tasks = self._tasks(retry)
+                with progress.task(f"prepare {self.protocol.id}", len(tasks)) as bar:
+                    return list(_reported(_run(tasks, workers), bar, progress))
         except OSError as error:
             raise write_error(error, self.store) from error
 
-    def _jobs(self, retry: bool) -> list[Job]:
-        jobs = []
+    def _tasks(self, retry: bool) -> list[PrepareTask]:
+        tasks = []
+        pinned = (self.protocol.dataset, self.protocol.split, self.protocol.preprocessing)
         for clip in self.protocol.clips:
             folder = self.folder(clip)
             if (folder / PREPARED).is_file() or (not retry and _rejection(folder)):
                 continue
             if raw := self.raw(clip):
-                protocol = self.protocol
-                jobs.append(
-                    Job(clip, raw, folder, protocol.dataset, protocol.split, protocol.preprocessing, self.boxes_file())
-                )
-        return jobs
+                tasks.append(PrepareTask(clip, raw, folder, *pinned, self.boxes_file()))
+        return tasks
 
     def load(self, clip: Clip) -> Reference:
         folder = self.folder(clip)
         if (folder / PREPARED).is_file():
             return _reference(folder)
         if rejection := _rejection(folder):
-            raise ClipError(rejection["reason"], rejection["detail"])
+            raise ClipError(rejection.reason, rejection.detail)
         state = self._state(clip)
         raise DataError(f"the clip {clip.id!r} of {self.protocol.id} is absent: {state.detail}", fix=state.fix)
 
@@ -153,110 +159,82 @@ def _reference(folder: Path) -> Reference:
     return Reference(media, source, folder / "video.mkv", flags)
 
 
-def _rejection(folder: Path) -> dict[str, str] | None:
+def _rejection(folder: Path) -> Rejection | None:
     """Why a clip was rejected; None when it was not, or when the note is damaged (it is then tried again)."""
     try:
-        note = json.loads((folder / REJECTED).read_text("utf-8"))
-        return {"reason": str(note["reason"]), "detail": str(note["detail"])}
-    except (OSError, ValueError, KeyError, TypeError):
+        return read_record(folder / REJECTED, Rejection)
+    except FloatbenchError:
         return None
 
 
-def _reported(outcomes: Iterable[Outcome], bar: Task, progress: Progress) -> Iterable[Outcome]:
-    for outcome in outcomes:
-        bar.advance(note=printable(outcome.clip_id))
-        if outcome.state != "ready":
-            progress.note(f"{outcome.state}: {printable(outcome.clip_id)}: {outcome.reason}: {outcome.detail}")
-        yield outcome
+def _reported(results: Iterable[PrepareResult], bar: Task, progress: Progress) -> Iterable[PrepareResult]:
+    for result in results:
+        bar.advance(note=printable(result.clip_id))
+        if result.state != "ready":
+            progress.note(f"{result.state}: {printable(result.clip_id)}: {result.reason}: {result.detail}")
+        yield result
 
 
-def _run(jobs: list[Job], workers: int) -> Iterable[Outcome]:
-    """Outcomes as they come; a clip that kills its process fails alone."""
-    if workers <= 1 or len(jobs) == 1:
-        try:
-            yield from (prepare_one(job) for job in jobs)
-        finally:
-            _close()
-        return
-    left = dict(enumerate(jobs))
-    with _pool(min(workers, len(jobs))) as pool:
-        futures = {pool.submit(prepare_one, job): index for index, job in left.items()}
-        try:
-            for future in as_completed(futures):
-                outcome = future.result()
-                del left[futures[future]]
-                yield outcome
-        except BrokenProcessPool:
-            pass
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-    for job in left.values():  # only after a crash: one process per clip tells which of them it was
-        yield _alone(job)
+def _run(tasks: list[PrepareTask], workers: int) -> Iterable[PrepareResult]:
+    """Results as they come; a clip that kills its process fails alone."""
+    for index, result in as_finished(prepare_one, tasks, workers, _detectors):
+        if isinstance(result, Death):
+            result = PrepareResult(tasks[index].clip.id, "failed", result.reason, result.detail)
+        yield result
 
 
-def _close() -> None:
+@contextmanager
+def _detectors() -> Iterator[None]:
+    """Detectors stay open from clip to clip, and are closed before the threads they use are shut down."""
     from floatbench.data.face_in_region import close_backends
 
-    close_backends()
+    try:
+        yield
+    finally:
+        close_backends()
 
 
-def _pool(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin_worker)
-
-
-def _begin_worker() -> None:
-    quiet_third_parties()
-    Finalize(None, _close, exitpriority=1)  # before the worker's threads are shut down
-
-
-def _alone(job: Job) -> Outcome:
-    with _pool(1) as pool:
-        try:
-            return pool.submit(prepare_one, job).result()
-        except BrokenProcessPool:
-            return Outcome(job.clip.id, "failed", "crashed", "the process that prepared it died")
-
-
-def prepare_one(job: Job) -> Outcome:
+def prepare_one(task: PrepareTask) -> PrepareResult:
     """Prepares one clip whole or not at all; a rejection is written down, a failure of the machine is not."""
-    clip = job.clip
-    partial = job.folder.with_name(f".{job.folder.name}.partial")
+    clip = task.clip
+    partial = task.folder.with_name(f".{task.folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        _write(job, partial)
+        _write(task, partial)
     except ClipError as error:
         shutil.rmtree(partial, ignore_errors=True)
         if error.reason in TRANSIENT_REASONS:
-            return Outcome(clip.id, "failed", error.reason, error.what)
-        shutil.rmtree(job.folder, ignore_errors=True)
-        write_json(job.folder / REJECTED, {"clip_id": clip.id, "reason": error.reason, "detail": error.what})
-        return Outcome(clip.id, "rejected", error.reason, error.what)
-    shutil.rmtree(job.folder, ignore_errors=True)
-    partial.replace(job.folder)
-    return Outcome(clip.id, "ready")
+            return PrepareResult(clip.id, "failed", error.reason, error.what)
+        shutil.rmtree(task.folder, ignore_errors=True)
+        rejection = Rejection(clip_id=clip.id, reason=error.reason, detail=error.what)
+        write_record(task.folder / REJECTED, rejection)
+        return PrepareResult(clip.id, "rejected", error.reason, error.what)
+    shutil.rmtree(task.folder, ignore_errors=True)
+    partial.replace(task.folder)
+    return PrepareResult(clip.id, "ready")
 
 
-def _write(job: Job, folder: Path) -> None:
+def _write(task: PrepareTask, folder: Path) -> None:
     """The prepared files of one clip; a picture of its own replaces frame 0 as the source, cropped by the same rule."""
     from floatbench.data.face_in_region import FaceIn, cached_backend
     from floatbench.media.crop import crop_still
     from floatbench.media.image import read_image, write_image
     from floatbench.media.pp1 import SOURCE, prepare_clip
 
-    clip, rule = job.clip, job.preprocessing
-    boxes = cached_backend(rule.boxes, job.boxes_file)
+    clip, rule = task.clip, task.preprocessing
+    boxes = cached_backend(rule.boxes, task.boxes_file)
     prepare_clip(
-        job.raw.video,
+        task.raw.video,
         folder,
-        audio=job.raw.audio,
+        audio=task.raw.audio,
         start=clip.start_s,
         end=clip.end_s,
         boxes=FaceIn(boxes, clip.face) if clip.face else boxes,
-        dataset=job.dataset,
+        dataset=task.dataset,
         clip_id=clip.id,
         identity=clip.identity,
-        split=job.split,
+        split=task.split,
         size=rule.size,
     )
-    if job.raw.source:
-        write_image(folder / SOURCE, crop_still(read_image(job.raw.source), boxes, rule.size))
+    if task.raw.source:
+        write_image(folder / SOURCE, crop_still(read_image(task.raw.source), boxes, rule.size))

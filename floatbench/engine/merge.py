@@ -9,11 +9,12 @@ from pathlib import Path
 
 from floatbench.engine.features import FeatureStore
 from floatbench.engine.plan import Plan
-from floatbench.engine.records import Row, RowFile, RunInfo, read_record, write_record
+from floatbench.engine.records import Row, RowFile, RunInfo
 from floatbench.engine.runner import RunResult, score_run
 from floatbench.errors import DataError, UsageError
 from floatbench.metrics import registry
 from floatbench.progress import NullProgress, Progress
+from floatbench.records import read_record, write_record
 
 Rows = dict[tuple[str, str, int], Row]
 

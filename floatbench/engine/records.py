@@ -6,24 +6,19 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-
-from floatbench.errors import DataError, UsageError
-from floatbench.files import write_error, write_json
+from floatbench.errors import DataError
+from floatbench.files import write_error
 from floatbench.protocol.protocol import Protocol
+from floatbench.records import RecordFile, Strict, refuse_newer, validated
+from floatbench.text import printable
 
 SCHEMA_VERSION = 1
 Side = Literal["generated", "reference", "source"]
-M = TypeVar("M", bound=BaseModel)
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Row(_Record):
+class Row(Strict):
     """One method on one clip and replicate: how it was made, what was decoded, where its features are.
 
     `features` maps side -> backbone id -> feature key (the name of a file in the run's `features/`). A failed row has a
@@ -61,7 +56,7 @@ class Row(_Record):
         return self.method, self.clip, self.replicate
 
 
-class MetricRecord(_Record):
+class MetricRecord(Strict):
     """Identity of a column: variant, backbones with fingerprints, weights with hashes and licences."""
 
     id: str
@@ -76,8 +71,12 @@ class MetricRecord(_Record):
     settings: dict[str, Any] = {}
 
 
-class RunInfo(_Record):
+class RunInfo(RecordFile):
     """What makes a run folder what it is; a later call with another protocol, seed or subset is refused."""
+
+    noun: ClassVar[str] = "record of a run"
+    absent: ClassVar[str] = "not a run folder, or the run has not finished"
+    newest: ClassVar[int] = SCHEMA_VERSION
 
     schema_version: int = SCHEMA_VERSION
     protocol: Protocol
@@ -93,7 +92,7 @@ class RunInfo(_Record):
     parts: list[dict[str, Any]] = []  # environments of the runs that were merged
 
 
-class ScoreRow(_Record):
+class ScoreRow(Strict):
     """One number of the table with everything that is needed to judge it."""
 
     method: str
@@ -114,7 +113,7 @@ class ScoreRow(_Record):
     details: dict[str, Any] = {}
 
 
-class ControlCheck(_Record):
+class ControlCheck(Strict):
     """One rule that a sound metric keeps on the control systems, and whether it did."""
 
     metric: str
@@ -123,8 +122,12 @@ class ControlCheck(_Record):
     detail: str
 
 
-class ScoreFile(_Record):
+class ScoreFile(RecordFile):
     """scores.json: equal bytes for equal inputs on one machine, whatever the workers, order or executor."""
+
+    noun: ClassVar[str] = "file of scores"
+    absent: ClassVar[str] = "not a run folder, or the run has not finished"
+    newest: ClassVar[int] = SCHEMA_VERSION
 
     schema_version: int = SCHEMA_VERSION
     protocol: str
@@ -184,16 +187,15 @@ class RowFile:
         for number, line in enumerate(lines, start=1):
             if not line:
                 continue
+            where, fix = f"{printable(self.path)} line {number} is damaged", f"remove line {number}"
             try:
                 record = json.loads(line)
-                _refuse_newer(record, self.path)
-                yield Row.model_validate(record)
-            except (ValueError, ValidationError) as error:
+                refuse_newer(record, SCHEMA_VERSION, where)
+                yield validated(Row, record, where, fix)
+            except (ValueError, DataError) as error:
                 if number == len(lines):  # the line that was being written when the run was killed
                     return
-                raise DataError(
-                    f"{self.path} line {number} is damaged: {type(error).__name__}", fix=f"remove line {number}"
-                ) from None
+                raise (error if isinstance(error, DataError) else DataError(f"{where}: not JSON", fix)) from None
 
     def repair(self) -> None:
         """Cuts off a torn last line, so that the next row starts on a line of its own."""
@@ -217,34 +219,3 @@ class RowFile:
             if self.path.exists():
                 os.truncate(self.path, size)
             raise write_error(error, self.path) from error
-
-
-def _refuse_newer(record: Any, path: Path) -> None:
-    version = record.get("schema_version", SCHEMA_VERSION) if isinstance(record, dict) else SCHEMA_VERSION
-    if version > SCHEMA_VERSION:
-        raise UsageError(
-            f"{path} has schema version {version}; this floatbench reads up to {SCHEMA_VERSION}",
-            fix="update floatbench",
-        )
-
-
-def read_record(path: Path, model: type[M]) -> M:
-    """Reads one JSON record; DataError when it is absent or damaged, UsageError when it is of a newer schema."""
-    try:
-        record = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise DataError(f"{path} does not exist: not a run folder, or the run has not finished") from None
-    except ValueError:
-        raise DataError(f"{path} is damaged: not JSON", fix="run the same command again") from None
-    _refuse_newer(record, path)
-    try:
-        return model.model_validate(record)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"{path} is damaged: {place}: {first['msg']}", fix="run the same command again") from None
-
-
-def write_record(path: Path, record: BaseModel) -> None:
-    """Writes one record whole or not at all, with sorted keys."""
-    write_json(path, record.model_dump(mode="json"))

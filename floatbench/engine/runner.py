@@ -23,7 +23,7 @@ from floatbench.engine.executor import Executor, InlineExecutor, LocalExecutor, 
 from floatbench.engine.features import FeatureStore
 from floatbench.engine.job import JobSettings
 from floatbench.engine.plan import Plan, make_plan, remaining_jobs
-from floatbench.engine.records import Row, RowFile, RunInfo, ScoreFile, read_record, write_record
+from floatbench.engine.records import Row, RowFile, RunInfo, ScoreFile
 from floatbench.engine.scoring import clip_values, metric_record, score_all, unranked_because
 from floatbench.errors import DataError, DependencyError, Interrupted, UsageError
 from floatbench.files import atomic_path
@@ -31,6 +31,7 @@ from floatbench.methods.controls import CONTROLS
 from floatbench.methods.method import Method
 from floatbench.progress import NullProgress, Progress
 from floatbench.protocol.protocol import Protocol
+from floatbench.records import read_record, write_record
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def iou(a: Box, b: Box) -> float:
     return common / union if union > 0 else 0.0
 
 
-class Track:
+class FaceFollower:
     """Follows the face that is largest in frame 0 by best overlap with its last box (pp1, item 5).
 
     Args:

@@ -13,7 +13,7 @@ import numpy as np
 from floatbench.errors import DataError
 from floatbench.files import file_sha256
 from floatbench.media.boxes import BackendInfo, Box, BoxBackend, Detection
-from floatbench.media.container import shown
+from floatbench.text import printable
 
 _CORNERS = ("left", "top", "right", "bottom")
 _ALL_FRAMES = -1
@@ -42,7 +42,7 @@ class GivenBoxes(BoxBackend):
         except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
             detail = f"{type(error).__name__}: {error}" if isinstance(error, KeyError) else str(error)
             raise DataError(
-                f"face boxes in {shown(self._file)}: {detail}", fix="see docs/media.md, 'Own boxes'"
+                f"face boxes in {printable(self._file)}: {detail}", fix="see docs/media.md, 'Own boxes'"
             ) from error
         self._current: dict[int, Box] = {}
 
@@ -53,7 +53,7 @@ class GivenBoxes(BoxBackend):
         """Chooses the rows of a clip; raises DataError when there is none."""
         rows = self._boxes.get(clip_id, self._boxes.get(""))
         if rows is None:
-            raise DataError(f"face boxes in {shown(self._file)}: no row for the clip {clip_id!r}")
+            raise DataError(f"face boxes in {printable(self._file)}: no row for the clip {clip_id!r}")
         self._current = rows
 
     def detect(self, rgb: np.ndarray, frame: int) -> list[Detection]:

@@ -10,10 +10,11 @@ import av
 import numpy as np
 
 from floatbench.errors import ClipError
-from floatbench.media.container import audio_stream, check_whole, opened, require_memory, shown, video_stream
+from floatbench.media.container import audio_stream, check_whole, opened, require_memory, video_stream
 from floatbench.media.frames import Stamper, end_of, iterate, upright_rgb
 from floatbench.media.sound import SILENCE_DBFS, Sound, SoundCollector, cut, decode_sound, loudness_dbfs
 from floatbench.media.timeline import TimeLine, plan
+from floatbench.text import printable
 from floatbench.types import ClipMedia
 
 
@@ -80,7 +81,7 @@ def put_on_time_line(
     if audio_path is not None:
         sound = decode_sound(Path(audio_path), start, end)
         if sound is None:
-            raise ClipError("no_audio", f"{shown(audio_path)} holds no sound")
+            raise ClipError("no_audio", f"{printable(audio_path)} holds no sound")
     line = plan(found.stamps, (sound.start, sound.end) if sound else None, start, end)
     flags = ["interlaced"] if found.interlaced else []
     if sound is None:
@@ -104,7 +105,9 @@ def timed_frames(timed: Timed) -> Iterator[np.ndarray]:
             yield rgb
             n += 1
     if n < len(wanted):
-        raise ClipError("unreadable", f"{shown(timed.path)}: picture {wanted[n]} was there once and is not any more")
+        raise ClipError(
+            "unreadable", f"{printable(timed.path)}: picture {wanted[n]} was there once and is not any more"
+        )
 
 
 def read_clip(

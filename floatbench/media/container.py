@@ -17,6 +17,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 
 from floatbench.errors import ClipError
+from floatbench.text import printable
 
 MAX_PIXELS = 8192 * 4608
 """Largest picture of a video (8K); a damaged header must not make the decoder ask for gigabytes."""
@@ -36,23 +37,17 @@ def check_file(path: Path) -> Path:
     path = Path(path)
     try:
         if not path.exists():
-            raise ClipError("missing", f"{shown(path)} does not exist")
+            raise ClipError("missing", f"{printable(path)} does not exist")
         if not path.is_file():
-            raise ClipError("unreadable", f"{shown(path)} is not a regular file")
+            raise ClipError("unreadable", f"{printable(path)} is not a regular file")
         size = path.stat().st_size
         with path.open("rb"):
             pass
     except (OSError, ValueError) as error:  # no permission, a name with a zero byte, a name too long
-        raise ClipError("unreadable", f"{shown(path)}: {error}") from error
+        raise ClipError("unreadable", f"{printable(path)}: {error}") from error
     if size == 0:
-        raise ClipError("empty", f"{shown(path)} holds no bytes")
+        raise ClipError("empty", f"{printable(path)} holds no bytes")
     return path
-
-
-def shown(path: Path | str) -> str:
-    """A path as one printable line, whatever characters it holds."""
-    text = str(path)
-    return text if text.isprintable() else repr(text)
 
 
 @contextmanager
@@ -61,10 +56,10 @@ def decoding(path: Path) -> Iterator[None]:
     try:
         yield
     except (MemoryError, AvMemoryError) as error:
-        raise ClipError("out_of_memory", f"{shown(path)}: not enough memory to decode it") from error
+        raise ClipError("out_of_memory", f"{printable(path)}: not enough memory to decode it") from error
     except (av.FFmpegError, ValueError, OverflowError, ZeroDivisionError) as error:
         detail = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise ClipError("unreadable", f"{shown(path)}: {detail}") from error
+        raise ClipError("unreadable", f"{printable(path)}: {detail}") from error
 
 
 @contextmanager
@@ -90,12 +85,12 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
         if not int(stream.disposition) & int(Disposition.attached_pic):
             context = _decoder(stream, path)
             if context.width * context.height > MAX_PIXELS:
-                raise ClipError("too_large", f"{shown(path)}: {context.width}x{context.height} pixels")
+                raise ClipError("too_large", f"{printable(path)}: {context.width}x{context.height} pixels")
             stream.thread_type = "AUTO"
             context.thread_count = 2  # more threads hold more decoded pictures in memory
             context.options = {"max_pixels": str(MAX_PIXELS)}
             return stream
-    raise ClipError("no_video", f"{shown(path)} holds no video stream")
+    raise ClipError("no_video", f"{printable(path)} holds no video stream")
 
 
 def audio_stream(container: InputContainer, path: Path) -> AudioStream | None:
@@ -109,7 +104,7 @@ def audio_stream(container: InputContainer, path: Path) -> AudioStream | None:
 
 def _decoder(stream: _Stream, path: Path) -> Any:
     if stream.codec_context is None:  # a codec that this FFmpeg does not know, or a damaged name of one
-        raise ClipError("unreadable", f"{shown(path)}: the {stream.type} stream has an unknown codec")
+        raise ClipError("unreadable", f"{printable(path)}: the {stream.type} stream has an unknown codec")
     return stream.codec_context
 
 
@@ -121,7 +116,7 @@ def check_whole(container: InputContainer, stream: _Stream, reached: float, path
     """
     declared = _declared_seconds(container, stream, path)
     if declared is not None and reached < declared - max(0.5, 0.02 * declared):
-        raise ClipError("truncated", f"{shown(path)}: {max(reached, 0):.2f} s of {declared:.2f} s can be decoded")
+        raise ClipError("truncated", f"{printable(path)}: {max(reached, 0):.2f} s of {declared:.2f} s can be decoded")
 
 
 def _declared_seconds(container: InputContainer, stream: _Stream, path: Path) -> float | None:
@@ -161,6 +156,6 @@ def require_memory(array_shape: tuple[int, ...], path: Path) -> None:
     if needed > 0.8 * free:
         raise ClipError(
             "out_of_memory",
-            f"{shown(path)}: {array_shape[0]} pictures need {needed / 2**30:.1f} GB, {free / 2**30:.1f} GB are free; "
-            "give a shorter window",
+            f"{printable(path)}: {array_shape[0]} pictures need {needed / 2**30:.1f} GB, "
+            f"{free / 2**30:.1f} GB are free; give a shorter window",
         )

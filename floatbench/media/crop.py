@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from floatbench.errors import ClipError
-from floatbench.media.boxes import Box, BoxBackend, Track
+from floatbench.media.boxes import Box, BoxBackend, FaceFollower
 
 SIZE = 512
 MOST_PADDING = 0.25
@@ -89,7 +89,7 @@ def crop_still(image: np.ndarray, boxes: BoxBackend, size: int = SIZE) -> np.nda
     if boxes.whole_picture:
         crop = whole_picture(*image.shape[:2])
     else:
-        track = Track(1, boxes.start_score, boxes.follow_score)
+        track = FaceFollower(1, boxes.start_score, boxes.follow_score)
         boxes.begin("")
         track.add(boxes.detect(image, 0))
         crop = from_boxes(track.boxes)

@@ -16,7 +16,8 @@ from av.sidedata.sidedata import Type as SideData
 from av.video.stream import VideoStream
 
 from floatbench.errors import ClipError
-from floatbench.media.container import check_whole, opened, require_memory, shown, video_stream
+from floatbench.media.container import check_whole, opened, require_memory, video_stream
+from floatbench.text import printable
 
 _LARGEST_ASPECT = 8
 
@@ -46,11 +47,11 @@ class Stamper:
         if stamp is None:
             stamp = last.stamp + self._gap if last else 0.0
         if frame.is_corrupt:
-            raise ClipError("unreadable", f"{shown(self._path)}: picture {index} ({stamp:.2f} s) is damaged")
+            raise ClipError("unreadable", f"{printable(self._path)}: picture {index} ({stamp:.2f} s) is damaged")
         if last and stamp < last.stamp:
-            raise ClipError("unreadable", f"{shown(self._path)}: time stamps run backwards at picture {index}")
+            raise ClipError("unreadable", f"{printable(self._path)}: time stamps run backwards at picture {index}")
         if last and (frame.width, frame.height) != (last.frame.width, last.frame.height):
-            raise ClipError("unreadable", f"{shown(self._path)}: the picture size changes at picture {index}")
+            raise ClipError("unreadable", f"{printable(self._path)}: the picture size changes at picture {index}")
         self._last = Stamped(index, float(stamp), frame)
         return self._last
 
@@ -127,14 +128,14 @@ def read_pictures(path: Path, numbers: Sequence[int]) -> np.ndarray:
         stream = video_stream(container, path)
         stream.thread_type = "SLICE"  # threads of whole pictures would decode those that follow, too
         if not stream.average_rate or not stream.time_base:
-            raise ClipError("unreadable", f"{shown(path)} has no constant rate")
+            raise ClipError("unreadable", f"{printable(path)} has no constant rate")
         gap = float(1 / (stream.average_rate * stream.time_base))
         aspect = aspect_ratio(stream)
         for number in numbers:
             container.seek(round(number * gap), stream=stream)
             frame = next(container.decode(stream), None)
             if frame is None or frame.pts is None or abs(frame.pts - number * gap) > gap / 2 or frame.is_corrupt:
-                raise ClipError("unreadable", f"{shown(path)}: picture {number} is missing or damaged")
+                raise ClipError("unreadable", f"{printable(path)}: picture {number} is missing or damaged")
             frames.append(upright_rgb(frame, aspect))
     return np.stack(frames)
 
@@ -163,7 +164,7 @@ def read_video(path: Path) -> tuple[np.ndarray, float]:
         declared = float(stream.average_rate or 0)
         check_whole(container, stream, end_of(stamps), path)
     if not frames:
-        raise ClipError("empty", f"{shown(path)} holds no picture")
+        raise ClipError("empty", f"{printable(path)} holds no picture")
     out = np.empty((len(frames), *frames[0].shape), np.uint8)
     for i in reversed(range(len(frames))):
         out[i] = frames.pop()  # gives each picture back at once: two copies of a clip never exist

@@ -10,7 +10,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from floatbench.errors import ClipError
 from floatbench.files import atomic_path
-from floatbench.media.container import check_file, shown
+from floatbench.media.container import check_file
+from floatbench.text import printable
 
 MAX_IMAGE_PIXELS = 100_000_000
 # Formats decoded by Pillow alone; PostScript, which would start another program, stays out.
@@ -36,21 +37,21 @@ def read_image(path: Path) -> np.ndarray:
             warnings.simplefilter("ignore")  # Pillow's size warning; the limit is checked below, before decoding
             with Image.open(path, formats=_FORMATS) as image:
                 if image.width * image.height > MAX_IMAGE_PIXELS:
-                    raise ClipError("too_large", f"{shown(path)}: {image.width}x{image.height} pixels")
+                    raise ClipError("too_large", f"{printable(path)}: {image.width}x{image.height} pixels")
                 image.load()
                 return _to_rgb(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError as error:
-        raise ClipError("too_large", f"{shown(path)}: {error}") from error
+        raise ClipError("too_large", f"{printable(path)}: {error}") from error
     except UnidentifiedImageError as error:
-        raise ClipError("unreadable", f"{shown(path)} is not a picture in a known format") from error
+        raise ClipError("unreadable", f"{printable(path)} is not a picture in a known format") from error
     except MemoryError as error:
-        raise ClipError("out_of_memory", f"{shown(path)}: not enough memory to decode it") from error
+        raise ClipError("out_of_memory", f"{printable(path)}: not enough memory to decode it") from error
     except ClipError:
         raise
     except (
         Exception
     ) as error:  # Pillow's parsers raise many kinds on damaged files; each one is a file that cannot be read
-        raise ClipError("unreadable", f"{shown(path)}: {error or type(error).__name__}") from error
+        raise ClipError("unreadable", f"{printable(path)}: {error or type(error).__name__}") from error
 
 
 def _to_rgb(image: Image.Image) -> np.ndarray:

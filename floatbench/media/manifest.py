@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import platform
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import av
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from floatbench.errors import DataError
 from floatbench.files import write_bytes
 from floatbench.media.boxes import Box
-from floatbench.media.container import shown
 from floatbench.media.crop import Crop
+from floatbench.records import Frozen, validated
+from floatbench.text import printable
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _LABELS = {"s3fd": "pp1", "mediapipe": "pp1-mp", "given": "pp1-given", "none": "pp1-none"}
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class SourceFile(_Strict):
+class SourceFile(Frozen):
     """The file a clip was made from: content hash, size as shown, declared rate, colour tags (ITU-T H.273)."""
 
     sha256: Sha256
@@ -42,7 +40,7 @@ class SourceFile(_Strict):
     """Hash of the second file when the sound is not the video's own."""
 
 
-class Backend(_Strict):
+class Backend(Frozen):
     """The box back end: name, version, file name -> SHA-256 of its model, whether its weights were random."""
 
     name: Literal["s3fd", "mediapipe", "given", "none"]
@@ -51,7 +49,7 @@ class Backend(_Strict):
     fabricated: bool = False
 
 
-class ManifestRow(_Strict):
+class ManifestRow(Frozen):
     """One prepared clip (pp1, item 11).
 
     `source_index[n]` is the decoded picture that frame n shows; `boxes[n]` its face box, null where none was found;
@@ -111,15 +109,15 @@ def read_manifest(path: Path) -> list[ManifestRow]:
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").split("\n")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"manifest {shown(path)}: {error}") from error
-    return [parse_row(line, f"{shown(path)} line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+        raise DataError(f"manifest {printable(path)}: {error}") from error
+    return [parse_row(line, f"{printable(path)} line {number}") for number, line in enumerate(lines, 1) if line.strip()]
 
 
 def parse_row(text: str, where: str) -> ManifestRow:
     """One row from JSON; raises DataError naming `where` and the first field that is wrong."""
+    fix = "prepare the clip again"
     try:
-        return ManifestRow.model_validate_json(text)
-    except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "JSON"
-        raise DataError(f"manifest {where}: {field}: {first['msg']}", fix="prepare the clip again") from error
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"manifest {where}: not JSON: {error}", fix) from None
+    return validated(ManifestRow, document, f"manifest {where}", fix)

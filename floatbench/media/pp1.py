@@ -17,9 +17,9 @@ import numpy as np
 from floatbench.errors import ClipError, DataError
 from floatbench.files import file_sha256, write_bytes
 from floatbench.media import crop as cropping
-from floatbench.media.boxes import Box, BoxBackend, Track
+from floatbench.media.boxes import Box, BoxBackend, FaceFollower
 from floatbench.media.clip import Timed, put_on_time_line, timed_frames
-from floatbench.media.container import check_file, require_memory, shown
+from floatbench.media.container import check_file, require_memory
 from floatbench.media.crop import Crop
 from floatbench.media.frames import read_video
 from floatbench.media.image import read_image, write_image
@@ -27,6 +27,7 @@ from floatbench.media.manifest import Backend, ManifestRow, SourceFile, label_of
 from floatbench.media.probe import probe
 from floatbench.media.sound import read_audio, write_wav
 from floatbench.media.writers import LosslessWriter
+from floatbench.text import printable
 from floatbench.types import ClipMedia
 
 VIDEO, AUDIO, SOURCE, ROW = "video.mkv", "audio.wav", "source.png", "clip.json"
@@ -124,8 +125,8 @@ def _facts(timed: Timed, choice: _Choice, source: SourceFile, size: int) -> dict
 
 
 def track_face(timed: Timed, boxes: BoxBackend, clip_id: str) -> list[Box | None]:
-    """One face box per frame of the clip, None where the face was not found; raises ClipError as `Track` does."""
-    track = Track(timed.line.n_frames, boxes.start_score, boxes.follow_score)
+    """One face box per frame of the clip, None where it was not found; raises ClipError as `FaceFollower` does."""
+    track = FaceFollower(timed.line.n_frames, boxes.start_score, boxes.follow_score)
     boxes.begin(clip_id)
     for frame, rgb in enumerate(timed_frames(timed)):
         track.add(boxes.detect(rgb, frame))
@@ -155,7 +156,7 @@ def load_prepared(folder: Path) -> tuple[ClipMedia, np.ndarray, ManifestRow]:
     pcm = read_audio(folder / AUDIO) if row.pcm_sha256 else None
     media = ClipMedia(frames, pcm)
     if (media.pixels_sha256, media.pcm_sha256) != (row.pixels_sha256, row.pcm_sha256):
-        raise ClipError("damaged", f"{shown(folder)}: the content is not what {ROW} says")
+        raise ClipError("damaged", f"{printable(folder)}: the content is not what {ROW} says")
     if "silent" in row.flags:
         media = ClipMedia(frames)
     return media, read_image(folder / SOURCE), row
@@ -172,7 +173,7 @@ def load_sound(folder: Path) -> np.ndarray | None:
         return None
     media = ClipMedia(np.zeros((row.n_frames, 1, 1, 3), np.uint8), read_audio(Path(folder) / AUDIO))
     if media.pcm_sha256 != row.pcm_sha256:
-        raise ClipError("damaged", f"{shown(folder)}: the sound is not what {ROW} says")
+        raise ClipError("damaged", f"{printable(folder)}: the sound is not what {ROW} says")
     return media.audio
 
 
@@ -182,14 +183,14 @@ def read_row(folder: Path) -> ManifestRow:
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{shown(folder)} holds no prepared clip", fix="floatbench protocol prepare") from error
-    return parse_row(text, shown(file))
+        raise DataError(f"{printable(folder)} holds no prepared clip", fix="floatbench protocol prepare") from error
+    return parse_row(text, printable(file))
 
 
 def _source_file(video: Path, audio: Path | None) -> SourceFile:
     info = probe(video)
     if info.video is None:
-        raise ClipError("no_video", f"{shown(video)} holds no video stream")
+        raise ClipError("no_video", f"{printable(video)} holds no video stream")
     facts = info.video
     return SourceFile(
         sha256=file_sha256(video),
@@ -208,7 +209,7 @@ def _source_file(video: Path, audio: Path | None) -> SourceFile:
 
 def _check_same_source(row: ManifestRow, source: SourceFile, video: Path) -> None:
     if (row.source.sha256, row.source.audio_sha256) != (source.sha256, source.audio_sha256):
-        raise ClipError("source_changed", f"{shown(video)} is not the file that the manifest was made from")
+        raise ClipError("source_changed", f"{printable(video)} is not the file that the manifest was made from")
 
 
 def _write_video(folder: Path, timed: Timed, crop: Crop, size: int) -> str:

@@ -12,7 +12,8 @@ import soxr
 
 from floatbench.errors import ClipError
 from floatbench.files import atomic_path
-from floatbench.media.container import audio_stream, check_whole, opened, shown
+from floatbench.media.container import audio_stream, check_whole, opened
+from floatbench.text import printable
 from floatbench.types import SAMPLE_RATE
 
 SILENCE_DBFS = -60.0
@@ -68,10 +69,10 @@ class SoundCollector:
             self._rate = frame.sample_rate
             self._start = float(frame.time) if frame.time is not None else 0.0
         if frame.sample_rate != self._rate or not self._rate:
-            raise ClipError("unreadable", f"{shown(self._path)}: the sample rate changes inside the sound")
+            raise ClipError("unreadable", f"{printable(self._path)}: the sample rate changes inside the sound")
         jump = frame.time - self.reached if frame.time is not None else 0.0
         if abs(jump) > _LONGEST_S or self._length > _LONGEST_S * self._rate:
-            raise ClipError("too_long", f"{shown(self._path)}: more than {_LONGEST_S / 3600:.0f} hours of sound")
+            raise ClipError("too_long", f"{printable(self._path)}: more than {_LONGEST_S / 3600:.0f} hours of sound")
         if jump > _JUMP_S:
             self._append(np.zeros(round(jump * self._rate), np.float32))
         elif jump < -_JUMP_S:
@@ -176,7 +177,7 @@ def read_audio(path: Path) -> np.ndarray:
     """
     sound = decode_sound(Path(path))
     if sound is None:
-        raise ClipError("no_audio", f"{shown(path)} holds no sound")
+        raise ClipError("no_audio", f"{printable(path)} holds no sound")
     return to_int16(resample(sound))
 
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from floatbench.errors import ClipError
 from floatbench.files import write_bytes
-from floatbench.types import FPS, SAMPLE_RATE
+from floatbench.media.sound import write_wav
+from floatbench.types import FPS
 
 
 def stage(folder: Path, source: np.ndarray, audio: np.ndarray) -> dict[str, Any]:
@@ -26,22 +27,8 @@ def stage(folder: Path, source: np.ndarray, audio: np.ndarray) -> dict[str, Any]
     if not done:
         raise ClipError("unreadable", f"a picture of shape {source.shape} cannot be written as PNG")
     write_bytes(image, data.tobytes())
-    write_bytes(sound, wav(audio))
+    write_wav(sound, audio)
     return {"image": str(image), "audio": str(sound)}
-
-
-def wav(audio: np.ndarray) -> bytes:
-    """A plain PCM file of (samples,) int16 mono 16 kHz."""
-    import io
-    import wave
-
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as stream:
-        stream.setnchannels(1)
-        stream.setsampwidth(2)
-        stream.setframerate(SAMPLE_RATE)
-        stream.writeframes(audio.astype("<i2").tobytes())
-    return buffer.getvalue()
 
 
 def read_raw(out: Path) -> np.ndarray:

@@ -7,18 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from floatbench.errors import UsageError
 from floatbench.protocol.protocol import Clip
-from floatbench.protocol.tables import Row, read_table
+from floatbench.protocol.tables import TableRow, read_table
+from floatbench.records import Frozen, in_words
 from floatbench.text import printable
 
 
-class Columns(BaseModel):
+class Columns(Frozen):
     """Which column of a clip table gives which field of a clip."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     id: str = "id"
     identity: str = "identity"
@@ -37,10 +36,8 @@ class Columns(BaseModel):
         return [name for name in (*single, *self.labels, *(self.face or ()), self.face_height) if name]
 
 
-class ClipTable(BaseModel):
+class ClipTable(Frozen):
     """Clips from a CSV file beside the protocol file: the rows whose columns hold the values of `where`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     table: Annotated[str, Field(min_length=1)]
     sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
@@ -82,7 +79,7 @@ def _check_hash(path: Path, wanted: str) -> None:
         raise UsageError(what, fix="restore the file, or give the changed protocol an id of its own")
 
 
-def _clip(row: Row, columns: Columns) -> Clip:
+def _clip(row: TableRow, columns: Columns) -> Clip:
     values = row.values
     fields: dict[str, Any] = {
         name: values[getattr(columns, name)]
@@ -97,17 +94,17 @@ def _clip(row: Row, columns: Columns) -> Clip:
     return checked_clip(row, fields, columns.model_dump())
 
 
-def checked_clip(row: Row, fields: Mapping[str, Any], columns: Mapping[str, Any]) -> Clip:
+def checked_clip(row: TableRow, fields: Mapping[str, Any], columns: Mapping[str, Any]) -> Clip:
     """A Clip from the fields of one row; raises UsageError naming the column that `columns` gives for a wrong field."""
     try:
         return Clip.model_validate(fields)
     except ValidationError as error:
         problem = error.errors()[0]
         field = str(problem["loc"][0]) if problem["loc"] else "end_s"
-        raise row.error(str(columns.get(field) or field), plain(problem)) from None
+        raise row.error(str(columns.get(field) or field), in_words(problem)) from None
 
 
-def _face(row: Row, columns: Columns) -> tuple[float, ...] | None:
+def _face(row: TableRow, columns: Columns) -> tuple[float, ...] | None:
     if columns.face is None:
         return None
     numbers = [row.number(name) for name in columns.face]
@@ -116,15 +113,3 @@ def _face(row: Row, columns: Columns) -> tuple[float, ...] | None:
     if len(known) < 4 or not height:
         return None
     return tuple(round(number / height, 6) for number in known)
-
-
-def plain(problem: Any) -> str:
-    """What is wrong with a field, in few words."""
-    if problem["type"] == "extra_forbidden":
-        return "unknown key"
-    if problem["type"] == "missing":
-        return "the field is missing"
-    message = str(problem["msg"]).removeprefix("Value error, ").replace("Input should be", "should be")
-    given = problem["input"]
-    shown = f", not {printable(repr(given))[:60]}" if isinstance(given, str | int | float | bool) else ""
-    return message + (shown if "should" in message else "")

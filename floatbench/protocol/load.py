@@ -17,10 +17,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from floatbench.errors import UsageError
 from floatbench.paths import shipped
-from floatbench.protocol.clip_table import ClipTable, Columns, clips_of_table, plain
+from floatbench.protocol.clip_table import ClipTable, Columns, clips_of_table
 from floatbench.protocol.own_folder import folder_protocol, with_given_boxes
 from floatbench.protocol.protocol import BOX_BACKENDS, Clip, Preprocessing, Protocol
 from floatbench.protocol.tables import read_text
+from floatbench.records import in_words
 from floatbench.text import near, printable
 
 FOLDER = "folder:"
@@ -157,7 +158,7 @@ def _checked(model: type[M], fields: Mapping[str, Any], shown: str, text: str, *
         where = f"{shown}:{line}" if line else shown
         field = f"{printable('.'.join(path))}: " if path else ""
         hint = near(path[-1], _siblings(model, problem["loc"])) if problem["type"] == "extra_forbidden" else None
-        raise UsageError(f"{where}: {field}{plain(problem)}", fix=hint) from None
+        raise UsageError(f"{where}: {field}{in_words(problem)}", fix=hint) from None
 
 
 def _siblings(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:

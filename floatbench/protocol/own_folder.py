@@ -17,7 +17,7 @@ from floatbench.errors import DataError, UsageError
 from floatbench.files import file_sha256
 from floatbench.protocol.clip_table import checked_clip
 from floatbench.protocol.protocol import Clip, ClipFile, Preprocessing, Protocol
-from floatbench.protocol.tables import Row, read_table
+from floatbench.protocol.tables import TableRow, read_table
 from floatbench.text import near, printable
 from floatbench.types import VIDEO_SUFFIXES
 from floatbench.weights.file_hashes import FileHashes
@@ -121,12 +121,12 @@ def _unsafe(folder: Path, path: Path) -> str | None:
     return None
 
 
-def _rows(folder: Path, videos: list[str]) -> dict[str, Row]:
+def _rows(folder: Path, videos: list[str]) -> dict[str, TableRow]:
     """The rows of clips.csv by clip id; empty without the file."""
     path = folder / "clips.csv"
     if not path.exists():
         return {}
-    rows: dict[str, Row] = {}
+    rows: dict[str, TableRow] = {}
     for row in read_table(path, required=["id"]):
         name = row.values["id"]
         if name in rows:
@@ -137,7 +137,7 @@ def _rows(folder: Path, videos: list[str]) -> dict[str, Row]:
     return rows
 
 
-def _clip(folder: Path, name: str, row: Row | None, hashes: FileHashes) -> Clip:
+def _clip(folder: Path, name: str, row: TableRow | None, hashes: FileHashes) -> Clip:
     values: Mapping[str, str] = row.values if row else {}
     stem = PurePosixPath(name).with_suffix("")
     beside = f"{stem}.wav"

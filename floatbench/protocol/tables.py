@@ -16,7 +16,7 @@ LIMIT = 64 << 20  # bytes; a table of clips is never this long
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One row of a table and where it stands."""
 
     file: Path
@@ -62,7 +62,7 @@ def read_text(path: Path) -> str:
         raise UsageError(f"{shown}:{line}: byte 0x{data[error.start]:02x} is not UTF-8", fix=SAVE) from None
 
 
-def read_table(path: Path, required: Sequence[str] = (), known: Sequence[str] | None = None) -> list[Row]:
+def read_table(path: Path, required: Sequence[str] = (), known: Sequence[str] | None = None) -> list[TableRow]:
     """All rows of a CSV file with a header line.
 
     Args:
@@ -92,7 +92,7 @@ def read_table(path: Path, required: Sequence[str] = (), known: Sequence[str] | 
             if len(fields) != len(header):
                 where = f"{shown}:{reader.line_num}"
                 raise UsageError(f"{where}: {len(fields)} fields, but the header names {len(header)} columns")
-            rows.append(Row(path, reader.line_num, dict(zip(header, fields, strict=True))))
+            rows.append(TableRow(path, reader.line_num, dict(zip(header, fields, strict=True))))
     except csv.Error as error:
         raise UsageError(f"{shown}:{reader.line_num}: {error}") from None
     return rows

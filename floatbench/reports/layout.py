@@ -30,7 +30,7 @@ DATASETS = {"hdtf": "HDTF", "ravdess": "RAVDESS"}
 
 
 @dataclass(frozen=True)
-class Part:
+class TableNumber:
     """One number: a cell has one for each data set.
 
     Attributes:
@@ -99,7 +99,7 @@ class Line:
 
     name: str
     dagger: bool
-    cells: tuple[tuple[Part, ...], ...]
+    cells: tuple[tuple[TableNumber, ...], ...]
     marks: tuple[str, ...] = ()
 
     @property
@@ -109,7 +109,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Block:
+class TableBlock:
     """Rows that may be compared with each other."""
 
     title: str
@@ -124,13 +124,13 @@ class PaperTable:
 
     number: int
     title: str
-    ours: Block
-    controls: Block
-    paper: Block
+    ours: TableBlock
+    controls: TableBlock
+    paper: TableBlock
     notes: list[str] = field(default_factory=list)
 
     @property
-    def blocks(self) -> dict[str, Block]:
+    def blocks(self) -> dict[str, TableBlock]:
         """Origin -> block, without empty ones."""
         found = {"measured": self.ours, "control": self.controls, "published": self.paper}
         return {origin: block for origin, block in found.items() if block.lines}
@@ -154,9 +154,9 @@ def build_table(table: int, runs: Sequence[RecordedRun], variants: Sequence[str]
     columns = tuple(_column(column, chosen[column], runs) for column in COLUMNS[table])
     labels = tuple(DATASETS.get(name, name) for name in groups)
     systems = _lines(groups, columns, list(dict.fromkeys(name for run in runs for name in run.systems)))
-    ours = mark(Block("measured", labels, columns, systems))
+    ours = mark(TableBlock("measured", labels, columns, systems))
     names = list(dict.fromkeys(n for run in runs for n in run.scores.methods if n not in run.systems))
-    controls = Block("controls, not ranked", labels, columns, _lines(groups, columns, names))
+    controls = TableBlock("controls, not ranked", labels, columns, _lines(groups, columns, names))
     return PaperTable(table, TITLES[table], ours, controls, paper_block(table), _notes(runs, columns))
 
 
@@ -211,19 +211,19 @@ def _is_256(run: RecordedRun, method: str) -> bool:
     return sizes == {(256, 256)}
 
 
-def _measured(group: Sequence[RecordedRun], method: str, column: Column) -> Part:
+def _measured(group: Sequence[RecordedRun], method: str, column: Column) -> TableNumber:
     run = next((run for run in group if method in run.scores.methods), None)
     if run is None:
-        return Part(None, why="not run")
+        return TableNumber(None, why="not run")
     if column.title == "NFE":
         return _evaluations(run, method)
     cell = run.cell(method, column.variant) if column.variant else None
     if cell is None:
-        return Part(None, why="not run")
+        return TableNumber(None, why="not run")
     if cell.void or cell.value is None:
-        return Part(None, n=cell.n, of=cell.n_available, why=f"void ({cell.n} of {cell.n_available})")
+        return TableNumber(None, n=cell.n, of=cell.n_available, why=f"void ({cell.n} of {cell.n_available})")
     interval = cell.interval or {}
-    return Part(
+    return TableNumber(
         cell.value,
         low=interval.get("low"),
         high=interval.get("high"),
@@ -235,14 +235,14 @@ def _measured(group: Sequence[RecordedRun], method: str, column: Column) -> Part
     )
 
 
-def _evaluations(run: RecordedRun, method: str) -> Part:
+def _evaluations(run: RecordedRun, method: str) -> TableNumber:
     """Network evaluations per window or clip as the method counted them; the median over clips."""
     found = [row.details.get("nfe") for row in run.rows.values() if row.method == method and row.status == "ok"]
     counts = [float(value) for value in found if isinstance(value, (int, float))]
-    return Part(statistics.median(counts)) if counts else Part(None, why="not counted")
+    return TableNumber(statistics.median(counts)) if counts else TableNumber(None, why="not counted")
 
 
-def mark(block: Block) -> Block:
+def mark(block: TableBlock) -> TableBlock:
     """Best and second best of every column and data set among ranked rows; equal values share a mark."""
     marks: dict[tuple[int, int, int], Mark] = {}
     for c, column in enumerate(block.columns):
@@ -266,7 +266,7 @@ def _marked(line: Line, i: int, marks: dict[tuple[int, int, int], Mark]) -> Line
     return replace(line, cells=cells)
 
 
-def paper_block(table: int) -> Block:
+def paper_block(table: int) -> TableBlock:
     """The paper's rows with the marks that follow from its own numbers."""
     cells = table_cells(table)
     datasets = tuple(dict.fromkeys(cell.dataset for cell in cells))
@@ -280,7 +280,7 @@ def paper_block(table: int) -> Block:
             entries = [found[row, column.title, dataset] for dataset in datasets]
             parts.append(
                 tuple(
-                    Part(
+                    TableNumber(
                         cell.value,
                         ranked=cell.value is not None,
                         rank_value=cell.value,
@@ -292,7 +292,7 @@ def paper_block(table: int) -> Block:
                 )
             )
         lines.append(Line(mine[0].name, mine[0].size == 256, tuple(parts)))
-    return mark(Block(f"as published ({SOURCE})", tuple(DATASETS[d] for d in datasets), columns, tuple(lines)))
+    return mark(TableBlock(f"as published ({SOURCE})", tuple(DATASETS[d] for d in datasets), columns, tuple(lines)))
 
 
 def _notes(runs: Sequence[RecordedRun], columns: Sequence[Column]) -> list[str]:

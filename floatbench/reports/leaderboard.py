@@ -11,25 +11,24 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from pydantic import BaseModel, ConfigDict
+from typing import Any, ClassVar
 
 from floatbench.engine.control_rules import check_controls
 from floatbench.engine.features import FeatureStore
 from floatbench.engine.merge import plan_of
-from floatbench.engine.records import ScoreFile, ScoreRow, read_record, write_record
+from floatbench.engine.records import ScoreFile, ScoreRow
 from floatbench.engine.scoring import score_method
 from floatbench.errors import DataError, UsageError
 from floatbench.files import file_sha256
 from floatbench.paths import shipped
+from floatbench.records import RecordFile, read_record, write_record
 from floatbench.reports.loading import RecordedRun
 
 BOARD = shipped("results") / "leaderboard"
 TOLERANCE = 1e-3  # relative, between machines
 
 
-class Entry(BaseModel):
+class BoardEntry(RecordFile):
     """One submission: a system's scores with the controls of the same run, and hashes of its features.
 
     Attributes:
@@ -39,7 +38,9 @@ class Entry(BaseModel):
         features: clip -> SHA-256 over the clip's feature files, when the run was given.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    noun: ClassVar[str] = "leaderboard entry"
+    remedy: ClassVar[str] = "restore it from the board's history"
+
     schema_version: int = 1
     id: str = ""
     system: str
@@ -62,13 +63,13 @@ class Entry(BaseModel):
         return [cell for cell in self.scores.scores if cell.method == self.method]
 
 
-def entries(board: Path = BOARD) -> list[Entry]:
+def entries(board: Path = BOARD) -> list[BoardEntry]:
     """All entries by system and version; DataError for a damaged one."""
-    found = [read_record(path, Entry) for path in sorted((board / "entries").glob("*.json"))]
+    found = [read_record(path, BoardEntry) for path in sorted((board / "entries").glob("*.json"))]
     return sorted(found, key=lambda entry: (entry.scores.protocol_hash, entry.system, entry.version))
 
 
-def submit(run: RecordedRun, method: str, system: str = "", notes: str = "", board: Path = BOARD) -> Entry:
+def submit(run: RecordedRun, method: str, system: str = "", notes: str = "", board: Path = BOARD) -> BoardEntry:
     """Adds a new entry for one method of a finished run; nothing that is there is changed.
 
     Raises:
@@ -80,7 +81,7 @@ def submit(run: RecordedRun, method: str, system: str = "", notes: str = "", boa
     before = [e for e in entries(board) if (e.system, e.scores.protocol_hash) == (name, run.scores.protocol_hash)]
     kept = [m for m in run.scores.methods if m == method or run.scores.is_control(m)]
     cells = [cell for cell in run.scores.scores if cell.method in kept]
-    entry = Entry(
+    entry = BoardEntry(
         system=name,
         version=len(before) + 1,
         supersedes=before[-1].id if before else "",
@@ -119,7 +120,7 @@ def feature_hashes(run: RecordedRun, method: str) -> dict[str, str]:
     return result
 
 
-def problems(entry: Entry) -> list[str]:
+def problems(entry: BoardEntry) -> list[str]:
     """What speaks against an entry by its own record: ranking, coverage, controls; empty when nothing does."""
     scores, found = entry.scores, []
     if not scores.ranked or scores.unranked_because:
@@ -147,7 +148,7 @@ def problems(entry: Entry) -> list[str]:
     return found
 
 
-def run_problems(entry: Entry, run: RecordedRun) -> list[str]:
+def run_problems(entry: BoardEntry, run: RecordedRun) -> list[str]:
     """What does not follow from the run folder: protocol hash, features, and scores recomputed from the features."""
     found = []
     if run.info.protocol.hash != entry.scores.protocol_hash:
@@ -185,7 +186,7 @@ def validate(board: Path = BOARD, protocols: dict[str, str] | None = None) -> di
     """
     everything = entries(board)
     result: dict[str, list[str]] = {}
-    latest: dict[tuple[str, str], Entry] = {}
+    latest: dict[tuple[str, str], BoardEntry] = {}
     for entry in everything:
         found = problems(entry)
         path = board / "entries" / f"{entry.id}.json"
@@ -211,20 +212,20 @@ def validate(board: Path = BOARD, protocols: dict[str, str] | None = None) -> di
 class Placed:
     """One number on the board; `rank` is 1 + the number of current systems that are clearly better."""
 
-    entry: Entry
+    entry: BoardEntry
     cell: ScoreRow
     rank: int | None
     tied: bool
     superseded: bool
 
 
-def place(board_entries: Sequence[Entry]) -> list[Placed]:
+def place(board_entries: Sequence[BoardEntry]) -> list[Placed]:
     """Ranks every protocol and variant by itself: two systems tie when their intervals overlap.
 
     Where one has no interval its value is taken as the interval, which claims more than it should; the board says so.
     """
     old = {entry.supersedes for entry in board_entries if entry.supersedes}
-    groups: dict[tuple[Any, ...], list[tuple[Entry, ScoreRow]]] = {}
+    groups: dict[tuple[Any, ...], list[tuple[BoardEntry, ScoreRow]]] = {}
     for entry in board_entries:
         for cell in entry.cells:
             record = entry.scores.metrics[cell.metric]
@@ -262,12 +263,12 @@ def _better(one: ScoreRow, other: ScoreRow, higher: bool) -> bool:
 # the difference of two boards
 
 
-def difference(old: Iterable[Entry], new: Iterable[Entry]) -> dict[str, list[str]]:
+def difference(old: Iterable[BoardEntry], new: Iterable[BoardEntry]) -> dict[str, list[str]]:
     """What changed between two states of a board: added, superseded, removed or changed (which may never happen)."""
     before, after = {e.id: e for e in old}, {e.id: e for e in new}
     gone = {e.supersedes for e in after.values()} - {e.supersedes for e in before.values()} - {""}
 
-    def title(entry: Entry) -> str:
+    def title(entry: BoardEntry) -> str:
         return f"{entry.system} v{entry.version} on {entry.scores.label} ({entry.id})"
 
     return {
@@ -278,9 +279,9 @@ def difference(old: Iterable[Entry], new: Iterable[Entry]) -> dict[str, list[str
     }
 
 
-def read_entry(path: Path) -> Entry:
+def read_entry(path: Path) -> BoardEntry:
     """One entry file; DataError when it is damaged or its content does not fit its id."""
-    entry = read_record(path, Entry)
+    entry = read_record(path, BoardEntry)
     if entry.digest() != entry.id:
         raise DataError(f"{path}: the content does not fit the id {entry.id}", fix="submit a new version")
     return entry

@@ -34,7 +34,7 @@ class Swept:
 
 
 @dataclass(frozen=True)
-class Entry:
+class LedgerEntry:
     """One cell: the paper's number, ours, the verdict, the reading and what is open about it."""
 
     table: int
@@ -57,7 +57,7 @@ class Entry:
         return asdict(self)
 
 
-def ledger(run: RecordedRun, names: dict[str, str] | None = None, sweep: bool = False) -> list[Entry]:
+def ledger(run: RecordedRun, names: dict[str, str] | None = None, sweep: bool = False) -> list[LedgerEntry]:
     """Every cell of Tables 1 to 3 on the run's data set (all data sets' cells when it is neither HDTF nor RAVDESS).
 
     Args:
@@ -88,7 +88,7 @@ def verdict_of(paper: float, value: float, interval: tuple[float, float] | None)
     return "near" if distance <= NEAR else "apart"
 
 
-def _entry(run: RecordedRun, cell: PublishedCell, given: dict[str, str], sweeper: _Sweeper | None) -> Entry:
+def _entry(run: RecordedRun, cell: PublishedCell, given: dict[str, str], sweeper: _Sweeper | None) -> LedgerEntry:
     method = given.get(f"table{cell.table}:{cell.row}") or next((m for m in cell.methods if m in run.systems), "")
     variant, value, interval, note = _ours(run, cell, method)
     question = readings()[cell.column].open_question if cell.column in readings() else ""
@@ -101,7 +101,7 @@ def _entry(run: RecordedRun, cell: PublishedCell, given: dict[str, str], sweeper
     swept: tuple[Swept, ...] = ()
     if sweeper and method and cell.value is not None and cell.column in readings():
         swept = sweeper.sweep(method, cell, note)
-    return Entry(
+    return LedgerEntry(
         cell.table, cell.name, cell.dataset, cell.column, cell.value, cell.status == "second-hand", method,
         variant, value, interval, verdict, note, question, swept,
     )  # fmt: skip
@@ -187,7 +187,7 @@ class _Sweeper:
         ]
 
 
-def markdown(run: RecordedRun, entries: Sequence[Entry]) -> str:
+def markdown(run: RecordedRun, entries: Sequence[LedgerEntry]) -> str:
     """The ledger as Markdown: counts, one line per cell, then what the paper leaves open."""
     counts = {
         name: sum(entry.verdict == name for entry in entries) for name in dict.fromkeys(e.verdict for e in entries)
@@ -214,7 +214,7 @@ def _swept(found: Swept) -> str:
     return f"**{text} (nearest)**" if found.nearest else text
 
 
-def _line(entry: Entry) -> str:
+def _line(entry: LedgerEntry) -> str:
     from floatbench.reports.table import escape
 
     ours = "" if entry.value is None else number(entry.value)

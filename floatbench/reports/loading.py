@@ -8,8 +8,9 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from floatbench.engine.records import Row, RowFile, RunInfo, ScoreFile, ScoreRow, read_record
+from floatbench.engine.records import Row, RowFile, RunInfo, ScoreFile, ScoreRow
 from floatbench.errors import DataError, UsageError
+from floatbench.records import read_record
 
 Key = tuple[str, str, int]
 

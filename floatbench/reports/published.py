@@ -8,7 +8,7 @@ from functools import cache
 
 from floatbench.errors import DataError
 from floatbench.paths import shipped
-from floatbench.protocol.tables import Row, read_table
+from floatbench.protocol.tables import TableRow, read_table
 
 SOURCE = "FLOAT, arXiv 2412.01064v5"
 STATUSES = ("printed", "second-hand", "unknown")
@@ -101,14 +101,14 @@ def readings() -> dict[str, Reading]:
     }
 
 
-def _read(name: str, columns: Sequence[str]) -> list[Row]:
+def _read(name: str, columns: Sequence[str]) -> list[TableRow]:
     path = shipped("results") / "paper" / name
     if not path.is_file():
         raise DataError(f"{path} is missing", fix="run floatbench from its clone: git checkout -- results")
     return read_table(path, required=columns, known=columns)
 
 
-def _cell(number: int, row: Row) -> PublishedCell:
+def _cell(number: int, row: TableRow) -> PublishedCell:
     given, value = row.values, row.number("value")
     if given["status"] not in STATUSES:
         raise row.error("status", f"{given['status']!r} is none of {', '.join(STATUSES)}")
@@ -128,7 +128,7 @@ def _cell(number: int, row: Row) -> PublishedCell:
     )
 
 
-def _known(row: Row, column: str) -> float:
+def _known(row: TableRow, column: str) -> float:
     value = row.number(column)
     if value is None:
         raise row.error(column, "a number is missing")

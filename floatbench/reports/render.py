@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from floatbench.errors import UsageError
-from floatbench.reports.layout import Block, PaperTable, Part
+from floatbench.reports.layout import PaperTable, TableBlock, TableNumber
 from floatbench.reports.table import escape
 
 
@@ -31,7 +31,7 @@ def markdown(table: PaperTable) -> str:
     return f"## {table.title}\n\n" + "\n\n".join(blocks) + f"\n\n{notes}\n"
 
 
-def _markdown_block(block: Block) -> str:
+def _markdown_block(block: TableBlock) -> str:
     heading = [c.heading + (f"<br>`{c.variant}`" if c.variant else "") for c in block.columns]
     lines = [f"**{escape(block.title)}**, {' / '.join(map(escape, block.datasets))}", ""]
     lines += ["| method | " + " | ".join(heading) + " |", "|" + "---|" * (len(heading) + 1)]
@@ -41,7 +41,7 @@ def _markdown_block(block: Block) -> str:
     return "\n".join(lines)
 
 
-def _markdown_part(part: Part) -> str:
+def _markdown_part(part: TableNumber) -> str:
     text = part.shown + ("‡" if part.second_hand else "")
     if part.mark:
         text = f"**{text}**" if part.mark == "best" else f"<u>{text}</u>"
@@ -98,7 +98,7 @@ _STYLE = (
 )
 
 
-def _html_block(block: Block) -> str:
+def _html_block(block: TableBlock) -> str:
     heads = "".join(
         f'<th scope="col">{html.escape(c.heading)}'
         + (f"<br><small>{html.escape(c.variant)}</small>" if c.variant else "")
@@ -117,7 +117,7 @@ def _html_block(block: Block) -> str:
     )
 
 
-def _html_part(part: Part) -> str:
+def _html_part(part: TableNumber) -> str:
     text = html.escape(part.shown) + ("‡" if part.second_hand else "")
     tag = {"best": "b", "second": "u"}.get(part.mark)
     text = f"<{tag}>{text}</{tag}>" if tag else text
@@ -153,7 +153,7 @@ def to_latex(table: PaperTable) -> str:
     )
 
 
-def _latex_block(block: Block) -> str:
+def _latex_block(block: TableBlock) -> str:
     heads = [latex_escape(c.heading) for c in block.columns]
     variants = [f"\\texttt{{{latex_escape(c.variant)}}}" if c.variant else "" for c in block.columns]
     width = len(heads) + 1
@@ -170,7 +170,7 @@ def _latex_block(block: Block) -> str:
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}}"])
 
 
-def _latex_part(part: Part) -> str:
+def _latex_part(part: TableNumber) -> str:
     text = latex_escape(part.shown + ("‡" if part.second_hand else ""))
     command = {"best": "\\textbf", "second": "\\underline"}.get(part.mark)
     text = f"{command}{{{text}}}" if command else text

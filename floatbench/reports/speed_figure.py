@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,8 +142,6 @@ def _scenario(shown: Sequence[Bar]) -> str:
 
 def _wrapped(text: str) -> str:
     """Lines of at most 16 characters; `$` would start a formula."""
-    import textwrap
-
     return "\n".join(part for line in text.split("\n") for part in textwrap.wrap(line, 16)).replace("$", r"\$")
 
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-from floatbench.errors import DataError, UsageError
+from floatbench.errors import UsageError
 from floatbench.files import file_sha256
 from floatbench.metrics.statistics import clustered_bootstrap
+from floatbench.records import RecordFile, Strict, read_record
 from floatbench.reports.loading import RecordedRun
 from floatbench.reports.page.tracks import RecordedTracks
 from floatbench.reports.table import escape, number
@@ -23,10 +22,9 @@ SCHEMA_VERSION = 1
 Choice = Literal["left", "right", "tie"]
 
 
-class Vote(BaseModel):
+class Vote(Strict):
     """One judged pair; methods by name."""
 
-    model_config = ConfigDict(extra="forbid")
     clip: str
     left: str
     right: str
@@ -34,10 +32,13 @@ class Vote(BaseModel):
     seconds: float = 0.0
 
 
-class VoteFile(BaseModel):
+class VoteFile(RecordFile):
     """What the page saves: one person's answers to one question."""
 
-    model_config = ConfigDict(extra="forbid")
+    noun: ClassVar[str] = "file of votes"
+    remedy: ClassVar[str] = "save the votes on the page"
+    newest: ClassVar[int] = SCHEMA_VERSION
+
     kind: Literal["floatbench-votes"]
     schema_version: int
     protocol: str
@@ -92,22 +93,7 @@ def read_votes(path: Path) -> VoteFile:
     Raises:
         DataError: absent, no JSON, or another kind of file. UsageError: a newer schema, or no vote.
     """
-    try:
-        record = json.loads(path.read_bytes())
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}", fix="save the votes on the page") from None
-    except ValueError:
-        raise DataError(f"{path} is damaged: not JSON", fix="save the votes on the page again") from None
-    version = record.get("schema_version") if isinstance(record, dict) else None
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise UsageError(f"{path} has schema version {version}; this floatbench reads {SCHEMA_VERSION}",
-                         fix="update floatbench")  # fmt: skip
-    try:
-        found = VoteFile.model_validate(record)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise DataError(f"{path} is no file of votes: {place}: {first['msg']}") from None
+    found = read_record(path, VoteFile)
     if not found.votes:
         raise UsageError(f"{path} holds no vote")
     return found

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from floatbench.engine.records import RunInfo, ScoreFile, read_record
+from floatbench.engine.records import RunInfo, ScoreFile
 from floatbench.files import file_sha256
+from floatbench.records import read_record
 from floatbench.speed.record import Quality, SpeedRow, plain
 
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-from collections.abc import Callable, Iterable, Sequence
-from multiprocessing.connection import Connection
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from floatbench.engine.environment import environment
-from floatbench.errors import ClipError, DataError, UsageError
+from floatbench.errors import ClipError, DataError, FloatbenchError, UsageError
 from floatbench.methods.method import Method
+from floatbench.processes import Death, Perform, Send, WorkerPool
+from floatbench.speed import machine
 from floatbench.speed.measure import SpeedInput, SpeedPlan, measure, probes_for
 from floatbench.speed.record import SpeedFile, SpeedRow
 from floatbench.text import now
@@ -34,11 +35,11 @@ def measure_all(
         label: of the inputs, for the record.
         threads, tick: see `measure_apart`.
     """
-    rows, machine = [], {}
+    rows, found_machine = [], {}
     for name in names:
         row, found = measure_apart(name, inputs, plan, threads, tick)
         rows.append(row)
-        machine = found or machine
+        found_machine = found or found_machine
     return SpeedFile(
         created=now(),
         scenario=plan.scenario,
@@ -48,7 +49,7 @@ def measure_all(
         repeats=plan.repeats,
         seed=plan.seed,
         threads=threads,
-        machine=machine,
+        machine=found_machine,
         environment=environment(plan.device),
         rows=rows,
     )
@@ -63,57 +64,31 @@ def measure_apart(
         threads: CPU threads of torch and of the libraries below it; None leaves them as they are.
         tick: called with a short note after every call of the method.
     """
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    kept = os.environ.get("OMP_NUM_THREADS")
-    if threads is not None:
-        os.environ["OMP_NUM_THREADS"] = str(threads)  # torch and BLAS read it when the child imports them
+    pool = WorkerPool[str](_measures, 1, threads, arguments=lambda _: (list(inputs), plan))
+    row, found = SpeedRow(method=name, status="failed"), {}
     try:
-        child = context.Process(target=_work, args=(theirs, name, list(inputs), plan))
-        child.start()
-    finally:
-        if threads is not None:
-            _restore("OMP_NUM_THREADS", kept)
-    theirs.close()
-    try:
-        while True:
-            kind, value = ours.recv()
-            if kind == "tick":
-                tick(value)
+        for _, news in pool.run(deque([name])):
+            if isinstance(news, Death):
+                row.reason = f"{news.reason}: {news.detail}"
+            elif isinstance(news, str):
+                tick(news)
             else:
-                row, machine = value
-                return SpeedRow.model_validate(row), machine
-    except EOFError:
-        child.join()
-        reason = f"crashed: the process ended with code {child.exitcode}"
-        return SpeedRow(method=name, status="failed", reason=reason), {}
-    finally:
-        ours.close()
-        if child.is_alive():
-            child.join(5)
-        if child.is_alive():
-            child.terminate()
-        child.join()
+                row, found = SpeedRow.model_validate(news[0]), news[1]
+    except FloatbenchError as error:
+        row.reason = str(error)
+    return row, found
 
 
-def _restore(variable: str, value: str | None) -> None:
-    if value is None:
-        os.environ.pop(variable, None)
-    else:
-        os.environ[variable] = value
-
-
-def _work(pipe: Connection, name: str, inputs: list[SpeedInput], plan: SpeedPlan) -> None:
+@contextmanager
+def _measures(inputs: list[SpeedInput], plan: SpeedPlan) -> Iterator[Perform]:
     from floatbench.methods import catalogue
-    from floatbench.paths import quiet_third_parties
-    from floatbench.speed import machine
 
-    quiet_third_parties()
-    method = catalogue.create(name)
-    row = measure(method, inputs, plan, probes_for(plan.device, lambda note: pipe.send(("tick", note))))
-    row.fabricated = fabricated_weights(row.configuration)
-    pipe.send(("row", (row.model_dump(mode="json"), machine.machine())))
-    pipe.close()
+    def perform(name: str, send: Send) -> None:
+        row = measure(catalogue.create(name), inputs, plan, probes_for(plan.device, send))
+        row.fabricated = fabricated_weights(row.configuration)
+        send((row.model_dump(mode="json"), machine.machine()))
+
+    yield perform
 
 
 def fabricated_weights(configuration: dict[str, Any]) -> list[str]:

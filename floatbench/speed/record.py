@@ -10,24 +10,19 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-from floatbench.errors import DataError, UsageError
-from floatbench.files import write_json
+from floatbench.errors import UsageError
+from floatbench.records import RecordFile, Strict, read_record
 
 SCHEMA_VERSION = 1
 Scenario = Literal["offline", "single-stream", "streaming"]
 SCENARIOS: tuple[Scenario, ...] = ("offline", "single-stream", "streaming")
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class Spread(_Record):
+class Spread(Strict):
     """Median, quartiles and range of n values."""
 
     median: float
@@ -46,7 +41,7 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(median=median, q25=q25, q75=q75, low=low, high=high, n=len(values))
 
 
-class GpuUse(_Record):
+class GpuUse(Strict):
     """What the driver said while a method was timed."""
 
     name: str
@@ -60,7 +55,7 @@ class GpuUse(_Record):
     throttled: dict[str, float]  # reason -> share of the samples
 
 
-class Quality(_Record):
+class Quality(Strict):
     """The run that scored the same configuration."""
 
     run: str
@@ -72,7 +67,7 @@ class Quality(_Record):
     n: dict[str, int]
 
 
-class ClipTiming(_Record):
+class ClipTiming(Strict):
     """One clip: frames made and seconds of every repeat; lists have one value per repeat."""
 
     clip: str
@@ -83,7 +78,7 @@ class ClipTiming(_Record):
     stages: dict[str, list[float]] = {}
 
 
-class SpeedRow(_Record):
+class SpeedRow(Strict):
     """One method.
 
     Attributes:
@@ -130,8 +125,12 @@ class SpeedRow(_Record):
         return self.quality is not None
 
 
-class SpeedFile(_Record):
+class SpeedFile(RecordFile):
     """A speed file: what was measured, how, and on what machine."""
+
+    noun: ClassVar[str] = "speed file"
+    remedy: ClassVar[str] = "floatbench speed --out FILE"
+    newest: ClassVar[int] = SCHEMA_VERSION
 
     kind: Literal["floatbench-speed"] = "floatbench-speed"
     schema_version: int = SCHEMA_VERSION
@@ -158,34 +157,14 @@ def configuration_sha256(description: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(plain(description), sort_keys=True).encode()).hexdigest()
 
 
-def write_speed(path: Path, record: SpeedFile) -> None:
-    """Writes the file whole or not at all."""
-    write_json(path, record.model_dump(mode="json"))
-
-
-def read_speed(path: Path) -> SpeedFile:
-    """Reads a speed file; DataError when it is absent or damaged, UsageError when it is of a newer schema."""
-    try:
-        document = json.loads(Path(path).read_bytes())
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}", fix="floatbench speed --out FILE") from None
-    except ValueError:
-        raise DataError(f"{path} is damaged: not JSON", fix="floatbench speed --out FILE") from None
-    if isinstance(document, dict) and document.get("schema_version", 0) > SCHEMA_VERSION:
-        raise UsageError(f"{path} has a newer schema than {SCHEMA_VERSION}", fix="update floatbench")
-    try:
-        return SpeedFile.model_validate(document)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise DataError(
-            f"{path} is no speed file: {place}: {first['msg']}", fix="floatbench speed --out FILE"
-        ) from None
-
-
 def rows_for_figure(paths: Iterable[Path]) -> list[tuple[SpeedFile, SpeedRow]]:
     """The rows an FPS figure may show; raises UsageError naming every measured row without a quality run."""
-    found = [(record, row) for record in map(read_speed, paths) for row in record.rows if row.status == "ok"]
+    found = [
+        (record, row)
+        for record in (read_record(path, SpeedFile) for path in paths)
+        for row in record.rows
+        if row.status == "ok"
+    ]
     unpaired = [f"{row.method} ({row.unpaired_because})" for _, row in found if not row.paired]
     if unpaired:
         raise UsageError(

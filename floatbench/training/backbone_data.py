@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import repeat
-from multiprocessing import get_context
+from functools import partial
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field
 
 from floatbench.metrics import tiny_networks as tiny
+from floatbench.processes import in_order
 from floatbench.progress import Progress
 from floatbench.synthetic.clip import SyntheticClip
 from floatbench.synthetic.expression import EXPRESSION
@@ -90,20 +89,13 @@ def make_faces(config: BackboneConfig, progress: Progress, workers: int = 1, hel
     people, speakers = (config.held_out,) * 2 if held_out else (config.people, config.speakers)
     first = HELD_OUT if held_out else 0
     config = replace(config, seconds=config.held_out_seconds) if held_out else config
-    numbers = [first + i for i in range(people)] + [first + SPEAKERS + i for i in range(speakers)]
-    kinds = [i < people for i in range(people + speakers)]
-    with progress.task("faces", len(numbers), "person") as task:
-        if workers == 1:
-            parts = []
-            for number, still in zip(numbers, kinds, strict=True):
-                parts.append(_one_person(config, number, still))
-                task.advance()
-        else:
-            with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-                parts = []
-                for part in pool.map(_one_person, repeat(config), numbers, kinds, chunksize=4):
-                    parts.append(part)
-                    task.advance()
+    stills = [(first + i, True) for i in range(people)]
+    talking = [(first + SPEAKERS + i, False) for i in range(speakers)]
+    parts = []
+    with progress.task("faces", people + speakers, "person") as task:
+        for part in in_order(partial(_one_person, config), stills + talking, workers, "draws faces"):
+            parts.append(part)
+            task.advance()
     person = np.repeat(np.arange(len(parts)), [len(p["pose"]) for p in parts])
     ends = np.cumsum([len(p["pose"]) for p in parts])
     clips = [slice(int(e) - len(p["pose"]), int(e)) for e, p in zip(ends, parts, strict=True) if "lips" in p]
@@ -115,8 +107,13 @@ def make_faces(config: BackboneConfig, progress: Progress, workers: int = 1, hel
 _COLUMNS = ("frames", "faces", "traits", "pose", "expression", "emotion")
 
 
-def _one_person(config: BackboneConfig, number: int, still: bool) -> dict[str, np.ndarray]:
-    """The rows of one person: single pictures, or the frames of one clip with lips and sound."""
+def _one_person(config: BackboneConfig, person: tuple[int, bool]) -> dict[str, np.ndarray]:
+    """The rows of one person: single pictures, or the frames of one clip with lips and sound.
+
+    Args:
+        person: number, and whether single pictures are meant.
+    """
+    number, still = person
     extra: dict[str, np.ndarray] = {}
     if still:
         pictures, truth = random_stills(number, config.stills, config.size, config.seed)

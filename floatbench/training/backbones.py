@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from torch.nn import functional
 from floatbench import assets
 from floatbench.files import file_sha256, write_bytes, write_json, write_safetensors
 from floatbench.metrics import tiny_networks as tiny
+from floatbench.processes import in_order
 from floatbench.progress import NullProgress, Progress
 from floatbench.synthetic.expression import EXPRESSION, POSE
 from floatbench.synthetic.identity import TRAITS
@@ -243,17 +243,16 @@ Trained = tuple[dict[str, nn.Module], float]
 
 def _train_all(data: RenderedFaces, config: BackboneConfig, progress: Progress, workers: int) -> list[Trained]:
     if workers == 1:
-        return [_train_one(job, data, config, progress) for job in _JOBS]
-    with ProcessPoolExecutor(min(workers, len(_JOBS)), mp_context=get_context("spawn")) as pool:
-        waiting = [pool.submit(_train_one, job, data, config, NullProgress()) for job in _JOBS]
-        with progress.task("networks", len(waiting), "network") as task:
-            for future in as_completed(waiting):
-                future.result()
-                task.advance()
-        return [future.result() for future in waiting]
+        return [_train_one(data, config, progress, job) for job in _JOBS]
+    trained = []
+    with progress.task("networks", len(_JOBS), "network") as task:
+        for one in in_order(partial(_train_one, data, config, NullProgress()), [*_JOBS], workers, "trains a network"):
+            trained.append(one)
+            task.advance()
+    return trained
 
 
-def _train_one(job: str, data: RenderedFaces, config: BackboneConfig, progress: Progress) -> Trained:
+def _train_one(data: RenderedFaces, config: BackboneConfig, progress: Progress, job: str) -> Trained:
     torch.set_num_threads(1)
     start = time.monotonic()
     return _JOBS[job](data, config, progress), round(time.monotonic() - start, 1)

@@ -7,21 +7,19 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
-from floatbench.errors import ClipError, DataError, DependencyError, UsageError
+from floatbench.errors import ClipError, DataError, UsageError
 from floatbench.files import atomic_path
 from floatbench.paths import cache_dir
+from floatbench.processes import in_order
 from floatbench.progress import NullProgress, Progress
 from floatbench.synthetic.camera import project, rotation
 from floatbench.synthetic.clip import TEST_FIRST, SyntheticClip
@@ -109,19 +107,6 @@ class StillClip(SyntheticClip):
         return np.repeat(moving[:1], self.n_frames, axis=0)
 
 
-@contextmanager
-def side_by_side(workers: int, does: str) -> Iterator[ProcessPoolExecutor]:
-    """Processes that each do a part; raises DependencyError when one of them dies."""
-    try:
-        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            yield pool
-    except BrokenProcessPool as error:
-        raise DependencyError(
-            f"a process that {does} died (was its memory taken?)",
-            fix="run again with fewer --workers; clips that were finished are kept",
-        ) from error
-
-
 class RenderedClips(ClipSet):
     """Rendered talking heads of training people; frames are kept in the cache folder, so that they are drawn once.
 
@@ -178,14 +163,8 @@ class RenderedClips(ClipSet):
         if not missing:
             return
         with (progress or NullProgress()).task("render", len(missing), "clip") as task:
-            if workers <= 1:
-                for clip in missing:
-                    _rendered(clip, self.size)
-                    task.advance()
-                return
-            with side_by_side(workers, "draws training clips") as pool:
-                for _ in pool.map(partial(_draw, size=self.size), missing):
-                    task.advance()
+            for _ in in_order(partial(_draw, size=self.size), missing, workers, "draws training clips"):
+                task.advance()
 
 
 def _cached(clip: SyntheticClip, size: int) -> Path:

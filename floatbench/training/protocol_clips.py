@@ -18,11 +18,12 @@ from floatbench.errors import ClipError, DataError
 from floatbench.media.boxes import LOST_SHARE
 from floatbench.media.frames import read_pictures
 from floatbench.media.pp1 import VIDEO, load_sound, read_row
+from floatbench.processes import in_order
 from floatbench.progress import NullProgress, Progress
 from floatbench.protocol.load import load_protocol
 from floatbench.protocol.protocol import Clip
 from floatbench.synthetic.expression import EMOTIONS
-from floatbench.training.clips import NO_EMOTION, ClipSet, TrainingClip, component_boxes, side_by_side
+from floatbench.training.clips import NO_EMOTION, ClipSet, TrainingClip, component_boxes
 from floatbench.training.face_boxes import FaceBoxes
 from floatbench.types import SAMPLES_PER_FRAME, ClipMedia
 
@@ -113,8 +114,8 @@ class ProtocolClips(ClipSet):
     def _look_at_all(self, progress: Progress, workers: int) -> None:
         """Fills the cache of boxes side by side; what is wrong with a clip is raised when it is loaded."""
         first = [comb for comb in self.combs if comb.first == 0]
-        with progress.task("faces", len(first), "clip") as task, side_by_side(workers, "looks for faces") as pool:
-            for _ in pool.map(partial(_look_at, self.dataset), first):
+        with progress.task("faces", len(first), "clip") as task:
+            for _ in in_order(partial(_look_at, self.dataset), first, workers, "looks for faces"):
                 task.advance()
 
     def check(self, index: int) -> int:

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +21,7 @@ from torch.nn import functional as F
 from floatbench.files import write_safetensors
 from floatbench.model.checkpoint import read_tensors
 from floatbench.model.conditioning import EMOTIONS, MelEmotionEncoder, normalise_audio
+from floatbench.processes import in_order
 from floatbench.progress import Progress
 from floatbench.synthetic.clip import SyntheticClip
 from floatbench.training.batches import step_random
@@ -44,15 +43,9 @@ def draw_sounds(config: TrainConfig, people: range, progress: Progress, workers:
     drawn = []
     make = partial(_sound, seconds=config.data.seconds, seed=config.data.seed)
     with progress.task("sounds", len(people), "sound") as task:
-        if workers <= 1:
-            for person in people:
-                drawn.append(make(person))
-                task.advance()
-        else:
-            with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-                for one in pool.map(make, people, chunksize=16):
-                    drawn.append(one)
-                    task.advance()
+        for one in in_order(make, people, workers, "draws sounds"):
+            drawn.append(one)
+            task.advance()
     return Sounds(np.stack([wave for wave, _ in drawn]), np.array([emotion for _, emotion in drawn]))
 
 

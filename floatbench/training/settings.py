@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as validated
 
 from floatbench.errors import UsageError
-from floatbench.protocol.clip_table import plain
+from floatbench.records import in_words
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ def problem_of(error: ValidationError, prefix: str = "") -> str:
     """`field: what is wrong` for the first of the problems."""
     problem = error.errors()[0]
     path = ".".join(str(part) for part in problem["loc"])
-    return f"{prefix}{path}: {plain(problem)}" if path else f"{prefix.rstrip('.')}: {plain(problem)}".removeprefix(": ")
+    return f"{prefix}{path}: {in_words(problem)}" if path else f"{prefix.rstrip('.')}: {plain(problem)}".removeprefix(": ")
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field, Field))

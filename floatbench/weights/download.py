@@ -118,7 +118,7 @@ def download(
         if not usable:
             raise DataError(f"{label} would have to be downloaded, and --offline forbids the network", fix=fix or None)
     wanted = _Wanted(target, sha256, size, label)
-    part = Part(target)
+    part = PartialFile(target)
     was_there = target.exists()
     reasons: list[str] = []
     try:
@@ -151,7 +151,7 @@ class _Wanted:
         return None
 
 
-class Part:
+class PartialFile:
     """The unfinished file of a target and what is known about where it came from."""
 
     def __init__(self, target: Path) -> None:
@@ -191,7 +191,7 @@ class Part:
         self._meta.unlink(missing_ok=True)
 
 
-def _from_one(url: str, part: Part, wanted: _Wanted, progress: Progress, how: Settings) -> Downloaded:
+def _from_one(url: str, part: PartialFile, wanted: _Wanted, progress: Progress, how: Settings) -> Downloaded:
     """All attempts at one address; a wrong file after a continued download is tried once more from the start."""
     total = None if wanted.size is None else -(-wanted.size // MEGABYTE)
     while True:
@@ -208,7 +208,7 @@ def _from_one(url: str, part: Part, wanted: _Wanted, progress: Progress, how: Se
             raise _Refused(problem)
 
 
-def _attempts(url: str, part: Part, wanted: _Wanted, meter: _Megabytes, how: Settings) -> None:
+def _attempts(url: str, part: PartialFile, wanted: _Wanted, meter: _Megabytes, how: Settings) -> None:
     broken = 0
     while True:
         before = part.size
@@ -226,7 +226,7 @@ def _attempts(url: str, part: Part, wanted: _Wanted, meter: _Megabytes, how: Set
             how.sleep(min(2.0 ** (broken - 1), 30.0))
 
 
-def _copy(url: str, part: Part, meter: _Megabytes) -> None:
+def _copy(url: str, part: PartialFile, meter: _Megabytes) -> None:
     """A `file://` mirror: copied, never linked, so that the original may go away."""
     source = Path(unquote(urlsplit(url).path))
     if not source.is_file():
@@ -239,7 +239,7 @@ def _copy(url: str, part: Part, meter: _Megabytes) -> None:
             meter.add(len(block))
 
 
-def _get(url: str, part: Part, wanted: _Wanted, meter: _Megabytes, how: Settings) -> None:
+def _get(url: str, part: PartialFile, wanted: _Wanted, meter: _Megabytes, how: Settings) -> None:
     """One request: continues the part when that is safe, else starts it over."""
     have, origin = part.size, part.origin()
     headers = {"Accept-Encoding": "identity", "User-Agent": "floatbench"}
@@ -301,7 +301,7 @@ def _check_status(reply: requests.Response) -> None:
     raise _Refused(f"HTTP {code} {meaning}")
 
 
-def _check_space(part: Part, reply: requests.Response) -> None:
+def _check_space(part: PartialFile, reply: requests.Response) -> None:
     needed = int(reply.headers.get("Content-Length", 0))
     free = shutil.disk_usage(part.path.parent).free
     if needed > free:

@@ -11,32 +11,28 @@ import json
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from floatbench import paths
-from floatbench.errors import DataError, FloatbenchError
+from floatbench.errors import FloatbenchError
 from floatbench.files import file_sha256, write_error, write_json
+from floatbench.records import RecordFile, Strict, read_record, write_record
 from floatbench.text import now
 
 LOCK_NAME = "weights.lock.json"
 Section = Literal["entries", "fabricated"]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class FileRecord(_Strict):
+class FileRecord(Strict):
     """Hash and size (bytes) of one file."""
 
     sha256: str
     size: int
 
 
-class Record(_Strict):
+class Record(Strict):
     """What is known about one entry: its files, where they came from, when, and the seed of fabricated ones."""
 
     files: dict[str, FileRecord] = {}
@@ -45,8 +41,11 @@ class Record(_Strict):
     seed: int | None = None
 
 
-class LockFile(_Strict):
+class LockFile(RecordFile):
     """Content of `weights.lock.json`."""
+
+    noun: ClassVar[str] = "lock file of this version"
+    remedy: ClassVar[str] = f"restore {LOCK_NAME} of the weights folder, or move it away"
 
     version: Literal[1] = 1
     entries: dict[str, Record] = {}
@@ -67,15 +66,7 @@ def guard(folder: Path, name: str) -> FileLock:
 def read() -> LockFile:
     """The lock file, empty when there is none; raises DataError for a damaged one."""
     path = paths.weights_dir() / LOCK_NAME
-    try:
-        return LockFile.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
-        return LockFile()
-    except (ValidationError, OSError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a lock file of this version"
-        raise DataError(
-            f"{path} cannot be read: {reason}", fix=f"restore it, or move it away: mv {path} {path}.old"
-        ) from error
+    return read_record(path, LockFile) if path.exists() else LockFile()
 
 
 def record(section: Section, name: str, files: dict[str, FileRecord], source: str, seed: int | None = None) -> None:
@@ -86,7 +77,7 @@ def record(section: Section, name: str, files: dict[str, FileRecord], source: st
         known = getattr(document, section).setdefault(name, Record())
         known.files.update(files)
         known.source, known.recorded, known.seed = source, now(), seed
-        write_json(folder / LOCK_NAME, document.model_dump(mode="json"))
+        write_record(folder / LOCK_NAME, document)
 
 
 def forget(section: Section, name: str) -> None:
@@ -95,7 +86,7 @@ def forget(section: Section, name: str) -> None:
     with guard(folder, "lockfile"):
         document = read()
         if getattr(document, section).pop(name, None) is not None:
-            write_json(folder / LOCK_NAME, document.model_dump(mode="json"))
+            write_record(folder / LOCK_NAME, document)
 
 
 def accept_licence(name: str) -> None:
@@ -104,7 +95,7 @@ def accept_licence(name: str) -> None:
     with guard(folder, "lockfile"):
         document = read()
         document.licences_accepted[name] = now()
-        write_json(folder / LOCK_NAME, document.model_dump(mode="json"))
+        write_record(folder / LOCK_NAME, document)
 
 
 _memory: dict[str, dict[str, object]] = {}

@@ -12,7 +12,7 @@ import pytest
 from floatbench.baselines import install as steps
 from floatbench.baselines import manifest as manifests
 from floatbench.baselines.install import Choices, install
-from floatbench.baselines.installed import read_record, resolve, root
+from floatbench.baselines.installed import install_record, resolve, root
 from floatbench.errors import DataError, DependencyError, UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,7 +57,7 @@ def test_a_failed_install_is_not_taken_for_an_installed_one(systems, given):
     install(manifest, "modern", Choices(**given))
     with pytest.raises(DataError):
         install(manifest, "modern", Choices(**{**given, "source": given["weights"]}))
-    assert read_record(manifest, "modern") is None
+    assert install_record(manifest, "modern") is None
 
 
 def test_a_moved_repository_is_one_line_with_the_way_out(systems, given):

@@ -13,7 +13,8 @@ import pytest
 
 from floatbench.errors import UsageError
 from floatbench.media import write_image, write_mp4, write_wav
-from floatbench.speed.record import read_speed, rows_for_figure
+from floatbench.records import read_record
+from floatbench.speed.record import SpeedFile, rows_for_figure
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -40,7 +41,7 @@ def test_table_and_file_of_a_method_without_a_quality_run(media, tmp_path):
     answer = run("-m", "still", *media, "--repeats", "2", "--threads", "1", "--out", str(out))
     assert answer.returncode == 0, answer.stderr
     assert "still: unpaired: no --run was given" in answer.stdout
-    record = read_speed(out)
+    record = read_record(out, SpeedFile)
     (row,) = record.rows
     assert record.scenario == "single-stream" and record.machine["omp_num_threads"] == "1"
     assert row.clips[0].frames == 11 and len(row.clips[0].seconds) == 2  # the sound is padded to whole frames

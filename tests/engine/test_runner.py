@@ -15,11 +15,12 @@ import pytest
 from engine_toys import FRAMES, Jitter, ToyDataset, protocol
 
 from floatbench.engine.merge import merge
-from floatbench.engine.records import RowFile, ScoreFile, read_record
+from floatbench.engine.records import RowFile, ScoreFile
 from floatbench.engine.runner import RunOptions, RunResult, run
 from floatbench.errors import DataError, DependencyError, UsageError
 from floatbench.methods import catalogue
 from floatbench.metrics import registry
+from floatbench.records import read_record
 from floatbench.reports.table import markdown
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from floatbench.errors import ClipError, DataError
 from floatbench.media import crop as cropping
 from floatbench.media import crop_still, read_image
-from floatbench.media.boxes import BackendInfo, Box, BoxBackend, Detection, Track, iou
+from floatbench.media.boxes import BackendInfo, Box, BoxBackend, Detection, FaceFollower, iou
 from floatbench.media.boxes_given import GivenBoxes, NoBoxes
 from floatbench.media.boxes_mediapipe import square_box
 from floatbench.media.crop import Crop
@@ -126,7 +126,7 @@ def test_mediapipe_box_follows_the_measured_ratios() -> None:
 # --- following one face
 
 
-def run(track: Track, frames: Sequence[Sequence[Box]]) -> list[Box | None]:
+def run(track: FaceFollower, frames: Sequence[Sequence[Box]]) -> list[Box | None]:
     for boxes in frames:
         track.add([Detection(box) for box in boxes])
     return track.boxes
@@ -137,40 +137,40 @@ BIG, SMALL = Box(100, 100, 300, 300), Box(500, 100, 600, 200)
 
 def test_the_largest_face_of_frame_0_is_followed_even_when_another_grows() -> None:
     huge = Box(400, 0, 900, 500)
-    assert run(Track(3), [[SMALL, BIG], [huge, BIG], [BIG, huge]]) == [BIG, BIG, BIG]
+    assert run(FaceFollower(3), [[SMALL, BIG], [huge, BIG], [BIG, huge]]) == [BIG, BIG, BIG]
 
 
 def test_scores_decide_who_may_start_and_who_may_go_on() -> None:
-    track = Track(2, start_score=0.95, follow_score=0.5)
+    track = FaceFollower(2, start_score=0.95, follow_score=0.5)
     track.add([Detection(BIG, 0.9), Detection(SMALL, 0.96)])
     track.add([Detection(SMALL, 0.6)])
     assert track.boxes == [SMALL, SMALL]
     with pytest.raises(ClipError, match="no_face"):
-        Track(2, start_score=0.95).add([Detection(BIG, 0.9)])
+        FaceFollower(2, start_score=0.95).add([Detection(BIG, 0.9)])
 
 
 def test_five_percent_may_be_missing_and_not_one_frame_more() -> None:
     frames = [[BIG]] * 95 + [[]] * 5
-    assert run(Track(100), frames).count(None) == 5
+    assert run(FaceFollower(100), frames).count(None) == 5
     with pytest.raises(ClipError, match="face_lost"):
-        run(Track(100), [[BIG]] * 94 + [[]] * 6)
+        run(FaceFollower(100), [[BIG]] * 94 + [[]] * 6)
 
 
 def test_twelve_missing_in_a_row_are_borne_and_thirteen_are_not() -> None:
-    assert run(Track(1000), [[BIG]] + [[]] * 12 + [[BIG]]).count(None) == 12
+    assert run(FaceFollower(1000), [[BIG]] + [[]] * 12 + [[BIG]]).count(None) == 12
     with pytest.raises(ClipError, match="face_lost"):
-        run(Track(1000), [[BIG]] + [[]] * 13)
+        run(FaceFollower(1000), [[BIG]] + [[]] * 13)
 
 
 def test_a_face_that_drifts_away_from_its_first_box_has_moved() -> None:
     steps = [[Box(100 + x, 100, 300 + x, 300)] for x in range(0, 200, 20)]
-    assert len(run(Track(100), steps[:6])) == 6  # overlap with the first box 100 of 300
+    assert len(run(FaceFollower(100), steps[:6])) == 6  # overlap with the first box 100 of 300
     with pytest.raises(ClipError, match="moved"):
-        run(Track(100), steps[:7])  # 80 of 320 is exactly 0.25
+        run(FaceFollower(100), steps[:7])  # 80 of 320 is exactly 0.25
 
 
 def test_a_jump_to_another_face_is_a_missing_frame() -> None:
-    assert run(Track(100), [[BIG], [SMALL], [BIG]]) == [BIG, None, BIG]
+    assert run(FaceFollower(100), [[BIG], [SMALL], [BIG]]) == [BIG, None, BIG]
 
 
 @given(st.tuples(corner, corner, corner, corner), st.tuples(corner, corner, corner, corner))

@@ -9,10 +9,11 @@ from report_toys import toy_protocol, write_run
 
 from floatbench.engine.features import FeatureStore
 from floatbench.engine.merge import plan_of
-from floatbench.engine.records import Row, RowFile, RunInfo, read_record
+from floatbench.engine.records import Row, RowFile, RunInfo
 from floatbench.engine.runner import write_parquet
 from floatbench.files import write_bytes
 from floatbench.media import write_lossless, write_wav
+from floatbench.records import read_record
 from floatbench.types import SAMPLES_PER_FRAME, ClipMedia
 
 FRAMES = 100

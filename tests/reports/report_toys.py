@@ -15,12 +15,12 @@ from floatbench.engine.records import (
     RowFile,
     RunInfo,
     ScoreFile,
-    write_record,
 )
 from floatbench.engine.scoring import score_all
 from floatbench.methods.controls import control
 from floatbench.metrics.base import Backbone, ClipValue, Interval, Metric, MetricInfo, Pair, Score, split_failures
 from floatbench.protocol.protocol import Clip, Preprocessing, Protocol
+from floatbench.records import write_record
 from floatbench.types import ClipMedia, Features
 
 LICENCE = {"free": "Apache-2.0", "bound": "non-commercial research only"}

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from floatbench.errors import UsageError
+from floatbench.records import write_record
 from floatbench.reports.speed_figure import write_fps, write_speed_quality
-from floatbench.speed.record import Quality, SpeedFile, SpeedRow, spread, write_speed
+from floatbench.speed.record import Quality, SpeedFile, SpeedRow, spread
 
 HOSTILE = "a<b>&$x$"
 
@@ -27,7 +28,7 @@ def speed_file(path: Path, *rows: SpeedRow, scenario="single-stream") -> Path:
         created="2026-11-21", scenario=scenario, inputs="toys", clips=1, warmup=1, repeats=3, seed=0, threads=1,
         machine={}, environment={"device": "NVIDIA Test"}, rows=list(rows),
     )  # fmt: skip
-    write_speed(path, record)
+    write_record(path, record)
     return path
 
 

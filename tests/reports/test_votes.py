@@ -120,7 +120,7 @@ def test_damaged_files_are_refused_by_name(tmp_path, text):
 
 
 def test_a_missing_file_is_a_data_error(tmp_path):
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="does not exist"):
         read_votes(tmp_path / "none.json")
 
 

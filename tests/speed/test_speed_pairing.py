@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from floatbench.engine.records import MetricRecord, RunInfo, ScoreFile, ScoreRow, write_record
+from floatbench.engine.records import MetricRecord, RunInfo, ScoreFile, ScoreRow
 from floatbench.errors import DataError
 from floatbench.files import file_sha256
 from floatbench.protocol.protocol import Clip, Protocol
+from floatbench.records import write_record
 from floatbench.speed.pairing import FinishedRun, finished_run, pair
 from floatbench.speed.record import SpeedRow
 

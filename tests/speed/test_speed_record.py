@@ -7,15 +7,14 @@ from pathlib import Path
 import pytest
 
 from floatbench.errors import DataError, UsageError
+from floatbench.records import read_record, write_record
 from floatbench.speed.record import (
     Quality,
     SpeedFile,
     SpeedRow,
     configuration_sha256,
-    read_speed,
     rows_for_figure,
     spread,
-    write_speed,
 )
 
 
@@ -55,16 +54,16 @@ QUALITY = Quality(
 
 def test_record_survives_its_file(tmp_path):
     rows = (SpeedRow(method="a", status="ok", fps=spread([1.0]), quality=QUALITY), SpeedRow(method="b", status="n/a"))
-    write_speed(tmp_path / "speed.json", record(*rows))
-    assert read_speed(tmp_path / "speed.json") == record(*rows)
+    write_record(tmp_path / "speed.json", record(*rows))
+    assert read_record(tmp_path / "speed.json", SpeedFile) == record(*rows)
 
 
 def test_figure_refuses_speed_without_quality_by_name(tmp_path):
     paired = SpeedRow(method="good", status="ok", fps=spread([1.0]), quality=QUALITY)
     unpaired = SpeedRow(method="lonely", status="ok", fps=spread([1.0]), unpaired_because="no --run was given")
     skipped = SpeedRow(method="still", status="n/a", reason="the method does not stream")
-    write_speed(tmp_path / "a.json", record(paired, skipped))
-    write_speed(tmp_path / "b.json", record(unpaired))
+    write_record(tmp_path / "a.json", record(paired, skipped))
+    write_record(tmp_path / "b.json", record(unpaired))
     assert [row.method for _, row in rows_for_figure([tmp_path / "a.json"])] == ["good"]
     with pytest.raises(UsageError, match="lonely") as error:
         rows_for_figure([tmp_path / "a.json", tmp_path / "b.json"])
@@ -84,6 +83,6 @@ def test_damaged_or_newer_speed_file_is_one_line(tmp_path: Path, text, error):
     path = tmp_path / "speed.json"
     path.write_text(text)
     with pytest.raises(error, match=r"speed\.json"):
-        read_speed(path)
+        read_record(path, SpeedFile)
     with pytest.raises(DataError, match=r"absent\.json"):
-        read_speed(tmp_path / "absent.json")
+        read_record(tmp_path / "absent.json", SpeedFile)

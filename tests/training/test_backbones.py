@@ -54,8 +54,8 @@ def test_the_same_seed_gives_the_same_files_with_any_number_of_workers(trained, 
 def test_training_figures_and_protocols_never_share_a_person(monkeypatch):
     seen: dict[bool, list[int]] = {}
 
-    def one(config: BackboneConfig, number: int, still: bool) -> dict[str, np.ndarray]:
-        seen.setdefault(held_out, []).append(number)
+    def one(config: BackboneConfig, person: tuple[int, bool]) -> dict[str, np.ndarray]:
+        seen.setdefault(held_out, []).append(person[0])
         return {key: np.zeros((1, 6)) for key in ("frames", "faces", "traits", "pose", "expression", "emotion")}
 
     monkeypatch.setattr(backbone_data, "_one_person", one)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures.process import BrokenProcessPool
+import os
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -222,17 +223,12 @@ def test_data_smaller_than_a_batch_are_an_error(clips, toy):
         FlowPhase(many, FLOAT(toy.model), [motion], Devices("cpu"))
 
 
+def _killed(clip: object, size: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def test_a_drawing_process_that_dies_is_named(monkeypatch, tmp_path):
-    class Broken:
-        def __init__(self, *_: object, **__: object) -> None: ...
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_: object) -> None: ...
-        def map(self, *_: object):
-            raise BrokenProcessPool("gone")
-
     monkeypatch.setenv("FLOATBENCH_CACHE", str(tmp_path))
-    monkeypatch.setattr(clips_module, "ProcessPoolExecutor", Broken)
-    with pytest.raises(DependencyError, match="died"):
+    monkeypatch.setattr(clips_module, "_draw", _killed)
+    with pytest.raises(DependencyError, match="draws training clips died: ended by SIGKILL"):
         RenderedClips(64, 2, seconds=0.2).render(workers=2)

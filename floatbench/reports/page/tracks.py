@@ -36,7 +36,7 @@ SMOOTHING = 9  # frames of the median that SyncNet's own script applies to its f
 
 
 @dataclass(frozen=True)
-class Track:
+class PageTrack:
     """Values of consecutive frames from `start` on; NaN where a frame has none."""
 
     kind: str
@@ -118,10 +118,10 @@ class RecordedTracks:
         found = self._extras.get((method, clip, metric), {})
         return {name: value for name, value in found.items() if name != "value" and np.isfinite(value)}
 
-    def of(self, row: Row) -> list[Track]:
+    def of(self, row: Row) -> list[PageTrack]:
         """Tracks of one finished row: one of each kind that can be given, then those of the other metrics."""
-        found: dict[str, Track] = {}
-        others: list[Track] = []
+        found: dict[str, PageTrack] = {}
+        others: list[PageTrack] = []
         for metric, name, values in self._tracks.get((row.method, row.clip), ()):
             track = self._recorded(row, metric, name, values)
             if track.kind and track.kind not in found:
@@ -131,21 +131,21 @@ class RecordedTracks:
         for kind, backbone, unit, make in _FROM_FEATURES:
             features = self._features(row, backbone) if kind not in found else None
             if features is not None:
-                found[kind] = Track(kind, KINDS[kind], unit, backbone, 0, make(features))
+                found[kind] = PageTrack(kind, KINDS[kind], unit, backbone, 0, make(features))
         return [found[kind] for kind in KINDS if kind in found] + others
 
-    def _recorded(self, row: Row, metric: str, name: str, values: np.ndarray) -> Track:
+    def _recorded(self, row: Row, metric: str, name: str, values: np.ndarray) -> PageTrack:
         column = self.run.scores.metrics[metric].column
         extras = self._extras.get((row.method, row.clip, metric), {})
         if column.startswith("LSE") and name == "distance" and {"distance", "confidence"} <= extras.keys():
             start = int(extras.get("track_start", 0)) + WINDOW_CENTRE
-            return Track("sync", KINDS["sync"], "LSE distance", metric, start, sync_confidence(values, extras))
+            return PageTrack("sync", KINDS["sync"], "LSE distance", metric, start, sync_confidence(values, extras))
         if column.startswith("CSIM") and not metric.startswith("csim-gt"):
-            return Track("csim", KINDS["csim"], "cosine", metric, 0, values)
+            return PageTrack("csim", KINDS["csim"], "cosine", metric, 0, values)
         if name == "mouth":
-            return Track("mouth", KINDS["mouth"], metric, metric, 0, values)
+            return PageTrack("mouth", KINDS["mouth"], metric, metric, 0, values)
         label = f"{column} ({name})" if name != "value" else column
-        return Track("", label, "", metric, 0, values)
+        return PageTrack("", label, "", metric, 0, values)
 
     def _features(self, row: Row, backbone: str) -> Features | None:
         key = row.features.get("generated", {}).get(backbone)
