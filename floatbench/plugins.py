@@ -92,12 +92,22 @@ class _FolderFinder(MetaPathFinder):
             return None
         if fullname not in self.names and _importer() not in self.names:
             return None
-        if _is_library(fullname):
+        if self._is_library(fullname):
             return None
         found = PathFinder.find_spec(fullname, [str(self.folder)])
         if found is not None:
             self.names.add(fullname)
         return found
+
+    def _is_library(self, name: str) -> bool:
+        """True for an installed module; a clone's own `metrics`, `tests` and `protocols` are nobody's libraries."""
+        places = [entry for entry in sys.path if not _is_clone(Path(entry)) and Path(entry).resolve() != self.folder]
+        for finder in sys.meta_path:
+            if not isinstance(finder, _FolderFinder):
+                found = finder.find_spec(name, places if finder is PathFinder else None)
+                if found is not None and found.origin is not None:
+                    return True
+        return False
 
 
 def _finder(folder: Path) -> _FolderFinder:
@@ -108,17 +118,6 @@ def _finder(folder: Path) -> _FolderFinder:
     finder = _FolderFinder(folder)
     sys.meta_path.insert(0, finder)
     return finder
-
-
-def _is_library(name: str) -> bool:
-    """True for an installed module; a clone's own `metrics`, `tests` and `protocols` are nobody's libraries."""
-    places = [entry for entry in sys.path if not _is_clone(Path(entry))]
-    for finder in sys.meta_path:
-        if not isinstance(finder, _FolderFinder):
-            found = finder.find_spec(name, places if finder is PathFinder else None)
-            if found is not None and found.origin is not None:
-                return True
-    return False
 
 
 def _is_clone(place: Path) -> bool:

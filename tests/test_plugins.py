@@ -117,9 +117,9 @@ def test_a_process_in_another_folder_is_told_where_the_plugins_lie(folder, monke
     assert offered(monkeypatch, told[plugins.VARIABLE]) == {"mine": int}
 
 
-@pytest.mark.parametrize("name", ["torch", "numpy", "typing", "json", "metrics", "typer"])
-def test_the_module_runs_in_a_folder_that_holds_a_file_named_as_a_library(tmp_path, name):
-    (tmp_path / f"{name}.py").write_text("raise RuntimeError('not a library')\n")
+def test_the_module_runs_in_a_folder_that_holds_files_named_as_libraries(tmp_path):
+    for name in ("torch", "numpy", "typing", "json", "pathlib", "metrics", "typer", "pydantic"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('not a library')\n")
     done = subprocess.run(
         [sys.executable, "-m", "floatbench", "--version"], cwd=tmp_path, capture_output=True, text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
