@@ -70,6 +70,19 @@ class Method(ABC):
         needs: extra inputs, of {"reference", "partner", "truth"}; only controls and oracles have any.
         ranked: False for controls and oracles, which never enter a ranking.
         uses_seed: False when the system cannot be seeded; recorded in its row.
+
+    Example:
+        A module `still.py` beside the runs, named in `FLOATBENCH_PLUGINS=still`, offers the method to every command.
+
+        >>> import floatbench
+        >>> from floatbench.methods.method import Generated, Request
+        >>> from floatbench.types import ClipMedia
+        >>> class Still(floatbench.Method):
+        ...     name = "still"
+        ...
+        ...     def generate(self, request: Request) -> Generated:
+        ...         return Generated(media=ClipMedia(request.source[None].repeat(request.n_frames, axis=0)))
+        >>> METHODS = {"still": Still}
     """
 
     name: str
