@@ -8,10 +8,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from floatbench import plugins
+from floatbench.engine import ray_executor
 from floatbench.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -115,6 +117,16 @@ def test_a_process_in_another_folder_is_told_where_the_plugins_lie(folder, monke
     (folder / "another").mkdir()
     monkeypatch.chdir(folder / "another")
     assert offered(monkeypatch, told[plugins.VARIABLE]) == {"mine": int}
+
+
+def test_an_actor_on_another_node_knows_the_plugins(monkeypatch):
+    monkeypatch.setenv(plugins.VARIABLE, "")
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    seen: list[str] = []
+    monkeypatch.setattr(ray_executor, "prepare_worker", lambda threads, device: None)
+    monkeypatch.setattr(ray_executor, "Worker", lambda settings: seen.append(os.environ[plugins.VARIABLE]))
+    ray_executor._Actor(SimpleNamespace(device="cpu"), 2, {plugins.VARIABLE: "/there/mine"})  # pyright: ignore
+    assert seen == ["/there/mine"]
 
 
 def test_the_module_runs_in_a_folder_that_holds_files_named_as_libraries(tmp_path):

@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SMOKE = Path(__file__).with_name("smoke.py")
 SHIPPED = ("baselines", "protocols", "results")
 UV = [sys.executable, "-m", "uv"]
+BUILD = [*UV, "build", "--quiet", "--offline", "--no-build-isolation", "--python", sys.executable]
 MAX_WHEEL = 30_000_000
 
 pytestmark = pytest.mark.skipif(not (ROOT / "pyproject.toml").is_file(), reason="not in a clone")
@@ -36,7 +37,7 @@ def ran(command: list[str | Path], **more) -> str:
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the source distribution, and the wheel that is made from it."""
     folder = tmp_path_factory.mktemp("dist")
-    ran([*UV, "build", "--quiet", "--offline", "--no-build-isolation", "--out-dir", folder, ROOT])
+    ran([*BUILD, "--out-dir", folder, ROOT])
     return folder
 
 
@@ -160,7 +161,7 @@ def test_the_wheel_has_one_name_no_tests_and_all_data(wheel):
 
 
 def test_a_wheel_from_the_clone_is_the_wheel_from_the_source_distribution(wheel, tmp_path):
-    ran([*UV, "build", "--quiet", "--offline", "--no-build-isolation", "--wheel", "--out-dir", tmp_path, ROOT])
+    ran([*BUILD, "--wheel", "--out-dir", tmp_path, ROOT])
     (direct,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as first, zipfile.ZipFile(direct) as second:
         assert {(i.filename, i.CRC) for i in first.infolist()} == {(i.filename, i.CRC) for i in second.infolist()}
