@@ -67,10 +67,8 @@ def _load(folder: Path, name: str) -> ModuleType:
         return importlib.import_module(name)
     except (ImportError, SyntaxError) as error:
         if isinstance(error, ModuleNotFoundError) and error.name in (root, name):
-            what = f"no module of that name is installed or lies in {folder}"
-            raise UsageError(
-                f"plugin {name!r}: {what}", fix=f"{VARIABLE}=module or {VARIABLE}=path/module.py"
-            ) from None
+            what = f"plugin {name!r}: no module of that name is installed or lies in {folder}"
+            raise UsageError(what, fix=f"{VARIABLE}=module or {VARIABLE}=path/module.py") from None
         raise UsageError(f"plugin {name!r} cannot be imported: {error}", fix="mend the plugin") from error
 
 
