@@ -5,14 +5,13 @@
 
 `run`, `score`, `measure`, `generate` and `load_protocol` do what the commands of the same names do; `Protocol`, `Clip`,
 `Method`, `Backbone`, `Metric` and `Score` are what a plugin or a notebook works with; `FLOAT` is the reference model.
-Only these names are public: every other module may change between versions without notice. Nothing is imported before a
-name is used.
+Only these names are public: every other module is private by convention and may change without notice. Nothing is
+imported before a name is used.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+TYPE_CHECKING = False  # what `typing` calls by this name; importing that here would take a working folder's typing.py
 
 __version__ = "0.2.0"
 
@@ -55,9 +54,11 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name not in _PLACES:
         raise AttributeError(f"module 'floatbench' has no attribute {name!r}")
+    from importlib import import_module
+
     value = getattr(import_module(_PLACES[name]), name)
     globals()[name] = value  # the next access does not come here
     return value

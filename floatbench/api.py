@@ -213,7 +213,8 @@ def measure(
         identities: the person of each clip, for the interval; None counts every clip as its own person.
 
     Raises:
-        UsageError: a side that the metric needs is missing, counts differ, or an array is of another kind.
+        UsageError: a side that the metric needs is missing, counts differ, or an array is of another kind: pictures
+            and sounds in 0..1 are refused, not taken for black and silent ones.
         DataError: weights are missing.
 
     Example:
@@ -222,8 +223,11 @@ def measure(
         100.0
     """
     from floatbench.metrics import direct, registry
+    from floatbench.metrics.base import Metric
 
     found = registry.metric(metric) if isinstance(metric, str) else metric
+    if not isinstance(found, Metric):
+        raise UsageError(f"{found!r} is no metric", fix="give the id of a variant or an instance: FID()")
     sides = [_clips(generated, _video), _clips(reference, _video), _clips(source, _picture)]
     return direct.measure(found, sides[0] or [], sides[1], sides[2], identities, device)
 
@@ -283,6 +287,8 @@ def _clips(side: Iterable[Any] | None, read: Callable[[Path], ClipMedia]) -> lis
         return None
     if isinstance(side, (str, Path)):
         raise UsageError(f"clips must be a list, not {side!r}", fix="floatbench.score takes two folders")
+    if isinstance(side, ClipMedia):
+        raise UsageError("clips must be a list, not one clip", fix="put it into brackets")
     return [partial(read, Path(clip)) if isinstance(clip, (str, Path)) else clip for clip in side]
 
 

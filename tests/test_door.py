@@ -18,6 +18,11 @@ from floatbench.errors import UsageError
 from floatbench.media import write_lossless
 
 
+@pytest.fixture(scope="module")
+def tiny() -> floatbench.FLOAT:
+    return floatbench.FLOAT.from_pretrained("float-tiny")
+
+
 def frames(seed: int, count: int = 25) -> list[np.ndarray]:
     rng = np.random.default_rng(seed)
     return [rng.integers(0, 256, (64, 64, 3), dtype=np.uint8) for _ in range(count)]
@@ -39,14 +44,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["run", "score", "measure", "generate"])
-def test_the_example_of_every_function_runs(folder: Path, name: str):
-    function = getattr(floatbench, name)
-    found = [test for test in doctest.DocTestFinder().find(function, name) if test.examples]
-    assert found, f"{name} has no example"
+@pytest.mark.parametrize("name", floatbench.__all__)
+def test_the_example_of_every_name_runs(folder: Path, name: str):
+    (found,) = doctest.DocTestFinder(recurse=False).find(getattr(floatbench, name), name)
+    assert found.examples, f"{name} has no example"
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
-    for test in found:
-        assert runner.run(test).failed == 0
+    assert runner.run(found).failed == 0
 
 
 def test_every_name_of_the_door_is_there_and_documented():
@@ -104,6 +107,33 @@ def test_arrays_and_files_of_the_same_pixels_score_the_same(tmp_path: Path):
 def test_pictures_of_another_kind_are_refused(wrong: np.ndarray):
     with pytest.raises(UsageError, match="uint8"):
         floatbench.measure("psnr-grey128", [wrong], [wrong])
+
+
+@pytest.mark.parametrize("what", ["picture in 0..1", "grey picture", "sound in -1..1", "stereo"])
+def test_arrays_that_would_be_animated_black_or_silent_are_refused(tiny: floatbench.FLOAT, tmp_path: Path, what: str):
+    picture, sound = np.full((128, 128, 3), 128, np.uint8), np.zeros(16_000, np.int16)
+    given = {
+        "picture in 0..1": (picture / np.float32(255), sound),
+        "grey picture": (picture[..., 0], sound),
+        "sound in -1..1": (picture, np.zeros(16_000, np.float32)),
+        "stereo": (picture, np.stack([sound, sound])),
+    }[what]
+    with pytest.raises(UsageError, match="uint8 RGB" if "picture" in what else "int16 mono"):
+        tiny.generate(*given, tmp_path / "out.mkv")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_sound_of_another_length_than_its_frames_is_refused():
+    clip = (np.zeros((4, 32, 32, 3), np.uint8), np.zeros(4 * 640 + 1, np.int16))
+    with pytest.raises(UsageError, match="2560 samples"):
+        floatbench.measure("psnr-grey128", [clip], [clip])
+
+
+def test_a_class_where_a_metric_belongs_is_refused():
+    from floatbench.metrics.fid import FID
+
+    with pytest.raises(UsageError, match="no metric"):
+        floatbench.measure(FID, [], [])  # pyright: ignore[reportArgumentType]
 
 
 def test_float_sound_is_refused():

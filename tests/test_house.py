@@ -24,6 +24,21 @@ ALLOWED_UP: dict[tuple[str, str], str] = {
     ("methods", "animate"): "FLOAT as a method of the engine is the pipeline of `generate`",
 }
 """(room, room above it that it imports from): the reason."""
+SAME_NAME = {
+    "ablation": "training runs the rows of an ablation, reports sets their table",
+    "catalogue": "the names of methods, and of data sets",
+    "clip": "a decoded clip (media), a procedural one (synthetic), metrics with a value for each clip (metrics)",
+    "fetch": "data sets, and weights",
+    "layers": "of a network (model), of a picture (synthetic)",
+    "loading": "of finished runs (reports), of networks (sampling)",
+    "manifest": "of prepared clips (media), of a system (baselines)",
+    "network": "a backbone (metrics), the transformer as the sampler calls it (sampling)",
+    "paths": "folders on disk, and of the flow from noise to motion (sampling)",
+    "render": "a table as text (reports), a head as frames (synthetic)",
+    "sound": "of files (media), as conditions (sampling)",
+    "table": "of weight files (weights), of scores (reports)",
+}
+"""Modules of one name in rooms that a reader seldom meets together: how they differ."""
 MAX_FUNCTION, MAX_FILE = 60, 450
 EXAMPLES = ("baselines/NAME/", "baselines/imtalker/", "results/leaderboard/entries")
 """Paths in documents that a reader will make."""
@@ -165,6 +180,15 @@ def test_no_two_classes_share_a_name():
             if isinstance(node, ast.ClassDef):
                 places[node.name].add(name)
     assert {name: where for name, where in places.items() if len(where) > 1} == {}
+
+
+def test_no_two_modules_share_a_name():
+    """A command's file is named after what it serves; other pairs stand in `SAME_NAME` with what tells them apart."""
+    places: dict[str, set[str]] = defaultdict(set)
+    for name in SOURCES:
+        if room(name) != "cli" and SOURCES[name].name != "__init__.py":
+            places[name.rpartition(".")[2]].add(name)
+    assert {name for name, where in places.items() if len(where) > 1} == set(SAME_NAME)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)

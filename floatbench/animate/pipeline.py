@@ -1,9 +1,5 @@
 """FLOAT for users: a picture and a sound in, a talking portrait out.
 
-    import floatbench
-    model = floatbench.FLOAT.from_pretrained("float")
-    model.generate("portrait.jpg", "speech.wav", "out.mp4", emotion="happy", seed=7)
-
 Frames are decoded and written one after another, so that memory does not grow with the length of the video.
 """
 
@@ -78,7 +74,14 @@ class Video:
 
 
 class FLOAT(Animator):
-    """A FLOAT model with everything around it: reads and crops, writes the video; made as an `Animator` is."""
+    """A FLOAT model with everything around it: reads and crops, writes the video.
+
+    Example:
+        >>> import floatbench
+        >>> model = floatbench.FLOAT.from_pretrained("float-tiny")
+        >>> model.generate("face.png", "speech.wav", "talking.mp4", emotion="happy", seed=7).n_frames
+        25
+    """
 
     def picture(
         self, image: str | Path | np.ndarray, crop: BoxBackend | None, options: SamplingOptions
@@ -86,9 +89,9 @@ class FLOAT(Animator):
         """Reads, crops (when a box back end is given) and resizes a picture: (R, R, 3) uint8, and notes.
 
         Raises:
-            ClipError: an unreadable picture, `no_face`, `too_small`.
+            ClipError: an unreadable picture, `no_face`, `too_small`. UsageError: an array of another kind.
         """
-        rgb = image if isinstance(image, np.ndarray) else read_image(Path(image))
+        rgb = read_image(Path(image)) if isinstance(image, (str, Path)) else _given_picture(image)
         if crop is None:
             return whole_picture(rgb, self.size, options.crop_filter)
         return crop_face(rgb, crop, self.size, options.crop_face, options.crop_filter)
@@ -112,7 +115,8 @@ class FLOAT(Animator):
         """Animates a picture with a sound and writes the video, whole or not at all.
 
         Args:
-            image, audio: files, or (H, W, 3) uint8 RGB and (S,) int16 mono 16 kHz.
+            image, audio: files, or (H, W, 3) uint8 RGB and (S,) int16 mono 16 kHz; other arrays are refused, since
+                pictures and sounds in 0..1 would come out black and silent.
             out: `.mp4` (H.264 and AAC) or `.mkv` (lossless pictures, no sound).
             crop: a box back end or its name (`s3fd`, `mediapipe`); None takes the picture as it is.
             options: see `floatbench.sampling.options.preset`. emotion, controls, project, pose: see `Direction`.
@@ -125,7 +129,7 @@ class FLOAT(Animator):
         with clock("crop"):
             backend = box_backend(crop, device=str(self.device)) if isinstance(crop, str) else crop
             picture, notes = self.picture(image, backend, options)
-        pcm = audio if isinstance(audio, np.ndarray) else read_audio(Path(audio))
+        pcm = read_audio(Path(audio)) if isinstance(audio, (str, Path)) else _given_sound(audio)
         return self.animate(
             picture, pcm, Path(out), options=options, direction=Direction(emotion, tuple(controls), project, pose),
             seed=seed, preset=preset, crop=backend.name if backend else "none", notes=notes, clock=clock,
@@ -185,6 +189,26 @@ class FLOAT(Animator):
             "picture_sha256": hashlib.sha256(picture.tobytes()).hexdigest(),
             "sound_sha256": hashlib.sha256(pcm.astype("<i2").tobytes()).hexdigest(),
         }
+
+
+def _given_picture(image: np.ndarray) -> np.ndarray:
+    found = np.asarray(image)
+    if found.ndim != 3 or found.shape[2] != 3 or found.dtype != np.uint8:
+        raise UsageError(
+            f"a picture must be a file or (H, W, 3) uint8 RGB, not {found.shape} {found.dtype}",
+            fix="for values in 0..1: (255 * picture).round().astype(np.uint8)",
+        )
+    return found
+
+
+def _given_sound(audio: np.ndarray) -> np.ndarray:
+    found = np.asarray(audio)
+    if found.ndim != 1 or found.dtype != np.int16:
+        raise UsageError(
+            f"a sound must be a file or (samples,) int16 mono at 16 kHz, not {found.shape} {found.dtype}",
+            fix="for values in -1..1: (32767 * sound).round().astype(np.int16)",
+        )
+    return found
 
 
 def write_stream(

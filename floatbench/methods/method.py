@@ -88,6 +88,19 @@ class Method(ABC):
         partner_rule, partner_sound: which clip a control borrows from, and whether that clip must have sound.
         ranked: False for what never enters a ranking.
         uses_seed: False when the system cannot be seeded; recorded in its row.
+
+    Example:
+        A module `still.py` beside the runs, named in `FLOATBENCH_PLUGINS=still`, offers the method to every command.
+
+        >>> import floatbench
+        >>> from floatbench.methods.method import Generated, Request
+        >>> from floatbench.types import ClipMedia
+        >>> class Still(floatbench.Method):
+        ...     name = "still"
+        ...
+        ...     def generate(self, request: Request) -> Generated:
+        ...         return Generated(media=ClipMedia(request.source[None].repeat(request.n_frames, axis=0)))
+        >>> METHODS = {"still": Still}
     """
 
     name: str

@@ -32,6 +32,19 @@ class Backbone(ABC):
             only, so a clip with shifted sound shares its picture features with the unshifted one.
         weights: names in the weight registry, empty for pure signal processing.
         licence: licence of the weights in a few words.
+
+    Example:
+        >>> import floatbench, numpy as np
+        >>> from floatbench.types import ClipMedia
+        >>> class Brightness(floatbench.Backbone):
+        ...     id = "brightness"
+        ...
+        ...     def load(self, device="cpu"): ...
+        ...
+        ...     def extract(self, clip):
+        ...         return {"mean": clip.frames.mean((1, 2, 3))}
+        >>> Brightness().extract(ClipMedia(np.full((2, 4, 4, 3), 10, np.uint8)))["mean"].tolist()
+        [10.0, 10.0]
     """
 
     id: str
@@ -139,6 +152,13 @@ class Score:
         n: clips that entered; failures: clip id -> "reason: detail" for those that did not.
         interval: None when it cannot be given honestly; `no_interval` then says why.
         details: n-curve, extrapolation, sample counts, secondary numbers (JSON types).
+
+    Example:
+        >>> import floatbench, numpy as np
+        >>> clip = np.zeros((25, 64, 64, 3), np.uint8)
+        >>> score = floatbench.measure("psnr-grey128", [clip, clip], [clip, clip])
+        >>> score.value, score.n, dict(score.failures)
+        (100.0, 2, {})
     """
 
     metric: str
@@ -176,7 +196,15 @@ class Comparison:
 
 
 class Metric(ABC):
-    """One metric variant. Instances are cheap, hold settings only and keep no state between calls."""
+    """One metric variant. Instances are cheap, hold settings only and keep no state between calls.
+
+    Example:
+        >>> import floatbench
+        >>> from floatbench.metrics.fid import FID
+        >>> metric: floatbench.Metric = FID()
+        >>> metric.info.id, metric.info.level, metric.info.sides
+        ('fid', 'corpus', ('generated', 'reference'))
+    """
 
     info: MetricInfo
 

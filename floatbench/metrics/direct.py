@@ -10,7 +10,7 @@ import numpy as np
 from floatbench.errors import ClipError, UsageError
 from floatbench.metrics import registry
 from floatbench.metrics.base import Backbone, Metric, Pair, Score, Side
-from floatbench.types import ClipMedia, Features
+from floatbench.types import SAMPLES_PER_FRAME, ClipMedia, Features
 
 
 def as_clip(value: Any) -> ClipMedia:
@@ -28,9 +28,14 @@ def as_clip(value: Any) -> ClipMedia:
     if frames.ndim == 4 and frames.shape[-1] != 3 and frames.shape[1] == 3:
         frames = frames.transpose(0, 2, 3, 1)
     try:
-        return ClipMedia(frames, None if audio is None else _numpy(audio))
+        clip = ClipMedia(frames, None if audio is None else _numpy(audio))
     except ValueError as error:
         raise UsageError(str(error), fix="pass uint8 RGB frames in 0..255 and int16 sound") from error
+    samples = SAMPLES_PER_FRAME * clip.n_frames
+    if clip.audio is not None and len(clip.audio) != samples:
+        what = f"{clip.n_frames} frames at 25 a second go with {samples} samples at 16 kHz, got {len(clip.audio)}"
+        raise UsageError(what, fix="resample, cut or pad the sound")
+    return clip
 
 
 def measure(

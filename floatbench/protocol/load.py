@@ -55,6 +55,12 @@ def load_protocol(
 
     Raises:
         UsageError: unknown name, or a file that breaks a rule, with file, line and field.
+
+    Example:
+        >>> import floatbench
+        >>> protocol = floatbench.load_protocol("hdtf")
+        >>> protocol.id, len(protocol.clips), protocol.coverage_floor
+        ('hdtf-78-v1', 78, 0.9)
     """
     protocol = _replaced(_found(name), boxes, size, metrics)
     origin = [shlex.quote(name)]

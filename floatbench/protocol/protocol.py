@@ -29,6 +29,11 @@ class Clip(_Strict):
         labels: the clip's labels (emotion, category, flags ...), all text.
         face: (x, y, width, height) of a region that says which face is meant, as fractions of the picture's height.
         sha256: hashes of the files, where they are part of what the protocol is (`folder:` protocols).
+
+    Example:
+        >>> import floatbench
+        >>> floatbench.Clip(id="a/b.mp4", identity="ann", end_s=3.0).slug
+        'a_b_mp4-b0a066fc'
     """
 
     id: Annotated[str, Field(min_length=1)]
@@ -72,7 +77,15 @@ class Preprocessing(_Strict):
 
 
 class Protocol(_Strict):
-    """A versioned, hashed description of what is measured."""
+    """A versioned, hashed description of what is measured; immutable.
+
+    Example:
+        >>> import floatbench
+        >>> clips = (floatbench.Clip(id="a.mkv", identity="ann"), floatbench.Clip(id="b.mkv", identity="bob"))
+        >>> mine = floatbench.Protocol(id="mine-v1", dataset="folder:real", metrics=("psnr-grey128",), clips=clips)
+        >>> mine.coverage_floor, len(mine.hash)
+        (0.9, 64)
+    """
 
     id: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
     title: str = ""

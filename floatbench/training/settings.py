@@ -26,7 +26,8 @@ def problem_of(error: ValidationError, prefix: str = "") -> str:
     """`field: what is wrong` for the first of the problems."""
     problem = error.errors()[0]
     path = ".".join(str(part) for part in problem["loc"])
-    return f"{prefix}{path}: {in_words(problem)}" if path else f"{prefix.rstrip('.')}: {plain(problem)}".removeprefix(": ")
+    what = in_words(problem)
+    return f"{prefix}{path}: {what}" if path else f"{prefix.rstrip('.')}: {what}".removeprefix(": ")
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field, Field))
