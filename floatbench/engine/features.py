@@ -13,10 +13,16 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from floatbench import paths
 from floatbench.errors import ClipError, DataError
 from floatbench.files import atomic_path
 from floatbench.metrics.base import Backbone, Part
 from floatbench.types import ClipMedia, Features
+
+
+def shared_cache() -> Path:
+    """Where runs share their features."""
+    return paths.cache_dir() / "features"
 
 
 def feature_key(fingerprint: str, uses: frozenset[Part], clip: ClipMedia) -> str:
