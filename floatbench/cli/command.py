@@ -75,7 +75,9 @@ class Command(TyperCommand):
         (option,) = (option for option in self.params if option.name == "json")
         lenient, ctx.resilient_parsing = ctx.resilient_parsing, True
         try:
-            given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+            parser = self.make_parser(ctx)
+            parser.ignore_unknown_options = True  # one of them may be the error
+            given, _, _ = parser.parse_args(args=list(args))
         finally:
             ctx.resilient_parsing = lenient
         value, _ = option.consume_value(ctx, given)
