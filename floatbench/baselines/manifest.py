@@ -94,7 +94,7 @@ class Limits(_Part):
     forbidden_frames: tuple[int, ...] = ()
 
 
-class Output(_Part):
+class Produced(_Part):
     fps: float = 25.0
     size: str = ""  # "256x256", in words where it depends on the input
     frames: str = "n"  # rule, for readers
@@ -169,7 +169,7 @@ class Manifest(_Part):
     profiles: dict[str, Profile]
     inputs: Inputs = Inputs()
     limits: Limits = Limits()
-    output: Output = Output()
+    output: Produced = Produced()
     crop: str = "none"
     stochastic: bool = True
     seed_hook: str = "global"  # where a seed gets in; "none": the system cannot be seeded

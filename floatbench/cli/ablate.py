@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
 
 
 @dataclass(frozen=True)
-class Choices:
+class AblateChoices:
     """The options of `floatbench ablate`."""
 
     protocol: Annotated[str, typer.Option("--protocol", "-p", help="hdtf, ravdess, synthetic, folder:DIR or a file.")]
@@ -37,7 +37,7 @@ class Choices:
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto"
 
 
-def ablate(choices: Choices, output: Output) -> int:
+def ablate(choices: AblateChoices, output: Output) -> int:
     """Score the rows of Tables 2 and 3 and the supplement's sweeps; the same command again carries on.
 
     Exit codes: 0 done, 1 clips failed or coverage missed, 2 usage, 4 networks missing (train them with --train).

@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 
 @dataclass(frozen=True)
-class Choices:
+class GenerateChoices:
     """The options of `floatbench generate`."""
 
     image: Annotated[Path | None, typer.Option("--image", "-i", help="The portrait.")] = None
@@ -67,7 +67,7 @@ class Choices:
     ] = False
 
 
-def generate(choices: Choices, output: Output) -> int:
+def generate(choices: GenerateChoices, output: Output) -> int:
     """Animates a portrait with speech; writes H.264 and AAC, whole or not at all, marked as synthetic media.
 
     A table of jobs carries on after a failed row, and called again it makes only what is missing or was made otherwise.
@@ -85,7 +85,7 @@ def generate(choices: Choices, output: Output) -> int:
     return 1 if any(outcome.error for outcome in outcomes) else 0
 
 
-def _plan(choices: Choices) -> Plan:
+def _plan(choices: GenerateChoices) -> Plan:
     from floatbench.animate import jobs as batch
     from floatbench.sampling.control import parse_control
     from floatbench.sampling.options import preset

@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 @dataclass(frozen=True)
-class Choices:
+class RunChoices:
     """The options of `floatbench run`."""
 
     protocol: Annotated[
@@ -58,7 +58,7 @@ class Choices:
     show_config: ShowConfigOption = False
 
 
-def run(context: typer.Context, choices: Choices, output: Output) -> int:
+def run(context: typer.Context, choices: RunChoices, output: Output) -> int:
     """Generate, extract and score; the same command again carries on where it stopped.
 
     Exit codes: 0 done, 1 clips failed or coverage missed, 2 usage, 3 environment, 4 data or weights missing,
@@ -84,7 +84,7 @@ def run(context: typer.Context, choices: Choices, output: Output) -> int:
     return show(result.run, output)
 
 
-def _dry_run(choices: Choices, output: Output) -> int:
+def _dry_run(choices: RunChoices, output: Output) -> int:
     from floatbench.data.catalogue import dataset_for
     from floatbench.engine import runner
     from floatbench.methods.catalogue import parse_names

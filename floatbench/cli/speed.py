@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 @dataclass(frozen=True)
-class Choices:
+class SpeedChoices:
     """The options of `floatbench speed`."""
 
     methods: Annotated[str, typer.Option("--methods", "-m", help="Methods, comma separated.")]
@@ -48,7 +48,7 @@ class Choices:
     ] = False
 
 
-def speed(choices: Choices, output: Output) -> int:
+def speed(choices: SpeedChoices, output: Output) -> int:
     """Time methods: frames a second, latency, first frame, stages, memory, with the clocks of the GPU.
 
     A row without a run of the same configuration is printed as `unpaired` and no FPS figure takes it.
@@ -98,7 +98,7 @@ def _names(text: str) -> list[str]:
     return names
 
 
-def _inputs(choices: Choices) -> tuple[list[SpeedInput], str]:
+def _inputs(choices: SpeedChoices) -> tuple[list[SpeedInput], str]:
     from floatbench.errors import UsageError
     from floatbench.speed.process import input_from_files, inputs_from_protocol
 
