@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable
@@ -15,12 +16,10 @@ from typing import Any, Literal
 from floatbench import __version__, paths
 from floatbench.errors import FloatbenchError, UsageError
 
-CODECS = {"ffv1": "lossless clips", "libx264": "video files", "aac": "sound in video files"}
-EXTRAS = {"metrics": "mediapipe", "train": "accelerate", "report": "matplotlib", "data": "yt-dlp", "distributed": "ray"}
+FOR_DEVELOPERS = ("dev", "browser", "docs")  # extras that no command needs
 DEMO_NEEDS = ("python", "packages", "torch", "ffmpeg", "opencv", "home", "disk")
 OPENCV = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
 LEAST_FREE = 2 << 30  # bytes the demo and its caches may need
-INSTALL = "make .venv/.demo"
 
 
 @dataclass(frozen=True)
@@ -63,25 +62,32 @@ def report(findings: list[Finding]) -> dict[str, Any]:
 def _python() -> Iterable[Finding]:
     version = platform.python_version()
     good = (3, 11) <= sys.version_info[:2] <= (3, 13)
-    fix = "" if good else "install Python 3.11, 3.12 or 3.13, then: make clean demo PYTHON=python3.13"
+    fix = "" if good else f"install Python 3.11, 3.12 or 3.13, then with it: {_install()}"
     yield Finding("python", "ok" if good else "problem", f"{version} ({sys.executable})", fix)
 
 
 def _packages() -> Iterable[Finding]:
-    missing = []
+    missing: dict[str, list[str]] = {"": []}  # by extra; "" is the core
     for line in importlib.metadata.requires("floatbench") or []:
-        name, _, marker = line.partition(";")
-        package = name.split("[")[0].split("=")[0].split(">")[0].split("<")[0].strip()
-        if "extra" not in marker and not _installed(package):
-            missing.append(package)
-    if missing:
-        yield Finding("packages", "problem", f"missing: {', '.join(missing)}", INSTALL)
+        requirement, _, marker = line.partition(";")
+        package = re.split(r"[^\w.-]", requirement.strip(), maxsplit=1)[0]
+        extra = re.search(r"extra == ['\"]([\w-]+)", marker)
+        if not _installed(package):
+            missing.setdefault(extra[1] if extra else "", []).append(package)
+    if lacking := missing.pop(""):
+        yield Finding("packages", "problem", f"missing: {', '.join(lacking)}", _install())
     else:
         yield Finding("packages", "ok", "every package of the core is installed")
-    for extra, package in EXTRAS.items():
-        if not _installed(package):
-            detail = f"the extra {extra!r} is not installed ({package})"
-            yield Finding("extras", "note", detail, f"uv pip install -e '.[{extra}]'")
+    for extra, packages in sorted(missing.items()):
+        if extra not in FOR_DEVELOPERS:
+            detail = f"the extra {extra!r} is not installed ({', '.join(packages)})"
+            yield Finding("extras", "note", detail, _install(extra))
+
+
+def _install(extra: str = "") -> str:
+    """The command that installs floatbench with an extra, as it was installed here: from a clone or a package."""
+    extras = f"[{extra}]" if extra else ""
+    return f"uv pip install -e '.{extras}'" if paths.in_clone() else f"pip install 'floatbench{extras}'"
 
 
 def _installed(package: str) -> bool:
@@ -109,6 +115,8 @@ def _torch() -> Iterable[Finding]:
 def _ffmpeg() -> Iterable[Finding]:
     import av
 
+    from floatbench.media.writers import CODECS
+
     versions = {name: ".".join(map(str, av.library_versions[name])) for name in ("libavcodec", "libavformat")}
     libraries = ", ".join(f"{name} {version}" for name, version in versions.items())
     missing = [f"{codec} ({use})" for codec, use in CODECS.items() if codec not in av.codecs_available]
@@ -121,9 +129,7 @@ def _ffmpeg() -> Iterable[Finding]:
 
 def _onnx() -> Iterable[Finding]:
     if not _installed("onnxruntime") and not _installed("onnxruntime-gpu"):
-        yield Finding(
-            "onnx", "note", "onnxruntime is not installed: no identity scores", "uv pip install -e '.[metrics]'"
-        )
+        yield Finding("onnx", "note", "onnxruntime is not installed: no identity scores", _install("metrics"))
         return
     import onnxruntime
 
@@ -157,7 +163,7 @@ def _opencv() -> Iterable[Finding]:
         yield Finding("opencv", "ok", f"opencv-python {importlib.metadata.version('opencv-python')}, the only OpenCV")
         return
     others = " ".join(name for name in names if name != "opencv-python")
-    fix = f"uv pip uninstall {others} && uv pip install --reinstall opencv-python" if others else INSTALL
+    fix = f"uv pip uninstall {others} && uv pip install --reinstall opencv-python" if others else _install()
     detail = f"{', '.join(names) or 'no OpenCV'} installed; exactly opencv-python is needed"
     yield Finding("opencv", "problem", detail, fix)
 
@@ -166,16 +172,15 @@ def _weights() -> Iterable[Finding]:
     from floatbench import weights
 
     for name in weights.names():
-        state, row = weights.state(name), weights.entry(name)
+        state, fix = weights.state(name), weights.mend(name)
         if state == "verified":
             yield Finding("weights", "ok", f"{name}: verified")
         elif state == "damaged":
-            yield Finding("weights", "problem", f"{name}: damaged", f"floatbench weights fetch {name} --force")
+            yield Finding("weights", "problem", f"{name}: damaged", fix)
         elif state == "unverified":
-            yield Finding("weights", "note", f"{name}: here, not verified yet", f"floatbench weights verify {name}")
+            yield Finding("weights", "note", f"{name}: here, not verified yet", fix)
         else:
-            detail = f"{name}: {state}; used by {', '.join(row.used_by)}"
-            yield Finding("weights", "note", detail, f"floatbench weights fetch {name}")
+            yield Finding("weights", "note", f"{name}: {state}; used by {', '.join(weights.entry(name).used_by)}", fix)
 
 
 def _data() -> Iterable[Finding]:
@@ -212,7 +217,7 @@ def _baselines() -> Iterable[Finding]:
 def _home() -> Iterable[Finding]:
     from floatbench.files import write_bytes
 
-    for folder in (paths.home(), paths.data_dir(), paths.cache_dir()):
+    for folder in (paths.home(), paths.weights_dir(), paths.data_dir(), paths.cache_dir()):
         probe = folder / f".doctor-{os.getpid()}"
         try:
             write_bytes(probe, b"")
@@ -235,9 +240,9 @@ def _disk() -> Iterable[Finding]:
 
 
 def _network() -> Iterable[Finding]:
-    switches = [name for name in ("FLOATBENCH_OFFLINE", "HF_HUB_OFFLINE") if os.environ.get(name)]
+    switches = paths.offline_switches()
     mirror = os.environ.get("FLOATBENCH_MIRROR", "")
-    detail = f"offline ({', '.join(switches) or '--offline'})" if paths.offline() else "downloads are allowed"
+    detail = f"offline ({', '.join(switches)})" if switches else "downloads are allowed"
     yield Finding("network", "ok", detail + (f"; mirror {mirror}" if mirror else ""))
 
 

@@ -88,9 +88,9 @@ def read_jobs(path: Path) -> list[Job]:
         raise DataError(f"the job table {path} does not exist", fix="write a CSV file with the columns image,audio,out")
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, strict=True)
+            reader = csv.DictReader(stream, strict=True, skipinitialspace=True)
+            columns = reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
             rows = list(reader)
-            columns = reader.fieldnames or []
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"the job table {path} cannot be read: {error}", fix="save it as UTF-8 CSV") from error
     if missing := [name for name in COLUMNS[:3] if name not in columns]:
@@ -104,9 +104,10 @@ def read_jobs(path: Path) -> list[Job]:
     jobs = [_job(path, number, row) for number, row in enumerate(rows, start=2)]
     seen: set[Path] = set()
     for job in jobs:
-        if job.out.absolute() in seen:
+        place = job.out.parent.resolve() / job.out.name
+        if place in seen:
             raise UsageError(f"the job table {path} names the output {job.out} twice")
-        seen.add(job.out.absolute())
+        seen.add(place)
     return jobs
 
 
@@ -135,7 +136,7 @@ def run(plan: Plan, jobs: Sequence[Job], progress: Progress, stop_at_first: bool
         FloatbenchError: what concerns all jobs: weights, device, options.
     """
     parse_emotion(plan.emotion)
-    _check_outputs(jobs)
+    _check_outputs(jobs, [Path(plan.weights), *([plan.boxes] if plan.boxes else [])])
     model = FLOAT.from_pretrained(
         plan.weights, device=plan.device, dtype=cast(Dtype, plan.dtype), impl=cast(Any, plan.impl), compile=plan.compile
     )
@@ -156,12 +157,25 @@ def run(plan: Plan, jobs: Sequence[Job], progress: Progress, stop_at_first: bool
     return outcomes
 
 
-def _check_outputs(jobs: Sequence[Job]) -> None:
+def _check_outputs(jobs: Sequence[Job], shared: Sequence[Path]) -> None:
+    """Refuses outputs that cannot be written and those that are an input of any job, under whatever name."""
+    inputs = {_identity(path): path for path in (*shared, *(path for job in jobs for path in (job.image, job.audio)))}
     for job in jobs:
+        if (given := inputs.get(_identity(job.out))) is not None:
+            raise UsageError(f"the output {job.out} is the input {given}", fix="choose another output")
         if job.out.suffix.lower() not in (".mp4", ".mkv"):
             raise UsageError(f"the output must end in .mp4 or .mkv, not {job.out.suffix or job.out.name!r}")
         if job.out.is_dir():
             raise UsageError(f"{job.out} is a folder", fix="choose another output")
+
+
+def _identity(path: Path) -> object:
+    """Equal for two names of one file: links and other spellings; the whole path of what does not exist yet."""
+    try:
+        status = path.stat()
+    except OSError:
+        return path.resolve()
+    return status.st_dev, status.st_ino
 
 
 def _located(error: FloatbenchError, job: Job) -> FloatbenchError:

@@ -152,7 +152,7 @@ def _digest(text: str) -> str:
 def _source(manifest: Manifest, choices: Choices, progress: Progress) -> Path:
     given = choices.source or (Path(os.environ[manifest.variable]) if os.environ.get(manifest.variable) else None)
     if given is not None:
-        source = given.expanduser().absolute()
+        source = paths.expanded(given).absolute()
         check_source(manifest, source)
         return source
     source = root(manifest) / "src"
@@ -210,7 +210,7 @@ def _environment(
     manifest: Manifest, name: str, profile: Profile, choices: Choices, progress: Progress
 ) -> Path:  # fmt: skip
     if choices.environment is not None:
-        environment = choices.environment.expanduser().absolute()
+        environment = paths.expanded(choices.environment).absolute()
         if not interpreter(environment).exists():
             raise UsageError(f"{environment} holds no bin/python", fix="--environment with the folder of one")
         return environment
@@ -237,7 +237,7 @@ def _environment(
 
 def find_python(version: str) -> str:
     """A path of that version where uv does not look (pyenv), else the version itself for uv to find or bring."""
-    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    pyenv = Path(os.environ.get("PYENV_ROOT") or os.path.expanduser("~/.pyenv")) / "versions"  # noqa: PTH111 - never raises
     found = sorted(pyenv.glob(f"{version}.*/bin/python")) if version.count(".") == 1 else []
     return str(found[-1]) if found else version
 
@@ -295,7 +295,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _weights(manifest: Manifest, source: Path, environment: Path, choices: Choices, progress: Progress) -> Path:
     if choices.weights is not None:
-        weights = choices.weights.expanduser().absolute()
+        weights = paths.expanded(choices.weights).absolute()
         if not weights.is_dir():
             raise UsageError(f"{weights} is no folder", fix="--weights with a folder in the layout of the checkout")
         if read_marker(weights) is None:

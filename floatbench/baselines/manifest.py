@@ -92,7 +92,7 @@ class Limits(Frozen):
     forbidden_frames: tuple[int, ...] = ()
 
 
-class Output(Frozen):
+class Produced(Frozen):
     fps: float = 25.0
     size: str = ""  # "256x256", in words where it depends on the input
     frames: str = "n"  # rule, for readers
@@ -167,7 +167,7 @@ class Manifest(Frozen):
     profiles: dict[str, Profile]
     inputs: Inputs = Inputs()
     limits: Limits = Limits()
-    output: Output = Output()
+    output: Produced = Produced()
     crop: str = "none"
     stochastic: bool = True
     seed_hook: str = "global"  # where a seed gets in; "none": the system cannot be seeded

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from floatbench.cli.common import (
-    JsonOption,
-    OfflineOption,
-    QuietOption,
-    make_progress,
-    print_columns,
-    print_json,
-)
+from floatbench.cli.command import command
+from floatbench.cli.output import Output, columns, warn
 
 if TYPE_CHECKING:
     from floatbench.baselines.manifest import Manifest
@@ -26,38 +19,28 @@ ProfileOption = Annotated[str, typer.Option("--profile", help="Environment: mode
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 ...")]
 ImageOption = Annotated[Path | None, typer.Option("--image", "-i", help="A portrait in place of the drawn one.")]
 AudioOption = Annotated[Path | None, typer.Option("--audio", "-a", help="A speech in place of the drawn face's.")]
+FramesOption = Annotated[int, typer.Option("--frames", min=1, help="Length of the clip.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of the clip.")]
+group = typer.Typer(help="Systems that run from their own official code.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
     """Adds the command group to the program."""
-    group = typer.Typer(help="Systems that run from their own official code.", no_args_is_help=True)
-    for command in (list_, show, install, check, run, certify, new):
-        group.command(name=command.__name__.rstrip("_"))(command)
     app.add_typer(group, name="baseline")
 
 
-def list_(json: JsonOption = False, offline: OfflineOption = False, quiet: QuietOption = False) -> None:
+@command(group)
+def list_(output: Output) -> None:
     """Every baseline: what is installed, and how far it was proven to work."""
     from floatbench.baselines import manifest as manifests
 
     rows = [_row(manifests.load(name)) for name in manifests.names()]
-    if json:
-        print_json(rows)
-        return
-    header = ["NAME", "INSTALLED", "PROVEN", "HOW", "LICENCE OF CODE", "COMMIT"]
-    table = [
-        [
-            row["name"],
-            ",".join(row["installed"]) or "-",
-            row["proven_furthest"],
-            row["proven"].get(row["proven_furthest"].replace(" ", "_"), "").partition(";")[0],
-            row["licence"]["code"][:40],
-            row["commit"][:8],
-        ]
-        for row in rows
-    ]
-    print_columns([header, *table])
+    lines = [("NAME", "INSTALLED", "PROVEN", "HOW", "LICENCE OF CODE", "COMMIT")]
+    for row in rows:
+        proven = row["proven"].get(row["proven_furthest"].replace(" ", "_"), "").partition(";")[0]
+        installed, licence = ",".join(row["installed"]) or "-", row["licence"]["code"][:40]
+        lines.append((row["name"], installed, row["proven_furthest"], proven, licence, row["commit"][:8]))
+    output.result(rows, columns(lines))
 
 
 def _row(manifest: Manifest) -> dict[str, Any]:
@@ -80,13 +63,12 @@ def _row(manifest: Manifest) -> dict[str, Any]:
     }
 
 
+@command(group)
 def show(
     name: NameArgument,
+    output: Output,
     container: Annotated[str, typer.Option("--container", help="Print a recipe instead: docker or apptainer.")] = "",
     profile: ProfileOption = "modern",
-    json: JsonOption = False,
-    offline: OfflineOption = False,
-    quiet: QuietOption = False,
 ) -> None:
     """Everything the manifest says about a system, or a container recipe around its lock."""
     from floatbench.baselines import manifest as manifests
@@ -97,33 +79,31 @@ def show(
     if container:
         if container not in ("docker", "apptainer"):
             raise UsageError(f"unknown container {container!r}", fix="--container docker|apptainer")
-        print(container_recipe(manifest, profile, container), end="")
+        recipe = container_recipe(manifest, profile, container)
+        output.result({"container": container, "recipe": recipe}, recipe)
         return
     document = manifest.model_dump(mode="json") | {"installed": _row(manifest)["installed"]}
-    if json:
-        print_json(document)
-        return
-    print(licence_text(manifest))
-    for key, value in document.items():
-        if key not in ("licence", "title"):
-            _print_field(key, value)
+    parts = [_field(key, value) for key, value in document.items() if key not in ("licence", "title")]
+    output.result(document, "\n".join([licence_text(manifest), *filter(None, parts)]))
 
 
-def _print_field(key: str, value: Any, indent: str = "") -> None:
-    if isinstance(value, dict) and value:
-        print(f"{indent}{key}")
-        for name, part in value.items():
-            _print_field(name, part, indent + "  ")
-    elif isinstance(value, list) and value and isinstance(value[0], dict):
-        print(f"{indent}{key}")
-        for part in value:
-            print(f"{indent}  " + ", ".join(f"{k} {v}" for k, v in part.items() if v not in (None, "", [], False)))
-    elif value not in (None, "", [], {}):
-        print(f"{indent}{key}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
+def _field(key: str, value: Any, indent: str = "") -> str:
+    """A part of a document as indented lines; nothing for what is empty."""
+    if value in (None, "", [], {}):
+        return ""
+    if isinstance(value, dict):
+        parts = [_field(name, part, indent + "  ") for name, part in value.items()]
+        return "\n".join([f"{indent}{key}", *filter(None, parts)])
+    if isinstance(value, list) and isinstance(value[0], dict):
+        rows = (", ".join(f"{k} {v}" for k, v in part.items() if v not in (None, "", [], False)) for part in value)
+        return "\n".join([f"{indent}{key}", *(f"{indent}  {row}" for row in rows)])
+    return f"{indent}{key}: {', '.join(map(str, value)) if isinstance(value, list) else value}"
 
 
+@command(group)
 def install(
     name: NameArgument,
+    output: Output,
     profile: ProfileOption = "modern",
     source: Annotated[Path | None, typer.Option("--source", help="An existing clone with the pinned commit.")] = None,
     weights: Annotated[Path | None, typer.Option("--weights", help="An existing folder of weights.")] = None,
@@ -137,9 +117,6 @@ def install(
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of fabricated weights.")] = 0,
     accept_license: Annotated[bool, typer.Option("--accept-license", help="Accept the terms shown.")] = False,
     reinstall: Annotated[bool, typer.Option("--reinstall", help="Make the environment again.")] = False,
-    json: JsonOption = False,
-    offline: OfflineOption = False,
-    quiet: QuietOption = False,
 ) -> None:
     """Shows the licences, clones the pinned commit, makes the environment from its lock, fetches the weights."""
     from floatbench.baselines import install as steps
@@ -147,24 +124,22 @@ def install(
 
     manifest = manifests.load(name)
     manifest.profile(profile)
-    _ask_licence(manifest, accept_license)
+    _ask_licence(manifest, accept_license, output)
     choices = steps.Choices(source, weights, environment, python, fabricate, seed, reinstall)
-    record = steps.install(manifest, profile, choices, make_progress(quiet, json))
-    if json:
-        print_json(record.model_dump())
-    else:
-        print(f"{name}: profile {profile} is installed (Python {record.python}); try: floatbench baseline check {name}")
+    record = steps.install(manifest, profile, choices, output.progress())
+    text = f"{name}: profile {profile} is installed (Python {record.python}); try: floatbench baseline check {name}"
+    output.result(record.model_dump(), text)
 
 
-def _ask_licence(manifest: Manifest, accepted: bool) -> None:
+def _ask_licence(manifest: Manifest, accepted: bool, output: Output) -> None:
     from floatbench.baselines.install import accept_licence, licence_accepted, licence_text
     from floatbench.errors import DependencyError
 
     if licence_accepted(manifest):
         return
-    print(licence_text(manifest), file=sys.stderr)
+    warn(licence_text(manifest))
     if not accepted:
-        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        if not output.can_ask():
             raise DependencyError(
                 f"the licence of {manifest.id} has not been accepted",
                 fix=f"floatbench baseline install {manifest.id} --accept-license",
@@ -173,19 +148,18 @@ def _ask_licence(manifest: Manifest, accepted: bool) -> None:
     accept_licence(manifest)
 
 
+@command(group)
 def check(
     name: NameArgument,
+    output: Output,
     preset: PresetOption = "protocol",
     profile: ProfileOption = "",
     device: DeviceOption = "auto",
-    frames: Annotated[int, typer.Option("--frames", min=1, help="Length of the clip.")] = 10,
+    frames: FramesOption = 10,
     seed: SeedOption = 0,
     image: ImageOption = None,
     audio: AudioOption = None,
     out: Annotated[Path | None, typer.Option("--out", help="Keep the clip (.mkv).")] = None,
-    json: JsonOption = False,
-    offline: OfflineOption = False,
-    quiet: QuietOption = False,
 ) -> None:
     """Loads the networks and makes one clip from a drawn portrait: load time, seconds a frame, memory."""
     from floatbench.device import pick_device
@@ -213,11 +187,7 @@ def check(
         "seeded": made.details["seeded"],
         "fabricated": _fabricated(name, profile, preset, device),
     }
-    if json:
-        print_json(report)
-        return
-    for key, value in report.items():
-        _print_field(key, value)
+    output.result(report, "\n".join(filter(None, (_field(key, value) for key, value in report.items()))))
 
 
 def _fabricated(name: str, profile: str, preset: str, device: str) -> bool:
@@ -235,12 +205,14 @@ def _told(work: Any, name: str) -> Any:
         return work()
     except ClipError as error:
         for line in error.details.get("stderr_tail", []):
-            print(line, file=sys.stderr)
+            warn(line)
         raise RunIncomplete(f"{name}: {error}") from None
 
 
+@command(group)
 def run(
     name: NameArgument,
+    output: Output,
     image: Annotated[Path, typer.Option("--image", "-i", help="The portrait; a square face crop.")],
     audio: Annotated[Path, typer.Option("--audio", "-a", help="The speech; a video's sound will do.")],
     out: Annotated[Path, typer.Option("--out", "-o", help=".mp4 with sound, or .mkv for lossless pictures.")],
@@ -248,9 +220,6 @@ def run(
     profile: ProfileOption = "",
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
-    json: JsonOption = False,
-    offline: OfflineOption = False,
-    quiet: QuietOption = False,
 ) -> None:
     """Animates one picture with a baseline."""
     from floatbench.device import pick_device
@@ -274,25 +243,21 @@ def run(
         write_mp4(out, made.frames, sound[: len(made.frames) * 640], {"comment": comment})
     report = {"path": str(out), "frames": len(made.frames), "driver_s": made.details["driver_s"],
               "seed": made.details["seed"]}  # fmt: skip
-    if json:
-        print_json(report)
-    else:
-        print(f"{out}: {report['frames']} frames in {report['driver_s']:.1f} s")
+    output.result(report, f"{out}: {report['frames']} frames in {report['driver_s']:.1f} s")
 
 
+@command(group)
 def certify(
     name: NameArgument,
+    output: Output,
     profiles: Annotated[str, typer.Option("--profiles", help="The two to compare.")] = "period,modern",
     preset: PresetOption = "protocol",
     device: DeviceOption = "cpu",
-    frames: Annotated[int, typer.Option("--frames", min=1, help="Length of the clip.")] = 10,
+    frames: FramesOption = 10,
     seed: SeedOption = 0,
     image: ImageOption = None,
     audio: AudioOption = None,
     out: Annotated[Path | None, typer.Option("--out", help="The certificate (JSON).")] = None,
-    json: JsonOption = False,
-    offline: OfflineOption = False,
-    quiet: QuietOption = False,
 ) -> None:
     """Compares two installed profiles on the same weights, inputs and seed, and stores the certificate."""
     from floatbench.baselines import manifest as manifests
@@ -305,39 +270,35 @@ def certify(
     pair = tuple(part.strip() for part in profiles.split(","))
     if len(pair) != 2:
         raise UsageError(f"--profiles {profiles}: two names are wanted", fix="--profiles period,modern")
-    progress = make_progress(quiet, json)
+    progress = output.progress()
     inputs = _told(lambda: picture_and_sound(image, audio, frames), name)
     found = _told(
         lambda: certify_profiles(name, (pair[0], pair[1]), preset, pick_device(device), inputs, seed, progress), name
     )
     path = out or root(manifests.load(name)) / f"certificate-{pair[0]}-{pair[1]}.json"
     write_json(path, found)
-    if json:
-        print_json(found)
-    else:
-        difference = found["difference"]
-        kind = "fabricated weights" if found["fabricated_weights"] else "official weights"
-        print(
-            f"{name}: {pair[0]} against {pair[1]} on {kind}: mean {difference['mean']:.2e}, "
-            f"p99.9 {difference['p999']:.2e}, max {difference['maximum']:.2e} of the range: "
-            f"{'passed' if found['passed'] else 'NOT passed'}; {path}"
-        )
+    difference = found["difference"]
+    kind = "fabricated weights" if found["fabricated_weights"] else "official weights"
+    output.result(
+        found,
+        f"{name}: {pair[0]} against {pair[1]} on {kind}: mean {difference['mean']:.2e}, "
+        f"p99.9 {difference['p999']:.2e}, max {difference['maximum']:.2e} of the range: "
+        f"{'passed' if found['passed'] else 'NOT passed'}; {path}",
+    )
     if not found["passed"]:
         raise RunIncomplete(f"{name}: the profiles differ by more than the gate allows")
 
 
+@command(group)
 def new(
     name: NameArgument,
+    output: Output,
     folder: Annotated[Path, typer.Option("--folder", help="Where the folder is made.")] = Path("baselines"),
-    json: JsonOption = False,
-    offline: OfflineOption = False,
-    quiet: QuietOption = False,
 ) -> None:
     """Makes the folder of a new system from a template: manifest, driver, fabricator, requirements."""
     from floatbench.baselines.template import create
 
     made = create(name, folder)
-    if json:
-        print_json({"folder": str(made), "files": sorted(path.name for path in made.iterdir())})
-    else:
-        print(f"{made}: fill in manifest.toml and driver.py, then: floatbench baseline install {name}")
+    document = {"folder": str(made), "files": sorted(path.name for path in made.iterdir())}
+    text = f"{made}: fill in manifest.toml and driver.py, then: floatbench baseline install {name}"
+    output.result(document, text)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from floatbench.cli.common import JsonOption, OfflineOption, QuietOption, console, make_progress, print_json
+from floatbench.cli.command import command
+from floatbench.cli.output import Output
+
+if TYPE_CHECKING:
+    from floatbench.animate.demo import Shown
 
 
 def register(app: typer.Typer) -> None:
     """Adds the command to the program."""
-    app.command()(demo)
+    command(app)(demo)
 
 
 def demo(
+    output: Output,
     image: Annotated[
         Path | None, typer.Option("--image", "-i", help="The portrait; a synthetic one by default.")
     ] = None,
@@ -25,9 +30,6 @@ def demo(
     out: Annotated[Path, typer.Option("--out", "-o", help=".mp4, or .mkv for lossless pictures.")] = Path("demo.mp4"),
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the noise.")] = 0,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 ...")] = "cpu",
-    json: JsonOption = False,
-    offline: OfflineOption = False,
-    quiet: QuietOption = False,
 ) -> None:
     """Shows one portrait talking with the best model that is installed, and says which weights it used.
 
@@ -36,15 +38,15 @@ def demo(
     """
     from floatbench.animate.demo import show
 
-    shown = show(image, audio, out, seed, device, make_progress(quiet, json))
-    if json:
-        print_json(shown.record())
-        return
-    lines = console()
+    shown = show(image, audio, out, seed, device, output.progress())
+    notes = [] if output.quiet else [f"note: {note}" for note in (*shown.notes, *shown.video.notes)]
+    output.result(shown.record(), "\n".join([*_lines(shown), *notes]))
+
+
+def _lines(shown: Shown) -> list[str]:
     video = shown.video
-    lines.print(f"{video.path}: {video.n_frames} frames at {video.fps:.1f} frames/s, crop {shown.crop}", markup=False)
-    lines.print(f"model: {shown.model} ({shown.licence})", markup=False)
-    for name, digest in shown.files.items():
-        lines.print(f"weights: {name} {digest[:12]}", markup=False)
-    for note in [] if quiet else [*shown.notes, *video.notes]:
-        lines.print(f"note: {note}", markup=False)
+    return [
+        f"{video.path}: {video.n_frames} frames at {video.fps:.1f} frames/s, crop {shown.crop}",
+        f"model: {shown.model} ({shown.licence})",
+        *(f"weights: {name} {digest[:12]}" for name, digest in shown.files.items()),
+    ]

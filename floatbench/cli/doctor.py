@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import typer
 
-from floatbench.cli.common import JsonOption, OfflineOption, QuietOption, print_json
+from floatbench.cli.command import command
+from floatbench.cli.output import Output
 
 
 def register(app: typer.Typer) -> None:
-    app.command("doctor")(doctor)
+    command(app)(doctor)
 
 
-def doctor(json: JsonOption = False, offline: OfflineOption = False, quiet: QuietOption = False) -> None:
+def doctor(output: Output) -> int:
     """Check Python, torch, CUDA, codecs, ONNX, weights, data, baselines, disk and switches.
 
     Exit code 0 when the offline demo can run, else 3. With --quiet only problems are printed.
@@ -20,14 +21,12 @@ def doctor(json: JsonOption = False, offline: OfflineOption = False, quiet: Quie
 
     findings = examine()
     able = demo_can_run(findings)
-    if json:
-        print_json(report(findings))
-    else:
-        shown = [found for found in findings if found.state == "problem" or not quiet]
-        for found in shown:
-            print(f"{found.state:<8} {found.name:<10} {found.detail}")
-            if found.fix:
-                print(f"{'':<8} {'':<10} fix: {found.fix}")
-        problems = sum(found.state == "problem" for found in findings)
-        print(f"{problems} problems; the offline demo {'can' if able else 'cannot'} run")
-    raise typer.Exit(0 if able else 3)
+    lines = []
+    for found in findings:
+        if found.state == "problem" or not output.quiet:
+            lines.append(f"{found.state:<8} {found.name:<10} {found.detail}")
+            lines += [f"{'':<8} {'':<10} fix: {found.fix}"] if found.fix else []
+    problems = sum(found.state == "problem" for found in findings)
+    lines.append(f"{problems} problems; the offline demo {'can' if able else 'cannot'} run")
+    output.result(report(findings), "\n".join(lines))
+    return 0 if able else 3

@@ -2,124 +2,114 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from floatbench.cli.common import (
-    JsonOption,
-    OfflineOption,
-    QuietOption,
-    allow_fabricated,
-    console,
-    make_progress,
-    print_json,
-)
+from floatbench.cli.command import allow_fabricated, command
+from floatbench.cli.output import Output
 
 if TYPE_CHECKING:
-    from floatbench.animate.jobs import Outcome
+    from floatbench.animate.jobs import Outcome, Plan
 
 
 def register(app: typer.Typer) -> None:
     """Adds the command to the program."""
-    app.command()(generate)
+    command(app)(generate)
 
 
-def generate(
-    image: Annotated[Path | None, typer.Option("--image", "-i", help="The portrait.")] = None,
-    audio: Annotated[Path | None, typer.Option("--audio", "-a", help="The speech; a video's sound will do.")] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", help=".mp4, or .mkv for lossless pictures.")] = Path("out.mp4"),
+@dataclass(frozen=True)
+class GenerateChoices:
+    """The options of `floatbench generate`."""
+
+    image: Annotated[Path | None, typer.Option("--image", "-i", help="The portrait.")] = None
+    audio: Annotated[Path | None, typer.Option("--audio", "-a", help="The speech; a video's sound will do.")] = None
+    out: Annotated[Path, typer.Option("--out", "-o", help=".mp4, or .mkv for lossless pictures.")] = Path("out.mp4")
     jobs: Annotated[
         Path | None, typer.Option("--jobs", help="CSV with image,audio,out and optionally seed,emotion.")
-    ] = None,
-    weights: Annotated[str, typer.Option("--weights", help="float, float-tiny or a checkpoint file.")] = "float",
-    preset: Annotated[
-        str, typer.Option("--preset", help="default, paper or official; see docs/sampling.md.")
-    ] = "default",
-    crop: Annotated[
-        str, typer.Option("--crop", help="Face detector: s3fd, mediapipe, or given with --boxes.")
-    ] = "s3fd",
-    no_crop: Annotated[bool, typer.Option("--no-crop", help="The picture is already a face crop.")] = False,
-    boxes: Annotated[Path | None, typer.Option("--boxes", help="Face boxes for --crop given.")] = None,
+    ] = None
+    weights: Annotated[str, typer.Option("--weights", help="float, float-tiny or a checkpoint file.")] = "float"
+    preset: Annotated[str, typer.Option("--preset", help="default, paper or official; see docs/sampling.md.")] = (
+        "default"
+    )
+    crop: Annotated[str, typer.Option("--crop", help="Face detector: s3fd, mediapipe, or given with --boxes.")] = "s3fd"
+    no_crop: Annotated[bool, typer.Option("--no-crop", help="The picture is already a face crop.")] = False
+    boxes: Annotated[Path | None, typer.Option("--boxes", help="Face boxes for --crop given.")] = None
     emotion: Annotated[
         str, typer.Option("--emotion", help="speech, a label such as happy, or 7 comma-separated weights.")
-    ] = "speech",
-    a_cfg: Annotated[float | None, typer.Option("--a-cfg", help="Guidance scale of the audio.")] = None,
-    e_cfg: Annotated[float | None, typer.Option("--e-cfg", help="Guidance scale of the emotion.")] = None,
-    r_cfg: Annotated[float | None, typer.Option("--r-cfg", help="Guidance scale of the reference.")] = None,
+    ] = "speech"
+    a_cfg: Annotated[float | None, typer.Option("--a-cfg", help="Guidance scale of the audio.")] = None
+    e_cfg: Annotated[float | None, typer.Option("--e-cfg", help="Guidance scale of the emotion.")] = None
+    r_cfg: Annotated[float | None, typer.Option("--r-cfg", help="Guidance scale of the reference.")] = None
     reference_branch: Annotated[
         bool, typer.Option("--reference-branch", help="Evaluate the fourth branch that --r-cfg needs.")
-    ] = False,
-    nfe: Annotated[int | None, typer.Option("--nfe", help="Evaluations a window (grid points with official).")] = None,
-    solver: Annotated[str | None, typer.Option("--solver", help="euler, midpoint, heun, rk4, dopri5 ...")] = None,
+    ] = False
+    nfe: Annotated[int | None, typer.Option("--nfe", help="Evaluations a window (grid points with official).")] = None
+    solver: Annotated[str | None, typer.Option("--solver", help="euler, midpoint, heun, rk4, dopri5 ...")] = None
     control: Annotated[
         list[str] | None, typer.Option("--control", help="DIR=VALUE, DIR=curve.csv, DIR=set:VALUE; repeatable.")
-    ] = None,
+    ] = None
     project_motion: Annotated[
         bool, typer.Option("--project-motion", help="Keep the motion inside the motion space.")
-    ] = False,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the noise.")] = 0,
+    ] = False
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the noise.")] = 0
     audio_context: Annotated[
         str | None, typer.Option("--audio-context", help="full, or window: any length in constant memory.")
-    ] = None,
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 ...")] = "cpu",
-    dtype: Annotated[str, typer.Option("--dtype", help="float32, bfloat16 or float16.")] = "float32",
-    impl: Annotated[str, typer.Option("--impl", help="fast or plain arithmetic.")] = "fast",
-    compile_: Annotated[bool, typer.Option("--compile", help="Compile the networks first.")] = False,
+    ] = None
+    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 ...")] = "cpu"
+    dtype: Annotated[str, typer.Option("--dtype", help="float32, bfloat16 or float16.")] = "float32"
+    impl: Annotated[str, typer.Option("--impl", help="fast or plain arithmetic.")] = "fast"
+    compile_: Annotated[bool, typer.Option("--compile", help="Compile the networks first.")] = False
     fabricated: Annotated[
         bool, typer.Option("--fabricated", help="Let random weights stand in for missing ones; the video is noise.")
-    ] = False,
-    json: JsonOption = False,
-    offline: OfflineOption = False,
-    quiet: QuietOption = False,
-) -> None:
+    ] = False
+
+
+def generate(choices: GenerateChoices, output: Output) -> int:
     """Animates a portrait with speech; writes H.264 and AAC, whole or not at all, marked as synthetic media.
 
     A table of jobs carries on after a failed row, and called again it makes only what is missing or was made otherwise.
     """
     from floatbench.animate import jobs as batch
-    from floatbench.sampling.control import parse_control
-    from floatbench.sampling.options import preset as preset_options
 
-    if fabricated:
-        allow_fabricated()
-    rows = batch.read_jobs(jobs) if jobs else [batch.single(image, audio, out)]
-    options = preset_options(
-        preset, a_cfg=a_cfg, e_cfg=e_cfg, r_cfg=r_cfg, reference_branch=reference_branch or None,
-        nfe=nfe, solver=solver, audio_context=audio_context,
-    )  # fmt: skip
-    plan = batch.Plan(
-        weights=weights, device=device, dtype=dtype, impl=impl, compile=compile_, preset=preset, options=options,
-        crop="none" if no_crop else crop, boxes=boxes, emotion=emotion, seed=seed, project=project_motion,
-        controls=tuple(parse_control(text) for text in control or ()),
-    )  # fmt: skip
-    outcomes = batch.run(plan, rows, make_progress(quiet, json), stop_at_first=jobs is None)
-    raise typer.Exit(_finish(outcomes, table=jobs is not None, json=json))
-
-
-def _finish(outcomes: list[Outcome], table: bool, json: bool) -> int:
-    """Prints what became of the jobs, one document for a table of them, and gives the exit code."""
-    if json:
-        records = [outcome.record() for outcome in outcomes]
-        print_json({"jobs": records} if table else records[0])
+    allow_fabricated(choices.fabricated)
+    if single := choices.jobs is None:
+        rows = [batch.single(choices.image, choices.audio, choices.out)]
     else:
-        _print(outcomes)
+        rows = batch.read_jobs(choices.jobs)
+    outcomes = batch.run(_plan(choices), rows, output.progress(), stop_at_first=single)
+    records = [outcome.record() for outcome in outcomes]
+    output.result(records[0] if single else {"jobs": records}, "\n".join(map(_line, outcomes)))
     return 1 if any(outcome.error for outcome in outcomes) else 0
 
 
-def _print(outcomes: list[Outcome]) -> None:
-    out = console()
-    for outcome in outcomes:
-        if outcome.error:
-            out.print(f"{outcome.out}: failed: {outcome.error}", markup=False)
-        elif outcome.video is None:
-            out.print(f"{outcome.out}: already made with these settings", markup=False)
-        else:
-            out.print(_line(outcome.video.record()), markup=False)
+def _plan(choices: GenerateChoices) -> Plan:
+    from floatbench.animate import jobs as batch
+    from floatbench.sampling.control import parse_control
+    from floatbench.sampling.options import preset
+
+    options = preset(
+        choices.preset, a_cfg=choices.a_cfg, e_cfg=choices.e_cfg, r_cfg=choices.r_cfg,
+        reference_branch=choices.reference_branch or None, nfe=choices.nfe, solver=choices.solver,
+        audio_context=choices.audio_context,
+    )  # fmt: skip
+    return batch.Plan(
+        weights=choices.weights, device=choices.device, dtype=choices.dtype, impl=choices.impl,
+        compile=choices.compile_, preset=choices.preset, options=options,
+        crop="none" if choices.no_crop else choices.crop, boxes=choices.boxes, emotion=choices.emotion,
+        seed=choices.seed, project=choices.project_motion,
+        controls=tuple(parse_control(text) for text in choices.control or ()),
+    )  # fmt: skip
 
 
-def _line(record: dict[str, Any]) -> str:
+def _line(outcome: Outcome) -> str:
+    if outcome.error:
+        return f"{outcome.out}: failed: {outcome.error}"
+    if outcome.video is None:
+        return f"{outcome.out}: already made with these settings"
+    record: dict[str, Any] = outcome.video.record()
     stages = ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in record["seconds"].items())
     total = sum(record["seconds"].values())
     return (

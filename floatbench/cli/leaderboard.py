@@ -7,49 +7,43 @@ from typing import Annotated
 
 import typer
 
-from floatbench.cli.common import JsonOption, OfflineOption, QuietOption, print_json
+from floatbench.cli.command import command
+from floatbench.cli.output import Output
 
 BoardOption = Annotated[Path | None, typer.Option("--board", help="Folder of the board; default results/leaderboard.")]
+group = typer.Typer(no_args_is_help=True, help="An append-only board of verified scores.")
 
 
 def register(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, help="An append-only board of verified scores.")
-    for command in (submit, validate, build, diff):
-        group.command(command.__name__)(command)
     app.add_typer(group, name="leaderboard")
 
 
+@command(group)
 def submit(
+    output: Output,
     run: Annotated[Path, typer.Argument(help="Finished run folder.")],
     method: Annotated[str, typer.Option("--method", "-m", help="The method of the run that is submitted.")],
     system: Annotated[str, typer.Option(help="Name on the board; default: the method's.")] = "",
     notes: Annotated[str, typer.Option(help="A line about the system.")] = "",
     board: BoardOption = None,
-    json_output: JsonOption = False,
-    offline: OfflineOption = False,
-    quiet: QuietOption = False,
 ) -> None:
     """Add a method's scores; a system that is there gets the next version, its old one is kept."""
     from floatbench.reports import leaderboard
     from floatbench.reports.loading import load_run
 
     entry = leaderboard.submit(load_run(run), method, system, notes, board or leaderboard.BOARD)
-    if json_output:
-        print_json(entry.model_dump(mode="json"))
-    else:
-        typer.echo(f"{entry.system} version {entry.version}: {entry.id}")
+    output.result(entry.model_dump(mode="json"), f"{entry.system} version {entry.version}: {entry.id}")
 
 
+@command(group)
 def validate(
+    output: Output,
     entry: Annotated[str, typer.Argument(help="Id of an entry; default: the whole board.")] = "",
     run: Annotated[
         Path | None, typer.Option(help="The run folder of the entry: recompute features and scores.")
     ] = None,
     board: BoardOption = None,
-    json_output: JsonOption = False,
-    offline: OfflineOption = False,
-    quiet: QuietOption = False,
-) -> None:
+) -> int:
     """Verify entries against their own record and, with --run, against the features they were made from.
 
     Exit codes: 0 all is well, 1 an entry has a problem, 2 usage, 4 damaged.
@@ -71,20 +65,12 @@ def validate(
         if run is not None:
             (chosen,) = [e for e in leaderboard.entries(where) if e.id == entry]
             found[entry] = found[entry] + leaderboard.run_problems(chosen, load_run(run))
-    if json_output:
-        print_json(found)
-    else:
-        for name, wrong in found.items():
-            typer.echo(f"{name}: {'; '.join(wrong) or 'ok'}")
-    raise typer.Exit(1 if any(found.values()) else 0)
+    output.result(found, "\n".join(f"{name}: {'; '.join(wrong) or 'ok'}" for name, wrong in found.items()))
+    return 1 if any(found.values()) else 0
 
 
-def build(
-    board: BoardOption = None,
-    json_output: JsonOption = False,
-    offline: OfflineOption = False,
-    quiet: QuietOption = False,
-) -> None:
+@command(group)
+def build(output: Output, board: BoardOption = None) -> None:
     """Write leaderboard.csv and leaderboard.md beside the board; refuses a board with a wrong entry."""
     from floatbench.errors import DataError
     from floatbench.reports import leaderboard
@@ -96,27 +82,18 @@ def build(
         listed = "; ".join(f"{name}: {', '.join(found)}" for name, found in wrong.items())
         raise DataError(f"the board has wrong entries: {listed}", fix="floatbench leaderboard validate")
     paths = [str(path) for path in write(where)]
-    if json_output:
-        print_json({"written": paths})
-    else:
-        typer.echo("\n".join(paths))
+    output.result({"written": paths}, "\n".join(paths))
 
 
+@command(group)
 def diff(
+    output: Output,
     old: Annotated[Path, typer.Argument(help="Folder of a board.")],
     new: Annotated[Path, typer.Argument(help="A later state of it.")],
-    json_output: JsonOption = False,
-    offline: OfflineOption = False,
-    quiet: QuietOption = False,
-) -> None:
+) -> int:
     """What was added and superseded; exit code 1 when an entry was removed or changed."""
     from floatbench.reports.leaderboard import difference, entries
 
     found = difference(entries(old), entries(new))
-    if json_output:
-        print_json(found)
-    else:
-        for kind, titles in found.items():
-            for title in titles:
-                typer.echo(f"{kind}: {title}")
-    raise typer.Exit(1 if found["removed"] or found["changed"] else 0)
+    output.result(found, "\n".join(f"{kind}: {title}" for kind, titles in found.items() for title in titles))
+    return 1 if found["removed"] or found["changed"] else 0

@@ -7,25 +7,24 @@ from typing import Annotated
 
 import typer
 
-from floatbench.cli.common import JsonOption, OfflineOption, QuietOption, print_json
+from floatbench.cli.command import command
+from floatbench.cli.output import Output
 
 
 def register(app: typer.Typer) -> None:
-    app.command("ledger")(ledger)
-    app.command("explain")(explain)
+    command(app)(ledger)
+    command(app)(explain)
 
 
 def ledger(
     run: Annotated[Path, typer.Argument(help="Finished run folder.")],
+    output: Output,
     row: Annotated[
         list[str] | None, typer.Option("--row", help="TABLE:ROW=METHOD, e.g. table1:hallo=my-hallo; repeatable.")
     ] = None,
     sweep: Annotated[
         bool, typer.Option("--sweep", help="Also score the other readings from the run's features.")
     ] = False,
-    json_output: JsonOption = False,
-    offline: OfflineOption = False,
-    quiet: QuietOption = False,
 ) -> None:
     """Each cell of the paper's tables beside ours: within, near, apart, undefined by the paper, not run."""
     from floatbench.errors import UsageError
@@ -41,18 +40,13 @@ def ledger(
         names[place] = method
     loaded = load_run(run)
     entries = make(loaded, names, sweep)
-    if json_output:
-        print_json([entry.record() for entry in entries])
-    else:
-        typer.echo(markdown(loaded, entries).encode("utf-8", "replace").decode("utf-8"), nl=False)
+    output.result([entry.record() for entry in entries], markdown(loaded, entries))
 
 
 def explain(
     a: Annotated[Path, typer.Argument(help="Finished run folder.")],
     b: Annotated[Path, typer.Argument(help="Another one.")],
-    json_output: JsonOption = False,
-    offline: OfflineOption = False,
-    quiet: QuietOption = False,
+    output: Output,
 ) -> None:
     """Why two runs differ: protocol, media, weights, packages, seed, subset, device, and what each is worth."""
     from dataclasses import asdict
@@ -62,9 +56,6 @@ def explain(
 
     first, second = load_run(a), load_run(b)
     found, scores = differences(first, second), gaps(first, second)
-    if json_output:
-        named = [{**asdict(gap), "nearest": gap.named} for gap in scores]
-        print_json({"differences": [asdict(item) for item in found], "scores": named})
-    else:
-        text = markdown(first, second, found, scores)
-        typer.echo(text.encode("utf-8", "replace").decode("utf-8"), nl=False)
+    named = [{**asdict(gap), "nearest": gap.named} for gap in scores]
+    document = {"differences": [asdict(item) for item in found], "scores": named}
+    output.result(document, markdown(first, second, found, scores))

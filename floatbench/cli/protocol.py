@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from floatbench.cli.common import JsonOption, OfflineOption, QuietOption, make_progress, print_columns, print_json
+from floatbench.cli.command import command
+from floatbench.cli.output import Output, columns, warn
+from floatbench.text import printable
 
 if TYPE_CHECKING:
     from floatbench.protocol.protocol import Protocol
@@ -27,34 +28,28 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="protocol")
 
 
-@group.command("list")
-def list_command(json: JsonOption = False, offline: OfflineOption = False, quiet: QuietOption = False) -> None:
+@command(group, "list")
+def list_command(output: Output) -> None:
     """List the protocols that come with floatbench and how many of their clips are ready here."""
     from floatbench.data.overview import summary
     from floatbench.protocol.load import built_in, load_protocol
 
     rows = [summary(name, load_protocol(name)) for name in built_in()]
-    if json:
-        print_json(rows)
-        return
     lines = [("protocol", "label", "clips ready", "boxes", "what it is")]
     for row in rows:
         ready = f"{row['state']['ready']} of {row['clips']}"
         lines.append((row["name"], row["label"], ready, row["preprocessing"]["boxes"], row["title"]))
-    print_columns(lines)
-    if not quiet:
-        print("any folder of talking videos is a protocol too: folder:DIR", file=sys.stderr)
+    output.result(rows, columns(lines))
+    output.note("any folder of talking videos is a protocol too: folder:DIR")
 
 
-@group.command("show")
+@command(group, "show")
 def show_command(
     protocol: Name,
+    output: Output,
     boxes: Boxes = None,
     size: Size = None,
     clips: Annotated[bool, typer.Option("--clips", help="List every clip and its state.")] = False,
-    json: JsonOption = False,
-    offline: OfflineOption = False,
-    quiet: QuietOption = False,
 ) -> None:
     """Show what a protocol pins, its content hash, and the state of its clips."""
     from floatbench.data.catalogue import dataset_for
@@ -64,27 +59,23 @@ def show_command(
     loaded = load_protocol(protocol, boxes, size)
     facts = summary(protocol, loaded)
     states = {row.clip_id: row for row in dataset_for(loaded).availability()}
-    if json:
-        listed = [clip.model_dump(mode="json") | {"state": states[clip.id].state} for clip in loaded.clips]
-        print_json(facts | {"clip_list": listed})
-        return
-    _print_facts(facts)
+    listed = [clip.model_dump(mode="json") | {"state": states[clip.id].state} for clip in loaded.clips]
+    lines = _facts(facts)
     if clips:
-        _print_clips(loaded, states)
+        lines.append(_clips(loaded, states))
     elif missing := next((row for row in states.values() if row.state in ("missing", "unprepared")), None):
-        print(f"next       {missing.fix}")
+        lines.append(f"next       {missing.fix}")
+    output.result(facts | {"clip_list": listed}, "\n".join(lines))
 
 
-@group.command("fetch")
+@command(group, "fetch")
 def fetch_command(
     protocol: Name,
+    output: Output,
     source: Annotated[Path | None, typer.Option("--from", help="Take files from this folder, not the network.")] = None,
     accept_license: Annotated[bool, typer.Option("--accept-license", help="Accept the terms that are shown.")] = False,
     clip: Clips = None,
-    json: JsonOption = False,
-    offline: OfflineOption = False,
-    quiet: QuietOption = False,
-) -> None:
+) -> int:
     """Bring the raw files of a protocol; the same command again carries on."""
     from dataclasses import asdict
 
@@ -93,41 +84,36 @@ def fetch_command(
 
     loaded = load_protocol(protocol)
     if source is None:
-        _settle_licence(loaded, accept_license, json)
-    report = fetch(loaded, make_progress(quiet, json), source, clip)
-    if json:
-        print_json(asdict(report))
-    else:
-        there = len(report.present) + len(report.fetched)
-        print(
-            f"{loaded.id}: {there} clips here ({len(report.fetched)} new), {len(report.unavailable)} unavailable, "
-            f"{len(report.failed)} failed"
-        )
-        for clip_id, reason in [*report.unavailable.items(), *report.failed.items()][:20]:
-            print(f"  {clip_id}: {reason}")
-    raise typer.Exit(0 if report.complete else 1)
+        _settle_licence(loaded, accept_license, output)
+    report = fetch(loaded, output.progress(), source, clip)
+    there = len(report.present) + len(report.fetched)
+    lines = [
+        f"{loaded.id}: {there} clips here ({len(report.fetched)} new), {len(report.unavailable)} unavailable, "
+        f"{len(report.failed)} failed"
+    ]
+    troubles = [*report.unavailable.items(), *report.failed.items()][:20]
+    lines += [f"  {clip_id}: {reason}" for clip_id, reason in troubles]
+    output.result(asdict(report), "\n".join(lines))
+    return 0 if report.complete else 1
 
 
-@group.command("prepare")
+@command(group, "prepare")
 def prepare_command(
     protocol: Name,
+    output: Output,
     boxes: Boxes = None,
     size: Size = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
     retry: Annotated[bool, typer.Option("--retry", help="Try rejected clips again.")] = False,
-    json: JsonOption = False,
-    offline: OfflineOption = False,
-    quiet: QuietOption = False,
-) -> None:
+) -> int:
     """Make the 25 fps, face-cropped, 16 kHz clips that a run reads; the same command again carries on."""
     from floatbench.data.catalogue import dataset_for
     from floatbench.data.overview import state_counts
     from floatbench.data.prepared import PreparedDataset
     from floatbench.protocol.load import load_protocol
-    from floatbench.text import printable
 
     loaded = load_protocol(protocol, boxes, size)
-    progress = make_progress(quiet, json)
+    progress = output.progress()
     for note in loaded.notes:
         progress.note(f"note: {note}")
     data = dataset_for(loaded)
@@ -138,60 +124,54 @@ def prepare_command(
     rows = data.availability()
     counts = state_counts(rows)
     left = [row for row in rows if row.state != "ready"]
-    if json:
-        print_json({"protocol": loaded.id, "label": loaded.label, **counts, "not_ready": [vars(row) for row in left]})
-    else:
-        print(
-            f"{loaded.label}: {counts['ready']} of {len(rows)} clips ready, {counts['rejected']} rejected, "
-            f"{counts['missing']} missing"
-        )
-        for row in left[:20]:
-            print(f"  {printable(row.clip_id)}: {row.reason + ': ' if row.reason else ''}{row.detail}")
-        if fixes := sorted({row.fix for row in left if row.fix}):
-            print(f"next: {fixes[0]}")
-    raise typer.Exit(0 if not left else 1)
+    lines = [
+        f"{loaded.label}: {counts['ready']} of {len(rows)} clips ready, {counts['rejected']} rejected, "
+        f"{counts['missing']} missing"
+    ]
+    for row in left[:20]:
+        lines.append(f"  {printable(row.clip_id)}: {row.reason + ': ' if row.reason else ''}{row.detail}")
+    if fixes := sorted({row.fix for row in left if row.fix}):
+        lines.append(f"next: {fixes[0]}")
+    document = {"protocol": loaded.id, "label": loaded.label, **counts, "not_ready": [vars(row) for row in left]}
+    output.result(document, "\n".join(lines))
+    return 0 if not left else 1
 
 
-@group.command("verify")
+@command(group, "verify")
 def verify_command(
     protocol: Name,
+    output: Output,
     boxes: Boxes = None,
     size: Size = None,
     raw: Annotated[
         bool, typer.Option("--raw", help="Also make each clip again from its raw file and compare.")
     ] = False,
     clip: Clips = None,
-    json: JsonOption = False,
-    offline: OfflineOption = False,
-    quiet: QuietOption = False,
-) -> None:
+) -> int:
     """Decode every prepared clip and hold it to the hashes of its manifest."""
     from floatbench.data.fetch import chosen
     from floatbench.data.overview import verify
     from floatbench.protocol.load import load_protocol
-    from floatbench.text import printable
 
     loaded = load_protocol(protocol, boxes, size)
-    checks = verify(loaded, chosen(loaded, clip), make_progress(quiet, json), raw)
+    checks = verify(loaded, chosen(loaded, clip), output.progress(), raw)
     bad = [check for check in checks if check.state not in ("exact", "equivalent")]
-    if json:
-        print_json({"protocol": loaded.id, "hash": loaded.hash, "clips": [vars(check) for check in checks]})
-    else:
-        print(f"{loaded.label}: {len(checks) - len(bad)} of {len(checks)} prepared clips verify")
-        for check in bad:
-            print(f"  {printable(check.clip_id)}: {check.state}: {check.detail}")
-    raise typer.Exit(4 if bad else 0)
+    lines = [f"{loaded.label}: {len(checks) - len(bad)} of {len(checks)} prepared clips verify"]
+    lines += [f"  {printable(check.clip_id)}: {check.state}: {check.detail}" for check in bad]
+    document = {"protocol": loaded.id, "hash": loaded.hash, "clips": [vars(check) for check in checks]}
+    output.result(document, "\n".join(lines))
+    return 4 if bad else 0
 
 
-def _settle_licence(protocol: Protocol, accepted: bool, json: bool) -> None:
+def _settle_licence(protocol: Protocol, accepted: bool, output: Output) -> None:
     """Shows the terms; asks on a terminal, once; raises UsageError when they are not accepted."""
     from floatbench.data.fetch import accept_licence, licence_accepted
     from floatbench.errors import UsageError
 
     if licence_accepted(protocol):
         return
-    print(f"terms of {protocol.id}: {protocol.licence}", file=sys.stderr)
-    if not accepted and sys.stdin.isatty() and sys.stderr.isatty() and not json:
+    warn(f"terms of {protocol.id}: {protocol.licence}")
+    if not accepted and output.can_ask():
         accepted = typer.confirm("Do you accept these terms?", err=True)
     if not accepted:
         what = f"the terms of {protocol.id} are not accepted"
@@ -199,8 +179,7 @@ def _settle_licence(protocol: Protocol, accepted: bool, json: bool) -> None:
     accept_licence(protocol)
 
 
-def _print_facts(facts: dict) -> None:
-    from floatbench.text import printable
+def _facts(facts: dict) -> list[str]:
 
     rule, state = facts["preprocessing"], facts["state"]
     length = f", {facts['seconds']:g} s in all" if facts["seconds"] else ""
@@ -226,14 +205,11 @@ def _print_facts(facts: dict) -> None:
     }
     for variant, values in facts["settings"].items():
         lines[f"  {variant}"] = ", ".join(f"{key} = {value}" for key, value in values.items())
-    for name, value in lines.items():
-        if value != "":
-            print(f"{name:<10} {printable(value)}")
-    for note in facts["notes"]:
-        print(f"note       {note}")
+    shown = [f"{name:<10} {printable(value)}" for name, value in lines.items() if value != ""]
+    return shown + [f"note       {note}" for note in facts["notes"]]
 
 
-def _print_clips(protocol: Protocol, states: dict) -> None:
+def _clips(protocol: Protocol, states: dict) -> str:
     lines = [("clip", "person", "window", "sound", "state")]
     for clip in protocol.clips:
         row = states[clip.id]
@@ -243,4 +219,4 @@ def _print_clips(protocol: Protocol, states: dict) -> None:
         )
         state = f"{row.state}: {row.reason or row.detail}" if row.state != "ready" else row.state
         lines.append((clip.id, clip.identity, window, clip.audio or "its own", state))
-    print_columns(lines)
+    return columns(lines)

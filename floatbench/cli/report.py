@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from floatbench.cli.common import JsonOption, OfflineOption, QuietOption, make_progress, print_json
+from floatbench.cli.command import command
+from floatbench.cli.output import Output
+from floatbench.files import write_bytes
 
 if TYPE_CHECKING:
     from floatbench.reports.loading import RecordedRun
@@ -15,11 +18,12 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
-    app.command("report")(report)
+    command(app)(report)
 
 
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Finished run folders; speed files with --figure.")],
+    output: Output,
     table: Annotated[int | None, typer.Option(min=1, max=3, help="Lay the runs out as the paper's table.")] = None,
     figure: Annotated[str, typer.Option(help="fps or speed-quality, from speed files; needs --out.")] = "",
     style: Annotated[str, typer.Option("--format", help="md, csv, latex, json or html.")] = "md",
@@ -36,9 +40,6 @@ def report(
     reference: Annotated[
         Path | None, typer.Option(help="With --page: the real videos of a run of `floatbench score`.")
     ] = None,
-    json_output: JsonOption = False,
-    offline: OfflineOption = False,
-    quiet: QuietOption = False,
 ) -> None:
     """Tables and a page from finished runs, figures from speed files: ours beside the paper's, never mixed.
 
@@ -49,7 +50,7 @@ def report(
     from floatbench.reports.page.build import PageOptions
 
     if figure:
-        _figure(figure, runs, out, metrics, quiet)
+        _figure(figure, runs, out, metrics, output)
         return
     loaded = [load_run(folder) for folder in runs]
     if commercial_safe:
@@ -57,13 +58,13 @@ def report(
 
         refuse_restricted(loaded, parse_names(metrics) or None)
     if page is not None:
-        _page(loaded, page, PageOptions(videos, matrix, reference), json_output, quiet)
+        _page(loaded, page, PageOptions(videos, matrix, reference), output)
         return
-    text = _text(loaded, table, "json" if json_output else style, metrics)
-    _give(text, out, quiet)
+    chosen = "json" if output.json else style
+    _give(_text(loaded, table, chosen, metrics), chosen, out, output)
 
 
-def _figure(kind: str, files: list[Path], out: Path | None, metrics: str, quiet: bool) -> None:
+def _figure(kind: str, files: list[Path], out: Path | None, metrics: str, output: Output) -> None:
     from floatbench.errors import UsageError
     from floatbench.reports.speed_figure import FIGURES, write_fps, write_speed_quality
 
@@ -72,20 +73,19 @@ def _figure(kind: str, files: list[Path], out: Path | None, metrics: str, quiet:
     if out is None:
         raise UsageError("a figure is written to files", fix="--out fps.svg")
     paths = write_fps(files, out) if kind == "fps" else write_speed_quality(files, out, metrics)
-    if not quiet:
-        typer.echo("\n".join(f"written: {path}" for path in paths), err=True)
+    _written(paths, output)
 
 
-def _page(runs: list[RecordedRun], folder: Path, options: PageOptions, json_output: bool, quiet: bool) -> None:
+def _page(runs: list[RecordedRun], folder: Path, options: PageOptions, output: Output) -> None:
     from floatbench.reports.page.build import build_page
 
-    made = build_page(runs, folder, options, make_progress(quiet, json_output))
-    if json_output:
-        print_json({"page": str(made.index), "videos": made.videos, "without_video": made.without})
-    elif not quiet:
-        for reason, count in made.without.items():
-            typer.echo(f"{count} without video: {reason}", err=True)
-        typer.echo(f"written: {made.index} with {made.videos} videos", err=True)
+    made = build_page(runs, folder, options, output.progress())
+    if output.json:
+        output.document({"page": str(made.index), "videos": made.videos, "without_video": made.without})
+        return
+    for reason, count in made.without.items():
+        output.note(f"{count} without video: {reason}")
+    output.note(f"written: {made.index} with {made.videos} videos")
 
 
 def _text(runs: list[RecordedRun], table: int | None, style: str, metrics: str) -> str:
@@ -98,8 +98,6 @@ def _text(runs: list[RecordedRun], table: int | None, style: str, metrics: str) 
     if table is not None:
         return render(build_table(table, runs, parse_names(metrics)), style)
     if style == "json":
-        import json
-
         return json.dumps([run.scores.model_dump(mode="json") for run in runs], indent=2, ensure_ascii=False) + "\n"
     if style == "csv":
         from floatbench.reports.table import to_csv
@@ -112,14 +110,19 @@ def _text(runs: list[RecordedRun], table: int | None, style: str, metrics: str) 
     return "\n".join(markdown(run.scores) for run in runs)
 
 
-def _give(text: str, out: Path | None, quiet: bool) -> None:
+def _give(text: str, style: str, out: Path | None, output: Output) -> None:
     """To the file, whole or not at all, or to standard output."""
-    data = text.encode("utf-8", "replace")  # names of files may hold undecodable bytes
-    if out is None:
-        typer.echo(data.decode("utf-8"), nl=False)
-        return
-    from floatbench.files import write_bytes
+    if out is not None:
+        write_bytes(out, text.encode("utf-8", "replace"))  # names of files may hold undecodable bytes
+        _written([out], output)
+    elif style == "json":
+        output.document(json.loads(text))
+    else:
+        output.text(text)
 
-    write_bytes(out, data)
-    if not quiet:
-        typer.echo(f"written: {out}", err=True)
+
+def _written(paths: list[Path], output: Output) -> None:
+    if output.json:
+        output.document({"written": [str(path) for path in paths]})
+    else:
+        output.note("\n".join(f"written: {path}" for path in paths))

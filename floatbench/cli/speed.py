@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from floatbench.cli.common import (
-    JsonOption,
-    OfflineOption,
-    QuietOption,
-    allow_fabricated,
-    console,
-    make_progress,
-    print_json,
-)
+from floatbench.cli.command import allow_fabricated, command
+from floatbench.cli.output import Output, columns
 
 if TYPE_CHECKING:
     from floatbench.speed.measure import SpeedInput
@@ -24,35 +18,37 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Adds the command to the program."""
-    app.command("speed")(speed)
+    command(app)(speed)
 
 
-def speed(
-    methods: Annotated[str, typer.Option("--methods", "-m", help="Methods, comma separated.")],
-    scenario: Annotated[str, typer.Option(help="offline, single-stream or streaming.")] = "single-stream",
-    source: Annotated[Path | None, typer.Option("--source", help="A picture, used as it is.")] = None,
-    audio: Annotated[Path | None, typer.Option("--audio", help="A sound file.")] = None,
-    protocol: Annotated[str, typer.Option("--protocol", "-p", help="Take the clips of a protocol instead.")] = "",
-    limit: Annotated[int, typer.Option(min=1, help="With --protocol: the first N clips on this machine.")] = 4,
+@dataclass(frozen=True)
+class SpeedChoices:
+    """The options of `floatbench speed`."""
+
+    methods: Annotated[str, typer.Option("--methods", "-m", help="Methods, comma separated.")]
+    scenario: Annotated[str, typer.Option(help="offline, single-stream or streaming.")] = "single-stream"
+    source: Annotated[Path | None, typer.Option("--source", help="A picture, used as it is.")] = None
+    audio: Annotated[Path | None, typer.Option("--audio", help="A sound file.")] = None
+    protocol: Annotated[str, typer.Option("--protocol", "-p", help="Take the clips of a protocol instead.")] = ""
+    limit: Annotated[int, typer.Option(min=1, help="With --protocol: the first N clips on this machine.")] = 4
     boxes: Annotated[
         str,
         typer.Option(help="With --protocol: face boxes by mediapipe, s3fd, given or none, as the clips were prepared."),
-    ] = "",
-    size: Annotated[int | None, typer.Option(help="With --protocol: side of the prepared crop in pixels.")] = None,
-    run: Annotated[Path | None, typer.Option("--run", help="The run that scored the same methods.")] = None,
-    warmup: Annotated[int, typer.Option(min=0, help="Untimed calls before the clock starts.")] = 1,
-    repeats: Annotated[int, typer.Option(min=1, help="Timed passes over all clips.")] = 5,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: torch's own.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Run seed.")] = 0,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the speed file here.")] = None,
+    ] = ""
+    size: Annotated[int | None, typer.Option(help="With --protocol: side of the prepared crop in pixels.")] = None
+    run: Annotated[Path | None, typer.Option("--run", help="The run that scored the same methods.")] = None
+    warmup: Annotated[int, typer.Option(min=0, help="Untimed calls before the clock starts.")] = 1
+    repeats: Annotated[int, typer.Option(min=1, help="Timed passes over all clips.")] = 5
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto"
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: torch's own.")] = None
+    seed: Annotated[int, typer.Option(min=0, help="Run seed.")] = 0
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the speed file here.")] = None
     fabricated: Annotated[
         bool, typer.Option("--fabricated", help="Allow seeded random weights; such rows stay unpaired.")
-    ] = False,
-    json_output: JsonOption = False,
-    offline: OfflineOption = False,
-    quiet: QuietOption = False,
-) -> None:
+    ] = False
+
+
+def speed(choices: SpeedChoices, output: Output) -> int:
     """Time methods: frames a second, latency, first frame, stages, memory, with the clocks of the GPU.
 
     A row without a run of the same configuration is printed as `unpaired` and no FPS figure takes it.
@@ -64,24 +60,19 @@ def speed(
     from floatbench.speed.pairing import finished_run, pair
     from floatbench.speed.process import measure_all
 
-    chosen = _scenario(scenario)
-    if fabricated:
-        allow_fabricated()
-    names = _names(methods)
-    quality = finished_run(run) if run else None  # a wrong folder is found before anything is timed
-    inputs, label = _inputs(source, audio, protocol, limit, boxes or None, size)
-    plan = SpeedPlan(chosen, warmup, repeats, seed, pick_device(device))
-    with make_progress(quiet, json_output).task("speed", len(names) * plan.calls(len(inputs)), unit="call") as bar:
-        record = measure_all(names, inputs, label, plan, threads, lambda note: bar.advance(note=note))
+    scenario = _scenario(choices.scenario)
+    allow_fabricated(choices.fabricated)
+    names = _names(choices.methods)
+    quality = finished_run(choices.run) if choices.run else None  # a wrong folder is found before anything is timed
+    inputs, label = _inputs(choices)
+    plan = SpeedPlan(scenario, choices.warmup, choices.repeats, choices.seed, pick_device(choices.device))
+    with output.progress().task("speed", len(names) * plan.calls(len(inputs)), unit="call") as bar:
+        record = measure_all(names, inputs, label, plan, choices.threads, lambda note: bar.advance(note=note))
     pair(record.rows, quality)
-    if out is not None:
-        write_record(out, record)
-    if json_output:
-        print_json(record.model_dump(mode="json"))
-    else:
-        _print(record)
-    if any(row.status == "failed" for row in record.rows):
-        raise typer.Exit(1)
+    if choices.out is not None:
+        write_record(choices.out, record)
+    output.result(record.model_dump(mode="json"), "\n".join(_lines(record)))
+    return 1 if any(row.status == "failed" for row in record.rows) else 0
 
 
 def _scenario(text: str) -> Scenario:
@@ -107,53 +98,43 @@ def _names(text: str) -> list[str]:
     return names
 
 
-def _inputs(
-    source: Path | None, audio: Path | None, protocol: str, limit: int, boxes: str | None, size: int | None
-) -> tuple[list[SpeedInput], str]:
+def _inputs(choices: SpeedChoices) -> tuple[list[SpeedInput], str]:
     from floatbench.errors import UsageError
     from floatbench.speed.process import input_from_files, inputs_from_protocol
 
-    if protocol and not (source or audio):
-        return inputs_from_protocol(protocol, limit, boxes, size)
-    if boxes or size:
+    source, audio = choices.source, choices.audio
+    if choices.protocol and not (source or audio):
+        return inputs_from_protocol(choices.protocol, choices.limit, choices.boxes or None, choices.size)
+    if choices.boxes or choices.size:
         raise UsageError("--boxes and --size choose clips of a protocol", fix="add --protocol, or leave them out")
-    if source and audio and not protocol:
-        given = input_from_files(source, audio)
-        return [given], f"{source.name} + {audio.name}"
+    if source and audio and not choices.protocol:
+        return [input_from_files(source, audio)], f"{source.name} + {audio.name}"
     raise UsageError("give --source IMG and --audio WAV, or --protocol P", fix="floatbench speed --help")
 
 
-def _print(record: SpeedFile) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for heading in ("method", "FPS", "range", "s/clip", "real time", "first frame", "NFE", "memory"):
-        table.add_column(heading, no_wrap=True)
+def _lines(record: SpeedFile) -> list[str]:
+    headings = ("method", "FPS", "range", "s/clip", "real time", "first frame", "NFE", "memory")
+    lines = [columns([headings, *map(_cells, record.rows)])]
     for row in record.rows:
-        table.add_row(*_cells(row))
-    output = console()
-    if not output.is_terminal:
-        output.width = 140  # a file has no edge at which numbers must be cut
-    output.print(table)
-    for row in record.rows:
-        print(f"{row.method}: {_standing(row)}")
+        lines.append(f"{row.method}: {_standing(row)}")
         if row.stages:
             total = sum(row.stages.values())
             stages = (f"{name} {value:.3f} s ({value / total:.0%})" for name, value in row.stages.items() if total)
-            print(f"{row.method}: {', '.join(stages)}")
+            lines.append(f"{row.method}: {', '.join(stages)}")
         if row.gpu is not None:
             held = ", ".join(f"{name} {share:.0%}" for name, share in row.gpu.throttled.items()) or "nothing"
-            print(f"{row.method}: {row.gpu.name}, {row.gpu.sm_clock_mhz.median:.0f} MHz, held down by {held}")
+            lines.append(f"{row.method}: {row.gpu.name}, {row.gpu.sm_clock_mhz.median:.0f} MHz, held down by {held}")
     threads = record.machine.get("torch_threads") or record.machine.get("omp_num_threads") or "all"
-    print(
+    lines.append(
         f"{record.scenario}, {record.clips} clip(s) of {record.inputs}, warm-up {record.warmup}, "
         f"median of {record.repeats}; {record.environment.get('device')}, {threads} thread(s)"
     )
+    return lines
 
 
 def _cells(row: SpeedRow) -> tuple[str, ...]:
     if row.status != "ok" or row.fps is None:
-        return (row.method, row.status)
+        return (row.method, row.status, *[""] * 6)
     memory = f"{(row.peak_memory_bytes or 0) / 1e9:.2f} GB"
     if row.peak_cuda_bytes is not None:
         memory += f" + {row.peak_cuda_bytes / 1e9:.2f} GB GPU"

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from floatbench.cli.common import JsonOption, OfflineOption, QuietOption, make_progress, print_json
+from floatbench.cli.command import command
+from floatbench.cli.output import Output, megabytes
 
 group = typer.Typer(help="Train the bundled networks and FLOAT.", no_args_is_help=True)
 
@@ -17,17 +18,15 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="train")
 
 
-@group.command()
+@command(group)
 def backbones(
+    output: Output,
     out: Annotated[Path | None, typer.Option(help="Folder of the files; the package's own by default.")] = None,
     people: Annotated[int, typer.Option(help="Identities with single pictures.")] = 800,
     speakers: Annotated[int, typer.Option(help="Identities with a talking clip.")] = 128,
     scale: Annotated[float, typer.Option(help="Multiplies the optimiser steps; below 1 for a quick trial.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of data, weights and batches.")] = 1,
     workers: Annotated[int, typer.Option(help="Processes side by side; the result does not depend on it.")] = 1,
-    json_output: JsonOption = False,
-    offline: OfflineOption = False,
-    quiet: QuietOption = False,
 ) -> None:
     """Train the small offline backbones behind the -tiny variants on synthetic heads (about 15 minutes of one core)."""
     from floatbench.errors import UsageError
@@ -40,14 +39,11 @@ def backbones(
     steps = {name: max(20, round(getattr(base, name) * scale)) for name in base.__dict__ if name.endswith("_steps")}
     held_out = max(2, min(base.held_out, people))
     config = BackboneConfig(people=people, speakers=speakers, held_out=held_out, seed=seed, **steps)
-    manifest = train_backbones(config, out, make_progress(quiet, json_output), max(1, workers))
-    if json_output:
-        print_json(manifest)
-        return
-    for name, value in manifest["held_out"].items():
-        typer.echo(f"{name:28s} {value:.4f}")
+    manifest = train_backbones(config, out, output.progress(), max(1, workers))
+    lines = [f"{name:28s} {value:.4f}" for name, value in manifest["held_out"].items()]
     for name, entry in manifest["files"].items():
-        typer.echo(f"{name:28s} {entry['bytes'] / 1e6:.2f} MB  {entry['sha256'][:12]}")
+        lines.append(f"{name:28s} {megabytes(entry['bytes'], 2)}  {entry['sha256'][:12]}")
+    output.result(manifest, "\n".join(lines))
 
 
 ConfigurationOption = Annotated[str, typer.Option("--config", help="float-512, float-tiny or a TOML file.")]
@@ -60,42 +56,37 @@ WorkersOption = Annotated[
 ]
 
 
-@group.command()
+@command(group)
 def autoencoder(
     out: OutOption,
+    output: Output,
     config: ConfigurationOption = "float-tiny",
     resume: ResumeOption = False,
     steps: StepsOption = None,
     device: DeviceOption = "",
     workers: WorkersOption = 1,
-    json_output: JsonOption = False,
-    offline: OfflineOption = False,
-    quiet: QuietOption = False,
 ) -> None:
     """Train phase 1, the motion auto-encoder."""
-    _phase("autoencoder", out, config, resume, steps, device, workers, json_output, quiet)
+    _phase("autoencoder", out, config, resume, steps, device, workers, output)
 
 
-@group.command()
+@command(group)
 def flow(
     out: OutOption,
+    output: Output,
     config: ConfigurationOption = "float-tiny",
     resume: ResumeOption = False,
     steps: StepsOption = None,
     device: DeviceOption = "",
     workers: WorkersOption = 1,
-    json_output: JsonOption = False,
-    offline: OfflineOption = False,
-    quiet: QuietOption = False,
 ) -> None:
     """Train phase 2, the flow-matching transformer, on the auto-encoder in the same folder."""
-    _phase("flow", out, config, resume, steps, device, workers, json_output, quiet)
+    _phase("flow", out, config, resume, steps, device, workers, output)
 
 
 def _phase(
-    phase: str, out: Path, config: str, resume: bool, steps: int | None, device: str, workers: int, as_json: bool,
-    quiet: bool,
-) -> None:  # fmt: skip
+    phase: str, out: Path, config: str, resume: bool, steps: int | None, device: str, workers: int, output: Output
+) -> None:
     from dataclasses import replace
 
     from floatbench.training.configs import load_config
@@ -106,8 +97,6 @@ def _phase(
         part = chosen.autoencoder if phase == "autoencoder" else chosen.flow
         chosen = replace(chosen, **{phase: replace(part, steps=steps)})
     train = train_autoencoder if phase == "autoencoder" else train_flow
-    done = train(chosen, out, make_progress(quiet, as_json), resume, device, workers)
-    if as_json:
-        print_json(done)
-    else:
-        typer.echo(f"{done['phase']}: {done['steps_now']} steps in {done['seconds']:.0f} s, wrote {done['exported']}")
+    done = train(chosen, out, output.progress(), resume, device, workers)
+    text = f"{done['phase']}: {done['steps_now']} steps in {done['seconds']:.0f} s, wrote {done['exported']}"
+    output.result(done, text)

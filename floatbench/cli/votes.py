@@ -7,19 +7,18 @@ from typing import Annotated
 
 import typer
 
-from floatbench.cli.common import JsonOption, OfflineOption, QuietOption, print_json
+from floatbench.cli.command import command
+from floatbench.cli.output import Output
 
 
 def register(app: typer.Typer) -> None:
-    app.command("votes")(votes)
+    command(app)(votes)
 
 
 def votes(
     files: Annotated[list[Path], typer.Argument(metavar="VOTES.json...", help="Files of votes saved on the page.")],
     run: Annotated[Path, typer.Argument(help="The run whose page was voted on.")],
-    json_output: JsonOption = False,
-    offline: OfflineOption = False,
-    quiet: QuietOption = False,
+    output: Output,
 ) -> None:
     """Correlate blind votes with the metrics: agreement per pair of videos, and ranks over methods.
 
@@ -29,7 +28,4 @@ def votes(
     from floatbench.reports.votes import correlate, markdown
 
     found = correlate(files, load_run(run))
-    if json_output:
-        print_json(found.record())
-    else:
-        typer.echo(markdown(found).encode("utf-8", "replace").decode("utf-8"), nl=False)
+    output.result(found.record(), markdown(found))

@@ -13,10 +13,16 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from floatbench.errors import ClipError, DataError
+from floatbench import paths
+from floatbench.errors import ClipError, DataError, DependencyError
 from floatbench.files import atomic_path
 from floatbench.metrics.base import Backbone, Part
 from floatbench.types import ClipMedia, Features
+
+
+def shared_cache() -> Path:
+    """Where runs share their features."""
+    return paths.cache_dir() / "features"
 
 
 def feature_key(fingerprint: str, uses: frozenset[Part], clip: ClipMedia) -> str:
@@ -67,7 +73,8 @@ class FeatureStore:
             partial.write_bytes(data)
         cached = self._cached(key)
         if cached is not None:
-            _link(target, cached)
+            with contextlib.suppress(DependencyError, OSError):  # without the cache another run only takes longer
+                _link(target, cached)
 
     def get(self, key: str) -> Features:
         """The features; raises the stored ClipError of a failed extraction, DataError when the file is damaged."""

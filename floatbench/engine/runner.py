@@ -14,13 +14,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from floatbench import paths
 from floatbench.data.dataset import Dataset
 from floatbench.device import pick_device
 from floatbench.engine.control_rules import check_controls
 from floatbench.engine.environment import environment
 from floatbench.engine.executor import Executor, InlineExecutor, LocalExecutor, default_workers
-from floatbench.engine.features import FeatureStore
+from floatbench.engine.features import FeatureStore, shared_cache
 from floatbench.engine.job import JobSettings
 from floatbench.engine.plan import Plan, make_plan, remaining_jobs
 from floatbench.engine.records import Row, RowFile, RunInfo, ScoreFile
@@ -196,7 +195,7 @@ def _execute(
     folder: Path, plan: Plan, dataset: Dataset, info: RunInfo, options: RunOptions, device: str, progress: Progress
 ) -> tuple[dict[tuple[str, str, int], Row], int]:
     """Runs the open jobs, writing each row as it comes; returns all rows and how many are new."""
-    cache = paths.cache_dir() / "features"
+    cache = shared_cache()
     store = FeatureStore(folder, cache)
     row_file = RowFile(folder / "rows.jsonl")
     row_file.repair()

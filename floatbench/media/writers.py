@@ -8,7 +8,7 @@ from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import av
 import cv2
@@ -20,6 +20,12 @@ from av.video.stream import VideoStream
 from floatbench.errors import DependencyError
 from floatbench.files import atomic_path
 from floatbench.types import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
+
+LOSSLESS: Final = "ffv1"
+VIDEO: Final = "libx264"
+SOUND: Final = "aac"
+CODECS = {LOSSLESS: "lossless clips", VIDEO: "video files", SOUND: "sound in video files"}
+"""The encoders that FFmpeg must have, and what each is for."""
 
 AVX_512F = 13
 """`CV_CPU_AVX_512F` of OpenCV's cvdef.h, which its Python module leaves out."""
@@ -100,7 +106,7 @@ class LosslessWriter(_Writer):
 
     def _open(self, partial: Path) -> tuple[OutputContainer, VideoStream]:
         container = av.open(f"file:{partial.absolute()}", "w", format="matroska")
-        stream = container.add_stream("ffv1", rate=self._fps)
+        stream = container.add_stream(LOSSLESS, rate=self._fps)
         stream.width, stream.height, stream.pix_fmt = self.width, self.height, "bgr0"
         stream.codec_context.thread_count = 2
         stream.codec_context.thread_type = "SLICE"
@@ -149,7 +155,7 @@ class Mp4Writer(_Writer):
             f"file:{partial.absolute()}", "w", format="mp4", options={"movflags": "use_metadata_tags+faststart"}
         )
         container.metadata.update(self._metadata)
-        stream = container.add_stream("libx264", rate=FPS)
+        stream = container.add_stream(VIDEO, rate=FPS)
         stream.width, stream.height = self.width + self.width % 2, self.height + self.height % 2
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context
@@ -158,7 +164,7 @@ class Mp4Writer(_Writer):
         context.color_primaries, context.color_trc = 6, 6
         stream.options = {"crf": str(self._crf), "preset": self._preset, "g": str(self._keyframes), **_repeatable()}
         if self._audio is not None:
-            self._sound = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono")
+            self._sound = container.add_stream(SOUND, rate=SAMPLE_RATE, layout="mono")
             self._sound.bit_rate = 64_000
         return container, stream
 

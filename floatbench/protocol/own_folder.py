@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from floatbench.errors import DataError, UsageError
 from floatbench.files import file_sha256
+from floatbench.paths import expanded
 from floatbench.protocol.clip_table import checked_clip
 from floatbench.protocol.protocol import Clip, ClipFile, Preprocessing, Protocol
 from floatbench.protocol.tables import TableRow, read_table
@@ -33,7 +34,7 @@ def folder_protocol(folder: Path) -> Protocol:
     Raises:
         UsageError: no such folder, no video in it, or a clips.csv that breaks a rule.
     """
-    folder = folder.expanduser()
+    folder = expanded(folder)
     if not folder.is_dir():
         raise UsageError(f"{printable(folder)} is not a folder", fix="give folder:DIR with a folder of talking videos")
     videos, notes = _videos(folder)

@@ -123,6 +123,16 @@ def state(name: str) -> State:
     return "verified" if all(known.values()) and all(expected.values()) else "unverified"
 
 
+def mend(name: str) -> str:
+    """The command that brings an entry to `verified` from the state that it is in; empty when it is there."""
+    found = state(name)
+    if found == "verified":
+        return ""
+    if found == "unverified":
+        return f"floatbench weights verify {name}"
+    return _fetch(entry(name)) + (" --force" if found == "damaged" else "")
+
+
 def expected_hash(row: WeightEntry, file: WeightFile, recorded: Mapping[str, FileRecord]) -> str | None:
     """The hash a file is held to: the published one, else the recorded one, else None (nobody knows it yet)."""
     if file.sha256 is not None:
@@ -131,11 +141,14 @@ def expected_hash(row: WeightEntry, file: WeightFile, recorded: Mapping[str, Fil
 
 
 def _missing(row: WeightEntry) -> DataError:
-    accept = "" if row.commercial else " --accept-license"
     what = f"weights {row.name!r} ({row.title}) are not on this machine"
     if not row.commercial:
         what += f"; licence: {row.licence}"
-    return DataError(what, fix=f"floatbench weights fetch {row.name}{accept}")
+    return DataError(what, fix=_fetch(row))
+
+
+def _fetch(row: WeightEntry) -> str:
+    return f"floatbench weights fetch {row.name}" + ("" if row.commercial else " --accept-license")
 
 
 def _verified(row: WeightEntry, fabricated: bool, fresh: bool = False) -> dict[str, str]:
@@ -152,7 +165,7 @@ def _verified(row: WeightEntry, fabricated: bool, fresh: bool = False) -> dict[s
     for relative, wanted in expected.items():
         file = root / relative
         if not file.is_file():
-            raise DataError(f"weights {row.name!r}: {file} is missing", fix=f"floatbench weights fetch {row.name}")
+            raise DataError(f"weights {row.name!r}: {file} is missing", fix=_fetch(row))
         found[relative] = lockfile.hashed(file, fresh)
         if wanted is not None and found[relative] != wanted:
             raise _wrong(row, file, found[relative], wanted, fabricated)

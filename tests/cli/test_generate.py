@@ -202,6 +202,47 @@ def test_image_and_audio_are_needed(capsys: pytest.CaptureFixture):
     assert "--image and --audio are needed" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("way", ["itself", "spelling", "link", "hard link", "picture"])
+def test_an_output_that_is_an_input_is_refused_under_every_name(weights: Path, way: str, capsys: pytest.CaptureFixture):
+    sound(Path("in/clip.mkv"), 0.12)  # its content says what it is
+    out = {"itself": "in/clip.mkv", "spelling": "in/../in/clip.mkv"}.get(way, "out.mkv")
+    if way == "link":
+        Path(out).symlink_to("in/clip.mkv")
+    elif way == "hard link":
+        os.link("in/clip.mkv", out)
+    elif way == "picture":
+        out = "in/face.png"
+    before = {path: path.read_bytes() for path in Path("in").iterdir()}
+    assert generate(weights, "--audio", "in/clip.mkv", "-o", out) == 2
+    assert "is the input" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in Path("in").iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("rows", "reason"),
+    [
+        ("face.png,speech.wav,a.mkv\nface.png,speech.wav,./a.mkv", "names the output"),
+        ("face.png,speech.wav,a.mkv\nface.png,speech.wav,../in/a.mkv", "names the output"),
+        ("face.png,speech.wav,a.mkv\nface.png,a.mkv,b.mkv", "is the input"),
+        ("face.png,speech.wav,clip.mkv\nface.png,../in/clip.mkv,b.mkv", "is the input"),
+    ],
+)
+def test_a_table_never_writes_over_another_row(weights: Path, rows: str, reason: str, capsys: pytest.CaptureFixture):
+    sound(Path("in/clip.mkv"), 0.12)
+    Path("in/jobs.csv").write_text(f"image,audio,out\n{rows}\n")
+    before = {path: path.read_bytes() for path in Path("in").iterdir()}
+    assert generate(weights, "--jobs", "in/jobs.csv") == 2
+    assert reason in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in Path("in").iterdir()} == before
+
+
+def test_spaces_in_a_table_are_no_part_of_its_names(weights: Path):
+    table = """image, audio , out\nface.png, speech.wav, ../a.mkv\n"face.png", "speech.wav", "../b.mkv"\n"""
+    Path("in/jobs.csv").write_text(table)
+    assert generate(weights, "--jobs", "in/jobs.csv") == 0
+    assert left() == ["a.mkv", "b.mkv"]
+
+
 def _picture(kind: str) -> None:
     grey = FACE[..., 0]
     if kind == "grey":
