@@ -69,8 +69,8 @@ class FrechetMetric(Metric):
         failed: reason for a clip without any usable row.
 
     Example:
-        >>> from floatbench.metrics.fid import FID
-        >>> score = FID()(generated_clips, reference_clips)   # lists of (T, H, W, 3) uint8 arrays
+        >>> import floatbench
+        >>> score = floatbench.measure("fid", generated_clips, reference_clips)  # lists of (T, H, W, 3) uint8 arrays
         >>> score.value, score.interval
     """
 

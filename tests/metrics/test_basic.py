@@ -8,6 +8,7 @@ from floatbench import measure
 from floatbench.errors import UsageError
 from floatbench.metrics import registry
 from floatbench.metrics.basic import Pixels, psnr, ssim
+from floatbench.metrics.direct import measure
 
 
 def frames(t=4, side=64, seed=0):
