@@ -6,7 +6,7 @@ every table; the thresholds ("far", "about equal") are stated here once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from floatbench.engine.records import ControlCheck, MetricRecord, ScoreRow
 
@@ -14,11 +14,14 @@ Cells = dict[str, ScoreRow]
 SOUND_CONTROLS = ("shifted:5", "shifted:20", "swapped")
 
 
-def check_controls(records: dict[str, MetricRecord], cells: Sequence[ScoreRow]) -> list[ControlCheck]:
-    """One entry per metric and rule whose controls were run."""
+def check_controls(
+    records: dict[str, MetricRecord], cells: Sequence[ScoreRow], blind: Collection[str] = ()
+) -> list[ControlCheck]:
+    """One entry per metric and rule whose controls were run; `blind` controls are not what they say and judge none."""
     checks = []
     for metric, record in records.items():
         mine = {cell.method: cell for cell in cells if cell.metric == metric and cell.value is not None}
+        mine = {name: cell for name, cell in mine.items() if name not in blind}
         for rule in RULES.get(record.column.partition(" (")[0], ()):  # "E-FID (MediaPipe)" keeps the rules of E-FID
             checks += rule(metric, record, mine)
     return checks
@@ -106,11 +109,11 @@ def sync_is_kept(metric: str, record: MetricRecord, cells: Cells) -> list[Contro
 
 
 def sync_is_lost(metric: str, record: MetricRecord, cells: Cells) -> list[ControlCheck]:
-    """`shifted:20`, `swapped` and `frozen` score clearly worse than `reference`."""
+    """`shifted:20`, `swapped` and both still pictures score clearly worse than `reference`."""
     base = _value(cells, "reference")
     sign = 1.0 if record.higher_is_better else -1.0
     checks = []
-    for name in ("shifted:20", "swapped", "frozen"):
+    for name in ("shifted:20", "swapped", "frozen", "frozen-reencoded"):
         value = _value(cells, name)
         if base is not None and value is not None:
             held = sign * (base - value) > 0.02 * abs(base)
@@ -118,8 +121,25 @@ def sync_is_lost(metric: str, record: MetricRecord, cells: Cells) -> list[Contro
     return checks
 
 
+def stillness_earns_little(metric: str, record: MetricRecord, cells: Cells) -> list[ControlCheck]:
+    """A re-encoded still picture earns less than a quarter of `reference`, or what cannot be told from nothing.
+
+    A judge that takes the best of many lags finds something in noise, too.
+    """
+    still, base = cells.get("frozen-reencoded"), _value(cells, "reference")
+    if still is None or still.value is None or base is None:
+        return []
+    held = still.value < 0.25 * base or (still.interval is not None and still.interval["low"] <= 0)
+    rule = "frozen-reencoded below a quarter of reference"
+    return _check(metric, rule, held, f"{still.value:.4g} against {base:.4g}")
+
+
 _FRECHET: tuple[Rule, ...] = (reference_is_zero, sound_changes_nothing)
-_MOTION: tuple[Rule, ...] = (*_FRECHET, far_worse("frozen", "reencoded", 2.0))
+_MOTION: tuple[Rule, ...] = (
+    *_FRECHET,
+    far_worse("frozen", "reencoded", 2.0),
+    far_worse("frozen-reencoded", "reencoded", 2.0),
+)
 _SYNC: tuple[Rule, ...] = (sync_is_kept, sync_is_lost)
 RULES: dict[str, tuple[Rule, ...]] = {
     "FID": (*_FRECHET, far_worse("wrong-identity", "reencoded", 5.0)),
@@ -129,5 +149,5 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "CSIM": (identity_is_lowest, identity_is_told_apart, sound_changes_nothing),
     "LSE-D": _SYNC,
     "LSE-C": _SYNC,
-    "AVCORR": _SYNC,
+    "AVCORR": (*_SYNC, stillness_earns_little),
 }

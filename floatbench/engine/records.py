@@ -110,8 +110,11 @@ class ScoreRow(_Record):
     replicate_spread: float | None = None
     common_value: float | None = None  # on the clips that every scored method has, when they differ
     common_n: int | None = None
-    failures: dict[str, str] = {}
+    failures: dict[str, str] = {}  # of all replicates
     details: dict[str, Any] = {}
+    pictures: int = 0  # measured inside the clips that entered, over all replicates (FVD: windows) ...
+    of_pictures: int = 0  # ... and what these clips have; 0 of 0 where a metric does not count them
+    marks: list[str] = []  # what a reader must know beside the number
 
 
 class ControlCheck(_Record):
@@ -142,6 +145,7 @@ class ScoreFile(_Record):
     metrics: dict[str, MetricRecord]
     scores: list[ScoreRow]
     controls: list[ControlCheck]
+    notes: list[str] = []  # what is odd about the clips themselves: one film twice, one person only
     environment: dict[str, Any]
 
     def is_control(self, method: str) -> bool:

@@ -1,8 +1,8 @@
 """ArcFace identity embeddings: alignment, insightface's class on `w600k_r50`, and the iresnet networks in torch.
 
-Source: Deng et al., "ArcFace" (CVPR 2019); alignment and input scaling as in insightface. The alignment is ours (equal to
-1e-9) because insightface's calls a deprecated function, which warns at every face; the torch networks are ours because
-insightface's wheel has none.
+Source: Deng et al., "ArcFace" (CVPR 2019); alignment and input scaling as in insightface. The alignment is ours (equal
+to 1e-9) because insightface's calls a deprecated function, which warns at every face; the torch networks are ours
+because insightface's wheel has none.
 """
 
 from __future__ import annotations

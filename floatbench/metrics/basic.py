@@ -81,7 +81,8 @@ class PixelMetric(ClipMetric):
         track = np.array([self._compare_frames(a, b) for a, b in pictures])
         trimmed = abs(len(generated) - len(reference))
         extra = {"frames": float(len(track)), "frames_trimmed": float(trimmed)}
-        return ClipValue(float(track.mean()), extra, {"value": track.astype(np.float32)})
+        value = float(track.mean())
+        return ClipValue(value, extra, {"value": track.astype(np.float32)}, len(track), len(track))
 
 
 def _info(name: str, column: str, title: str, formula: str, source: str) -> MetricInfo:

@@ -79,7 +79,7 @@ class CSIM(ClipMetric):
             "frames_two_faces": float((generated["faces"][:length] > 1).sum()),
         }
         track = np.where(enters, values, np.nan).astype(np.float32)
-        return ClipValue(float(values[enters].mean()), extra, {"csim": track})
+        return ClipValue(float(values[enters].mean()), extra, {"csim": track}, int(enters.sum()), length)
 
     def _source(self, pair: Pair) -> np.ndarray:
         """(512,) embedding of the source picture."""
