@@ -116,6 +116,12 @@ class ScoreRow(_Record):
     of_pictures: int = 0  # ... and what these clips have; 0 of 0 where a metric does not count them
     marks: list[str] = []  # what a reader must know beside the number
 
+    @property
+    def coverage(self) -> float:
+        """Share of the available clips' pictures that were measured; a failed clip counts as none of its pictures."""
+        pictures = self.pictures / self.of_pictures if self.of_pictures else 1.0
+        return self.n / self.n_available * pictures if self.n_available else 0.0
+
 
 class ControlCheck(_Record):
     """One rule that a sound metric keeps on the control systems, and whether it did."""
@@ -146,6 +152,7 @@ class ScoreFile(_Record):
     scores: list[ScoreRow]
     controls: list[ControlCheck]
     notes: list[str] = []  # what is odd about the clips themselves: one film twice, one person only
+    blind_controls: dict[str, str] = {}  # control -> why no metric is judged by it
     environment: dict[str, Any]
 
     def is_control(self, method: str) -> bool:

@@ -295,7 +295,8 @@ def score_run(
         metrics=records,
         scores=cells,
         controls=check_controls(records, cells, blind),
-        notes=[*film_notes(plan.available, rows), *blind.values()],
+        notes=film_notes(plan.available, rows),
+        blind_controls=blind,
         environment=info.environment | ({"parts": info.parts} if info.parts else {}),
     )
     write_parquet(folder, plan, rows, store)

@@ -26,7 +26,7 @@ from floatbench.metrics.base import (
     Side,
     require_measured,
 )
-from floatbench.metrics.frechet import Sample, sample_distance
+from floatbench.metrics.frechet import NotFiniteError, Sample, sample_distance
 from floatbench.types import Features
 
 
@@ -141,12 +141,13 @@ class FrechetMetric(Metric):
         groups = self._collect(self._each(pairs), pairs)
         if not groups.generated:
             return Score(self.info.id, None, 0, groups.failures, None, "no clip could be measured")
-        numbers = sorted(groups.generated)
-        whole = self._union(groups, numbers)
+        try:
+            whole = self._union(groups, sorted(groups.generated))
+        except NotFiniteError as error:  # features too large for float64: nothing can be said of any clip
+            why = str(ClipError("not_finite", str(error)))
+            return Score(self.info.id, None, 0, {pair.clip_id: why for pair in pairs} | groups.failures, None, why)
         if whole[0] < 2:
             return Score(self.info.id, None, groups.clips, groups.failures, None, "fewer than two rows")
-        if not np.isfinite(whole[1]):
-            return Score(self.info.id, None, groups.clips, groups.failures, None, f"the distance is {whole[1]}")
         reason = statistics.too_few(len(groups.identities))
         interval = None if reason else statistics.jackknife(whole[1], self._left_out(groups))
         details = self._details(groups, whole)

@@ -317,7 +317,7 @@ def _notes(runs: Sequence[RecordedRun], columns: Sequence[Column]) -> list[str]:
         if run.scores.unranked_because:
             note += f"; not ranked: {'; '.join(run.scores.unranked_because)}"
         notes.append(note + ".")
-        notes += [f"{run.name}: {note}." for note in run.scores.notes]
+        notes += [f"{run.name}: {note}." for note in (*run.scores.notes, *run.scores.blind_controls.values())]
         notes += [
             f"{run.name}: FLAG {c.metric} breaks the rule '{c.rule}' ({c.detail})."
             for c in run.scores.controls

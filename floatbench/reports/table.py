@@ -48,9 +48,10 @@ def format_cell(cell: ScoreRow | None) -> str:
 
 def counts(cell: ScoreRow) -> str:
     """`n of N`: clips; where pictures of the clips that entered were not measured, `n of N clips, p of P pictures`."""
-    if cell.pictures == cell.of_pictures:
-        return f"{cell.n} of {cell.n_available}"
-    return f"{cell.n} of {cell.n_available} clips, {cell.pictures} of {cell.of_pictures} pictures"
+    clips = f"{cell.n} of {cell.n_available}"
+    return (
+        clips if cell.pictures == cell.of_pictures else f"{clips} clips, {cell.pictures} of {cell.of_pictures} pictures"
+    )
 
 
 def number(value: float) -> str:
@@ -112,7 +113,7 @@ def _notes(scores: ScoreFile, variants: Sequence[str]) -> list[str]:
     for check in scores.controls:
         if not check.held:
             notes.append(f'- FLAG {check.metric}: does not keep the rule "{check.rule}" ({check.detail}).')
-    notes += [f"- {escape(note[:1].upper() + note[1:])}." for note in scores.notes]
+    notes += [f"- {escape(note[:1].upper() + note[1:])}." for note in (*scores.notes, *scores.blind_controls.values())]
     marked: dict[tuple[str, str], list[str]] = {}
     for cell in scores.scores:
         for mark in cell.marks:
