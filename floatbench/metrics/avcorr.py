@@ -202,7 +202,7 @@ def _info(variant: str, what: str, excess: bool = False) -> MetricInfo:
     null = ", less its mean over the clip's sound turned in a circle" if excess else ""
     return MetricInfo(
         id=variant,
-        column="AVCORR",
+        column="AVCORR (excess)" if excess else "AVCORR",
         title=f"Correlation of {what} and loudness, best of the lags -10..10{null}",
         higher_is_better=True,
         level="clip",

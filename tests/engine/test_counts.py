@@ -158,14 +158,16 @@ def _request(clip, folder: Path):
     return kind("c", "c", clip.frames[0], clip.audio, clip.n_frames, 0, folder, reference=clip)
 
 
-def _check(still: float, base: float, low: float | None = None) -> dict[str, bool]:
+def _check(
+    still: float, base: float, low: float | None = None, column: str = "AVCORR", shifted: float | None = None
+) -> dict[str, bool]:
     record = MetricRecord(
-        id="avcorr", column="AVCORR", higher_is_better=True, level="clip", tiny=False, backbones={}, weights={},
+        id="avcorr", column=column, higher_is_better=True, level="clip", tiny=False, backbones={}, weights={},
         licences={},
     )  # fmt: skip
     cells = [
-        ScoreRow(method=name, metric="avcorr", column="AVCORR", value=value, n=5, n_available=5, n_protocol=5)
-        for name, value in (("reference", base), ("frozen-reencoded", still))
+        ScoreRow(method=name, metric="avcorr", column=column, value=value, n=5, n_available=5, n_protocol=5)
+        for name, value in {"reference": base, "frozen-reencoded": still, "shifted:5": shifted}.items()
     ]
     if low is not None:
         cells[1].interval = {"low": low, "high": 1.0}
@@ -197,3 +199,10 @@ def test_a_table_counts_clips_and_pictures_and_shows_marks():
 def test_the_table_says_how_many_pictures_its_clips_have(tmp_path):
     result = run_here(tmp_path / "r", _folder(tmp_path / "real", {"a": 1, "b": 2}), "reference")
     assert "2 of 2 clips (20 pictures), seed 0" in markdown(result.scores)
+
+
+def test_the_excess_may_lose_a_quarter_to_a_shift_and_the_plain_correlation_a_tenth():
+    rule = "shifted:5 about equal to reference"
+    assert _check(0.0, 0.42, shifted=0.37)[rule] is False
+    assert _check(0.0, 0.29, column="AVCORR (excess)", shifted=0.243)[rule] is True
+    assert _check(0.0, 0.29, column="AVCORR (excess)", shifted=0.20)[rule] is False
