@@ -214,11 +214,11 @@ class Metric(ABC):
         raise UsageError(f"{self.info.id} offers no paired comparison")
 
 
-def require_measured(metric: str, pictures: int, of_pictures: int, reason: str = "few_pictures") -> None:
-    """Raises ClipError when less than `MEASURED_FLOOR` of a clip's pictures were measured."""
+def require_measured(pictures: int, of_pictures: int) -> None:
+    """Raises ClipError `few_pictures` when less than `MEASURED_FLOOR` of a clip's pictures were measured."""
     if pictures < MEASURED_FLOOR * of_pictures:
-        what = f"{metric} measured {pictures} of {of_pictures} pictures, {MEASURED_FLOOR:.0%} are needed"
-        raise ClipError(reason, what)
+        what = f"{pictures} of {of_pictures} pictures could be measured, {MEASURED_FLOOR:.0%} are needed"
+        raise ClipError("few_pictures", what)
 
 
 def guarded_value(metric: Metric, pair: Pair) -> ClipValue:
@@ -231,7 +231,7 @@ def guarded_value(metric: Metric, pair: Pair) -> ClipValue:
     for name, number in {"value": result.value, **result.extra}.items():
         if number is not None and not math.isfinite(number):
             raise ClipError("not_finite", f"{metric.info.id}: {name} is {number}")
-    require_measured(metric.info.id, result.pictures, result.of_pictures)
+    require_measured(result.pictures, result.of_pictures)
     return result
 
 

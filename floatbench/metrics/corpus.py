@@ -111,7 +111,7 @@ class FrechetMetric(Metric):
         index = np.flatnonzero(good)
         if len(index) == 0:
             raise ClipError(self.failed, f"{self.info.id}: no usable row of {length}")
-        require_measured(self.info.id, len(index), length)
+        require_measured(len(index), length)
         return PairRows(
             generated[index],
             reference[index],
