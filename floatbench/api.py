@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from floatbench.progress import Progress
     from floatbench.protocol.protocol import Protocol
 
-SCORE_METRICS = ("psnr-grey128", "ssim-grey128", "efid-mp52", "pfid-mp6", "avcorr")
+SCORE_METRICS = ("psnr-grey128", "ssim-grey128", "efid-mp52", "pfid-mp6", "avcorr-excess")
 """What `score` measures when nothing else is asked for."""
 
 

@@ -125,6 +125,7 @@ REASONS: dict[str, str] = {
     "out_of_memory": "the device or the machine ran out of memory",
     # metrics
     "no_track": "no face track is long enough",
+    "few_pictures": "too few of the clip's pictures could be measured",
     "no_partner": "no clip of another identity exists for this control",
 }
 TRANSIENT_REASONS = frozenset({"crashed", "timeout", "out_of_memory", "broken"})

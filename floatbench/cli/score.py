@@ -22,7 +22,7 @@ def score(
     reference: Annotated[Path, typer.Option(help="Folder of real videos; a .wav of the same stem is the sound.")],
     metrics: Annotated[
         str, typer.Option(help="Metric variants, comma separated.")
-    ] = "psnr-grey128,ssim-grey128,efid-mp52,pfid-mp6,avcorr",
+    ] = "psnr-grey128,ssim-grey128,efid-mp52,pfid-mp6,avcorr-excess",
     controls: Annotated[bool, typer.Option(help="Also score the control systems.")] = True,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder.")] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Worker processes; 0 = in this process.")] = None,

@@ -10,7 +10,10 @@ from floatbench.protocol.protocol import Clip
 
 
 class AsIsDataset(Dataset):
-    """Reference videos used as they are: only the time line (25 fps, 16 kHz) is applied."""
+    """Reference videos used as they are: only the time line (25 fps, 16 kHz) is applied.
+
+    A clip may be as short as one frame and have no sound: each metric says what it cannot measure.
+    """
 
     def availability(self) -> list[Availability]:
         return [Availability(clip.id, "ready") for clip in self.protocol.clips]
@@ -22,5 +25,5 @@ class AsIsDataset(Dataset):
         video = folder / clip.video
         if not video.is_file():
             raise ClipError("missing", f"{clip.video} does not exist")
-        media = read_clip(video, audio_path=folder / clip.audio if clip.audio else None)
+        media = read_clip(video, audio_path=folder / clip.audio if clip.audio else None, min_frames=1)
         return Reference(media=media, source=media.frames[0], video=video)

@@ -147,7 +147,7 @@ class Worker:
         method = self._method(row.method, row.method_key)
         self._phase("generate")
         request = self._request(job, method, row, reference, folder)
-        if request.audio is None and method.ranked:
+        if request.audio is None and method.ranked and method.needs_sound:
             raise ClipError("no_audio", "the clip has no sound to drive the method with")
         try:
             output = method.generate(request)

@@ -109,8 +109,17 @@ class ScoreRow(Strict):
     replicate_spread: float | None = None
     common_value: float | None = None  # on the clips that every scored method has, when they differ
     common_n: int | None = None
-    failures: dict[str, str] = {}
+    failures: dict[str, str] = {}  # of all replicates
     details: dict[str, Any] = {}
+    pictures: int = 0  # measured inside the clips that entered, over all replicates (FVD: windows) ...
+    of_pictures: int = 0  # ... and what these clips have; 0 of 0 where a metric does not count them
+    marks: list[str] = []  # what a reader must know beside the number
+
+    @property
+    def coverage(self) -> float:
+        """Share of the available clips' pictures that were measured; a failed clip counts as none of its pictures."""
+        pictures = self.pictures / self.of_pictures if self.of_pictures else 1.0
+        return self.n / self.n_available * pictures if self.n_available else 0.0
 
 
 class ControlCheck(Strict):
@@ -145,6 +154,8 @@ class ScoreFile(RecordFile):
     metrics: dict[str, MetricRecord]
     scores: list[ScoreRow]
     controls: list[ControlCheck]
+    notes: list[str] = []  # what is odd about the clips themselves: one film twice, one person only
+    blind_controls: dict[str, str] = {}  # control -> why no metric is judged by it
     environment: dict[str, Any]
 
     def is_control(self, method: str) -> bool:

@@ -23,6 +23,7 @@ from floatbench.engine.features import FeatureStore, shared_cache
 from floatbench.engine.job import JobSettings
 from floatbench.engine.plan import Plan, make_plan, remaining_jobs
 from floatbench.engine.records import Row, RowFile, RunInfo, ScoreFile
+from floatbench.engine.same_film import blind_controls, film_notes
 from floatbench.engine.scoring import clip_values, metric_record, score_all, unranked_because
 from floatbench.errors import DataError, DependencyError, Interrupted, UsageError
 from floatbench.files import atomic_path
@@ -277,6 +278,7 @@ def score_run(
     records = {name: info.metrics[name] for name in plan.metrics}
     descriptions = {name: info.methods[name] for name in plan.methods}
     reasons = unranked_because(plan, list(records.values()), descriptions, rows)
+    blind = blind_controls(rows)
     scores = ScoreFile(
         protocol=plan.protocol.id,
         protocol_hash=plan.protocol.hash,
@@ -292,7 +294,9 @@ def score_run(
         methods=descriptions,
         metrics=records,
         scores=cells,
-        controls=check_controls(records, cells),
+        controls=check_controls(records, cells, blind),
+        notes=film_notes(plan.available, rows),
+        blind_controls=blind,
         environment=info.environment | ({"parts": info.parts} if info.parts else {}),
     )
     write_parquet(folder, plan, rows, store)

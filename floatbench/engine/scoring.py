@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from floatbench.engine.features import FeatureStore
 from floatbench.engine.plan import Plan
 from floatbench.engine.records import MetricRecord, Row, ScoreRow
 from floatbench.errors import ClipError
-from floatbench.metrics.base import Backbone, Metric, Pair, Score, Side
+from floatbench.metrics.base import Backbone, Metric, Pair, Score, Side, guarded_value
 from floatbench.types import Features
 
 Rows = dict[tuple[str, str, int], Row]
@@ -30,34 +30,67 @@ def pair_of(row: Row, store: FeatureStore) -> Pair:
 def score_method(
     plan: Plan, rows: Rows, store: FeatureStore, method: str, metric_id: str, common: set[str]
 ) -> ScoreRow:
-    """One cell of the table: the mean over replicates, with what failed and why."""
+    """One cell of the table: the mean over replicates, with what failed in any of them and why.
+
+    A clip counts where every replicate has it; one replicate below the coverage floor voids the mean.
+    """
     metric = plan.metrics[metric_id]
     results = [_replicate(plan, rows, store, method, metric, replicate) for replicate in range(plan.replicates)]
     first = results[0]
     values = [_finite(result.value) for result in results]
-    known = [value for value in values if value is not None]
-    coverage = first.n / len(plan.available) if plan.available else 0.0
+    failures = _failures(results)
+    measured = {clip.id for clip in plan.available} - failures.keys()
     row = ScoreRow(
         method=method,
         metric=metric_id,
         column=metric.info.column,
-        value=statistics.fmean(known) if len(known) == len(values) else None,
-        void=coverage < plan.protocol.coverage_floor,
-        n=first.n,
+        value=_mean(values),
+        void=min(_coverage(plan, result) for result in results) < plan.protocol.coverage_floor,
+        n=len(measured) if len(results) > 1 else first.n,
         n_available=len(plan.available),
         n_protocol=len(plan.protocol.clips),
         interval=asdict(first.interval) if first.interval and plan.replicates == 1 else None,
         no_interval=first.no_interval if plan.replicates == 1 else "see the spread over replicates",
         replicate_values=values if plan.replicates > 1 else [],
-        replicate_spread=statistics.stdev(known) if len(known) > 1 else None,
-        failures=dict(first.failures),
+        replicate_spread=statistics.stdev(known) if len(known := [v for v in values if v is not None]) > 1 else None,
+        failures=failures,
         details=_plain(first.details),
+        pictures=sum(result.pictures for result in results),
+        of_pictures=sum(result.of_pictures for result in results),
+        marks=list(dict.fromkeys(mark for result in results for mark in result.marks)),
     )
-    measured = {clip.id for clip in plan.available} - set(first.failures)
     if common and common != measured:
-        pairs = [pair_of(found, store) for found in _ok_rows(rows, method, 0) if found.clip in common]
-        row.common_value, row.common_n = _finite(metric.reduce(pairs).value), len(pairs)
+        row.common_value = _mean([_on(common, rows, store, method, metric, r) for r in range(plan.replicates)])
+        row.common_n = len(common)
     return row
+
+
+def _coverage(plan: Plan, score: Score) -> float:
+    """Share of the available clips' pictures that were measured; a failed clip counts as none of its pictures."""
+    return score.n / len(plan.available) * score.measured_share if plan.available else 0.0
+
+
+def _failures(results: Sequence[Score]) -> dict[str, str]:
+    """Clip -> why it failed in the first replicate where it did, which is named unless all failed alike."""
+    found: dict[str, str] = {}
+    for clip in sorted({clip for result in results for clip in result.failures}):
+        said = {number: result.failures[clip] for number, result in enumerate(results) if clip in result.failures}
+        number, why = next(iter(said.items()))
+        alike = len(said) == len(results) and len(set(said.values())) == 1
+        found[clip] = why if alike else f"{why} (replicate {number})"
+    return found
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """The mean over replicates; None where one of them has no value."""
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known and len(known) == len(values) else None
+
+
+def _on(clips: set[str], rows: Rows, store: FeatureStore, method: str, metric: Metric, replicate: int) -> float | None:
+    """The score of one replicate on some of its clips."""
+    pairs = [pair_of(found, store) for found in _ok_rows(rows, method, replicate) if found.clip in clips]
+    return _finite(metric.reduce(pairs).value)
 
 
 def _replicate(plan: Plan, rows: Rows, store: FeatureStore, method: str, metric: Metric, replicate: int) -> Score:
@@ -76,18 +109,12 @@ def _replicate(plan: Plan, rows: Rows, store: FeatureStore, method: str, metric:
         return Score(metric.info.id, None, 0, failures, no_interval="no clip was measured")
     try:
         score = metric.reduce(pairs)
-    except ClipError as error:  # too little material for any score at all
+        if score.value is not None and not math.isfinite(score.value):
+            raise ClipError("not_finite", f"{metric.info.id} is {score.value}")
+    except ClipError as error:  # too little material for any score at all, or a metric that guards nothing
         failures |= {pair.clip_id: str(error) for pair in pairs}
         return Score(metric.info.id, None, 0, failures, no_interval=str(error))
-    return Score(
-        score.metric,
-        score.value,
-        score.n,
-        {**failures, **score.failures},
-        score.interval,
-        score.no_interval,
-        score.details,
-    )
+    return replace(score, failures={**failures, **score.failures})
 
 
 def _ok_rows(rows: Rows, method: str, replicate: int) -> list[Row]:
@@ -156,7 +183,7 @@ def clip_values(plan: Plan, rows: Rows, store: FeatureStore) -> tuple[list[dict[
         for metric_id, metric in plan.metrics.items():
             base = {"method": row.method, "clip": row.clip, "replicate": row.replicate, "metric": metric_id}
             try:
-                found = metric.clip_value(pair_of(row, store))
+                found = guarded_value(metric, pair_of(row, store))
             except ClipError as error:
                 values.append({**base, "name": "value", "value": None, "failure": str(error)})
                 continue

@@ -13,7 +13,7 @@ from floatbench.errors import ClipError
 from floatbench.media.container import audio_stream, check_whole, opened, require_memory, video_stream
 from floatbench.media.frames import Stamper, end_of, iterate, upright_rgb
 from floatbench.media.sound import SILENCE_DBFS, Sound, SoundCollector, cut, decode_sound, loudness_dbfs
-from floatbench.media.timeline import TimeLine, plan
+from floatbench.media.timeline import MIN_FRAMES, TimeLine, plan
 from floatbench.text import printable
 from floatbench.types import ClipMedia
 
@@ -70,7 +70,11 @@ def scan(path: Path, end: float | None = None, start: float | None = None, with_
 
 
 def put_on_time_line(
-    path: Path, audio_path: Path | None = None, start: float | None = None, end: float | None = None
+    path: Path,
+    audio_path: Path | None = None,
+    start: float | None = None,
+    end: float | None = None,
+    min_frames: int = MIN_FRAMES,
 ) -> Timed:
     """Plans the clip of a file and decodes its sound (see `read_clip`); no picture is kept."""
     path = Path(path)
@@ -82,7 +86,7 @@ def put_on_time_line(
         sound = decode_sound(Path(audio_path), start, end)
         if sound is None:
             raise ClipError("no_audio", f"{printable(audio_path)} holds no sound")
-    line = plan(found.stamps, (sound.start, sound.end) if sound else None, start, end)
+    line = plan(found.stamps, (sound.start, sound.end) if sound else None, start, end, min_frames)
     flags = ["interlaced"] if found.interlaced else []
     if sound is None:
         return Timed(path, line, None, ("no_audio", *flags))
@@ -111,7 +115,11 @@ def timed_frames(timed: Timed) -> Iterator[np.ndarray]:
 
 
 def read_clip(
-    path: Path, audio_path: Path | None = None, start: float | None = None, end: float | None = None
+    path: Path,
+    audio_path: Path | None = None,
+    start: float | None = None,
+    end: float | None = None,
+    min_frames: int = MIN_FRAMES,
 ) -> ClipMedia:
     """Reads a talking video at 25 frames a second with its sound, by presentation time.
 
@@ -119,19 +127,20 @@ def read_clip(
         path: any video PyAV decodes; rotation and sample aspect ratio are applied.
         audio_path: a file whose sound replaces the video's own.
         start, end: a window in source time, in seconds.
+        min_frames: fewer are refused; pp1 says 25.
 
     Returns:
         (N, H, W, 3) frames and (640 N,) sound; `audio` is None when there is no sound or it is below -60 dBFS.
 
     Raises:
-        ClipError: what cannot be read, is too short (N < 25) or does not fit into memory.
+        ClipError: what cannot be read, is too short or does not fit into memory.
     """
-    timed = put_on_time_line(path, audio_path, start, end)
+    timed = put_on_time_line(path, audio_path, start, end, max(1, min_frames))
     frames: np.ndarray | None = None
     for n, rgb in enumerate(timed_frames(timed)):
         if frames is None:
             require_memory((timed.line.n_frames, *rgb.shape), timed.path)
             frames = np.empty((timed.line.n_frames, *rgb.shape), np.uint8)
         frames[n] = rgb
-    assert frames is not None  # a time line has at least 25 frames
+    assert frames is not None  # a time line has at least one frame
     return ClipMedia(frames, None if "silent" in timed.flags else timed.pcm)

@@ -65,6 +65,27 @@ class FrozenControl(ControlMethod):
         return Generated(media=ClipMedia(np.ascontiguousarray(frames), reference.audio))
 
 
+class FrozenReencodedControl(ControlMethod):
+    """The source picture for the whole clip after one lossy H.264 encoding: nothing moves but the noise of the codec.
+
+    A face measure of a still picture is constant and tells every judge at once that nothing moves; here it trembles, so
+    that a judge which finds a pattern in noise is found out.
+    """
+
+    name = "frozen-reencoded"
+
+    def describe(self) -> dict[str, Any]:
+        return {"codec": f"libx264 crf {REENCODED_CRF} yuv420p"}
+
+    def generate(self, request: ClipRequest) -> Generated:
+        from floatbench.media import write_mp4
+
+        reference = _reference(request)
+        target = request.folder / f"{request.slug}.mp4"
+        write_mp4(target, np.broadcast_to(reference.frames[:1], reference.frames.shape), crf=REENCODED_CRF)
+        return Generated(video=target)
+
+
 class DamagedControl(ControlMethod):
     """The real video with its pictures damaged, see floatbench.methods.damage."""
 
@@ -123,10 +144,13 @@ class SwappedControl(ControlMethod):
         self.name = "swapped" if share == 1 else f"swapped:{share:g}"
 
     def generate(self, request: ClipRequest) -> Generated:
-        reference, partner = _reference(request), _partner(request)
-        if partner.audio is None:
+        reference, partner = _reference(request), request.partner
+        sound = None if partner is None else partner.audio
+        if sound is None and reference.audio is None:  # nothing to swap: as for ShiftedControl
+            return Generated(media=reference)
+        if sound is None:
             raise ClipError("no_partner", "no clip of another identity has sound")
-        audio = np.resize(partner.audio, reference.n_frames * SAMPLES_PER_FRAME)
+        audio = np.resize(sound, reference.n_frames * SAMPLES_PER_FRAME)
         start = round(reference.n_frames * (1 - self.share)) * SAMPLES_PER_FRAME
         if start and reference.audio is None:
             raise ClipError("no_audio")
@@ -182,11 +206,21 @@ PLAIN = {
     "reference": ReferenceControl,
     "reencoded": ReencodedControl,
     "frozen": FrozenControl,
+    "frozen-reencoded": FrozenReencodedControl,
     "swapped": SwappedControl,
     "wrong-identity": WrongIdentityControl,
 }
 SHARES = {"swapped": SwappedControl, "wrong-identity": WrongIdentityControl}
-CONTROLS = ("reference", "reencoded", "frozen", "shifted:5", "shifted:20", "swapped", "wrong-identity")
+CONTROLS = (
+    "reference",
+    "reencoded",
+    "frozen",
+    "frozen-reencoded",
+    "shifted:5",
+    "shifted:20",
+    "swapped",
+    "wrong-identity",
+)
 """The controls of every run."""
 
 

@@ -86,6 +86,7 @@ class Method(ABC):
         kind: what it is to a table; goes into every record.
         needs: extra inputs; only controls and oracles have any.
         partner_rule, partner_sound: which clip a control borrows from, and whether that clip must have sound.
+        needs_sound: False for what has its pictures already: a clip without sound loses its sound metrics only.
         ranked: False for what never enters a ranking.
         uses_seed: False when the system cannot be seeded; recorded in its row.
 
@@ -108,6 +109,7 @@ class Method(ABC):
     needs: frozenset[Need] = frozenset()
     partner_rule: PartnerRule = "next"
     partner_sound: bool = False
+    needs_sound: bool = True
     ranked: bool = True
     uses_seed: bool = True
 

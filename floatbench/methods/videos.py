@@ -17,6 +17,7 @@ class VideosMethod(Method):
 
     kind: Kind = "videos"
     uses_seed = False
+    needs_sound = False
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)

@@ -1,6 +1,8 @@
-"""ArcFace identity embeddings: alignment, the iresnet networks, and `w600k_r50` through ONNX Runtime.
+"""ArcFace identity embeddings: alignment, insightface's class on `w600k_r50`, and the iresnet networks in torch.
 
-Source: Deng et al., "ArcFace" (CVPR 2019); alignment and input scaling as in insightface.
+Source: Deng et al., "ArcFace" (CVPR 2019); alignment and input scaling as in insightface. The alignment is ours (equal
+to 1e-9) because insightface's calls a deprecated function, which warns at every face; the torch networks are ours
+because insightface's wheel has none.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from floatbench.errors import DataError
 from floatbench.metrics import scrfd
 from floatbench.metrics.base import Backbone
 from floatbench.metrics.network import NetworkBackbone, in_batches, seeded_state
-from floatbench.metrics.onnx_session import open_session, run_session
+from floatbench.metrics.onnx_session import insightface_zoo, memory_errors, open_session
 from floatbench.types import ClipMedia, Features
 
 SIDE = 112
@@ -54,7 +56,7 @@ def preprocess(faces: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray((faces.astype(np.float32).transpose(0, 3, 1, 2) - 127.5) / 127.5)
 
 
-class Block(nn.Module):
+class IResNetBlock(nn.Module):
     """Norm, 3x3, norm, PReLU, 3x3 with the stride, norm, plus the shortcut; nothing after the sum."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -91,7 +93,7 @@ class IResNet(nn.Module):
         inputs = width
         for stage, count in enumerate(blocks):
             outputs = width * 2**stage
-            layers = [Block(inputs if i == 0 else outputs, outputs, 2 if i == 0 else 1) for i in range(count)]
+            layers = [IResNetBlock(inputs if i == 0 else outputs, outputs, 2 if i == 0 else 1) for i in range(count)]
             self.add_module(f"layer{stage + 1}", nn.Sequential(*layers))
             inputs = outputs
         self.bn2 = nn.BatchNorm2d(inputs)
@@ -137,30 +139,26 @@ class ArcFaceOnnx(Backbone):
 
     def __init__(self, batch: int = 64) -> None:
         self.batch = batch
-        self._session: Any = None
-        self._raw = False
+        self._recogniser: Any = None
         self._detector: scrfd.Detector | None = None
 
     def settings(self) -> dict[str, Any]:
         return {**scrfd.settings(), "align": "five points, similarity, 112"}
 
     def load(self, device: str = "cpu") -> None:
-        if self._session is not None:
+        if self._recogniser is not None:
             return
         from floatbench import weights
 
-        model = weights.path(self.weights[0])
-        self._session, self._raw = open_recogniser(model, device)
+        self._recogniser = open_recogniser(weights.path(self.weights[0]), device)
         self._detector = scrfd.shared_detector(device)
 
     def embed(self, faces: np.ndarray) -> np.ndarray:
         """(B, 112, 112, 3) uint8 RGB aligned faces -> (B, 512) float32, not normalised."""
 
         def one(chunk: np.ndarray) -> torch.Tensor:
-            blob = preprocess(chunk)
-            if self._raw:
-                blob = np.ascontiguousarray(chunk.transpose(0, 3, 1, 2).astype(np.float32))
-            return torch.from_numpy(run_session(self._session, blob)[0])
+            with memory_errors():
+                return torch.from_numpy(self._recogniser.forward(chunk.transpose(0, 3, 1, 2).astype(np.float32)))
 
         values, self.batch = in_batches(one, faces, self.batch, self.id)
         return values
@@ -174,26 +172,17 @@ class ArcFaceOnnx(Backbone):
         return scatter(found, self.embed(aligned_faces(clip, found)))
 
 
-def open_recogniser(model: Path, device: str = "cpu") -> tuple[Any, bool]:
-    """An ONNX recogniser and whether it scales 0..255 input itself (models that came from MXNet do).
+def open_recogniser(model: Path, device: str = "cpu") -> Any:
+    """insightface's `ArcFaceONNX` of a file; it sees whether the network scales 0..255 itself, as those of MXNet do.
 
-    Raises DataError when it does not map 112 x 112 pictures to 512 numbers.
+    Raises DataError when the network does not map 112 x 112 pictures to 512 numbers.
     """
     session = open_session(model, device)
     inputs, outputs = session.get_inputs()[0].shape, session.get_outputs()[0].shape
     if list(inputs[1:]) != [3, SIDE, SIDE] or outputs[-1] != DIMENSIONS:
         fix = "floatbench weights fetch arcface-w600k-r50 --force"
         raise DataError(f"{model} maps {inputs} to {outputs}, not 3 x 112 x 112 to 512", fix=fix)
-    return session, scales_itself(model)
-
-
-def scales_itself(model: Path) -> bool:
-    """True when a subtraction and a multiplication are among the first eight nodes, insightface's rule."""
-    import onnx
-
-    first = [node.name for node in onnx.load(str(model), load_external_data=False).graph.node[:8]]
-    subtracts = any(name.startswith(("Sub", "_minus")) for name in first)
-    return subtracts and any(name.startswith(("Mul", "_mul")) for name in first)
+    return insightface_zoo().ArcFaceONNX(str(model), session)
 
 
 class ArcFaceTorch(NetworkBackbone):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,6 +22,12 @@ from floatbench.types import ClipMedia, Features
 
 Side = Literal["generated", "reference", "source"]
 Part = Literal["frames", "audio"]
+MEASURED_FLOOR = 0.75
+"""Share of a clip's pictures that must be measured for the clip to count.
+
+The pictures that are left when a face is lost are no sample of the clip: with half of them gone the mouth's correlation
+with the sound rose from 0.25 to 0.43.
+"""
 
 
 class Backbone(ABC):
@@ -137,11 +144,15 @@ class ClipValue:
         value: the clip's own number (None for corpus metrics that have none).
         extra: further numbers of the clip (offset, track length, frames used ...).
         tracks: per-frame arrays for the report's page.
+        pictures, of_pictures: how many pictures (for FVD: windows) were measured, and how many the clip has; 0 of 0
+            where a metric does not count them.
     """
 
     value: float | None
     extra: Mapping[str, float] = field(default_factory=dict)
     tracks: Mapping[str, np.ndarray] = field(default_factory=dict)
+    pictures: int = 0
+    of_pictures: int = 0
 
 
 @dataclass(frozen=True)
@@ -152,6 +163,8 @@ class Score:
         n: clips that entered; failures: clip id -> "reason: detail" for those that did not.
         interval: None when it cannot be given honestly; `no_interval` then says why.
         details: n-curve, extrapolation, sample counts, secondary numbers (JSON types).
+        pictures, of_pictures: what was measured inside the clips that entered, and what they have; see `ClipValue`.
+        marks: what a reader must know beside the number ("few rows: ...").
 
     Example:
         >>> import floatbench, numpy as np
@@ -168,6 +181,14 @@ class Score:
     interval: Interval | None = None
     no_interval: str = ""
     details: Mapping[str, Any] = field(default_factory=dict)
+    pictures: int = 0
+    of_pictures: int = 0
+    marks: tuple[str, ...] = ()
+
+    @property
+    def measured_share(self) -> float:
+        """Share of the entered clips' pictures that were measured, 1 where a metric does not count them."""
+        return self.pictures / self.of_pictures if self.of_pictures else 1.0
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -221,13 +242,34 @@ class Metric(ABC):
         raise UsageError(f"{self.info.id} offers no paired comparison")
 
 
+def require_measured(pictures: int, of_pictures: int) -> None:
+    """Raises ClipError `few_pictures` when less than `MEASURED_FLOOR` of a clip's pictures were measured."""
+    if pictures < MEASURED_FLOOR * of_pictures:
+        what = f"{pictures} of {of_pictures} pictures could be measured, {MEASURED_FLOOR:.0%} are needed"
+        raise ClipError("few_pictures", what)
+
+
+def guarded_value(metric: Metric, pair: Pair) -> ClipValue:
+    """`metric.clip_value` behind the guard of all metrics.
+
+    Raises:
+        ClipError: what the metric raises; `not_finite` for a NaN or infinity in any of its numbers; `few_pictures`.
+    """
+    result = metric.clip_value(pair)
+    for name, number in {"value": result.value, **result.extra}.items():
+        if number is not None and not math.isfinite(number):
+            raise ClipError("not_finite", f"{metric.info.id}: {name} is {number}")
+    require_measured(result.pictures, result.of_pictures)
+    return result
+
+
 def split_failures(metric: Metric, pairs: Sequence[Pair]) -> tuple[list[tuple[Pair, ClipValue]], dict[str, str]]:
     """Evaluates each clip in clip-id order and separates the failures (clip id -> "reason: detail")."""
     good: list[tuple[Pair, ClipValue]] = []
     failures: dict[str, str] = {}
     for pair in sorted(pairs, key=lambda p: p.clip_id):
         try:
-            good.append((pair, metric.clip_value(pair)))
+            good.append((pair, guarded_value(metric, pair)))
         except ClipError as error:
             failures[pair.clip_id] = str(error)
     return good, failures

@@ -27,7 +27,9 @@ class ClipMetric(Metric):
         identities = [pair.identity for pair, _ in good]
         interval, reason = self._interval(identities, values)
         details: dict[str, Any] = {"identities": len(set(identities)), **_means([r.extra for _, r in good])}
-        return Score(self.info.id, float(np.mean(values)), len(good), failures, interval, reason, details)
+        pictures, of_pictures = sum(r.pictures for _, r in good), sum(r.of_pictures for _, r in good)
+        value = float(np.mean(values))
+        return Score(self.info.id, value, len(good), failures, interval, reason, details, pictures, of_pictures)
 
     def compare(self, pairs_a: Sequence[Pair], pairs_b: Sequence[Pair]) -> Comparison:
         """The mean difference over the clips that both methods have a value for."""

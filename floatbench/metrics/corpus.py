@@ -16,8 +16,17 @@ import numpy as np
 
 from floatbench.errors import ClipError, UsageError
 from floatbench.metrics import statistics
-from floatbench.metrics.base import ClipValue, Comparison, Metric, MetricInfo, Pair, Score, Side
-from floatbench.metrics.frechet import Sample, sample_distance
+from floatbench.metrics.base import (
+    ClipValue,
+    Comparison,
+    Metric,
+    MetricInfo,
+    Pair,
+    Score,
+    Side,
+    require_measured,
+)
+from floatbench.metrics.frechet import NotFiniteError, Sample, sample_distance
 from floatbench.types import Features
 
 
@@ -69,8 +78,8 @@ class FrechetMetric(Metric):
         failed: reason for a clip without any usable row.
 
     Example:
-        >>> from floatbench.metrics.fid import FID
-        >>> score = FID()(generated_clips, reference_clips)   # lists of (T, H, W, 3) uint8 arrays
+        >>> import floatbench
+        >>> score = floatbench.measure("fid", generated_clips, reference_clips)  # lists of (T, H, W, 3) uint8 arrays
         >>> score.value, score.interval
     """
 
@@ -102,6 +111,7 @@ class FrechetMetric(Metric):
         index = np.flatnonzero(good)
         if len(index) == 0:
             raise ClipError(self.failed, f"{self.info.id}: no usable row of {length}")
+        require_measured(len(index), length)
         return PairRows(
             generated[index],
             reference[index],
@@ -120,7 +130,7 @@ class FrechetMetric(Metric):
             "rows_trimmed": float(rows.trimmed),
         }
         extra |= {f"frames_{reason}": float(count) for reason, count in rows.lost_frames.items()}
-        return ClipValue(None, extra)
+        return ClipValue(None, extra, {}, len(rows.index), len(rows.index) + rows.dropped)
 
     def distance(self, generated: Sample, reference: Sample) -> float:
         """The score of two pooled samples; a subclass may return another function of the two."""
@@ -131,14 +141,21 @@ class FrechetMetric(Metric):
         groups = self._collect(self._each(pairs), pairs)
         if not groups.generated:
             return Score(self.info.id, None, 0, groups.failures, None, "no clip could be measured")
-        numbers = sorted(groups.generated)
-        whole = self._union(groups, numbers)
+        try:
+            whole = self._union(groups, sorted(groups.generated))
+        except NotFiniteError as error:  # features too large for float64: nothing can be said of any clip
+            why = str(ClipError("not_finite", str(error)))
+            return Score(self.info.id, None, 0, {pair.clip_id: why for pair in pairs} | groups.failures, None, why)
         if whole[0] < 2:
             return Score(self.info.id, None, groups.clips, groups.failures, None, "fewer than two rows")
         reason = statistics.too_few(len(groups.identities))
         interval = None if reason else statistics.jackknife(whole[1], self._left_out(groups))
         details = self._details(groups, whole)
-        return Score(self.info.id, whole[1], groups.clips, groups.failures, interval, reason, details)
+        rows = int(whole[0])
+        return Score(
+            self.info.id, whole[1], groups.clips, groups.failures, interval, reason, details,
+            rows, rows + groups.dropped, few_rows(rows, details["dimension"]),
+        )  # fmt: skip
 
     def compare(self, pairs_a: Sequence[Pair], pairs_b: Sequence[Pair]) -> Comparison:
         """The difference of two methods over the frames that both have; group jackknife of the difference."""
@@ -214,6 +231,13 @@ class FrechetMetric(Metric):
             "groups": len(numbers),
             "n_curve": curve.to_dict() if curve else None,
         }
+
+
+def few_rows(rows: int, dimension: int) -> tuple[str, ...]:
+    """The mark of a distance over too few rows: up to d rows a side, the covariance of d numbers has no full rank."""
+    if rows > dimension:
+        return ()
+    return (f"few rows: {rows} rows of {dimension} numbers, more than {dimension} are needed; mostly bias",)
 
 
 def _try(load: Callable[[], PairRows]) -> PairRows | ClipError:

@@ -23,7 +23,7 @@ SIDE = 224
 
 
 @dataclass(frozen=True)
-class Track:
+class FaceTrack:
     """One face over time.
 
     Attributes:
@@ -60,7 +60,7 @@ def overlap(a: np.ndarray, b: np.ndarray) -> float:
     return shared / (float(np.prod(a[2:] - a[:2])) + float(np.prod(b[2:] - b[:2])) - shared)
 
 
-def find_tracks(faces: Sequence[np.ndarray]) -> list[Track]:
+def find_tracks(faces: Sequence[np.ndarray]) -> list[FaceTrack]:
     """Tracks in the order the pipeline finds them.
 
     A detection joins when it overlaps the track's last box by more than 0.5 and at most 25 frames lie between; the
@@ -70,10 +70,10 @@ def find_tracks(faces: Sequence[np.ndarray]) -> list[Track]:
         faces: per frame (n, >= 4) boxes, best score first.
     """
     left = [[np.asarray(face[:4], np.float64) for face in frame] for frame in faces]
-    tracks: list[Track] = []
+    tracks: list[FaceTrack] = []
     while any(left):
         track = _grow(left)
-        tracks.append(Track(np.array([frame for frame, _ in track]), np.array([box for _, box in track])))
+        tracks.append(FaceTrack(np.array([frame for frame, _ in track]), np.array([box for _, box in track])))
     return tracks
 
 
@@ -89,13 +89,13 @@ def _grow(left: list[list[np.ndarray]]) -> list[tuple[int, np.ndarray]]:
     return track
 
 
-def longest(tracks: Sequence[Track], min_size: float) -> Track | None:
+def longest(tracks: Sequence[FaceTrack], min_size: float) -> FaceTrack | None:
     """The track with most detections among those larger than `min_size` pixels; of equals the larger face."""
     large = [track for track in tracks if track.size() > min_size]
     return max(large, key=lambda track: (len(track.frames), track.size()), default=None)
 
 
-def crop_boxes(track: Track) -> np.ndarray:
+def crop_boxes(track: FaceTrack) -> np.ndarray:
     """(length, 3) half side, centre x and centre y of every frame, each median-filtered over 13 frames.
 
     The filter sees zeros beyond both ends, as the pipeline's does.
@@ -120,6 +120,6 @@ def crop(frame: np.ndarray, half: float, x: float, y: float) -> np.ndarray:
     return cv2.resize(cut, (SIDE, SIDE))
 
 
-def crop_track(frames: np.ndarray, track: Track) -> np.ndarray:
+def crop_track(frames: np.ndarray, track: FaceTrack) -> np.ndarray:
     """(length, 224, 224, 3) uint8 crops of a track out of (T, H, W, 3) frames."""
     return np.stack([crop(frames[track.start + i], *box) for i, box in enumerate(crop_boxes(track).tolist())])

@@ -1,7 +1,7 @@
 """FID: the Frechet distance of Inception features over all frames of all clips, pooled.
 
-    >>> from floatbench.metrics.fid import FID
-    >>> score = FID()(generated, reference, identities=people)  # lists of (T, H, W, 3) uint8 arrays or tensors
+    >>> import floatbench
+    >>> score = floatbench.measure("fid", generated, reference, identities=people)  # lists of (T, H, W, 3) uint8 arrays
     >>> score.value, score.interval, score.details["n_generated"]
 
 Both sides must have the same picture size and come from the same decoder; frames are never written as JPEG on the way.

@@ -26,13 +26,17 @@ class FrechetError(FloatbenchError, ValueError):
     """Features that have no Frechet distance: NaN, one sample, unequal dimensions."""
 
 
+class NotFiniteError(FrechetError):
+    """Features, means or covariances with NaN or infinities."""
+
+
 def as_rows(x: Array, device: str | torch.device | None = None, name: str = "features") -> torch.Tensor:
     """(N, d) float64 tensor of finite numbers; raises FrechetError for another shape, NaN or infinity."""
     rows = torch.as_tensor(x, device=device).to(torch.float64)
     if rows.ndim != 2 or rows.shape[1] == 0:
         raise FrechetError(f"{name} must be (N, d), got {tuple(rows.shape)}")
     if not bool(torch.isfinite(rows).all()):
-        raise FrechetError(f"{name} hold NaN or infinite values", fix="drop the failed frames from both sides first")
+        raise NotFiniteError(f"{name} hold NaN or infinite values", fix="drop the failed frames from both sides first")
     return rows
 
 
@@ -189,7 +193,7 @@ def moments_distance(mean1: Array, cov1: Array, mean2: Array, cov2: Array) -> fl
         shapes = ", ".join(str(tuple(t.shape)) for t in (m1, s1, m2, s2))
         raise FrechetError(f"means must be (d,) and covariances (d, d) with one d, got {shapes}")
     if not all(bool(torch.isfinite(t).all()) for t in (m1, s1, m2, s2)):
-        raise FrechetError("means or covariances hold NaN or infinite values")
+        raise NotFiniteError("means or covariances hold NaN or infinite values")
     values, vectors = torch.linalg.eigh(s1)
     factor = vectors * _clipped(values).sqrt()
     return _assemble(m1 - m2, s1.trace(), s2.trace(), _sum_of_roots(factor.T @ s2 @ factor))

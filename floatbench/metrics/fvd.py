@@ -1,7 +1,7 @@
 """FVD over 16 frames: the Frechet distance of I3D logits, one row per window of 16 frames.
 
-    >>> from floatbench.metrics.fvd import FVD
-    >>> score = FVD()(generated, reference, identities=people)  # lists of (T, H, W, 3) uint8 arrays or tensors
+    >>> import floatbench
+    >>> score = floatbench.measure("fvd", generated, reference, identities=people)  # lists of (T, H, W, 3) uint8 arrays
     >>> score.value, score.details["n_generated"], score.details["n_curve"]
 
 Which windows count is no standard, so each choice is a variant of its own. Clips of fewer than 16 frames fail with

@@ -263,7 +263,8 @@ class LSE(ClipMetric):
             extra["blocks"] = float(len(parts))
         best = table[:, syncnet.SHIFT - whole.offset]
         number = value.distance if self.info.column == "LSE-D" else value.confidence
-        return ClipValue(number, extra, {"distance": best})
+        pictures = int(lips["track"][1])
+        return ClipValue(number, extra, {"distance": best}, pictures, int(lips["frames"][0]))
 
     def _extra(self, lips: Features, sound: Features, found: syncnet.Sync, windows: int) -> dict[str, float]:
         clip, heard = int(lips["frames"][0]), int(sound["frames"][0])

@@ -1,11 +1,11 @@
-"""ONNX Runtime sessions with a stated provider: asking for CUDA never silently runs on the CPU."""
+"""ONNX Runtime sessions with a stated provider (asking for CUDA never runs on the CPU), and insightface on them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from floatbench.errors import DataError, DependencyError
 from floatbench.paths import quiet_third_parties
@@ -40,11 +40,25 @@ def open_session(model: Path, device: str = "cpu", threads: int = 0) -> Any:
     return session
 
 
-def run_session(session: Any, batch: np.ndarray) -> list[np.ndarray]:
-    """All outputs for one (B, ...) float32 input; an allocation that fails becomes a MemoryError."""
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """ONNX Runtime's failed allocations as MemoryError, so that a batch can be halved."""
     try:
-        return session.run(None, {session.get_inputs()[0].name: batch})
+        yield
     except Exception as error:  # see open_session
         if "allocate memory" in str(error):
             raise MemoryError(str(error)) from error
         raise
+
+
+def insightface_zoo() -> Any:
+    """`insightface.model_zoo`, imported at its first use (0.4 s, 38 MB); raises DependencyError without the package.
+
+    Its classes are given a session and a file that was verified: its own download and choice of providers never run.
+    """
+    quiet_third_parties()
+    try:
+        from insightface import model_zoo
+    except ImportError as error:
+        raise DependencyError("insightface is not installed", fix="pip install 'floatbench[metrics]'") from error
+    return model_zoo

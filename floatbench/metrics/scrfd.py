@@ -1,7 +1,7 @@
 """SCRFD face detection (`det_10g`): boxes and five points of every frame, shared by CSIM and E-FID.
 
-Source: Guo et al., "Sample and Computation Redistribution for Efficient Face Detection" (2021); the settings are those
-of insightface 0.7 with `det_size=(640, 640)`.
+Source: Guo et al., "Sample and Computation Redistribution for Efficient Face Detection" (2021). The network's walk is
+insightface's class on a verified file; the settings are those of insightface 0.7 with `det_size=(640, 640)`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from floatbench.errors import DataError
-from floatbench.metrics.onnx_session import open_session, run_session
+from floatbench.metrics.onnx_session import insightface_zoo, memory_errors, open_session
 from floatbench.types import ClipMedia, Features
 
 WEIGHTS = "scrfd-det-10g"
@@ -30,7 +30,7 @@ SETTINGS = {"side": SIDE, "threshold": THRESHOLD, "nms": OVERLAP, "face": "large
 
 
 @dataclass(frozen=True)
-class Faces:
+class DetectedFaces:
     """The faces of one picture in pixels, best score first: boxes (n, 4) x1 y1 x2 y2, scores (n,), points (n, 5, 2).
 
     The points are the eye on the picture's left, the other eye, the nose tip and the corners of the mouth.
@@ -46,56 +46,6 @@ class Faces:
         return int(np.argmax(sides.prod(axis=1)))
 
 
-def preprocess(frame: np.ndarray) -> tuple[np.ndarray, float]:
-    """(H, W, 3) uint8 RGB -> ((1, 3, 640, 640) float32, scale).
-
-    The longer side becomes 640 (bilinear), the rest at the right or bottom is black; then (v - 127.5) / 128.
-    """
-    height, width = frame.shape[:2]
-    if height > width:
-        new_height, new_width = SIDE, int(SIDE / (height / width))
-    else:
-        new_width, new_height = SIDE, int(SIDE * (height / width))
-    canvas = np.zeros((SIDE, SIDE, 3), np.uint8)
-    canvas[:new_height, :new_width] = cv2.resize(frame, (new_width, new_height))
-    blob = (canvas.astype(np.float32) - 127.5) / 128
-    return np.ascontiguousarray(blob.transpose(2, 0, 1)[None]), new_height / height
-
-
-def decode(outputs: Sequence[np.ndarray], scale: float) -> Faces:
-    """Faces from the network's nine outputs of one picture: scores, box and point distances for strides 8, 16, 32."""
-    boxes, scores, points = [], [], []
-    for level, stride in enumerate(STRIDES):
-        score, box, point = (outputs[level + 3 * kind].reshape(-1, (1, 4, 10)[kind]) for kind in range(3))
-        keep = np.flatnonzero(score[:, 0] >= THRESHOLD)
-        cells = SIDE // stride
-        cell = keep // ANCHORS
-        centre = np.stack([cell % cells, cell // cells], axis=1).astype(np.float32) * stride
-        box, point = box[keep] * stride, point[keep].reshape(-1, 5, 2) * stride
-        boxes.append(np.concatenate([centre - box[:, :2], centre + box[:, 2:]], axis=1))
-        points.append(centre[:, None] + point)
-        scores.append(score[keep, 0])
-    joined = np.concatenate(scores)
-    order = np.argsort(-joined, kind="stable")
-    all_boxes = (np.concatenate(boxes) / scale)[order]
-    kept = suppress(all_boxes, OVERLAP)
-    return Faces(all_boxes[kept], joined[order][kept], (np.concatenate(points) / scale)[order][kept])
-
-
-def suppress(boxes: np.ndarray, overlap: float) -> list[int]:
-    """Greedy non-maximum suppression of (n, 4) boxes sorted by score; areas count pixels (+ 1), as insightface's."""
-    sides = boxes[:, 2:] - boxes[:, :2] + 1
-    areas, kept = sides.prod(axis=1), []
-    rest = np.arange(len(boxes))
-    while len(rest):
-        first, rest = rest[0], rest[1:]
-        kept.append(int(first))
-        corner = np.minimum(boxes[first, 2:], boxes[rest, 2:]) - np.maximum(boxes[first, :2], boxes[rest, :2]) + 1
-        shared = np.maximum(corner, 0).prod(axis=1)
-        rest = rest[shared / (areas[first] + areas[rest] - shared) <= overlap]
-    return kept
-
-
 class Detector:
     """The network behind `detect`; one picture a call, because the official graph has no batch axis.
 
@@ -108,15 +58,19 @@ class Detector:
             from floatbench import weights
 
             model = weights.path(WEIGHTS)
-        self._session = open_session(model, device)
-        if len(self._session.get_outputs()) != 3 * len(STRIDES):
+        session = open_session(model, device)
+        if len(session.get_outputs()) != 3 * len(STRIDES):
             raise DataError(f"{model} is no SCRFD with five points", fix=f"floatbench weights fetch {WEIGHTS} --force")
+        # one session for every picture size: its own choice would open the file again for each
+        self._network = insightface_zoo().SCRFD(str(model), session, static_shape_sessions=False)
+        self._network.prepare(0, nms_thresh=OVERLAP, det_thresh=THRESHOLD, input_size=(SIDE, SIDE))
         self._last: tuple[weakref.ref[ClipMedia], Features] | None = None
 
-    def detect(self, frame: np.ndarray) -> Faces:
+    def detect(self, frame: np.ndarray) -> DetectedFaces:
         """All faces of one (H, W, 3) uint8 RGB frame."""
-        blob, scale = preprocess(frame)
-        return decode(run_session(self._session, blob), scale)
+        with memory_errors():
+            found, points = self._network.detect(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        return DetectedFaces(found[:, :4], found[:, 4], points)
 
     def largest_faces(self, clip: ClipMedia) -> Features:
         """The largest face of every frame, remembered for the last clip, so that two backbones detect once.
@@ -131,7 +85,7 @@ class Detector:
         return result
 
 
-def stack_largest(frames: Sequence[Faces]) -> Features:
+def stack_largest(frames: Sequence[DetectedFaces]) -> Features:
     """The arrays of `Detector.largest_faces` from the faces of every frame."""
     boxes = np.zeros((len(frames), 4), np.float32)
     points = np.zeros((len(frames), 5, 2), np.float32)

@@ -182,7 +182,7 @@ class TinyLSE(ClipMetric):
         result = judge(table)
         extra = {key: float(value) for key, value in result._asdict().items()} | {"windows": float(count)}
         number = result.distance if self.info.column == "LSE-D" else result.confidence
-        return ClipValue(number, extra, {"distance": table[:, SHIFT - result.offset]})
+        return ClipValue(number, extra, {"distance": table[:, SHIFT - result.offset]}, len(lips), len(lips))
 
 
 _SIDES: dict[str, tuple[Side, ...]] = {

@@ -24,7 +24,7 @@ from floatbench.types import VIDEO_SUFFIXES
 from floatbench.weights.file_hashes import FileHashes
 
 BOXES = "boxes.csv"
-METRICS = ("efid-mp52", "pfid-mp6", "avcorr")
+METRICS = ("efid-mp52", "pfid-mp6", "avcorr-excess")
 OPTIONAL = ("identity", "start_s", "end_s", "audio", "source")
 
 

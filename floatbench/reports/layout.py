@@ -12,7 +12,7 @@ from floatbench.errors import UsageError
 from floatbench.reports.loading import RecordedRun, by_dataset, refuse_other_variant
 from floatbench.reports.marks import method_marks
 from floatbench.reports.published import SOURCE, table_cells
-from floatbench.reports.table import TINY_NOTE, number
+from floatbench.reports.table import TINY_NOTE, counts, number
 
 Mark = Literal["", "best", "second"]
 COLUMNS: dict[int, tuple[str, ...]] = {
@@ -36,6 +36,8 @@ class TableNumber:
     Attributes:
         value: None when there is no number; `why` then says why.
         n, of: clips that entered and clips available; None for published numbers.
+        pictures, of_pictures: measured inside these clips, and what they have.
+        marks: what a reader must know beside the number, in two words each.
         rank_value: what is compared (the common subset's value where methods failed on different clips).
         second_hand: a published number that was not read in the paper itself.
     """
@@ -46,6 +48,9 @@ class TableNumber:
     spread: float | None = None
     n: int | None = None
     of: int | None = None
+    pictures: int = 0
+    of_pictures: int = 0
+    marks: tuple[str, ...] = ()
     ranked: bool = False
     rank_value: float | None = None
     mark: Mark = ""
@@ -71,7 +76,10 @@ class TableNumber:
         elif self.spread is not None:
             parts.append(f"± {number(self.spread)}")
         if self.n is not None:
-            parts.append(f"({self.n} of {self.of})")
+            whole = self.pictures == self.of_pictures
+            lost = "" if whole else f" clips, {self.pictures} of {self.of_pictures} pictures"
+            parts.append(f"({self.n} of {self.of}{lost})")
+        parts += [f"({mark})" for mark in self.marks]
         if self.n is not None and self.rank_value is not None and self.rank_value != self.value:
             parts.append(f"common clips {number(self.rank_value)}")
         return " ".join(parts)
@@ -221,7 +229,7 @@ def _measured(group: Sequence[RecordedRun], method: str, column: Column) -> Tabl
     if cell is None:
         return TableNumber(None, why="not run")
     if cell.void or cell.value is None:
-        return TableNumber(None, n=cell.n, of=cell.n_available, why=f"void ({cell.n} of {cell.n_available})")
+        return TableNumber(None, n=cell.n, of=cell.n_available, why=f"void ({counts(cell)})")
     interval = cell.interval or {}
     return TableNumber(
         cell.value,
@@ -230,6 +238,9 @@ def _measured(group: Sequence[RecordedRun], method: str, column: Column) -> Tabl
         spread=cell.replicate_spread,
         n=cell.n,
         of=cell.n_available,
+        pictures=cell.pictures,
+        of_pictures=cell.of_pictures,
+        marks=tuple(mark.partition(":")[0] for mark in cell.marks),
         ranked=run.scores.ranked and run.scores.methods[method].get("ranked", True),
         rank_value=cell.value if cell.common_value is None else cell.common_value,
     )
@@ -306,6 +317,7 @@ def _notes(runs: Sequence[RecordedRun], columns: Sequence[Column]) -> list[str]:
         if run.scores.unranked_because:
             note += f"; not ranked: {'; '.join(run.scores.unranked_because)}"
         notes.append(note + ".")
+        notes += [f"{run.name}: {note}." for note in (*run.scores.notes, *run.scores.blind_controls.values())]
         notes += [
             f"{run.name}: FLAG {c.metric} breaks the rule '{c.rule}' ({c.detail})."
             for c in run.scores.controls

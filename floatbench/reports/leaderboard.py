@@ -23,6 +23,7 @@ from floatbench.files import file_sha256
 from floatbench.paths import shipped
 from floatbench.records import RecordFile, read_record, write_record
 from floatbench.reports.loading import RecordedRun
+from floatbench.reports.table import counts
 
 BOARD = shipped("results") / "leaderboard"
 TOLERANCE = 1e-3  # relative, between machines
@@ -132,14 +133,13 @@ def problems(entry: BoardEntry) -> list[str]:
     if not entry.cells:
         found.append("no score")
     for cell in entry.cells:
-        share = cell.n / cell.n_available if cell.n_available else 0.0
-        if cell.void or share < entry.coverage_floor:
-            found.append(f"{cell.metric}: coverage {cell.n} of {cell.n_available} is below {entry.coverage_floor:g}")
+        if cell.void or cell.coverage < entry.coverage_floor:
+            found.append(f"{cell.metric}: coverage {counts(cell)} is below {entry.coverage_floor:g}")
         elif cell.value is None:
             found.append(f"{cell.metric}: no value")
         if (cell.n_available, cell.n_protocol) != (scores.n_available, scores.n_clips):
             found.append(f"{cell.metric}: its counts are not those of the run")
-    checks = check_controls(scores.metrics, scores.scores)
+    checks = check_controls(scores.metrics, scores.scores, scores.blind_controls)
     if checks != scores.controls:
         found.append("the control rules do not follow from the recorded scores")
     if not checks:

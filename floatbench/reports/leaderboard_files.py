@@ -10,7 +10,7 @@ from pathlib import Path
 
 from floatbench.files import write_bytes
 from floatbench.reports.leaderboard import Placed, entries, place
-from floatbench.reports.table import COLUMN_ORDER, TINY_NOTE, escape, number
+from floatbench.reports.table import COLUMN_ORDER, TINY_NOTE, counts, escape, number
 
 
 def build(board: Path) -> tuple[Path, Path]:
@@ -28,7 +28,7 @@ def to_csv(placed: Sequence[Placed]) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(
         ["protocol", "protocol_hash", "metric", "column", "tiny", "rank", "tied", "system", "version", "value", "low",
-         "high", "n", "n_available", "n_protocol", "superseded", "entry"]
+         "high", "n", "n_available", "n_protocol", "pictures", "of_pictures", "superseded", "entry"]
     )  # fmt: skip
     for item in placed:
         entry, cell = item.entry, item.cell
@@ -36,8 +36,8 @@ def to_csv(placed: Sequence[Placed]) -> str:
         writer.writerow(
             [entry.scores.label, entry.scores.protocol_hash, cell.metric, cell.column,
              entry.scores.metrics[cell.metric].tiny, item.rank, item.tied, entry.system, entry.version, cell.value,
-             interval.get("low"), interval.get("high"), cell.n, cell.n_available, cell.n_protocol, item.superseded,
-             entry.id]
+             interval.get("low"), interval.get("high"), cell.n, cell.n_available, cell.n_protocol, cell.pictures,
+             cell.of_pictures, item.superseded, entry.id]
         )  # fmt: skip
     return stream.getvalue()
 
@@ -84,5 +84,5 @@ def _line(item: Placed) -> str:
         value += f" [{number(cell.interval['low'])}, {number(cell.interval['high'])}]"
     else:
         value += " ~"
-    count = f"{cell.n} of {cell.n_available}"
-    return f"| {rank} | {escape(item.entry.system)} v{item.entry.version} | {value} | {count} | `{item.entry.id}` |"
+    name = f"{escape(item.entry.system)} v{item.entry.version}"
+    return f"| {rank} | {name} | {value} | {counts(cell)} | `{item.entry.id}` |"

@@ -17,7 +17,7 @@ from floatbench.errors import UsageError
 from floatbench.metrics import registry
 from floatbench.reports.loading import RecordedRun
 from floatbench.reports.published import PublishedCell, readings, table_cells
-from floatbench.reports.table import number
+from floatbench.reports.table import counts, number
 
 Verdict = Literal["within", "near", "apart", "undefined by the paper", "not run"]
 WITHIN, NEAR = 0.05, 0.15  # relative distance to the paper's value
@@ -135,7 +135,7 @@ def _unfit(run: RecordedRun, variant: str, score: ScoreRow | None) -> str:
     if score is None or score.value is None:
         return "no score"
     if score.void:
-        return f"void, {score.n} of {score.n_available} clips"
+        return f"void, {counts(score)}"
     if record.tiny:
         return "made with the small bundled networks, never beside published numbers"
     unscorable = [why for why in run.scores.unranked_because if why.startswith("unscorable")]
@@ -179,7 +179,7 @@ class _Sweeper:
         plan = replace(plan_of(run.info), metrics={variant: metric})
         score = score_method(plan, run.rows, self._store, method, variant, set())
         if score.value is None or score.void:
-            return [Swept(variant, None, f"void, {score.n} of {score.n_available} clips")]
+            return [Swept(variant, None, f"void, {counts(score)}")]
         parts = {name: score.details.get(name) for name in ("rotation_only", "translation_only")}
         return [
             Swept(variant, score.value),

@@ -29,19 +29,29 @@ def ordered_metrics(scores: ScoreFile) -> list[str]:
 
 
 def format_cell(cell: ScoreRow | None) -> str:
-    """`value [low, high] (n of N)`; the count is left out when every available clip entered."""
+    """`value [low, high] (n of N clips, p of P pictures)`; counts are left out where nothing is missing."""
     if cell is None:
         return "not run"
     if cell.value is None:
         return "none"
     if cell.void:
-        return f"void ({cell.n} of {cell.n_available})"
+        return f"void ({counts(cell)})"
     text = number(cell.value)
     if cell.interval:
         text += f" [{number(cell.interval['low'])}, {number(cell.interval['high'])}]"
     elif cell.replicate_spread is not None:
         text += f" ± {number(cell.replicate_spread)}"
-    return text if cell.n == cell.n_available else f"{text} ({cell.n} of {cell.n_available})"
+    marks = "".join(f" ({mark.partition(':')[0]})" for mark in cell.marks)
+    complete = (cell.n, cell.pictures) == (cell.n_available, cell.of_pictures)
+    return f"{text}{marks}" if complete else f"{text} ({counts(cell)}){marks}"
+
+
+def counts(cell: ScoreRow) -> str:
+    """`n of N`: clips; where pictures of the clips that entered were not measured, `n of N clips, p of P pictures`."""
+    clips = f"{cell.n} of {cell.n_available}"
+    return (
+        clips if cell.pictures == cell.of_pictures else f"{clips} clips, {cell.pictures} of {cell.of_pictures} pictures"
+    )
 
 
 def number(value: float) -> str:
@@ -55,7 +65,7 @@ def markdown(scores: ScoreFile) -> str:
     """The whole table with its label, controls, footnotes and flags."""
     variants = ordered_metrics(scores)
     cells = {(cell.method, cell.metric): cell for cell in scores.scores}
-    lines = [f"**{scores.label}**: {scores.n_available} of {scores.n_clips} clips, seed {scores.seed}", ""]
+    lines = [f"**{scores.label}**: {scores.n_available} of {scores.n_clips} {_clips(scores)}, seed {scores.seed}", ""]
     header = ["method", *(_heading(scores, variant) for variant in variants)]
     lines += ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     systems, controls = scores.systems(), scores.control_methods()
@@ -68,6 +78,12 @@ def markdown(scores: ScoreFile) -> str:
     for name in controls:
         lines.append(_line(name, [cells.get((name, variant)) for variant in variants]))
     return "\n".join([*lines, "", *_notes(scores, variants)]) + "\n"
+
+
+def _clips(scores: ScoreFile) -> str:
+    """`clips (900 pictures)`: the pictures that the metrics of single pictures looked at."""
+    pictures = max((cell.of_pictures for cell in scores.scores), default=0) // max(scores.replicates, 1)
+    return f"clips ({pictures} pictures)" if pictures else "clips"
 
 
 def _heading(scores: ScoreFile, variant: str) -> str:
@@ -97,6 +113,14 @@ def _notes(scores: ScoreFile, variants: Sequence[str]) -> list[str]:
     for check in scores.controls:
         if not check.held:
             notes.append(f'- FLAG {check.metric}: does not keep the rule "{check.rule}" ({check.detail}).')
+    notes += [f"- {escape(note[:1].upper() + note[1:])}." for note in (*scores.notes, *scores.blind_controls.values())]
+    marked: dict[tuple[str, str], list[str]] = {}
+    for cell in scores.scores:
+        for mark in cell.marks:
+            marked.setdefault((cell.metric, mark), []).append(escape(cell.method))
+    for (metric, mark), methods in marked.items():
+        names = "all methods" if len(methods) == len(scores.methods) else ", ".join(methods)
+        notes.append(f"- {metric}: {escape(mark)}: {names}.")
     for clip, why in sorted(scores.rejected.items()):
         notes.append(f"- Rejected by preprocessing: {escape(clip)}, {escape(why)}.")
     said: dict[tuple[str, str], list[str]] = {}
@@ -136,7 +160,8 @@ def to_csv(scores: ScoreFile) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(
         ["label", "protocol_hash", "method", "control", "metric", "column", "value", "low", "high", "interval_method",
-         "n", "n_available", "n_protocol", "void", "ranked", "replicates", "spread", "weights", "licences", "marks"]
+         "n", "n_available", "n_protocol", "pictures", "of_pictures", "void", "ranked", "replicates", "spread",
+         "weights", "licences", "marks"]
     )  # fmt: skip
     for cell in scores.scores:
         record = scores.metrics[cell.metric]
@@ -145,10 +170,11 @@ def to_csv(scores: ScoreFile) -> str:
         writer.writerow(
             [scores.label, scores.protocol_hash, cell.method, scores.is_control(cell.method), cell.metric, cell.column,
              cell.value, interval.get("low"), interval.get("high"), interval.get("method"), cell.n, cell.n_available,
-             cell.n_protocol, cell.void, ranked, scores.replicates, cell.replicate_spread,
+             cell.n_protocol, cell.pictures, cell.of_pictures, cell.void, ranked, scores.replicates,
+             cell.replicate_spread,
              ";".join(f"{name}={digest}" for name, digest in sorted(record.weights.items())),
              ";".join(f"{name}={licence}" for name, licence in sorted(record.licences.items())),
-             ";".join(method_marks(described))]
+             ";".join([*method_marks(described), *cell.marks])]
         )  # fmt: skip
     return stream.getvalue()
 

@@ -300,7 +300,7 @@ _FACES: tuple[WeightEntry, ...] = (
         ),
         licence="Apache-2.0",
         commercial=True,
-        used_by=("efid-mp52", "pfid-mp6", "avcorr", "pp1 boxes"),
+        used_by=("efid-mp52", "pfid-mp6", "avcorr-excess", "pp1 boxes"),
         format="task",
     ),
     WeightEntry(

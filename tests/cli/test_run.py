@@ -69,7 +69,7 @@ def test_a_folder_of_hostile_names_is_scored_with_its_controls(capfd, folder, tm
     assert "| reference | 100 " in out
     scores = json.loads((tmp_path / "run" / "scores.json").read_text())
     assert {cell["n"] for cell in scores["scores"]} == {len(HOSTILE)}
-    assert (tmp_path / "run" / "table.csv").read_text().count("\n") == 1 + 7 * 2
+    assert (tmp_path / "run" / "table.csv").read_text().count("\n") == 1 + 8 * 2
 
 
 def test_the_command_that_a_run_ends_with_makes_the_page(capfd, folder, tmp_path):

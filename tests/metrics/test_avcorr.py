@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from floatbench.errors import ClipError
-from floatbench.metrics import registry
-from floatbench.metrics.avcorr import AudioEnvelope, envelope, lagged_correlations
+from floatbench.metrics import avcorr, registry
+from floatbench.metrics.avcorr import MAX_LAG, AudioEnvelope, envelope, lagged_correlations
 from floatbench.metrics.base import Pair
 from floatbench.types import ClipMedia
 
@@ -95,3 +95,56 @@ def test_missing_or_silent_sound_is_refused(audio, reason):
 def test_sound_and_picture_have_cache_keys_of_their_own():
     assert registry.backbone("audio-envelope").uses == {"audio"}
     assert registry.backbone("mp-landmarker").uses == {"frames"}
+
+
+def _speech(rng: np.random.Generator, frames: int) -> np.ndarray:
+    """Loudness of syllables: white noise through a window of a fifth of a second."""
+    return np.convolve(rng.random(frames + 4), np.ones(5) / 5, "valid")
+
+
+def test_a_mouth_that_knows_nothing_of_the_sound_scores_zero_on_average_only_without_its_chance():
+    rng = np.random.default_rng(11)
+    clips = [(_speech(rng, 150), _speech(rng, 150)) for _ in range(40)]
+    raw = np.array([_value(jaw, rms).value for jaw, rms in clips])
+    excess = np.array([_value(jaw, rms, variant="avcorr-excess").value for jaw, rms in clips])
+    assert raw.mean() > 0.15
+    assert abs(excess.mean()) < 3 * excess.std() / np.sqrt(len(excess))
+    assert excess.std() < 0.15
+
+
+def test_the_excess_of_a_mouth_that_follows_is_high_and_its_lag_and_correlation_are_kept():
+    rng = np.random.default_rng(5)
+    signal = _speech(rng, 200)
+    plain, found = (_value(signal[20:170], signal[17:167], variant=v) for v in ("avcorr", "avcorr-excess"))
+    assert found.extra["lag"] == plain.extra["lag"] == 3
+    assert found.extra["r"] == plain.value == pytest.approx(1, abs=1e-5)
+    assert found.value == pytest.approx(plain.value - found.extra["null"])
+    assert found.value > 0.5 and found.extra["p"] == pytest.approx(1 / 65)
+    noise = _value(_speech(rng, 150), signal[17:167], variant="avcorr-excess")
+    assert noise.extra["p"] > 0.05
+
+
+@pytest.mark.parametrize("frames", [49, 75, 150, 5000])
+def test_no_turn_of_the_sound_brings_a_lag_back_to_a_place_that_is_searched(frames):
+    turns = avcorr.null_turns(frames)
+    lags = np.arange(-MAX_LAG, MAX_LAG + 1)
+    looked_at = (turns[:, None] + lags) % frames
+    searched = lags % frames
+    assert 8 <= len(turns) <= 64 and len(set(turns.tolist())) == len(turns)
+    assert not np.isin(looked_at, searched).any()
+
+
+def test_the_null_is_the_same_whenever_it_is_taken():
+    rng = np.random.default_rng(2)
+    jaw, rms = rng.random(120), rng.random(120)
+    first = avcorr.null_best(jaw, rms)
+    np.random.default_rng(9).random(5)
+    np.testing.assert_array_equal(first, avcorr.null_best(jaw, rms))
+
+
+def test_a_frozen_mouth_has_no_excess_and_a_clip_too_short_for_a_null_is_named():
+    still = _value(np.full(60, 0.3), _smooth(60), variant="avcorr-excess")
+    assert (still.value, still.extra["constant"], still.extra["p"]) == (0, 1, 1)
+    with pytest.raises(ClipError, match="its null needs 49"):
+        _value(_smooth(48), _smooth(48), variant="avcorr-excess")
+    assert _value(_smooth(49), _smooth(49), variant="avcorr-excess").value is not None

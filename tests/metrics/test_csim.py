@@ -1,8 +1,11 @@
-"""CSIM: alignment in closed form, detection and embedding against insightface's own classes, missing faces."""
+"""CSIM: alignment in closed form, detection by its definition, embedding beside insightface and torch, no faces."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -17,7 +20,7 @@ from floatbench.metrics.base import Pair
 from floatbench.metrics.csim import CSIM, cosines
 from floatbench.types import ClipMedia
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -81,30 +84,114 @@ def test_alignment_equals_umeyama_on_scattered_and_mirrored_points():
         np.testing.assert_allclose(arcface.similarity(points), umeyama.params[:2], atol=1e-9)
 
 
+def _input(frame: np.ndarray) -> tuple[np.ndarray, float]:
+    """The longer side becomes 640, the rest at the right or bottom is black, then (v - 127.5) / 128; and the scale."""
+    height, width = frame.shape[:2]
+    new = (int(640 / (height / width)), 640) if height > width else (640, int(640 * (height / width)))
+    canvas = np.zeros((640, 640, 3), np.uint8)
+    canvas[: new[1], : new[0]] = cv2.resize(frame, new)
+    return ((canvas.astype(np.float32) - 127.5) / 128).transpose(2, 0, 1)[None], new[1] / height
+
+
+def _plain_detections(model: Path, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """SCRFD written out: anchors at every cell of three strides, score at least 0.5, greedy suppression above 0.4."""
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    blob, scale = _input(frame)
+    outputs = session.run(None, {session.get_inputs()[0].name: blob})
+    found: list[tuple[float, np.ndarray, np.ndarray]] = []
+    for level, stride in enumerate(scrfd.STRIDES):
+        for anchor in np.flatnonzero(outputs[level][:, 0] >= 0.5).tolist():
+            cell = anchor // 2
+            centre = np.array([cell % (640 // stride), cell // (640 // stride)]) * stride
+            box, points = outputs[level + 3][anchor] * stride, outputs[level + 6][anchor].reshape(5, 2) * stride
+            corners = np.concatenate([centre - box[:2], centre + box[2:]]) / scale
+            found.append((float(outputs[level][anchor, 0]), corners, (centre + points) / scale))
+    kept: list[tuple[float, np.ndarray, np.ndarray]] = []
+    for face in sorted(found, key=lambda face: -face[0]):
+        if all(_overlap(face[1], other[1]) <= 0.4 for other in kept):
+            kept.append(face)
+    scores, boxes, points = zip(*kept, strict=True)
+    return np.array(boxes), np.array(scores), np.array(points)
+
+
+def _overlap(a: np.ndarray, b: np.ndarray) -> float:
+    """Intersection over union where sides count pixels."""
+    shared = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]) + 1, 0).prod()
+    return shared / ((a[2:] - a[:2] + 1).prod() + (b[2:] - b[:2] + 1).prod() - shared)
+
+
 @pytest.mark.parametrize(("height", "width"), [(512, 512), (300, 500), (500, 301)])
-def test_detections_equal_those_of_insightface(tmp_path, height, width):
-    reference = pytest.importorskip("insightface.model_zoo.scrfd")
+def test_detections_equal_those_of_the_definition(tmp_path, height, width):
     _crowd(tmp_path / "crowd.onnx", 5)
-    peer = reference.SCRFD(str(tmp_path / "crowd.onnx"))
-    peer.prepare(-1, input_size=(640, 640), nms_thresh=0.4, det_thresh=0.5)
     frame = _picture(height, width)
-    boxes, points = peer.detect(frame[:, :, ::-1])
+    boxes, scores, points = _plain_detections(tmp_path / "crowd.onnx", frame)
     faces = scrfd.Detector(tmp_path / "crowd.onnx").detect(frame)
     assert len(boxes) > 20
-    np.testing.assert_allclose(faces.boxes, boxes[:, :4], rtol=1e-5, atol=1e-4)
-    np.testing.assert_allclose(faces.scores, boxes[:, 4], rtol=1e-6)
+    np.testing.assert_allclose(faces.boxes, boxes, rtol=1e-5, atol=1e-4)
+    np.testing.assert_allclose(faces.scores, scores, rtol=1e-6)
     np.testing.assert_allclose(faces.points, points, rtol=1e-5, atol=1e-4)
 
 
-def test_the_detector_sees_the_picture_insightface_makes(detector_file):
-    reference = pytest.importorskip("insightface.model_zoo.scrfd")
-    peer = reference.SCRFD(str(detector_file))
-    frame = _picture(333, 517)
-    blob, scale = scrfd.preprocess(frame)
-    canvas = np.zeros((640, 640, 3), np.uint8)
-    canvas[: int(640 * 333 / 517)] = cv2.resize(frame[:, :, ::-1], (640, int(640 * 333 / 517)))
-    np.testing.assert_allclose(blob, peer._prepare_input_blob(canvas, (640, 640)), atol=1e-6)
-    assert scale == int(640 * (333 / 517)) / 333
+def test_the_detector_is_shown_red_green_blue_in_640_pixels(detector_file):
+    detector, frame = scrfd.Detector(detector_file), _picture(333, 517)
+    shown: list[np.ndarray] = []
+    session = detector._network.session
+
+    class Watched:
+        def __getattr__(self, name):
+            return getattr(session, name)
+
+        def run(self, outputs, inputs):
+            shown.extend(inputs.values())
+            return session.run(outputs, inputs)
+
+    detector._network.session = Watched()
+    assert len(detector.detect(frame).scores) == 1
+    assert len(shown) == 1
+    np.testing.assert_allclose(shown[0], _input(frame)[0], atol=1e-6)
+
+
+WATCH = """
+import os, sys
+import cv2, onnx, onnxruntime, torch
+import floatbench.metrics.csim, floatbench.metrics.efid
+assert "insightface" not in sys.modules
+from floatbench.metrics import arcface, scrfd
+from pathlib import Path
+import numpy as np
+
+seen = []
+def watch(event, args):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.sendto"):
+        seen.append(event)
+    elif event == "open" and str(args[0]).endswith((".onnx", ".zip", ".pth", ".npy")):
+        seen.append(str(args[0]))
+    elif event in ("os.mkdir", "subprocess.Popen"):
+        seen.append(f"{event} {args[0]}")
+sys.addaudithook(watch)
+faces = scrfd.Detector(Path("det_10g.onnx")).detect(np.full((64, 64, 3), 9, np.uint8))
+backbone = arcface.ArcFaceOnnx()
+backbone._recogniser = arcface.open_recogniser(Path("small.onnx"))
+backbone.embed(np.zeros((2, 112, 112, 3), np.uint8))
+assert "insightface" in sys.modules
+assert set(seen) <= {"det_10g.onnx", "small.onnx"}, seen
+assert not os.listdir(os.environ["HOME"])
+"""
+
+
+def test_insightface_loads_late_prints_nothing_and_touches_nothing_but_the_files_it_is_given(
+    tmp_path, small, detector_file
+):
+    for file in (small[1], detector_file):
+        shutil.copy(file, tmp_path / file.name)
+    (tmp_path / "home").mkdir()
+    environment = os.environ | {"HOME": str(tmp_path / "home"), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", WATCH], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout + done.stderr == "" and done.returncode == 0
 
 
 def test_embeddings_equal_those_of_insightface_and_of_torch(small, detector_file):
@@ -115,7 +202,7 @@ def test_embeddings_equal_those_of_insightface_and_of_torch(small, detector_file
     face = type("Face", (), {"kps": points})()
     expected = peer.get(frame[:, :, ::-1], face)
     backbone = arcface.ArcFaceOnnx()
-    backbone._session, backbone._raw = arcface.open_recogniser(file)
+    backbone._recogniser = arcface.open_recogniser(file)
     aligned = arcface.align(frame, points)[None]
     found = backbone.embed(aligned)[0]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())
@@ -126,10 +213,10 @@ def test_embeddings_equal_those_of_insightface_and_of_torch(small, detector_file
 
 def test_batches_change_nothing_but_rounding(small):
     backbone = arcface.ArcFaceOnnx(batch=3)
-    backbone._session, backbone._raw = arcface.open_recogniser(small[1])
+    backbone._recogniser = arcface.open_recogniser(small[1])
     faces = np.random.default_rng(0).integers(0, 256, (7, 112, 112, 3), dtype=np.uint8)
     whole = arcface.ArcFaceOnnx(batch=64)
-    whole._session, whole._raw = backbone._session, backbone._raw
+    whole._recogniser = backbone._recogniser
     np.testing.assert_allclose(backbone.embed(faces), whole.embed(faces), rtol=1e-5, atol=1e-4)
 
 
@@ -176,7 +263,7 @@ def test_faces_are_found_once_for_two_backbones_and_blank_frames_counted(detecto
 
 def test_of_several_faces_the_largest_counts():
     points = np.arange(20, dtype=np.float32).reshape(2, 5, 2)
-    faces = scrfd.Faces(np.array([[0, 0, 10, 10], [0, 0, 30, 20.0]]), np.array([0.9, 0.6]), points)
+    faces = scrfd.DetectedFaces(np.array([[0, 0, 10, 10], [0, 0, 30, 20.0]]), np.array([0.9, 0.6]), points)
     stacked = scrfd.stack_largest([faces])
     assert stacked["boxes"][0].tolist() == [0, 0, 30, 20]
     assert stacked["points"][0].tolist() == points[1].tolist()

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from floatbench.metrics.facetrack import Track, crop, crop_boxes, crop_track, find_tracks, longest
+from floatbench.metrics.facetrack import FaceTrack, crop, crop_boxes, crop_track, find_tracks, longest
 
 
 def _box(x: float, y: float = 50, side: float = 120) -> np.ndarray:
@@ -46,7 +46,7 @@ def test_a_jump_ends_the_track_at_overlap_one_half():
 
 
 def test_boxes_are_linear_between_detections():
-    track = Track(np.array([2, 6]), np.array([[0, 0, 10, 10], [8, 4, 18, 14.0]]))
+    track = FaceTrack(np.array([2, 6]), np.array([[0, 0, 10, 10], [8, 4, 18, 14.0]]))
     assert (track.start, track.length) == (2, 5)
     assert track.filled()[1].tolist() == [2, 1, 12, 11]
 
@@ -55,7 +55,7 @@ def test_boxes_are_smoothed_by_a_median_that_sees_zeros_beyond_the_ends():
     signal = pytest.importorskip("scipy.signal")
     rng = np.random.default_rng(0)
     boxes = np.sort(rng.random((30, 4)) * 200, axis=1)
-    found = crop_boxes(Track(np.arange(30), boxes))
+    found = crop_boxes(FaceTrack(np.arange(30), boxes))
     half = np.maximum(boxes[:, 3] - boxes[:, 1], boxes[:, 2] - boxes[:, 0]) / 2
     for column, values in enumerate((half, boxes[:, [0, 2]].mean(1), boxes[:, [1, 3]].mean(1))):
         np.testing.assert_array_equal(found[:, column], signal.medfilt(values, 13))
@@ -74,7 +74,7 @@ def test_a_crop_is_the_padded_cut_of_the_pipeline():
 
 def test_crops_start_at_the_tracks_first_frame():
     frames = np.arange(40, dtype=np.uint8)[:, None, None, None] * np.ones((1, 200, 200, 3), np.uint8)
-    track = Track(np.array([5, 30]), np.array([[40, 40, 150, 150]] * 2, float))
+    track = FaceTrack(np.array([5, 30]), np.array([[40, 40, 150, 150]] * 2, float))
     crops = crop_track(frames, track)
     assert len(crops) == 26
     assert (crops[13] == 18).any()

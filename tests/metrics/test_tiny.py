@@ -13,8 +13,8 @@ from floatbench.engine.control_rules import check_controls
 from floatbench.engine.records import MetricRecord, ScoreRow
 from floatbench.errors import ClipError
 from floatbench.media import read_video
-from floatbench.methods.controls import FrozenControl, ReencodedControl, ShiftedControl
-from floatbench.methods.method import ClipRequest
+from floatbench.methods.controls import FrozenControl, FrozenReencodedControl, ReencodedControl, ShiftedControl
+from floatbench.methods.method import ClipRequest, Method
 from floatbench.metrics import registry, tiny
 from floatbench.metrics import tiny_networks as networks
 from floatbench.metrics.base import Pair
@@ -33,7 +33,8 @@ def controls(tmp_path_factory: pytest.TempPathFactory) -> Controls:
     folder = tmp_path_factory.mktemp("controls")
     real = [SyntheticClip(TEST_FIRST + i, 0, 3.0).media(128) for i in range(PEOPLE)]
     made: Controls = {"reference": real}
-    for method in (FrozenControl(), ReencodedControl(), ShiftedControl(5), ShiftedControl(20)):
+    stills = FrozenControl(), FrozenReencodedControl()
+    for method in (*stills, ReencodedControl(), ShiftedControl(5), ShiftedControl(20)):
         made[method.name] = [_generate(method, clip, folder / f"{i}") for i, clip in enumerate(real)]
     others = real[1:] + real[:1]
     firsts = [real[1], *[real[0]] * (PEOPLE - 1)]  # as the engine chooses: the first clip of somebody else
@@ -42,7 +43,7 @@ def controls(tmp_path_factory: pytest.TempPathFactory) -> Controls:
     return made
 
 
-def _generate(method: FrozenControl | ReencodedControl | ShiftedControl, clip: ClipMedia, folder: Path) -> ClipMedia:
+def _generate(method: Method, clip: ClipMedia, folder: Path) -> ClipMedia:
     folder.mkdir(exist_ok=True)
     result = method.generate(
         ClipRequest("c", "c", clip.frames[0], clip.audio, clip.n_frames, 0, folder, reference=clip)
