@@ -19,7 +19,8 @@ from floatbench.methods import catalogue
 from floatbench.methods.controls import CONTROLS, control
 from floatbench.metrics import registry
 from floatbench.protocol.protocol import Clip
-from floatbench.protocol.two_folders import AsIsDataset, as_is_protocol
+from floatbench.data.as_is import AsIsDataset
+from floatbench.protocol.two_folders import as_is_protocol
 from floatbench.reports.table import format_cell, markdown
 from floatbench.seeds import derive_seed
 from floatbench.synthetic.clip import TEST_FIRST, SyntheticClip

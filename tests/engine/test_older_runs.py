@@ -9,7 +9,8 @@ import pytest
 
 import floatbench
 from floatbench.engine.merge import merge
-from floatbench.engine.records import ScoreFile, read_record
+from floatbench.engine.records import ScoreFile
+from floatbench.records import read_record
 from floatbench.reports.layout import build_table
 from floatbench.reports.loading import load_run
 from floatbench.reports.render import render
