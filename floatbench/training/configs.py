@@ -114,7 +114,7 @@ def load_config(name_or_file: str) -> TrainConfig:
         names = ", ".join(CONFIGS)
         raise UsageError(f"unknown training configuration {name_or_file!r}", fix=f"one of {names}, or a .toml file")
     try:
-        document = tomllib.loads(path.read_text("utf-8"))
+        document = tomllib.loads(path.read_text("utf-8-sig"))
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} cannot be read as a training configuration: {error}") from error
     base = document.pop("base", None)

@@ -201,6 +201,14 @@ def test_a_run_file_with_a_byte_order_mark_is_read(capsys: pytest.CaptureFixture
     assert shown["skip_unavailable"] == shown["json"] == (True, "run file")
 
 
+def test_a_training_configuration_with_a_byte_order_mark_is_read(tmp_path: Path):
+    from floatbench.training.configs import load_config
+
+    file = tmp_path / "mine.toml"
+    file.write_text('base = "float-tiny"\nname = "mine"\n', encoding="utf-8-sig")
+    assert load_config(str(file)).name == "mine"
+
+
 def test_an_option_given_twice_in_a_run_file_is_named(capsys: pytest.CaptureFixture[str], tmp_path: Path):
     file = tmp_path / "run.toml"
     file.write_text("json = true\njson_output = false\n")
