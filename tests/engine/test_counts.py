@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from engine_toys import ToyDataset, media, protocol
 
+from floatbench.data.as_is import AsIsDataset
 from floatbench.data.dataset import Reference
 from floatbench.engine.control_rules import check_controls
 from floatbench.engine.records import MetricRecord, ScoreRow
@@ -17,9 +18,9 @@ from floatbench.errors import ClipError
 from floatbench.media import read_video, write_lossless
 from floatbench.methods import catalogue
 from floatbench.methods.controls import CONTROLS, control
+from floatbench.methods.method import ClipRequest
 from floatbench.metrics import registry
 from floatbench.protocol.protocol import Clip
-from floatbench.data.as_is import AsIsDataset
 from floatbench.protocol.two_folders import as_is_protocol
 from floatbench.reports.table import format_cell, markdown
 from floatbench.seeds import derive_seed
@@ -29,10 +30,10 @@ from floatbench.synthetic.clip import TEST_FIRST, SyntheticClip
 @pytest.fixture(autouse=True)
 def toys(monkeypatch):
     monkeypatch.setenv("FLOATBENCH_PLUGINS", "engine_toys")
-    for cached in (catalogue.catalogue, registry._catalogue):
+    for cached in (catalogue.factories, registry._catalogue):
         cached.cache_clear()
     yield
-    for cached in (catalogue.catalogue, registry._catalogue):
+    for cached in (catalogue.factories, registry._catalogue):
         cached.cache_clear()
 
 
@@ -153,10 +154,7 @@ def test_a_re_encoded_still_trembles_by_no_more_than_the_codec(tmp_path):
 
 
 def _request(clip, folder: Path):
-    from floatbench.methods import method
-
-    kind = getattr(method, "ClipRequest", None) or method.Request
-    return kind("c", "c", clip.frames[0], clip.audio, clip.n_frames, 0, folder, reference=clip)
+    return ClipRequest("c", "c", clip.frames[0], clip.audio, clip.n_frames, 0, folder, reference=clip)
 
 
 def _check(
