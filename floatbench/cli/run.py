@@ -97,7 +97,7 @@ def _dry_run(choices: RunChoices, output: Output) -> int:
         replicates=choices.replicates, seed=choices.seed,
     )  # fmt: skip
     plan = runner.plan_run(protocol, dataset_for(protocol), options)
-    summary = {**plan.summary(), "out": str(options.out or runner.default_folder(protocol, options))}
+    summary = {**plan.summary(), "out": str(options.out or runner.default_folder(plan.protocol, options))}
     lines = [
         f"{name}: {', '.join(map(str, value)) if isinstance(value, list) else value}"
         for name, value in summary.items()

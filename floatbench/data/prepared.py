@@ -235,6 +235,7 @@ def _write(task: PrepareTask, folder: Path) -> None:
         identity=clip.identity,
         split=task.split,
         size=rule.size,
+        spec=rule.spec if rule.spec == "pp2" else "pp1",
     )
     if task.raw.source:
         write_image(folder / SOURCE, crop_still(read_image(task.raw.source), boxes, rule.size))

@@ -24,13 +24,16 @@ class Admitted:
     cut_reference: int
 
 
-def admit(output: Generated, reference: ClipMedia) -> Admitted:
+def admit(output: Generated, reference: ClipMedia, spec: str = "pp1") -> Admitted:
     """Decodes what the method made and applies the length, rate and size rules.
+
+    Args:
+        spec: the protocol's `preprocessing.spec`, by which the reference was decoded and the video has to be.
 
     The sound that is scored is the driving sound (or the one a control put in its place), never the video's own track.
     Raises ClipError: no_output, rate_mismatch, length_mismatch, size_mismatch, or what decoding raises.
     """
-    media = output.media or ClipMedia(_decode(output))
+    media = output.media or ClipMedia(_decode(output, spec))
     height, width = media.frames.shape[1:3]
     if not (MIN_SIDE <= height <= MAX_SIDE and MIN_SIDE <= width <= MAX_SIDE):
         raise ClipError("size_mismatch", f"{width}x{height} is not between {MIN_SIDE} and {MAX_SIDE} px")
@@ -55,12 +58,12 @@ def _cut(media: ClipMedia, length: int) -> ClipMedia:
     return ClipMedia(media.frames[:length], cut_audio(media.audio, length))
 
 
-def _decode(output: Generated) -> np.ndarray:
+def _decode(output: Generated, spec: str) -> np.ndarray:
     if output.video is None or not output.video.is_file():
         raise ClipError("no_output")
     from floatbench.media import read_video
 
-    frames, fps = read_video(output.video)
+    frames, fps = read_video(output.video, spec)
     if abs(fps - FPS) > 0.01:
         raise ClipError("rate_mismatch", f"{fps:.3f} frames a second instead of {FPS}")
     return frames

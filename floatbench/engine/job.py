@@ -124,7 +124,7 @@ class Worker:
         output = self._stored_output(item) or self._generate(job, row, reference, folder)
         row.timing = {stage: round(seconds, 6) for stage, seconds in output.timing.items()}
         row.details = {**row.details, **output.details}
-        admitted = admit(output, reference.media)
+        admitted = admit(output, reference.media, self.settings.dataset.protocol.preprocessing.spec)
         generated = admitted.generated
         row.n_frames, row.height, row.width = generated.n_frames, *generated.frames.shape[1:3]
         row.pixels_sha256, row.pcm_sha256 = generated.pixels_sha256, generated.pcm_sha256

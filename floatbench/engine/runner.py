@@ -14,6 +14,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from floatbench.data.catalogue import dataset_for
 from floatbench.data.dataset import Dataset
 from floatbench.device import pick_device
 from floatbench.engine.control_rules import check_controls
@@ -96,8 +97,21 @@ def default_folder(protocol: Protocol, options: RunOptions) -> Path:
     return Path("runs") / "-".join(parts)
 
 
+def _as_begun(protocol: Protocol, dataset: Dataset, options: RunOptions) -> tuple[Protocol, Dataset]:
+    """The protocol that the run folder was begun with: until version 0.2 clips of a folder were prepared by pp1."""
+    if protocol.dataset != "folder" or protocol.preprocessing.spec != "pp2":
+        return protocol, dataset
+    rule = protocol.preprocessing.model_dump() | {"spec": "pp1"}
+    older = Protocol.model_validate(protocol.model_dump() | {"preprocessing": rule})
+    record = (options.out or default_folder(older, options)) / "run.json"
+    if not record.exists() or read_record(record, RunInfo).protocol_hash != older.hash:
+        return protocol, dataset
+    return older, dataset_for(older)
+
+
 def plan_run(protocol: Protocol, dataset: Dataset, options: RunOptions) -> Plan:
     """The plan without running anything; missing data and weights are listed in it."""
+    protocol, dataset = _as_begun(protocol, dataset, options)
     return make_plan(
         protocol,
         dataset,
@@ -116,6 +130,7 @@ def run(protocol: Protocol, dataset: Dataset, options: RunOptions, progress: Pro
     `skip_unavailable`), DependencyError (disk, device, a run already going on), Interrupted.
     """
     progress = progress or NullProgress()
+    protocol, dataset = _as_begun(protocol, dataset, options)
     device = pick_device(options.device)
     if dataset.auto_prepare:
         dataset.prepare(progress, default_workers("cpu") if options.workers is None else max(1, options.workers))

@@ -12,19 +12,23 @@ import numpy as np
 from floatbench.errors import ClipError
 from floatbench.media.container import audio_stream, check_whole, opened, require_memory, video_stream
 from floatbench.media.frames import Stamper, end_of, iterate, upright_rgb
+from floatbench.media.rules import PP1, Rule, rule_of
 from floatbench.media.sound import SILENCE_DBFS, Sound, SoundCollector, cut, decode_sound, loudness_dbfs
-from floatbench.media.timeline import MIN_FRAMES, TimeLine, plan
+from floatbench.media.timeline import MIN_FRAMES, TimeLine, has_gap, plan
 from floatbench.text import printable
 from floatbench.types import ClipMedia
+
+HDR_TRANSFERS = {16, 18}
+"""SMPTE ST 2084 (PQ) and ARIB STD-B67 (HLG) in ITU-T H.273: pictures that look flat where they are read as SDR."""
 
 
 @dataclass(frozen=True)
 class Scan:
-    """What one pass over a file learns: stamps of the pictures, the sound, whether any picture is interlaced."""
+    """What one pass over a file learns: stamps of the pictures, the sound, and the flags that pictures raise."""
 
     stamps: np.ndarray
     sound: Sound | None
-    interlaced: bool
+    flags: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -35,38 +39,49 @@ class Timed:
         path: the video.
         line: the time line.
         pcm: (640 N,) int16, None without a sound stream; silent sound is kept here.
-        flags: of `no_audio`, `silent`, `interlaced`.
+        flags: of `no_audio`, `silent`, `interlaced`; under pp2 also `one_channel`, `gap`, `hdr`.
+        rule: by which pictures are decoded.
     """
 
     path: Path
     line: TimeLine
     pcm: np.ndarray | None
     flags: tuple[str, ...]
+    rule: Rule
 
 
-def scan(path: Path, end: float | None = None, start: float | None = None, with_sound: bool = True) -> Scan:
+def scan(
+    path: Path, end: float | None = None, start: float | None = None, with_sound: bool = True, rule: Rule = PP1
+) -> Scan:
     """Decodes a file once, up to a second after `end`, and keeps stamps and sound but no picture."""
     stamps: list[float] = []
-    interlaced, whole = False, True
+    flags: set[str] = set()
+    whole = True
     with opened(path) as container:
-        video = video_stream(container, path)
-        sound = audio_stream(container, path) if with_sound else None
+        video = video_stream(container, path, rule.default_track)
+        sound = audio_stream(container, path, rule.default_track) if with_sound else None
         stamper, collector = Stamper(video, path), SoundCollector(path, start, end)
         for frame in container.decode(*([video] if sound is None else [video, sound])):
             if isinstance(frame, av.VideoFrame):
                 if end is None or not stamps or stamps[-1] <= end + 1:
                     stamps.append(stamper(frame).stamp)
-                    interlaced |= bool(frame.interlaced_frame)
+                    flags |= _picture_flags(frame, rule)
             else:
                 collector.add(frame)
             if end is not None and stamps and stamps[-1] > end + 1 and (sound is None or collector.reached > end + 1):
                 whole = False
                 break
+        stamps.sort()
         if whole:
             check_whole(container, video, end_of(stamps), path)
             if sound is not None:
                 check_whole(container, sound, collector.reached, path)
-    return Scan(np.array(stamps), collector.finish(), interlaced)
+    return Scan(np.array(stamps), collector.finish(), frozenset(flags))
+
+
+def _picture_flags(frame: av.VideoFrame, rule: Rule) -> set[str]:
+    flags = {"interlaced"} if frame.interlaced_frame else set()
+    return flags | {"hdr"} if rule.reports and int(frame.color_trc) in HDR_TRANSFERS else flags
 
 
 def put_on_time_line(
@@ -75,36 +90,44 @@ def put_on_time_line(
     start: float | None = None,
     end: float | None = None,
     min_frames: int = MIN_FRAMES,
+    rule: Rule = PP1,
 ) -> Timed:
     """Plans the clip of a file and decodes its sound (see `read_clip`); no picture is kept."""
     path = Path(path)
     if start is not None and end is not None and end <= start:
         raise ClipError("too_short", f"the window {start} to {end} s is empty")
-    found = scan(path, end, start, with_sound=audio_path is None)
-    sound = found.sound
+    found = scan(path, end, start, audio_path is None, rule)
+    sound, flags = found.sound, set(found.flags)
     if audio_path is not None:
-        sound = decode_sound(Path(audio_path), start, end)
+        # its first sample belongs to the video's time 0: encoder delay and container give it a stamp without meaning
+        sound = decode_sound(Path(audio_path), start, end, rule=rule, from_zero=True)
         if sound is None:
             raise ClipError("no_audio", f"{printable(audio_path)} holds no sound")
-    line = plan(found.stamps, (sound.start, sound.end) if sound else None, start, end, min_frames)
-    flags = ["interlaced"] if found.interlaced else []
+    line = plan(found.stamps, (sound.start, sound.end) if sound else None, start, end, min_frames, held=rule.held)
+    if rule.reports and has_gap(found.stamps, line):
+        flags.add("gap")
     if sound is None:
-        return Timed(path, line, None, ("no_audio", *flags))
+        return Timed(path, line, None, ("no_audio", *sorted(flags)), rule)
     pcm = cut(sound, line.t0, line.n_samples)
-    if loudness_dbfs(pcm) < SILENCE_DBFS:
-        flags.insert(0, "silent")
-    return Timed(path, line, pcm, tuple(flags))
+    if rule.any_channel and loudness_dbfs(pcm) < SILENCE_DBFS:
+        file, apart = (path, False) if audio_path is None else (Path(audio_path), True)
+        loudest = decode_sound(file, start, end, rule=rule, from_zero=apart, channel=sound.loudest)
+        if loudest is not None and loudness_dbfs(alone := cut(loudest, line.t0, line.n_samples)) >= SILENCE_DBFS:
+            pcm = alone
+            flags.add("one_channel")
+    silent = ("silent",) if loudness_dbfs(pcm) < SILENCE_DBFS else ()
+    return Timed(path, line, pcm, (*silent, *sorted(flags)), rule)
 
 
 def timed_frames(timed: Timed) -> Iterator[np.ndarray]:
     """The N pictures of a time line in order, each (H, W, 3) uint8 RGB, decoded as they are asked for."""
     wanted, n = timed.line.source_index, 0
-    for picture, aspect in iterate(timed.path):
+    for picture, aspect in iterate(timed.path, timed.rule):
         if n == len(wanted):
             return
         if picture.index != wanted[n]:
             continue
-        rgb = upright_rgb(picture.frame, aspect)
+        rgb = upright_rgb(picture.frame, aspect, timed.rule)
         while n < len(wanted) and wanted[n] == picture.index:
             yield rgb
             n += 1
@@ -120,14 +143,16 @@ def read_clip(
     start: float | None = None,
     end: float | None = None,
     min_frames: int = MIN_FRAMES,
+    spec: str = "pp1",
 ) -> ClipMedia:
     """Reads a talking video at 25 frames a second with its sound, by presentation time.
 
     Args:
         path: any video PyAV decodes; rotation and sample aspect ratio are applied.
-        audio_path: a file whose sound replaces the video's own.
+        audio_path: a file whose sound replaces the video's own; its first sample belongs to the video's time 0.
         start, end: a window in source time, in seconds.
         min_frames: fewer are refused; pp1 says 25.
+        spec: `pp1` or `pp2`, see docs/media.md.
 
     Returns:
         (N, H, W, 3) frames and (640 N,) sound; `audio` is None when there is no sound or it is below -60 dBFS.
@@ -135,7 +160,7 @@ def read_clip(
     Raises:
         ClipError: what cannot be read, is too short or does not fit into memory.
     """
-    timed = put_on_time_line(path, audio_path, start, end, max(1, min_frames))
+    timed = put_on_time_line(path, audio_path, start, end, max(1, min_frames), rule_of(spec))
     frames: np.ndarray | None = None
     for n, rgb in enumerate(timed_frames(timed)):
         if frames is None:

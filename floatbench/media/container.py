@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import av
 import numpy as np
@@ -23,6 +23,7 @@ MAX_PIXELS = 8192 * 4608
 """Largest picture of a video (8K); a damaged header must not make the decoder ask for gigabytes."""
 
 _Stream = AudioStream | VideoStream
+_S = TypeVar("_S", AudioStream, VideoStream)
 
 # Demuxers that read one local file. Playlists (hls, concat, dash), devices and text renderers stay out: a file's
 # content must never make the reader open another file or an address.
@@ -79,27 +80,41 @@ def opened(path: Path) -> Iterator[InputContainer]:
         container.close()
 
 
-def video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The first video stream that is not a cover picture; raises ClipError `no_video`."""
-    for stream in container.streams.video:
-        if not int(stream.disposition) & int(Disposition.attached_pic):
-            context = _decoder(stream, path)
-            if context.width * context.height > MAX_PIXELS:
-                raise ClipError("too_large", f"{printable(path)}: {context.width}x{context.height} pixels")
-            stream.thread_type = "AUTO"
-            context.thread_count = 2  # more threads hold more decoded pictures in memory
-            context.options = {"max_pixels": str(MAX_PIXELS)}
-            return stream
-    raise ClipError("no_video", f"{printable(path)} holds no video stream")
+def video_stream(container: InputContainer, path: Path, default_track: bool = False) -> VideoStream:
+    """The first video stream that is not a cover picture; raises ClipError `no_video`.
+
+    Args:
+        default_track: prefer the one that the file marks as default.
+    """
+    films = [s for s in container.streams.video if not int(s.disposition) & int(Disposition.attached_pic)]
+    if not films:
+        raise ClipError("no_video", f"{printable(path)} holds no video stream")
+    stream = _preferred(films) if default_track else films[0]
+    context = _decoder(stream, path)
+    if context.width * context.height > MAX_PIXELS:
+        raise ClipError("too_large", f"{printable(path)}: {context.width}x{context.height} pixels")
+    stream.thread_type = "AUTO"
+    context.thread_count = 2  # more threads hold more decoded pictures in memory
+    context.options = {"max_pixels": str(MAX_PIXELS)}
+    return stream
 
 
-def audio_stream(container: InputContainer, path: Path) -> AudioStream | None:
-    """The first audio stream, or None; raises ClipError `unreadable` when nothing here decodes it."""
+def audio_stream(container: InputContainer, path: Path, default_track: bool = False) -> AudioStream | None:
+    """The first audio stream, or None; raises ClipError `unreadable` when nothing here decodes it.
+
+    Args:
+        default_track: prefer the one that the file marks as default.
+    """
     if not container.streams.audio:
         return None
-    stream = container.streams.audio[0]
+    stream = _preferred(container.streams.audio) if default_track else container.streams.audio[0]
     _decoder(stream, path)
     return stream
+
+
+def _preferred(streams: Sequence[_S]) -> _S:
+    """The stream marked as default, else the first."""
+    return next((s for s in streams if int(s.disposition) & int(Disposition.default)), streams[0])
 
 
 def _decoder(stream: _Stream, path: Path) -> Any:
@@ -144,10 +159,18 @@ def _wav_seconds(path: Path) -> float | None:
         if name == b"fmt ":
             byte_rate = int.from_bytes(head[at + 16 : at + 20], "little")
         if name == b"data":
-            unknown = size in (0, 0xFFFF_FFFF) or not byte_rate  # written by a program that could not go back
-            return None if unknown else size / byte_rate
+            return None if _is_placeholder(size) or not byte_rate else size / byte_rate
         at += 8 + size + size % 2
     return None
+
+
+def _is_placeholder(size: int) -> bool:
+    """True for what programs declare that write into a pipe and cannot go back.
+
+    That is 0, or the most a signed or unsigned 32-bit number holds, less a header or rounded down: sox and espeak
+    write 0x7ffff000, FFmpeg 0xffffffff.
+    """
+    return size == 0 or 0x7FFF_0000 <= size <= 0x8000_0000 or size >= 0xFFFF_0000
 
 
 def require_memory(array_shape: tuple[int, ...], path: Path) -> None:

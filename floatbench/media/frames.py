@@ -17,14 +17,20 @@ from av.video.stream import VideoStream
 
 from floatbench.errors import ClipError
 from floatbench.media.container import check_whole, opened, require_memory, video_stream
+from floatbench.media.rules import PP1, Rule, rule_of
 from floatbench.text import printable
 
 _LARGEST_ASPECT = 8
+_MOST_REORDERED = 16  # pictures that H.264 and HEVC may decode ahead of one that is shown earlier
 
 
 @dataclass(frozen=True)
 class Stamped:
-    """One decoded picture: its number in decoding order, its presentation time in seconds, PyAV's frame."""
+    """One decoded picture: its number in the order of showing, its time stamp in seconds, PyAV's frame.
+
+    Where a file stamps its pictures in the order of decoding, the stamps are those of near neighbours; sorted they are
+    right.
+    """
 
     index: int
     stamp: float
@@ -39,6 +45,8 @@ class Stamper:
         rate = stream.average_rate or stream.guessed_rate or Fraction(25)
         self._gap = 1 / float(rate) if rate > 0 else 0.04
         self._last: Stamped | None = None
+        self._latest = -np.inf
+        self._decoding_times_only = False
 
     def __call__(self, frame: av.VideoFrame) -> Stamped:
         last = self._last
@@ -48,12 +56,18 @@ class Stamper:
             stamp = last.stamp + self._gap if last else 0.0
         if frame.is_corrupt:
             raise ClipError("unreadable", f"{printable(self._path)}: picture {index} ({stamp:.2f} s) is damaged")
-        if last and stamp < last.stamp:
+        if last and stamp < last.stamp and not self._in_decoding_order(stamp, frame.dts, last.frame.dts):
             raise ClipError("unreadable", f"{printable(self._path)}: time stamps run backwards at picture {index}")
         if last and (frame.width, frame.height) != (last.frame.width, last.frame.height):
             raise ClipError("unreadable", f"{printable(self._path)}: the picture size changes at picture {index}")
-        self._last = Stamped(index, float(stamp), frame)
+        self._last, self._latest = Stamped(index, float(stamp), frame), max(self._latest, stamp)
         return self._last
+
+    def _in_decoding_order(self, stamp: float, dts: int | None, last_dts: int | None) -> bool:
+        """True where the container has decoding times only (AVI), as FFmpeg's own choice of a time stamp assumes."""
+        if dts is not None and last_dts is not None:  # the last pictures, which the decoder held back, have none
+            self._decoding_times_only = dts > last_dts
+        return self._decoding_times_only and self._latest - stamp <= _MOST_REORDERED * self._gap
 
 
 def quarter_turns(frame: av.VideoFrame) -> tuple[int, bool]:
@@ -93,9 +107,9 @@ def aspect_ratio(stream: VideoStream) -> Fraction:
     return Fraction(ratio)
 
 
-def upright_rgb(frame: av.VideoFrame, aspect: Fraction) -> np.ndarray:
+def upright_rgb(frame: av.VideoFrame, aspect: Fraction, rule: Rule = PP1) -> np.ndarray:
     """(H, W, 3) uint8 RGB as a player shows it: square pixels (the width is scaled), then the display rotation."""
-    rgb = frame.to_ndarray(format="rgb24")
+    rgb = frame.to_ndarray(format="rgb24", interpolation=rule.interpolation)
     if aspect != 1:
         width = max(1, round(rgb.shape[1] * aspect))
         method = cv2.INTER_AREA if width < rgb.shape[1] else cv2.INTER_CUBIC
@@ -106,10 +120,10 @@ def upright_rgb(frame: av.VideoFrame, aspect: Fraction) -> np.ndarray:
     return np.ascontiguousarray(np.rot90(rgb, turns))
 
 
-def iterate(path: Path) -> Iterator[tuple[Stamped, Fraction]]:
+def iterate(path: Path, rule: Rule = PP1) -> Iterator[tuple[Stamped, Fraction]]:
     """Every picture of a file in presentation order, with the stream's sample aspect ratio; sound is not decoded."""
     with opened(path) as container:
-        stream = video_stream(container, path)
+        stream = video_stream(container, path, rule.default_track)
         aspect, stamper = aspect_ratio(stream), Stamper(stream, path)
         for frame in container.decode(stream):
             yield stamper(frame), aspect
@@ -140,8 +154,11 @@ def read_pictures(path: Path, numbers: Sequence[int]) -> np.ndarray:
     return np.stack(frames)
 
 
-def read_video(path: Path) -> tuple[np.ndarray, float]:
+def read_video(path: Path, spec: str = "pp1") -> tuple[np.ndarray, float]:
     """Decodes every picture of a file, without retiming.
+
+    Args:
+        spec: the protocol's `preprocessing.spec`: what is compared must be decoded in one way.
 
     Returns:
         frames (T, H, W, 3) uint8 RGB, upright and with square pixels, and the mean rate in frames a second from the
@@ -150,18 +167,19 @@ def read_video(path: Path) -> tuple[np.ndarray, float]:
     Raises:
         ClipError: `missing`, `empty`, `unreadable`, `truncated`, `no_video`, `too_large`, `out_of_memory`.
     """
-    path = Path(path)
+    path, rule = Path(path), rule_of(spec)
     frames: list[np.ndarray] = []
     stamps: list[float] = []
     with opened(path) as container:
-        stream = video_stream(container, path)
+        stream = video_stream(container, path, rule.default_track)
         aspect, stamper = aspect_ratio(stream), Stamper(stream, path)
         for frame in container.decode(stream):
             stamps.append(stamper(frame).stamp)
-            frames.append(upright_rgb(frame, aspect))
+            frames.append(upright_rgb(frame, aspect, rule))
             if len(frames) % 64 == 1:
                 require_memory((64, *frames[-1].shape), path)
         declared = float(stream.average_rate or 0)
+        stamps.sort()
         check_whole(container, stream, end_of(stamps), path)
     if not frames:
         raise ClipError("empty", f"{printable(path)} holds no picture")

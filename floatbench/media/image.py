@@ -15,7 +15,7 @@ from floatbench.text import printable
 
 MAX_IMAGE_PIXELS = 100_000_000
 # Formats decoded by Pillow alone; PostScript, which would start another program, stays out.
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "TGA")
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "TGA", "AVIF")
 
 
 def read_image(path: Path) -> np.ndarray:

@@ -7,20 +7,21 @@ import json
 import platform
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import av
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from floatbench.errors import DataError
 from floatbench.files import write_bytes
 from floatbench.media.boxes import Box
 from floatbench.media.crop import Crop
+from floatbench.media.rules import Spec
 from floatbench.records import Frozen, validated
 from floatbench.text import printable
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-_LABELS = {"s3fd": "pp1", "mediapipe": "pp1-mp", "given": "pp1-given", "none": "pp1-none"}
+_ENDINGS = {"s3fd": "", "mediapipe": "-mp", "given": "-given", "none": "-none"}
 
 
 class SourceFile(Frozen):
@@ -56,7 +57,7 @@ class ManifestRow(Frozen):
     `pixels_sha256` and `pcm_sha256` are those of `floatbench.types.ClipMedia` (`pcm_sha256` is empty without sound).
     """
 
-    spec: Literal["pp1"] = "pp1"
+    spec: Spec = "pp1"
     label: str
     dataset: str
     clip_id: str
@@ -79,10 +80,16 @@ class ManifestRow(Frozen):
     versions: dict[str, str]
     platform: str
 
+    @model_validator(mode="after")
+    def _label_fits(self) -> Self:
+        if self.label != label_of(self.backend.name, self.spec):
+            raise ValueError(f"the label {self.label!r} is not that of {self.spec} with {self.backend.name} boxes")
+        return self
 
-def label_of(backend: str) -> str:
-    """The name a run carries: `pp1` with S3FD boxes, else `pp1-mp`, `pp1-given`, `pp1-none`."""
-    return _LABELS[backend]
+
+def label_of(backend: str, spec: Spec) -> str:
+    """The name a run carries: `pp2` with S3FD boxes, else `pp2-mp`, `pp2-given`, `pp2-none`."""
+    return spec + _ENDINGS[backend]
 
 
 def tool_versions() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""pp1: from a raw video to a prepared clip (25 fps, one fixed square crop, 16 kHz sound), streaming.
+"""pp1 and pp2: from a raw video to a prepared clip (25 fps, one fixed square crop, 16 kHz sound), streaming.
 
 A prepared clip is a folder with `video.mkv` (FFV1), `audio.wav`, `source.png` (frame 0) and `clip.json` (its manifest
 row). `clip.json` is written last: a folder without it is not prepared.
@@ -25,6 +25,7 @@ from floatbench.media.frames import read_video
 from floatbench.media.image import read_image, write_image
 from floatbench.media.manifest import Backend, ManifestRow, SourceFile, label_of, machine, parse_row, tool_versions
 from floatbench.media.probe import probe
+from floatbench.media.rules import Rule, Spec, rule_of
 from floatbench.media.sound import read_audio, write_wav
 from floatbench.media.writers import LosslessWriter
 from floatbench.text import printable
@@ -47,6 +48,7 @@ def prepare_clip(
     split: str,
     manifest_row: ManifestRow | None = None,
     size: int = cropping.SIZE,
+    spec: Spec = "pp1",
 ) -> ManifestRow:
     """Prepares one clip and returns its manifest row. Pictures are streamed: memory does not grow with the clip.
 
@@ -60,6 +62,7 @@ def prepare_clip(
         manifest_row: a row of an earlier preparation of the same file: its window, size, boxes and crop are used, and
             nothing is detected.
         size: side of the prepared pictures; a crop below half of it is rejected.
+        spec: the rule, that of `manifest_row` where there is one.
 
     Raises:
         ClipError: the clip cannot be read or is rejected (`too_short`, `no_face`, `face_lost`, `moved`, `too_small`,
@@ -67,15 +70,18 @@ def prepare_clip(
         DependencyError: the folder cannot be written.
     """
     video, out_folder = Path(video), Path(out_folder)
-    source = _source_file(video, audio)
+    spec = spec if manifest_row is None else manifest_row.spec
+    rule = rule_of(spec)
+    source = _source_file(video, audio, rule)
     if manifest_row is not None:
         _check_same_source(manifest_row, source, video)
         start, end, size = manifest_row.start_s, manifest_row.end_s, manifest_row.size
-    timed = put_on_time_line(video, audio, start, end)
+    timed = put_on_time_line(video, audio, start, end, rule=rule)
     choice = _choose(timed, source, boxes, clip_id) if manifest_row is None else _chosen(timed, manifest_row)
     facts = _facts(timed, choice, source, size)
     (out_folder / ROW).unlink(missing_ok=True)
     row = ManifestRow(
+        spec=spec, label=label_of(choice.backend.name, spec),
         dataset=dataset, clip_id=clip_id, identity=identity, split=split, source=source, start_s=start, end_s=end,
         pixels_sha256=_write_video(out_folder, timed, choice.crop, size),
         pcm_sha256=_write_audio(out_folder, timed.pcm),
@@ -111,7 +117,6 @@ def _facts(timed: Timed, choice: _Choice, source: SourceFile, size: int) -> dict
     """What a manifest row says of time line, boxes and crop; raises ClipError for a crop that must not be cut."""
     flags = {*timed.flags, *cropping.flags(choice.crop, source.height, source.width, size)}
     return {
-        "label": label_of(choice.backend.name),
         "t0_s": timed.line.t0,
         "n_frames": timed.line.n_frames,
         "size": size,
@@ -187,8 +192,8 @@ def read_row(folder: Path) -> ManifestRow:
     return parse_row(text, printable(file))
 
 
-def _source_file(video: Path, audio: Path | None) -> SourceFile:
-    info = probe(video)
+def _source_file(video: Path, audio: Path | None, rule: Rule) -> SourceFile:
+    info = probe(video, rule)
     if info.video is None:
         raise ClipError("no_video", f"{printable(video)} holds no video stream")
     facts = info.video

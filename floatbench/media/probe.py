@@ -10,6 +10,7 @@ from av.container import InputContainer
 from floatbench.errors import ClipError
 from floatbench.media.container import audio_stream, opened, video_stream
 from floatbench.media.frames import aspect_ratio, quarter_turns
+from floatbench.media.rules import PP1, Rule
 
 
 @dataclass(frozen=True)
@@ -52,29 +53,32 @@ class MediaInfo:
     metadata: dict[str, str] = field(default_factory=dict)
 
 
-def probe(path: Path) -> MediaInfo:
+def probe(path: Path, rule: Rule = PP1) -> MediaInfo:
     """Reads a file's headers, and its first picture for rotation and pixel format.
+
+    Args:
+        rule: decides which of several tracks is meant.
 
     Raises:
         ClipError: `missing`, `empty`, `unreadable`.
     """
     path = Path(path)
     with opened(path) as container:
-        sound = audio_stream(container, path)
+        sound = audio_stream(container, path, rule.default_track)
         duration = container.duration
         return MediaInfo(
             container=container.format.name,
             size_bytes=path.stat().st_size,
             duration_s=None if duration is None else duration / 1_000_000,
-            video=_video_info(container, path),
+            video=_video_info(container, path, rule),
             audio=sound and AudioInfo(sound.codec_context.name, sound.rate or 0, sound.channels or 0),
             metadata=dict(container.metadata),
         )
 
 
-def _video_info(container: InputContainer, path: Path) -> VideoInfo | None:
+def _video_info(container: InputContainer, path: Path, rule: Rule) -> VideoInfo | None:
     try:
-        stream = video_stream(container, path)
+        stream = video_stream(container, path, rule.default_track)
     except ClipError as error:
         if error.reason == "no_video":
             return None

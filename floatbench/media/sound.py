@@ -13,6 +13,7 @@ import soxr
 from floatbench.errors import ClipError
 from floatbench.files import atomic_path
 from floatbench.media.container import audio_stream, check_whole, opened
+from floatbench.media.rules import PP1, PP2, Rule
 from floatbench.text import printable
 from floatbench.types import SAMPLE_RATE
 
@@ -30,11 +31,13 @@ class Sound:
         start: presentation time of the first sample, in seconds.
         rate: samples a second.
         samples: (S,) float32, full scale 1.
+        loudest: number of the channel that holds most energy.
     """
 
     start: float
     rate: int
     samples: np.ndarray
+    loudest: int = 0
 
     @property
     def end(self) -> float:
@@ -47,10 +50,25 @@ class SoundCollector:
     Args:
         path: for messages.
         start, end: in seconds; sound more than a second (and a bit) outside is dropped as it arrives.
+        from_zero: time counts from the first sample, whatever stamp that has.
+        channel: take this one; None for the mean of all.
+
+    Attributes:
+        origin: the stamp in the file that is time 0 here, in seconds.
     """
 
-    def __init__(self, path: Path, start: float | None = None, end: float | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        start: float | None = None,
+        end: float | None = None,
+        from_zero: bool = False,
+        channel: int | None = None,
+    ) -> None:
         self._path, self._from, self._until = path, start, end
+        self._from_zero, self._channel = from_zero, channel
+        self.origin = 0.0
+        self._energies: dict[int, float] = {}
         self._pieces: list[np.ndarray] = []
         self._rate = 0
         self._start: float | None = None
@@ -64,13 +82,21 @@ class SoundCollector:
 
     def add(self, frame: av.AudioFrame) -> None:
         """Adds one decoded piece; raises ClipError when the rate changes or the stamps are absurd."""
-        samples = mono(frame)
+        parts = channels(frame)
+        offset, scale = _FULL_SCALE[parts.dtype.str[1:]]
+        parts = parts.astype(np.float64)
+        for number, part in enumerate(parts - offset):
+            self._energies[number] = self._energies.get(number, 0.0) + float(part @ part)
+        chosen = parts.mean(axis=0) if self._channel is None else parts[min(self._channel, len(parts) - 1)]
+        samples = ((chosen - offset) / scale).astype(np.float32)
+        time = frame.time
         if not self._rate:
             self._rate = frame.sample_rate
-            self._start = float(frame.time) if frame.time is not None else 0.0
+            self.origin = float(time) if time is not None and self._from_zero else 0.0
+            self._start = float(time) - self.origin if time is not None else 0.0
         if frame.sample_rate != self._rate or not self._rate:
             raise ClipError("unreadable", f"{printable(self._path)}: the sample rate changes inside the sound")
-        jump = frame.time - self.reached if frame.time is not None else 0.0
+        jump = time - self.origin - self.reached if time is not None else 0.0
         if abs(jump) > _LONGEST_S or self._length > _LONGEST_S * self._rate:
             raise ClipError("too_long", f"{printable(self._path)}: more than {_LONGEST_S / 3600:.0f} hours of sound")
         if jump > _JUMP_S:
@@ -99,36 +125,49 @@ class SoundCollector:
             return None
         seconds = -(-self._dropped // self._rate)
         samples = samples[seconds * self._rate - self._dropped :] if self._dropped else samples
-        return Sound(self._start + seconds, self._rate, samples)
+        loudest = max(self._energies, key=lambda number: (self._energies[number], -number))
+        return Sound(self._start + seconds, self._rate, samples, loudest)
 
 
-def mono(frame: av.AudioFrame) -> np.ndarray:
-    """(S,) float32: the mean of a decoded frame's channels, full scale 1.
+def channels(frame: av.AudioFrame) -> np.ndarray:
+    """(C, S): the channels of a decoded frame, in the file's own units.
 
-    The mean is taken here because libswresample's float downmix of stereo is 1.414 times too loud.
+    Their mean is not left to libswresample, whose float downmix of stereo is 1.414 times too loud.
     """
     data = frame.to_ndarray()
-    channels = max(frame.layout.nb_channels, 1)
     if not frame.format.is_planar:
-        data = data.reshape(-1, channels).T
-    offset, scale = _FULL_SCALE[data.dtype.str[1:]]
-    return ((data.astype(np.float64).mean(axis=0) - offset) / scale).astype(np.float32)
+        data = data.reshape(-1, max(frame.layout.nb_channels, 1)).T
+    return data
 
 
-def decode_sound(path: Path, start: float | None = None, end: float | None = None) -> Sound | None:
-    """The first audio stream of a file as mono at its native rate; None when there is none or it holds no sample."""
+def decode_sound(
+    path: Path,
+    start: float | None = None,
+    end: float | None = None,
+    *,
+    rule: Rule = PP1,
+    from_zero: bool = False,
+    channel: int | None = None,
+) -> Sound | None:
+    """One audio stream of a file as mono at its native rate; None when there is none or it holds no sample.
+
+    Args:
+        start, end: seconds; what lies far outside is left out.
+        rule: decides which of several tracks is taken.
+        from_zero, channel: see `SoundCollector`.
+    """
     path = Path(path)
     with opened(path) as container:
-        stream = audio_stream(container, path)
+        stream = audio_stream(container, path, rule.default_track)
         if stream is None:
             return None
-        collector = SoundCollector(path, start, end)
+        collector = SoundCollector(path, start, end, from_zero, channel)
         for frame in container.decode(stream):
             collector.add(frame)
             if end is not None and collector.reached > end + 2:
                 break
         else:
-            check_whole(container, stream, collector.reached, path)
+            check_whole(container, stream, collector.origin + collector.reached, path)
     return collector.finish()
 
 
@@ -167,18 +206,22 @@ def loudness_dbfs(pcm: np.ndarray) -> float:
 
 
 def read_audio(path: Path) -> np.ndarray:
-    """The whole sound of a file (of a video too), from its first sample.
+    """The whole sound of a file (of a video too), from its first sample; of several tracks the default one.
 
     Returns:
-        (S,) int16 mono at 16 kHz: mean of channels, soxr HQ, rounded.
+        (S,) int16 mono at 16 kHz: mean of channels (the loudest one where the mean is silent), soxr HQ, rounded.
 
     Raises:
         ClipError: `missing`, `empty`, `unreadable`, `no_audio`, `too_long`, `not_finite`.
     """
-    sound = decode_sound(Path(path))
+    sound = decode_sound(Path(path), rule=PP2)
     if sound is None:
         raise ClipError("no_audio", f"{printable(path)} holds no sound")
-    return to_int16(resample(sound))
+    pcm = to_int16(resample(sound))
+    if loudness_dbfs(pcm) >= SILENCE_DBFS:
+        return pcm
+    loudest = decode_sound(Path(path), rule=PP2, channel=sound.loudest)
+    return pcm if loudest is None else to_int16(resample(loudest))
 
 
 def write_wav(path: Path, pcm: np.ndarray) -> None:

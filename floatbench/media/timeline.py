@@ -13,6 +13,7 @@ MIN_FRAMES = 25
 MAX_FRAMES = 90_000  # one hour; longer recordings are cut into windows
 _AUDIO_SLACK_S = 0.040
 _TIE_S = 1e-9
+_ROUNDING_S = 1e-3  # two stamps of a container that counts milliseconds, each off by half of one
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ def plan(
     start: float | None = None,
     end: float | None = None,
     min_frames: int = MIN_FRAMES,
+    held: bool = False,
 ) -> TimeLine:
     """Plans a clip from the stamps of its pictures and the ends of its sound.
 
@@ -50,6 +52,7 @@ def plan(
         audio: (start, end) of the sound in seconds, None without sound.
         start, end: the requested window in source time, in seconds.
         min_frames: fewer are refused.
+        held: each frame shows the picture that a player shows then (pp2), else the nearest in time (pp1).
 
     Raises:
         ClipError: `empty` without a picture, `too_short` below `min_frames`, `too_long` above an hour.
@@ -72,7 +75,7 @@ def plan(
         raise ClipError("too_short", f"{max(n, 0)} frames at {FPS} a second, {min_frames} are needed")
     if n > MAX_FRAMES:
         raise ClipError("too_long", f"{n} frames; choose a window of at most {MAX_FRAMES}")
-    return TimeLine(t0, nearest(stamps, t0 + np.arange(n) / FPS))
+    return TimeLine(t0, (shown if held else nearest)(stamps, t0 + np.arange(n) / FPS))
 
 
 def nearest(stamps: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -83,3 +86,21 @@ def nearest(stamps: np.ndarray, times: np.ndarray) -> np.ndarray:
     right = np.minimum(right, len(distinct) - 1)
     take_left = times - distinct[left] <= distinct[right] - times + _TIE_S
     return first[np.where(take_left, left, right)]
+
+
+def shown(stamps: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """(N,) index of the picture on the screen at each time: the last whose stamp has come; the first before that.
+
+    Of pictures with one stamp the first counts. A stamp less than a millisecond ahead has come: two that are rounded to
+    milliseconds may be off by that much.
+    """
+    distinct, first = np.unique(stamps, return_index=True)
+    return first[np.clip(np.searchsorted(distinct, times + _ROUNDING_S, side="right") - 1, 0, None)]
+
+
+def has_gap(stamps: np.ndarray, line: TimeLine) -> bool:
+    """True when a picture of the clip stands for longer than two pictures (of the median length)."""
+    steps = np.diff(stamps)
+    end = line.t0 + line.n_frames / FPS
+    inside = (stamps[1:] > line.t0) & (stamps[:-1] < end)
+    return bool((steps[inside] > 2 * np.median(steps) + _ROUNDING_S + _TIE_S).any()) if len(steps) else False

@@ -16,6 +16,7 @@ from floatbench.media.container import check_file
 from floatbench.media.frames import iterate, upright_rgb
 from floatbench.media.manifest import ManifestRow
 from floatbench.media.pp1 import AUDIO, VIDEO, cropped_frames, read_row
+from floatbench.media.rules import rule_of
 from floatbench.media.sound import read_audio
 
 TOLERANCE = 2  # levels of a pixel, and steps of a 16-bit sample
@@ -56,7 +57,7 @@ def verify_prepared(
     folder = Path(folder)
     own = read_row(folder)
     row = published or own
-    for name in ("crop", "n_frames", "size"):
+    for name in ("spec", "crop", "n_frames", "size"):
         if getattr(own, name) != getattr(row, name):
             return VerifyResult("different", f"{name} is {getattr(own, name)}, the manifest has {getattr(row, name)}")
     stored_pcm = read_audio(folder / AUDIO) if own.pcm_sha256 else None
@@ -82,7 +83,7 @@ def _by_content(
 ) -> VerifyResult:
     if file_sha256(check_file(video)) != row.source.sha256:
         return VerifyResult("different", "the raw video is not the one the manifest was made from")
-    timed = put_on_time_line(video, audio, row.start_s, row.end_s)
+    timed = put_on_time_line(video, audio, row.start_s, row.end_s, rule=rule_of(row.spec))
     if timed.line.n_frames != row.n_frames:
         return VerifyResult("different", f"the raw video gives {timed.line.n_frames} frames, not {row.n_frames}")
     if (pcm is None) != (timed.pcm is None):

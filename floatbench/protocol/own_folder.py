@@ -53,7 +53,7 @@ def folder_protocol(folder: Path) -> Protocol:
         id=f"folder-{_safe_name(folder)}",
         title=f"{len(clips)} videos in {printable(folder.resolve().name)}",
         dataset="folder",
-        preprocessing=Preprocessing(boxes="mediapipe"),
+        preprocessing=Preprocessing(spec="pp2", boxes="mediapipe"),
         metrics=METRICS,
         clips=clips,
         root=os.fspath(folder.resolve()),

@@ -61,9 +61,9 @@ class Clip(_Strict):
 
 
 class Preprocessing(_Strict):
-    """How reference clips are made from raw files: `pp1` of the data specification and its box back end."""
+    """How reference clips are made from raw files: `pp1` or `pp2` (docs/media.md), and the box back end."""
 
-    spec: Literal["pp1", "rendered", "as-is"] = "pp1"
+    spec: Literal["pp1", "pp2", "rendered", "as-is"] = "pp1"
     boxes: BoxBackend = "s3fd"
     boxes_sha256: str = ""  # of the file with one's own boxes
     size: Annotated[int, Field(ge=32, le=1024)] = 512

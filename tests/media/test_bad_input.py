@@ -185,7 +185,7 @@ def test_time_stamps_that_run_backwards_are_refused(film: Film, monkeypatch: pyt
     real = frames_module.Stamper.__call__
 
     class Shuffled:
-        width, height, is_corrupt = 32, 16, False
+        width, height, is_corrupt, dts = 32, 16, False, None
 
         def __init__(self, time: float) -> None:
             self.time = time

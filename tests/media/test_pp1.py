@@ -217,7 +217,13 @@ def test_a_stored_clip_that_was_changed_is_not_loaded(raw: Path, tmp_path: Path)
 def test_a_folder_cut_off_while_it_was_written_is_not_prepared(raw: Path, tmp_path: Path) -> None:
     prepare_clip(raw, tmp_path / "out", boxes=Drifting(), size=64, **NAMES)
     text = (tmp_path / "out/clip.json").read_text()
-    for broken in ("", text[: len(text) // 2], "[]", text.replace('"pp1"', '"pp2"', 1)):
+    for broken in (
+        "",
+        text[: len(text) // 2],
+        "[]",
+        text.replace('"pp1"', '"pp3"', 1),
+        text.replace('"pp1"', '"pp2"', 1),
+    ):
         (tmp_path / "out/clip.json").write_text(broken)
         with pytest.raises(DataError):
             load_prepared(tmp_path / "out")

@@ -38,7 +38,7 @@ def test_every_video_is_a_clip_named_by_its_path(folder: Path) -> None:
     assert [clip.id for clip in protocol.clips] == ["-dash it's.mp4", "a.mp4", "sub/b.MOV", "ü\nx.webm"]
     assert {clip.id: clip.audio for clip in protocol.clips if clip.audio} == {"a.mp4": "a.wav"}
     assert {clip.identity for clip in protocol.clips} == {"-dash it's", "a", "sub/b", "ü\nx"}
-    assert protocol.preprocessing.id == "pp1-mp-512" and protocol.metrics == ("efid-mp52", "pfid-mp6", "avcorr-excess")
+    assert protocol.preprocessing.id == "pp2-mp-512" and protocol.metrics == ("efid-mp52", "pfid-mp6", "avcorr-excess")
 
 
 def test_hidden_and_unsafe_files_are_passed_over_with_a_note(folder: Path, tmp_path: Path) -> None:
