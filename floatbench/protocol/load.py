@@ -132,6 +132,7 @@ def _with_folder(document: dict[str, Any], path: Path) -> dict[str, Any]:
         raise UsageError(f"{printable(path)}: clips: a folder data set finds its clips itself; leave the field out")
     found = folder_protocol(path.parent / document["dataset"].removeprefix(FOLDER))
     defaults = found.model_dump(exclude={"title", "id"})
+    defaults["preprocessing"]["spec"] = "pp1"  # a file that names no rule keeps the hash it had when there was one only
     return defaults | document | {"dataset": found.dataset, "root": found.root, "notes": found.notes}
 
 

@@ -41,6 +41,17 @@ def test_every_video_is_a_clip_named_by_its_path(folder: Path) -> None:
     assert protocol.preprocessing.id == "pp2-mp-512" and protocol.metrics == ("efid-mp52", "pfid-mp6", "avcorr-excess")
 
 
+@pytest.mark.parametrize(
+    ("table", "spec"), [("", "pp1"), ("[preprocessing]\nsize = 256", "pp1"), ('[preprocessing]\nspec = "pp2"', "pp2")]
+)
+def test_a_protocol_file_keeps_its_rule_and_so_its_hash_until_it_names_another(
+    folder: Path, tmp_path: Path, table: str, spec: str
+) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(f'id = "mine"\ndataset = "folder:videos"\nmetrics = ["avcorr"]\n{table}\n')
+    assert load_protocol(str(file)).preprocessing.spec == spec
+
+
 def test_hidden_and_unsafe_files_are_passed_over_with_a_note(folder: Path, tmp_path: Path) -> None:
     (folder / ".hidden.mp4").write_bytes(b"x")
     (tmp_path / "secret.mp4").write_bytes(b"x")
