@@ -25,16 +25,14 @@ ALLOWED_UP: dict[tuple[str, str], str] = {
 }
 """(room, room above it that it imports from): the reason."""
 SAME_NAME = {
-    "ablation": "training runs the rows of an ablation, reports sets their table",
     "catalogue": "the names of methods, and of data sets",
     "clip": "a decoded clip (media), a procedural one (synthetic), metrics with a value for each clip (metrics)",
     "fetch": "data sets, and weights",
-    "layers": "of a network (model), of a picture (synthetic)",
     "loading": "of finished runs (reports), of networks (sampling)",
     "manifest": "of prepared clips (media), of a system (baselines)",
     "network": "a backbone (metrics), the transformer as the sampler calls it (sampling)",
+    "records": "how any record is read and written, and what those of a run hold (engine)",
     "paths": "folders on disk, and of the flow from noise to motion (sampling)",
-    "render": "a table as text (reports), a head as frames (synthetic)",
     "sound": "of files (media), as conditions (sampling)",
     "table": "of weight files (weights), of scores (reports)",
 }
