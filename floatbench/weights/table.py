@@ -24,6 +24,7 @@ class WeightFile:
         sha256: published hash of the file, or None when nobody published one.
         size: bytes, None when not known for certain.
         member: when the addresses serve a zip archive, the path of this file inside it.
+        git_blob: the file's object id in its authors' git repository, for files without a published SHA-256.
     """
 
     path: str
@@ -31,6 +32,7 @@ class WeightFile:
     sha256: str | None = None
     size: int | None = None
     member: str = ""
+    git_blob: str | None = None
 
 
 @dataclass(frozen=True)
