@@ -323,11 +323,8 @@ def _check_status(reply: requests.Response) -> None:
         raise _Busy(code, pause)
     if code in (408, 425, 429) or code >= 500:
         raise _Stalled(f"HTTP {code}")
-    meaning = {401: "log-in needed", 403: "forbidden", 404: "not found", 410: "gone"}.get(
-        code, reply.reason or "refused"
-    )
-    if hub.is_hub(reply.url) and code in (401, 403):
-        meaning = hub.how_to_be_let_in(reply)
+    usual = {401: "log-in needed", 403: "forbidden", 404: "not found", 410: "gone"}
+    meaning = hub.refused(reply) or usual.get(code, reply.reason or "refused")
     raise _Refused(f"HTTP {code} {meaning}")
 
 

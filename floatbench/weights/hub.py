@@ -69,14 +69,23 @@ def authorization(url: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"} if token else {}
 
 
-def how_to_be_let_in(reply: requests.Response) -> str:
-    """What the user can do about a 401 or 403 of the hub."""
-    from huggingface_hub import get_token
+def refused(reply: requests.Response) -> str | None:
+    """What a refusal of the hub means and what mends it; None when the status says enough.
 
-    if not get_token():
-        return "log-in needed: `hf auth login`, or set HF_TOKEN"
-    page = reply.url.partition("/resolve/")[0]
-    return f"this token may not read it: accept the terms at {page}, or log in as somebody who has"
+    Source: `X-Error-Code` as read by huggingface_hub.utils.hf_raise_for_status. To strangers the hub answers 401 for
+    repositories that do not exist, so as not to give away private ones.
+    """
+    if not is_hub(reply.url) or reply.status_code not in (401, 403, 404):
+        return None
+    code, page = reply.headers.get("X-Error-Code", ""), reply.url.partition("/resolve/")[0]
+    if code in ("EntryNotFound", "RevisionNotFound"):
+        return {"EntryNotFound": "no such file in that revision", "RevisionNotFound": "no such revision"}[code]
+    if reply.status_code == 404:
+        return None
+    if "Authorization" not in reply.request.headers:
+        what = "gated" if code == "GatedRepo" else "private, gated or gone"
+        return f"{what}: `hf auth login` or HF_TOKEN lets you in, after its terms were accepted at {page}"
+    return f"this token may not read it: accept its terms at {page}, or `hf auth login` as somebody who has"
 
 
 def promised(reply: requests.Response) -> Promise:
