@@ -222,6 +222,7 @@ def check_weights(manifest: Manifest, weights: Path, preset: str | None = None) 
         preset: only the files that it opens; None for all that are there.
     """
     from floatbench.weights.file_hashes import FileHashes
+    from floatbench.weights.kinds import refusal
 
     hashes, known = FileHashes(), _read_seen(manifest)
     fix = f"{install_command(manifest)} --weights DIR"
@@ -234,6 +235,8 @@ def check_weights(manifest: Manifest, weights: Path, preset: str | None = None) 
             raise DataError(f"{manifest.id}: weight file {weight.path} is missing", fix=install_command(manifest))
         digest = hashes.sha256(path)
         expected = weight.sha256 or known.get(weight.path)
+        if expected is None and (kind := refusal(path)) is not None:  # before it is remembered as the right one
+            raise DataError(f"{manifest.id}: {weight.path} is {kind}", fix=fix)
         if expected and digest != expected:
             origin = "the manifest's" if weight.sha256 else "the file of the first use"
             raise DataError(f"{manifest.id}: {weight.path} is not {origin} ({digest[:16]}...)", fix=fix)

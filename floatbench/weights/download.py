@@ -2,16 +2,15 @@
 
 pooch has the hash check and the bar, but starts over after a cut connection and never sends a Range header: for files
 of a gigabyte on bad lines that is the whole point, so this is written here, on requests. A download is written to
-`<folder>/.partial/`, continued from there in a later call, and renamed to its name only when size and hash match.
+`<folder>/.partial/`, continued from there in a later call, and renamed to its name only when size and hash match, or,
+where no hash is known, when its bytes are of the kind that its name promises (`floatbench.weights.kinds`).
 """
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -19,23 +18,39 @@ from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
 import requests
-from filelock import FileLock
 
 from floatbench import paths
 from floatbench.errors import DataError, DependencyError
 from floatbench.files import file_sha256, write_error
 from floatbench.progress import NullProgress, Progress, Task
+from floatbench.weights import hub, kinds
+from floatbench.weights.hub import Promise
+from floatbench.weights.part import PartialFile
+from floatbench.weights.wanted import Wanted
+from floatbench.weights.web import minutes, pause_asked, session
 
 CHUNK = 1 << 16  # a cut connection loses at most one of these
 MEGABYTE = 1_000_000
 
 
 class _Refused(Exception):
-    """This address will not serve the file, however often it is asked."""
+    """This address will not serve the file now; `passing` when it may do so later."""
+
+    def __init__(self, reason: str, passing: bool = False) -> None:
+        super().__init__(reason)
+        self.passing = passing
 
 
 class _Stalled(Exception):
     """The connection broke; what has arrived is kept and the next attempt goes on from there."""
+
+
+class _Busy(Exception):
+    """The server asks for a pause of so many seconds."""
+
+    def __init__(self, code: int, seconds: float) -> None:
+        super().__init__(f"HTTP {code}, asks for a pause of {minutes(seconds)}")
+        self.seconds = seconds
 
 
 @dataclass(frozen=True)
@@ -44,12 +59,16 @@ class Settings:
 
     Attributes:
         timeout: seconds without a single byte (and for the connection) before an attempt counts as broken.
-        attempts: broken attempts in a row, without progress between them, before an address is given up.
+        attempts: broken attempts in a row without a byte beyond the best so far, before an address is given up.
+        longest_pause: seconds that a busy server may ask us to wait; one that asks for more is given up for now.
+        pauses: how often an address may ask for one.
         sleep: waits between attempts (replaced in tests).
     """
 
     timeout: float = 30.0
     attempts: int = 4
+    longest_pause: float = 300.0  # the hub counts requests in windows of five minutes
+    pauses: int = 5
     sleep: Callable[[float], None] = time.sleep
 
 
@@ -72,13 +91,13 @@ def settings() -> Settings:
 
 
 def resolve(url: str) -> str:
-    """The web address of `hf://owner/repo@revision/path` (at HF_ENDPOINT) or `gdrive://id`; others stay as they are."""
+    """The web address of `hf://[spaces/|datasets/]owner/repo@revision/path` or `gdrive://id`; others stay as they are.
+
+    The hub is the one of HF_ENDPOINT.
+    """
     scheme, _, rest = url.partition("://")
     if scheme == "hf":
-        owner, repo, path = rest.split("/", 2)
-        name, _, revision = repo.partition("@")
-        endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
-        return f"{endpoint}/{owner}/{name}/resolve/{revision or 'main'}/{quote(path)}"
+        return hub.web_address(url)
     if scheme == "gdrive":
         return f"https://drive.usercontent.google.com/download?id={rest}&export=download&confirm=t"
     return url
@@ -98,108 +117,65 @@ def download(
     fix: str = "",
     progress: Progress | None = None,
     how: Settings | None = None,
+    git_blob: str | None = None,
 ) -> Downloaded:
     """Brings a file to `target`, from the first address that serves it whole and with the right hash.
 
     Args:
-        urls: addresses in order (`file://`, `http(s)://`, `hf://`, `gdrive://`); offline only `file://` is tried.
-        sha256, size: what the file must be; None accepts what comes.
+        urls: addresses in order (`file://`, `http(s)://`, `hf://`, `gdrive://`); offline only `file://` and the
+            hub's cache on this machine are tried.
+        sha256, size, git_blob: what the file must be (git_blob: its object id in a git repository); without a hash
+            it is held to what the hub states of it and to the kind of file that its name promises.
         label: the file's name in messages; fix: the command a failure recommends.
 
     Raises:
         DataError: no address served the file; says why for each.
         DependencyError: the disk is full or the folder cannot be written; what has arrived stays for the next call.
     """
-    how = how or settings()
-    label = label or target.name
-    usable = [resolve(url) for url in urls]
-    if paths.offline():
-        usable = [url for url in usable if url.startswith("file:")]
-        if not usable:
-            raise DataError(f"{label} would have to be downloaded, and --offline forbids the network", fix=fix or None)
-    wanted = _Wanted(target, sha256, size, label)
+    how, progress = how or settings(), progress or NullProgress()
+    wanted = Wanted(target, sha256, size, git_blob, label or target.name)
+    usable = _usable(urls, wanted, fix)
     part = PartialFile(target)
     was_there = target.exists()
-    reasons: list[str] = []
+    refusals: list[tuple[str, _Refused]] = []
     try:
         with part.lock():
             if target.exists() and (sha256 == file_sha256(target) if sha256 else not was_there):
                 return Downloaded(sha256 or file_sha256(target), target.stat().st_size, "another process")
             for url in usable:
                 try:
-                    return _from_one(url, part, wanted, progress or NullProgress(), how)
+                    return _from_one(url, part, wanted, progress, how)
                 except _Refused as error:
-                    reasons.append(f"{_place(url)}: {error}")
+                    refusals.append((_place(url), error))
     except OSError as error:
         raise write_error(error, target) from error
-    raise DataError(f"{label} could not be downloaded: {'; '.join(reasons) or 'no address is known'}", fix=fix or None)
+    reasons = "; ".join(f"{place}: {error}" for place, error in refusals) or "no address is known"
+    if any(error.passing for _, error in refusals):
+        fix = f"run the same command again later{f', or {fix}' if fix else ''}"
+    raise DataError(f"{wanted.label} could not be downloaded: {reasons}", fix=fix or None)
 
 
-@dataclass(frozen=True)
-class _Wanted:
-    target: Path
-    sha256: str | None
-    size: int | None
-    label: str
-
-    def problem(self, digest: str, length: int) -> str | None:
-        """What is wrong with a file that arrived, None when nothing is."""
-        if self.size is not None and length != self.size:
-            return f"{length} bytes instead of {self.size}"
-        if self.sha256 is not None and digest != self.sha256:
-            return f"wrong file: sha256 {digest[:16]}..., expected {self.sha256[:16]}..."
-        return None
+def _usable(urls: Sequence[str], wanted: Wanted, fix: str) -> list[str]:
+    """The hub's cache on this machine, then the addresses; offline no address of the network."""
+    kept = [hub.cached(url, known=wanted.sha256 is not None) for url in urls]
+    usable = [path.as_uri() for path in kept if path is not None] + [resolve(url) for url in urls]
+    if paths.offline():
+        usable = [url for url in usable if url.startswith("file:")]
+        if not usable:
+            what = f"{wanted.label} would have to be downloaded, and --offline forbids the network"
+            raise DataError(what, fix=fix or None)
+    return usable
 
 
-class PartialFile:
-    """The unfinished file of a target and what is known about where it came from."""
-
-    def __init__(self, target: Path) -> None:
-        folder = target.parent / ".partial"
-        self.path = folder / f"{target.name}.part"
-        self._meta = folder / f"{target.name}.json"
-
-    def lock(self) -> FileLock:
-        """Held while the part is written: a second process waits, then finds the file in place."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(self.path.with_suffix(".lock"))
-
-    @property
-    def size(self) -> int:
-        """Bytes that have arrived so far."""
-        return self.path.stat().st_size if self.path.is_file() else 0
-
-    def origin(self) -> dict[str, str]:
-        """Address and validator (ETag or Last-Modified) of the bytes so far; empty when unknown."""
-        try:
-            return dict(json.loads(self._meta.read_text()))
-        except (OSError, ValueError):
-            return {}
-
-    def begin(self, url: str, validator: str) -> None:
-        """Remembers where the bytes come from."""
-        self._meta.write_text(json.dumps({"url": url, "validator": validator}))
-
-    def drop(self) -> None:
-        """Throws the bytes away."""
-        self.path.unlink(missing_ok=True)
-        self._meta.unlink(missing_ok=True)
-
-    def install(self, target: Path) -> None:
-        """Gives the whole file its name."""
-        self.path.replace(target)
-        self._meta.unlink(missing_ok=True)
-
-
-def _from_one(url: str, part: PartialFile, wanted: _Wanted, progress: Progress, how: Settings) -> Downloaded:
+def _from_one(url: str, part: PartialFile, wanted: Wanted, progress: Progress, how: Settings) -> Downloaded:
     """All attempts at one address; a wrong file after a continued download is tried once more from the start."""
     total = None if wanted.size is None else -(-wanted.size // MEGABYTE)
     while True:
         resumed = part.size > 0
         with progress.task(wanted.label, total, unit="MB") as bar:
-            _attempts(url, part, wanted, _Megabytes(bar), how)
+            promise = _attempts(url, part, wanted, _Megabytes(bar), how, progress)
         digest, length = file_sha256(part.path), part.size
-        problem = wanted.problem(digest, length)
+        problem = wanted.problem(part.path, digest, promise)
         if problem is None:
             part.install(wanted.target)
             return Downloaded(digest, length, url)
@@ -208,26 +184,34 @@ def _from_one(url: str, part: PartialFile, wanted: _Wanted, progress: Progress, 
             raise _Refused(problem)
 
 
-def _attempts(url: str, part: PartialFile, wanted: _Wanted, meter: _Megabytes, how: Settings) -> None:
-    broken = 0
+def _attempts(
+    url: str, part: PartialFile, wanted: Wanted, meter: _Megabytes, how: Settings, progress: Progress
+) -> Promise:  # fmt: skip
+    best, broken, pauses = part.size, 0, 0
     while True:
-        before = part.size
-        meter.at(before)
+        meter.at(part.size)
         try:
-            if url.startswith("file:"):
-                return _copy(url, part, meter)
-            return _get(url, part, wanted, meter, how)
+            return _copy(url, part, meter) if url.startswith("file:") else _get(url, part, wanted, meter, how)
+        except _Busy as busy:
+            pauses += 1
+            if busy.seconds > how.longest_pause or pauses > how.pauses:
+                raise _Refused(str(busy), passing=True) from busy
+            progress.note(f"{_place(url)}: {busy}")
+            how.sleep(max(busy.seconds, 1.0))
         except (_Stalled, requests.RequestException) as error:
             if isinstance(error, requests.exceptions.InvalidURL | requests.exceptions.InvalidSchema):
                 raise _Refused("not an address") from error
-            broken = 1 if part.size > before else broken + 1
+            if isinstance(error, requests.exceptions.TooManyRedirects):
+                raise _Refused("redirects in a circle") from error
+            broken = 1 if part.size > best else broken + 1
+            best = max(best, part.size)
             if broken >= how.attempts:
-                raise _Refused(f"{_reason(error)} ({broken} attempts)") from error
+                raise _Refused(f"{_reason(error)} ({broken} attempts)", passing=True) from error
             how.sleep(min(2.0 ** (broken - 1), 30.0))
 
 
-def _copy(url: str, part: PartialFile, meter: _Megabytes) -> None:
-    """A `file://` mirror: copied, never linked, so that the original may go away."""
+def _copy(url: str, part: PartialFile, meter: _Megabytes) -> Promise:
+    """A `file://` mirror or the hub's cache: copied, never linked, so that the original may go away."""
     source = Path(unquote(urlsplit(url).path))
     if not source.is_file():
         raise _Refused("no such file")
@@ -237,55 +221,97 @@ def _copy(url: str, part: PartialFile, meter: _Megabytes) -> None:
         while block := reader.read(CHUNK):
             writer.write(block)
             meter.add(len(block))
+    return hub.cache_promise(source)
 
 
-def _get(url: str, part: PartialFile, wanted: _Wanted, meter: _Megabytes, how: Settings) -> None:
-    """One request: continues the part when that is safe, else starts it over."""
-    have, origin = part.size, part.origin()
-    headers = {"Accept-Encoding": "identity", "User-Agent": "floatbench"}
-    same = origin.get("url") == url and origin.get("validator")
-    # without a known hash, bytes of another address (or of a server that names no version) must not be mixed
-    if have and (same or wanted.sha256 is not None):
-        headers["Range"] = f"bytes={have}-"
-        if same:
-            headers["If-Range"] = origin["validator"]
-    with requests.get(url, headers=headers, stream=True, timeout=(how.timeout, how.timeout)) as reply:
+def _get(url: str, part: PartialFile, wanted: Wanted, meter: _Megabytes, how: Settings) -> Promise:
+    """One request: continues the part when that is safe, else starts it over. Returns what the host states."""
+    have, headers = part.size, _request_headers(url, part, wanted)
+    with (
+        session() as opened,
+        opened.get(url, headers=headers, stream=True, timeout=(how.timeout, how.timeout)) as reply,
+    ):
+        promise = hub.promised(reply)
         if reply.status_code == 416 and have:  # the part is already as long as the file, or longer
-            if have == wanted.size:
-                return
+            if _whole(reply, part, wanted):
+                return promise
             part.drop()
             raise _Stalled("the part did not fit the file")
         _check_status(reply)
-        validator = reply.headers.get("ETag") or reply.headers.get("Last-Modified") or ""
-        if reply.status_code == 206 and "Range" in headers:
-            mode = "ab"
-            if not reply.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
-                part.drop()
-                raise _Stalled("the server sent another part than asked for")
-        else:
-            mode, have = "wb", 0
-            meter.at(0)
-        _check_space(part, reply)
+        if (conflict := wanted.conflict(promise)) is not None:
+            raise _Refused(conflict)
+        encoded = _is_encoded(reply)
+        mode, have = _mode(reply, part, have if "Range" in headers else 0, encoded)
         blocks = reply.iter_content(CHUNK)
         start = next(blocks, b"")
-        _refuse_page(reply, start)  # before the bytes that are here already are touched
-        part.begin(url, "" if validator.startswith("W/") else validator)
+        _refuse_page(reply, start, wanted)  # before the bytes that are here already are touched
+        _check_size(reply, have, wanted, encoded)
+        _check_space(part, reply)
+        validator = reply.headers.get("ETag") or reply.headers.get("Last-Modified") or ""
+        part.begin(url, "" if validator.startswith("W/") or encoded else validator)
+        if mode == "wb":
+            meter.at(0)
         with part.path.open(mode) as writer:
             for block in chain([start], blocks):
                 writer.write(block)
                 meter.add(len(block))
-        expected = reply.headers.get("Content-Length")
-        if expected is not None and part.size - have != int(expected):
+        expected = reply.headers.get("Content-Length", "")
+        if expected.isdigit() and reply.raw.tell() != int(expected):  # as sent: a compressed body is longer unpacked
             raise _Stalled(f"connection cut after {part.size} bytes")
+    return promise
 
 
-def _refuse_page(reply: requests.Response, start: bytes) -> None:
-    """A sign-in, quota or preview page is not the file, whatever the status says."""
-    head = start[:256].lstrip().lower()
-    typed = reply.headers.get("Content-Type", "").startswith("text/html")
-    if typed or (reply.status_code == 200 and head.startswith((b"<!doctype html", b"<html"))):
+def _request_headers(url: str, part: PartialFile, wanted: Wanted) -> dict[str, str]:
+    headers, origin = hub.authorization(url), part.origin()
+    same = origin.get("url") == url and origin.get("validator")
+    # without a known hash, bytes of another address (or of a server that names no version) must not be mixed
+    if part.size and (same or wanted.sha256 is not None):
+        headers["Range"] = f"bytes={part.size}-"
+        if same:
+            headers["If-Range"] = origin["validator"]
+    return headers
+
+
+def _whole(reply: requests.Response, part: PartialFile, wanted: Wanted) -> bool:
+    """True when a part that cannot be continued is the whole file."""
+    if wanted.sha256 is not None:
+        return file_sha256(part.path) == wanted.sha256
+    return part.size == wanted.size or reply.headers.get("Content-Range") == f"bytes */{part.size}"
+
+
+def _is_encoded(reply: requests.Response) -> bool:
+    """True for a body that was compressed although nobody asked; it is unpacked while it arrives."""
+    encoding = reply.headers.get("Content-Encoding", "").strip().lower()
+    if encoding in ("", "identity", "aws-chunked"):
+        return False
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise _Refused(f"compressed as {encoding[:20]}, which was not asked for")
+    return True
+
+
+def _mode(reply: requests.Response, part: PartialFile, asked: int, encoded: bool) -> tuple[str, int]:
+    """How to open the part and how many of its bytes stay; a range other than the one asked for is not believed."""
+    if reply.status_code != 206 or not asked:
+        return "wb", 0
+    if encoded or not reply.headers.get("Content-Range", "").startswith(f"bytes {asked}-"):
+        part.drop()
+        raise _Stalled("the server sent another part than asked for")
+    return "ab", asked
+
+
+def _check_size(reply: requests.Response, have: int, wanted: Wanted, encoded: bool) -> None:
+    length = reply.headers.get("Content-Length", "")
+    if wanted.size is not None and not encoded and length.isdigit() and have + int(length) != wanted.size:
+        raise _Refused(f"{have + int(length)} bytes instead of {wanted.size}")
+
+
+def _refuse_page(reply: requests.Response, start: bytes, wanted: Wanted) -> None:
+    """A sign-in, quota or error page is not the file, whatever the status says; its type decides where no hash can."""
+    typed = wanted.sha256 is None and reply.headers.get("Content-Type", "").startswith("text/html")
+    kind = "an HTML page" if typed else kinds.not_a_file(start) if reply.status_code == 200 else None
+    if kind is not None:
         hint = " ('/blob/' addresses show a page: use '/resolve/' or '/raw/')" if "/blob/" in reply.url else ""
-        raise _Refused(f"an HTML page instead of the file{hint}")
+        raise _Refused(f"{kind} instead of the file{hint}")
 
 
 def _check_status(reply: requests.Response) -> None:
@@ -293,16 +319,18 @@ def _check_status(reply: requests.Response) -> None:
     code = reply.status_code
     if code in (200, 206):
         return
+    if (pause := pause_asked(reply)) is not None:
+        raise _Busy(code, pause)
     if code in (408, 425, 429) or code >= 500:
         raise _Stalled(f"HTTP {code}")
-    meaning = {401: "log-in needed", 403: "forbidden", 404: "not found", 410: "gone"}.get(
-        code, reply.reason or "refused"
-    )
+    usual = {401: "log-in needed", 403: "forbidden", 404: "not found", 410: "gone"}
+    meaning = hub.refused(reply) or usual.get(code, reply.reason or "refused")
     raise _Refused(f"HTTP {code} {meaning}")
 
 
 def _check_space(part: PartialFile, reply: requests.Response) -> None:
-    needed = int(reply.headers.get("Content-Length", 0))
+    length = reply.headers.get("Content-Length", "")
+    needed = int(length) if length.isdigit() else 0
     free = shutil.disk_usage(part.path.parent).free
     if needed > free:
         what = f"the disk is full: {needed / MEGABYTE:.0f} MB are still to come, {free / MEGABYTE:.0f} MB are free"
@@ -349,24 +377,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, requests.exceptions.ConnectionError):
         return "no connection"
     return " ".join(str(error).split())[:120]
-
-
-def is_zip(path: Path) -> bool:
-    """True for a zip archive (by content)."""
-    return zipfile.is_zipfile(path)
-
-
-def extract_member(archive: Path, member: str, target: Path) -> None:
-    """Writes one member of a zip archive to `target`; the member may lie in any folder of the archive.
-
-    Raises DataError when the archive is damaged or has no such member.
-    """
-    try:
-        with zipfile.ZipFile(archive) as opened:
-            inside = [name for name in opened.namelist() if name == member or name.endswith(f"/{member}")]
-            if not inside:
-                raise DataError(f"{archive} has no member {member}")
-            with opened.open(min(inside, key=len)) as reader, target.open("wb") as writer:
-                shutil.copyfileobj(reader, writer, 1 << 20)
-    except zipfile.BadZipFile as error:
-        raise DataError(f"{archive} is damaged: {error}") from error

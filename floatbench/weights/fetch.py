@@ -11,9 +11,12 @@ from floatbench.errors import DataError, UsageError
 from floatbench.files import atomic_path
 from floatbench.progress import NullProgress, Progress
 from floatbench.weights import lockfile, store
-from floatbench.weights.download import Settings, download, extract_member, mirrors, resolve
+from floatbench.weights.archive import extract_member
+from floatbench.weights.download import Settings, download, mirrors, resolve
+from floatbench.weights.hub import Promise
 from floatbench.weights.lockfile import FileRecord
 from floatbench.weights.table import WeightEntry, WeightFile
+from floatbench.weights.wanted import Wanted
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,7 @@ def _fetch_file(
     direct = [*mirrors(f"{row.name}/{file.path}"), *(url for url in file.urls if url not in archives)]
     label, fix = f"{row.name}/{file.path}", f"floatbench weights import {row.name} FILE"
     try:
-        got = download(direct, target, wanted, file.size, label, fix, progress, how)
+        got = download(direct, target, wanted, file.size, label, fix, progress, how, file.git_blob)
     except DataError as error:
         if not archives or paths.offline():
             raise
@@ -122,6 +125,7 @@ def _unpack(archive: Path, row: WeightEntry, file: WeightFile, source: str) -> N
     with atomic_path(target) as partial:
         extract_member(archive, file.member, partial)
         digest = lockfile.hashed(partial, fresh=True)
-        if file.sha256 is not None and digest != file.sha256:
-            raise DataError(f"{source}: {file.member} has sha256 {digest[:16]}..., expected {file.sha256[:16]}...")
+        problem = Wanted(target, file.sha256, file.size, file.git_blob, row.name).problem(partial, digest, Promise())
+        if problem is not None:
+            raise DataError(f"{source}: {file.member}: {problem}", fix=f"floatbench weights import {row.name} FILE")
     _register(row, file, target, FileRecord(sha256=digest, size=target.stat().st_size), f"{source} ({file.member})")

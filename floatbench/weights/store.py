@@ -22,9 +22,10 @@ from floatbench import paths
 from floatbench.errors import DataError, FloatbenchError, UsageError
 from floatbench.files import atomic_path, write_error
 from floatbench.text import near
-from floatbench.weights import lockfile
+from floatbench.weights import kinds, lockfile
 from floatbench.weights.lockfile import FileRecord, Section
 from floatbench.weights.table import ENTRIES, WeightEntry, WeightFile
+from floatbench.weights.wanted import git_blob
 
 State = Literal["missing", "unverified", "verified", "damaged", "fabricated"]
 
@@ -161,6 +162,7 @@ def _verified(row: WeightEntry, fabricated: bool, fresh: bool = False) -> dict[s
         expected: dict[str, str | None] = {item: file.sha256 for item, file in recorded.items()}
     else:
         expected = {file.path: expected_hash(row, file, recorded) for file in row.files}
+    rows = {file.path: file for file in row.files}
     found: dict[str, str] = {}
     for relative, wanted in expected.items():
         file = root / relative
@@ -170,6 +172,8 @@ def _verified(row: WeightEntry, fabricated: bool, fresh: bool = False) -> dict[s
         if wanted is not None and found[relative] != wanted:
             raise _wrong(row, file, found[relative], wanted, fabricated)
     new = {item: digest for item, digest in found.items() if expected[item] is None}
+    for item in new:  # nothing is recorded that cannot be the file
+        _check_unknown(row, rows[item], root / item, root / item)
     if new:
         files = {item: FileRecord(sha256=digest, size=(root / item).stat().st_size) for item, digest in new.items()}
         lockfile.record(section, row.name, files, source="found in place on first use")
@@ -181,6 +185,16 @@ def _wrong(row: WeightEntry, file: Path, digest: str, wanted: str, fabricated: b
     what = f"weights {row.name!r}: {file} is not the right file: sha256 {digest[:16]}..., {origin} {wanted[:16]}..."
     command = "fabricate" if fabricated else "fetch --force"
     return DataError(what, fix=f"floatbench weights {command} {row.name}")
+
+
+def _check_unknown(row: WeightEntry, file: WeightFile, path: Path, origin: Path) -> None:
+    """Raises DataError for bytes that cannot be the file, whatever their hash: a page, a pointer, half of it."""
+    kind = kinds.refusal(path, file.path)
+    if kind is None and file.git_blob is not None and git_blob(path) != file.git_blob:
+        kind = f"not the published file (git blob {file.git_blob[:16]}...)"
+    if kind is not None:
+        what = f"weights {row.name!r}: {origin} is {kind}"
+        raise DataError(what, fix=f"floatbench weights fetch --force {row.name}")
 
 
 def import_file(name: str, source: Path) -> Path:
@@ -203,7 +217,7 @@ def import_file(name: str, source: Path) -> Path:
 
 
 def _import_one(row: WeightEntry, file: WeightFile, source: Path) -> FileRecord:
-    from floatbench.weights.download import extract_member, is_zip
+    from floatbench.weights.archive import extract_member, is_zip
 
     origin = source / file.path if row.folder else source
     if not origin.is_file():
@@ -215,8 +229,10 @@ def _import_one(row: WeightEntry, file: WeightFile, source: Path) -> FileRecord:
         else:
             shutil.copyfile(origin, partial)
         digest = lockfile.hashed(partial, fresh=True)
-        if file.sha256 is not None and digest != file.sha256:
-            raise _wrong(row, origin, digest, file.sha256, fabricated=False)
+        if digest != file.sha256:
+            _check_unknown(row, file, partial, origin)
+            if file.sha256 is not None:
+                raise _wrong(row, origin, digest, file.sha256, fabricated=False)
     lockfile.stamp(target, digest)
     return FileRecord(sha256=digest, size=target.stat().st_size)
 

@@ -1,9 +1,9 @@
 """Every weight file floatbench can use: where it comes from, its hash, size, licence and who needs it.
 
-One row per name. A file without a published SHA-256 has `sha256=None`: its hash is recorded in `weights.lock.json`
-when the file is first seen and held to from then on. Addresses are `https://...`, `hf://owner/repo@revision/path`
-(HF_ENDPOINT is honoured) or `gdrive://id`; they are tried in order and any of them may serve the file, because its hash
-decides.
+One row per name. A file without a published SHA-256 has `sha256=None`: it is held to its git blob id or to the hash
+that the hub states, which is recorded in `weights.lock.json` and held to from then on. Addresses are `https://...`,
+`hf://[spaces/|datasets/]owner/repo@revision/path` (HF_ENDPOINT is honoured) or `gdrive://id`; they are tried in order
+and any of them may serve the file, because its hash decides.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ class WeightFile:
         sha256: published hash of the file, or None when nobody published one.
         size: bytes, None when not known for certain.
         member: when the addresses serve a zip archive, the path of this file inside it.
+        git_blob: the file's object id in its authors' git repository, for files without a published SHA-256.
     """
 
     path: str
@@ -31,6 +32,7 @@ class WeightFile:
     sha256: str | None = None
     size: int | None = None
     member: str = ""
+    git_blob: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,9 +86,14 @@ _BUFFALO_L = tuple(
     for release in ("v0.7", "model-zoo")
 )
 _BUFFALO_L_FILES = "hf://public-data/insightface@33c1063c49c785b7652d3fd529f86fa4f149392b/models/buffalo_l"
-_LATENTSYNC = "hf://ByteDance/LatentSync@main/auxiliary"
+_LATENTSYNC = "hf://ByteDance/LatentSync-1.5@32a20d29aead0498e3e885e90dbbe8027da1b61b/auxiliary"
 _W2V_BASE = "hf://facebook/wav2vec2-base-960h@22aad52d435eb6dbaf354bdad9b0da84ce7d6156"
-_W2V_EMOTION = "hf://r-f/wav2vec-english-speech-emotion-recognition@main"
+_HALLO_W2V = "hf://fudan-generative-ai/hallo@d09cdbe1df2e0a5852b58b7508ffe3d91363799f/wav2vec/wav2vec2-base-960h"
+_W2V_EMOTION = "hf://r-f/wav2vec-english-speech-emotion-recognition@b9e996ed194ec1d0338aea597332c3e65a84f212"
+_ARCFACE_TORCH = (
+    "hf://lithiumice/ArcFace_PyTorch@5aac4346938ae100f5145f549c4540d8bf7feb6c",
+    "hf://camenduru/show@064a379f415f674051145ec4862f54bd6a65073f/models/arcface",
+)
 _OXFORD = "https://www.robots.ox.ac.uk/~vgg/software/lipsync/data"
 _MEDIAPIPE = "https://storage.googleapis.com/mediapipe-models"
 
@@ -122,6 +129,7 @@ _METRICS: tuple[WeightEntry, ...] = (
                 urls=(
                     "https://www.dropbox.com/s/ge9e5ujwgetktms/i3d_torchscript.pt?dl=1",
                     f"{_LATENTSYNC}/i3d_torchscript.pt",
+                    "hf://flateon/FVD-I3D-torchscript@1c2d61711c52571ad617a1063e6fa691b212e184/i3d_torchscript.pt",
                 ),
                 sha256="bec6519f66ea534e953026b4ae2c65553c17bf105611c746d904657e5860a5e2",
                 size=51_235_320,
@@ -141,9 +149,13 @@ _METRICS: tuple[WeightEntry, ...] = (
             WeightFile(
                 path="i3d_pretrained_400.pt",
                 urls=(
-                    "https://github.com/songweige/TATS/raw/main/tats/fvd/i3d_pretrained_400.pt",
+                    "https://github.com/songweige/TATS/raw/03bbce1daa3da7e9bff8221e9ec433df9484817f/tats/fvd/i3d_pretrained_400.pt",
                     "gdrive://1mQK8KD8G6UWRa5t87SRMm5PVXtlpneJT",
+                    "hf://spaces/LanguageBind/Open-Sora-Plan-v1.0.0@810fa8c4bdb3a4c8eec9bd57375c29bde6fb46de/"
+                    "opensora/eval/fvd/videogpt/i3d_pretrained_400.pt",
                 ),
+                sha256="55095f049e706479d48e221adcdb145b2b9dc930ba28b081ed72367ffaa32343",
+                git_blob="a867b87ac3a9097d200598b1d48a1b890d8ec744",
             ),
         ),
         licence="weights Apache-2.0 as commonly stated for the TF-hub model; port MIT",
@@ -151,7 +163,7 @@ _METRICS: tuple[WeightEntry, ...] = (
         used_by=("fvd",),
         format="pickle",
         fabricate="floatbench.metrics.i3d:fabricate",
-        note="no SHA-256 was published: recorded on first use",
+        note="the hash is of the copies on the hub, which have the git blob id of the authors' repository",
     ),
     WeightEntry(
         name="arcface-w600k-r50",
@@ -174,24 +186,38 @@ _METRICS: tuple[WeightEntry, ...] = (
     WeightEntry(
         name="arcface-torch-r50",
         title="ArcFace iresnet r50 as a torch state dict (arcface_torch, ms1mv3_arcface_r50_fp16)",
-        files=(WeightFile(path="backbone.pth", urls=()),),
+        files=(
+            WeightFile(
+                path="backbone.pth",
+                urls=tuple(f"{place}/ms1mv3_arcface_r50_fp16.pth" for place in _ARCFACE_TORCH),
+                sha256="ef005ba502a2d0f40e7b94245054d3a23e375776f7035080fcbce45ae49cfb01",
+                size=174_680_546,
+            ),
+        ),
         licence=_INSIGHTFACE_LICENCE,
         commercial=False,
         used_by=("csim-source-torch-r50", "csim-gt-torch-r50"),
         format="pickle",
         fabricate="floatbench.metrics.arcface:fabricate_torch",
-        note="insightface hands it out on a share without a stable address: import the file you have",
+        note="insightface hands it out on a share without a stable address; these are copies on the hub",
     ),
     WeightEntry(
         name="arcface-torch-r100",
         title="ArcFace iresnet r100 as a torch state dict (arcface_torch, ms1mv3_arcface_r100_fp16)",
-        files=(WeightFile(path="backbone.pth", urls=()),),
+        files=(
+            WeightFile(
+                path="backbone.pth",
+                urls=tuple(f"{place}/ms1mv3_arcface_r100_fp16.pth" for place in _ARCFACE_TORCH),
+                sha256="a566a62357f0c55b679d9ff2f022a294486568be0c00665d39029d0e46a8109b",
+                size=261_223_796,
+            ),
+        ),
         licence=_INSIGHTFACE_LICENCE,
         commercial=False,
         used_by=("csim-source-torch-r100", "csim-gt-torch-r100"),
         format="pickle",
         fabricate="floatbench.metrics.arcface:fabricate_r100",
-        note="insightface hands it out on a share without a stable address: import the file you have",
+        note="insightface hands it out on a share without a stable address; these are copies on the hub",
     ),
     WeightEntry(
         name="scrfd-det-10g",
@@ -217,7 +243,10 @@ _METRICS: tuple[WeightEntry, ...] = (
         files=(
             WeightFile(
                 path="epoch_20.pth",
-                urls=("https://github.com/Winfredy/SadTalker/releases/download/v0.0.2/epoch_20.pth",),
+                urls=(
+                    "hf://vinthony/SadTalker@4aedd064359e623398a2d73eb8c253ebb2bd516c/epoch_20.pth",
+                    "https://github.com/Winfredy/SadTalker/releases/download/v0.0.2/epoch_20.pth",
+                ),
                 sha256="6d17a6b23457b521801baae583cb6a58f7238fe6721fc3d65d76407460e9149b",
                 size=288_860_037,
             ),
@@ -234,7 +263,7 @@ _METRICS: tuple[WeightEntry, ...] = (
         files=(
             WeightFile(
                 path="syncnet_v2.model",
-                urls=(f"{_OXFORD}/syncnet_v2.model", f"{_LATENTSYNC}/syncnet_v2.model"),
+                urls=(f"{_LATENTSYNC}/syncnet_v2.model", f"{_OXFORD}/syncnet_v2.model"),
                 sha256="961e8696f888fce4f3f3a6c3d5b3267cf5b343100b238e79b2659bff2c605442",
                 size=54_573_114,
             ),
@@ -251,7 +280,7 @@ _METRICS: tuple[WeightEntry, ...] = (
         files=(
             WeightFile(
                 path="sfd_face.pth",
-                urls=(f"{_OXFORD}/sfd_face.pth", f"{_LATENTSYNC}/sfd_face.pth"),
+                urls=(f"{_LATENTSYNC}/sfd_face.pth", f"{_OXFORD}/sfd_face.pth"),
                 sha256="d54a87c2b7543b64729c9a25eafd188da15fd3f6e02f0ecec76ae1b30d86c491",
                 size=89_844_381,
             ),
@@ -328,7 +357,12 @@ _FLOAT: tuple[WeightEntry, ...] = (
         files=(
             WeightFile(
                 path="float.pth",
-                urls=("gdrive://1rvWuM12cyvNvBQNCLmG4Fr2L1rpjQBF0", "hf://yuvraj108c/float@main/float.pth"),
+                urls=(
+                    "gdrive://1rvWuM12cyvNvBQNCLmG4Fr2L1rpjQBF0",
+                    "hf://yuvraj108c/float@main/float.pth",
+                    "hf://clinno/float@main/float.pth",
+                ),
+                sha256="f5cd815510908284eca7c5b9e81bdd63fc4cbef761f83bfb8fbe5e2880b2b830",
             ),
         ),
         licence=(
@@ -339,7 +373,7 @@ _FLOAT: tuple[WeightEntry, ...] = (
         used_by=("float", "generate"),
         format="pickle",
         fabricate="floatbench.model.checkpoint:fabricate",
-        note="no SHA-256 was published (about 0.83 GB): recorded on first use; needs both wav2vec2 entries too",
+        note="0.83 GB; the hash is of the copies on the hub, none is published; needs both wav2vec2 entries too",
     ),
     WeightEntry(
         name="wav2vec2-base-960h",
@@ -347,19 +381,19 @@ _FLOAT: tuple[WeightEntry, ...] = (
         files=(
             WeightFile(
                 path="config.json",
-                urls=(f"{_W2V_BASE}/config.json",),
+                urls=(f"{_W2V_BASE}/config.json", f"{_HALLO_W2V}/config.json"),
                 sha256="d3ec255c063d9f95057b553b19c20135b259875834a4fe9deb218a6be25b4cf3",
                 size=1_596,
             ),
             WeightFile(
                 path="preprocessor_config.json",
-                urls=(f"{_W2V_BASE}/preprocessor_config.json",),
+                urls=(f"{_W2V_BASE}/preprocessor_config.json", f"{_HALLO_W2V}/preprocessor_config.json"),
                 sha256="b225d617c025463b9e157e06afea8b90dc7078fc70b013c533328423e0486b4a",
                 size=159,
             ),
             WeightFile(
                 path="model.safetensors",
-                urls=(f"{_W2V_BASE}/model.safetensors",),
+                urls=(f"{_W2V_BASE}/model.safetensors", f"{_HALLO_W2V}/model.safetensors"),
                 sha256="8aa76ab2243c81747a1f832954586bc566090c83a0ac167df6f31f0fa917d74a",
                 size=377_607_901,
             ),
@@ -383,7 +417,7 @@ _FLOAT: tuple[WeightEntry, ...] = (
         used_by=("float", "generate"),
         format="folder",
         fabricate="floatbench.model.checkpoint:fabricate_emotion",
-        note="no SHA-256 was published (about 1.27 GB): recorded on first use",
+        note="1.27 GB; held to the hash that the hub states at the fetch, recorded then",
     ),
 )
 
@@ -416,13 +450,14 @@ _TRAINING: tuple[WeightEntry, ...] = (
                     "https://github.com/HSE-asavchenko/face-emotion-recognition/raw/main/models/affectnet_emotions/onnx/"
                     "enet_b2_7.onnx",
                 ),
+                git_blob="cdd6a6070b72ed2e59e15e810ae0ecdbcb0f7626",
             ),
         ),
         licence="code and weights Apache-2.0; trained on AffectNet (non-commercial research data)",
         commercial=False,
         used_by=("ablate",),
         format="onnx",
-        note="no SHA-256 was published: recorded on first use",
+        note="29 MB; no SHA-256 was published: held to its id in the authors' git repository",
     ),
 )
 

@@ -14,7 +14,8 @@ from download_server import CONTENT, SHA256, Server, cut, page, serving, stalled
 
 from floatbench.errors import DataError, DependencyError
 from floatbench.weights import download as module
-from floatbench.weights.download import Settings, download, extract_member, mirrors, resolve
+from floatbench.weights.archive import extract_member
+from floatbench.weights.download import Settings, download, mirrors, resolve
 
 
 @pytest.fixture
@@ -40,28 +41,28 @@ def leftovers(folder: Path) -> list[str]:
 
 
 def test_file_arrives_whole_and_leaves_nothing_else(server, tmp_path, how):
-    got = download([server.at("/a", whole)], tmp_path / "a.bin", SHA256, len(CONTENT), how=how)
-    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+    got = download([server.at("/a", whole)], tmp_path / "a.dat", SHA256, len(CONTENT), how=how)
+    assert (tmp_path / "a.dat").read_bytes() == CONTENT
     assert got.sha256 == SHA256 and got.size == len(CONTENT) and got.url == f"{server.base}/a"
-    assert leftovers(tmp_path) == ["a.bin"]
+    assert leftovers(tmp_path) == ["a.dat"]
 
 
 def test_cut_connection_goes_on_with_a_range_header(server, tmp_path, how):
     half = len(CONTENT) // 2 // module.CHUNK * module.CHUNK
-    download([server.at("/a", cut(half), whole)], tmp_path / "a.bin", SHA256, how=how)
-    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+    download([server.at("/a", cut(half), whole)], tmp_path / "a.dat", SHA256, how=how)
+    assert (tmp_path / "a.dat").read_bytes() == CONTENT
     assert server.requests == [("/a", None), ("/a", f"bytes={half}-")]
 
 
 def test_later_call_goes_on_where_the_last_one_stopped(server, tmp_path, how):
     half = 4 * module.CHUNK
     with pytest.raises(DataError, match="HTTP 503"):
-        download([server.at("/a", cut(half), status(503))], tmp_path / "a.bin", SHA256, how=how)
-    assert not (tmp_path / "a.bin").exists()
+        download([server.at("/a", cut(half), status(503))], tmp_path / "a.dat", SHA256, how=how)
+    assert not (tmp_path / "a.dat").exists()
     server.requests.clear()
-    download([server.at("/a", whole)], tmp_path / "a.bin", SHA256, how=how)
+    download([server.at("/a", whole)], tmp_path / "a.dat", SHA256, how=how)
     assert server.requests == [("/a", f"bytes={half}-")]
-    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+    assert (tmp_path / "a.dat").read_bytes() == CONTENT
 
 
 def test_file_that_changed_on_the_server_is_not_mixed_with_its_old_half(server, tmp_path, how):
@@ -71,14 +72,14 @@ def test_file_that_changed_on_the_server_is_not_mixed_with_its_old_half(server, 
         whole(handler, newer, '"v2"')
 
     url = server.at("/a", cut(4 * module.CHUNK), changed)
-    download([url], tmp_path / "a.bin", how=how)
-    assert (tmp_path / "a.bin").read_bytes() == newer
+    download([url], tmp_path / "a.dat", how=how)
+    assert (tmp_path / "a.dat").read_bytes() == newer
 
 
 def test_without_hash_or_version_a_cut_download_starts_over(server, tmp_path, how):
-    download([server.at("/a", cut(4 * module.CHUNK, etag=""), whole)], tmp_path / "a.bin", how=how)
+    download([server.at("/a", cut(4 * module.CHUNK, etag=""), whole)], tmp_path / "a.dat", how=how)
     assert [wanted for _, wanted in server.requests] == [None, None]
-    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+    assert (tmp_path / "a.dat").read_bytes() == CONTENT
 
 
 def test_server_that_ignores_ranges_is_read_from_the_start(server, tmp_path, how):
@@ -86,8 +87,8 @@ def test_server_that_ignores_ranges_is_read_from_the_start(server, tmp_path, how
         del handler.headers["Range"]
         whole(handler)
 
-    download([server.at("/a", cut(4 * module.CHUNK), no_ranges)], tmp_path / "a.bin", SHA256, how=how)
-    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+    download([server.at("/a", cut(4 * module.CHUNK), no_ranges)], tmp_path / "a.dat", SHA256, how=how)
+    assert (tmp_path / "a.dat").read_bytes() == CONTENT
 
 
 def test_server_that_sends_another_range_is_not_believed(server, tmp_path, how):
@@ -101,61 +102,61 @@ def test_server_that_sends_another_range_is_not_believed(server, tmp_path, how):
         handler.wfile.write(CONTENT[7:])
         return None
 
-    download([server.at("/a", cut(4 * module.CHUNK), shifted)], tmp_path / "a.bin", how=how)
-    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+    download([server.at("/a", cut(4 * module.CHUNK), shifted)], tmp_path / "a.dat", how=how)
+    assert (tmp_path / "a.dat").read_bytes() == CONTENT
 
 
 def test_part_that_is_too_long_is_thrown_away(server, tmp_path, how):
-    part = tmp_path / ".partial" / "a.bin.part"
+    part = tmp_path / ".partial" / "a.dat.part"
     part.parent.mkdir()
     part.write_bytes(CONTENT + b"more")
-    download([server.at("/a", whole)], tmp_path / "a.bin", SHA256, len(CONTENT), how=how)
-    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+    download([server.at("/a", whole)], tmp_path / "a.dat", SHA256, len(CONTENT), how=how)
+    assert (tmp_path / "a.dat").read_bytes() == CONTENT
 
 
 def test_finished_part_is_used_without_another_transfer(server, tmp_path, how):
-    part = tmp_path / ".partial" / "a.bin.part"
+    part = tmp_path / ".partial" / "a.dat.part"
     part.parent.mkdir()
     part.write_bytes(CONTENT)
-    download([server.at("/a", whole)], tmp_path / "a.bin", SHA256, len(CONTENT), how=how)
+    download([server.at("/a", whole)], tmp_path / "a.dat", SHA256, len(CONTENT), how=how)
     assert server.requests == [("/a", f"bytes={len(CONTENT)}-")]
-    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+    assert (tmp_path / "a.dat").read_bytes() == CONTENT
 
 
 def test_poisoned_part_is_found_by_the_hash_and_fetched_anew(server, tmp_path, how):
-    part = tmp_path / ".partial" / "a.bin.part"
+    part = tmp_path / ".partial" / "a.dat.part"
     part.parent.mkdir()
     part.write_bytes(b"x" * module.CHUNK)
-    download([server.at("/a", whole)], tmp_path / "a.bin", SHA256, how=how)
+    download([server.at("/a", whole)], tmp_path / "a.dat", SHA256, how=how)
     assert [wanted for _, wanted in server.requests] == [f"bytes={module.CHUNK}-", None]
-    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+    assert (tmp_path / "a.dat").read_bytes() == CONTENT
 
 
 def test_wrong_hash_never_gets_the_name_and_the_next_address_is_tried(server, tmp_path, how):
     wrong = server.at("/wrong", lambda handler: whole(handler, b"other" * 1000))
     with pytest.raises(DataError, match="wrong file: sha256"):
-        download([wrong], tmp_path / "a.bin", SHA256, how=how)
+        download([wrong], tmp_path / "a.dat", SHA256, how=how)
     assert leftovers(tmp_path) == []
-    got = download([wrong, server.at("/a", whole)], tmp_path / "a.bin", SHA256, how=how)
+    got = download([wrong, server.at("/a", whole)], tmp_path / "a.dat", SHA256, how=how)
     assert got.url.endswith("/a")
 
 
 def test_wrong_size_is_refused(server, tmp_path, how):
     with pytest.raises(DataError, match=f"{len(CONTENT)} bytes instead of 7"):
-        download([server.at("/a", whole)], tmp_path / "a.bin", size=7, how=how)
+        download([server.at("/a", whole)], tmp_path / "a.dat", size=7, how=how)
     assert leftovers(tmp_path) == []
 
 
 def test_silent_server_times_out_and_is_asked_again(server, tmp_path, waits):
     how = Settings(timeout=0.3, attempts=3, sleep=waits.append)
     with pytest.raises(DataError, match=r"timed out \(3 attempts\)"):
-        download([server.at("/a", stalled)], tmp_path / "a.bin", SHA256, how=how)
+        download([server.at("/a", stalled)], tmp_path / "a.dat", SHA256, how=how)
     assert len(waits) == 2 and waits[1] > waits[0]
-    assert not (tmp_path / "a.bin").exists()
+    assert not (tmp_path / "a.dat").exists()
 
 
 def test_busy_server_is_asked_again(server, tmp_path, how, waits):
-    download([server.at("/a", status(503), status(429), whole)], tmp_path / "a.bin", SHA256, how=how)
+    download([server.at("/a", status(503), status(429), whole)], tmp_path / "a.dat", SHA256, how=how)
     assert len(waits) == 2
 
 
@@ -173,13 +174,13 @@ def test_progress_between_cuts_renews_the_patience(server, tmp_path, how):
         handler.close_connection = True
 
     assert len(CONTENT) > pieces * module.CHUNK and pieces > how.attempts
-    download([server.at("/a", piece)], tmp_path / "a.bin", SHA256, how=how)
-    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+    download([server.at("/a", piece)], tmp_path / "a.dat", SHA256, how=how)
+    assert (tmp_path / "a.dat").read_bytes() == CONTENT
 
 
 def test_absent_file_is_not_asked_for_twice(server, tmp_path, how, waits):
     with pytest.raises(DataError, match="HTTP 404 not found") as error:
-        download([server.at("/a", status(404))], tmp_path / "a.bin", fix="do this", how=how)
+        download([server.at("/a", status(404))], tmp_path / "a.dat", fix="do this", how=how)
     assert waits == [] and len(server.requests) == 1
     assert error.value.fix == "do this" and error.value.exit_code == 4
 
@@ -187,7 +188,7 @@ def test_absent_file_is_not_asked_for_twice(server, tmp_path, how, waits):
 def test_every_address_is_named_with_its_reason(server, tmp_path, how):
     urls = [server.at("/a", status(404)), server.at("/b", page), "http://127.0.0.1:1/c"]
     with pytest.raises(DataError) as error:
-        download(urls, tmp_path / "a.bin", label="the file", how=how)
+        download(urls, tmp_path / "a.dat", label="the file", how=how)
     for part in ("the file", "404", "HTML page", "127.0.0.1:1: no connection (3 attempts)"):
         assert part in error.value.what
 
@@ -195,27 +196,27 @@ def test_every_address_is_named_with_its_reason(server, tmp_path, how):
 def test_redirect_to_a_page_is_not_taken_for_the_file(server, tmp_path, how):
     def redirect(handler: http.server.BaseHTTPRequestHandler) -> None:
         handler.send_response(302)
-        handler.send_header("Location", "/blob/main/a.bin")
+        handler.send_header("Location", "/blob/main/a.dat")
         handler.send_header("Content-Length", "0")
         handler.end_headers()
 
-    server.at("/blob/main/a.bin", page)
+    server.at("/blob/main/a.dat", page)
     with pytest.raises(DataError, match="/blob/"):
-        download([server.at("/a", redirect)], tmp_path / "a.bin", how=how)
+        download([server.at("/a", redirect)], tmp_path / "a.dat", how=how)
     assert leftovers(tmp_path) == []
 
 
 def test_page_without_its_content_type_is_recognised(server, tmp_path, how):
     url = server.at("/a", lambda handler: whole(handler, b"\n<html><body>quota exceeded</body></html>"))
     with pytest.raises(DataError, match="HTML page"):
-        download([url], tmp_path / "a.bin", how=how)
+        download([url], tmp_path / "a.dat", how=how)
 
 
 def test_page_in_place_of_the_rest_does_not_cost_what_has_arrived(server, tmp_path, how):
     half = 4 * module.CHUNK
     with pytest.raises(DataError, match="HTML page"):
-        download([server.at("/a", cut(half), page)], tmp_path / "a.bin", SHA256, how=how)
-    download([server.at("/a", whole)], tmp_path / "a.bin", SHA256, how=how)
+        download([server.at("/a", cut(half), page)], tmp_path / "a.dat", SHA256, how=how)
+    download([server.at("/a", whole)], tmp_path / "a.dat", SHA256, how=how)
     assert server.requests[-1] == ("/a", f"bytes={half}-")
 
 
@@ -231,11 +232,11 @@ def test_full_disk_is_one_line_and_keeps_what_arrived(server, tmp_path, how, mon
 
     monkeypatch.setattr(module._Megabytes, "add", add)
     with pytest.raises(DependencyError, match="disk is full"):
-        download([server.at("/a", whole)], tmp_path / "a.bin", SHA256, how=how)
-    assert not (tmp_path / "a.bin").exists()
+        download([server.at("/a", whole)], tmp_path / "a.dat", SHA256, how=how)
+    assert not (tmp_path / "a.dat").exists()
     monkeypatch.undo()
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    download([server.at("/a", whole)], tmp_path / "a.bin", SHA256, how=how)
+    download([server.at("/a", whole)], tmp_path / "a.dat", SHA256, how=how)
     assert server.requests[-1][1] is not None  # went on from the bytes that had arrived
 
 
@@ -243,35 +244,35 @@ def test_disk_that_cannot_hold_the_file_is_refused_before_the_transfer(server, t
     usage = module.shutil.disk_usage(tmp_path)
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage._replace(free=1000))
     with pytest.raises(DependencyError, match="disk is full"):
-        download([server.at("/a", whole)], tmp_path / "a.bin", SHA256, how=how)
+        download([server.at("/a", whole)], tmp_path / "a.dat", SHA256, how=how)
 
 
 def test_folder_that_cannot_be_written_is_one_line(server, tmp_path, how):
     (tmp_path / "file").write_text("")
     with pytest.raises(DependencyError, match="cannot be written"):
-        download([server.at("/a", whole)], tmp_path / "file" / "a.bin", how=how)
+        download([server.at("/a", whole)], tmp_path / "file" / "a.dat", how=how)
 
 
 def test_offline_uses_files_only(server, tmp_path, how, monkeypatch):
     monkeypatch.setenv("FLOATBENCH_OFFLINE", "1")
     with pytest.raises(DataError, match="--offline"):
-        download([server.at("/a", whole)], tmp_path / "a.bin", how=how)
+        download([server.at("/a", whole)], tmp_path / "a.dat", how=how)
     assert server.requests == []
     source = tmp_path / "with space.bin"
     source.write_bytes(CONTENT)
-    download([server.base + "/a", source.as_uri()], tmp_path / "a.bin", SHA256, how=how)
-    assert (tmp_path / "a.bin").read_bytes() == CONTENT and source.exists()
+    download([server.base + "/a", source.as_uri()], tmp_path / "a.dat", SHA256, how=how)
+    assert (tmp_path / "a.dat").read_bytes() == CONTENT and source.exists()
     assert server.requests == []
 
 
 def test_absent_file_mirror_is_named(tmp_path, how):
-    with pytest.raises(DataError, match=r"nothing\.bin: no such file"):
-        download([(tmp_path / "nothing.bin").as_uri()], tmp_path / "a.bin", how=how)
+    with pytest.raises(DataError, match=r"nothing\.dat: no such file"):
+        download([(tmp_path / "nothing.dat").as_uri()], tmp_path / "a.dat", how=how)
 
 
 def test_nonsense_address_is_refused_without_retries(tmp_path, how, waits):
     with pytest.raises(DataError, match="not an address"):
-        download(["ftp://127.0.0.1/a"], tmp_path / "a.bin", how=how)
+        download(["ftp://127.0.0.1/a"], tmp_path / "a.dat", how=how)
     assert waits == []
 
 
@@ -288,7 +289,7 @@ def test_two_processes_transfer_the_file_once(server, tmp_path):
     url = server.at("/a", slowly)
     context = multiprocessing.get_context("spawn")
     queue = context.Queue()
-    jobs = [context.Process(target=_fetch_in_process, args=(url, str(tmp_path / "a.bin"), queue)) for _ in range(2)]
+    jobs = [context.Process(target=_fetch_in_process, args=(url, str(tmp_path / "a.dat"), queue)) for _ in range(2)]
     for job in jobs:
         job.start()
     for job in jobs:
@@ -296,7 +297,7 @@ def test_two_processes_transfer_the_file_once(server, tmp_path):
     assert [job.exitcode for job in jobs] == [0, 0]
     assert sorted([queue.get(timeout=5), queue.get(timeout=5)]) == sorted([url, "another process"])
     assert len(server.requests) == 1
-    assert (tmp_path / "a.bin").read_bytes() == CONTENT
+    assert (tmp_path / "a.dat").read_bytes() == CONTENT
 
 
 def test_progress_counts_megabytes_up_to_the_total(server, tmp_path, how):
@@ -320,7 +321,7 @@ def test_progress_counts_megabytes_up_to_the_total(server, tmp_path, how):
     big = CONTENT * 5
     bars = Bars()
     url = server.at("/a", lambda handler: whole(handler, big))
-    download([url], tmp_path / "a.bin", size=len(big), progress=bars, how=how)
+    download([url], tmp_path / "a.dat", size=len(big), progress=bars, how=how)
     assert bars.totals == [3] and bars.counted == 3  # 2.56 MB
 
 
@@ -352,4 +353,4 @@ def test_damaged_archive_is_one_line(tmp_path):
     archive = tmp_path / "a.zip"
     archive.write_bytes(b"PK\x03\x04 not an archive")
     with pytest.raises(DataError, match="damaged"):
-        extract_member(archive, "a.bin", tmp_path / "a.bin")
+        extract_member(archive, "a.dat", tmp_path / "a.dat")

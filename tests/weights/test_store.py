@@ -28,7 +28,7 @@ def row(name: str = "tiny", content: bytes | None = CONTENT, **changes) -> Weigh
     values = {
         "name": name,
         "title": "a tiny file",
-        "files": (WeightFile("tiny.bin", ("http://localhost/tiny.bin",), digest(content) if content else None),),
+        "files": (WeightFile("tiny.dat", ("http://localhost/tiny.dat",), digest(content) if content else None),),
         "licence": "MIT",
         "commercial": True,
         "used_by": ("fid",),
@@ -47,7 +47,7 @@ def table(monkeypatch: pytest.MonkeyPatch):
     return use
 
 
-def place(name: str = "tiny", file: str = "tiny.bin", content: bytes = CONTENT) -> Path:
+def place(name: str = "tiny", file: str = "tiny.dat", content: bytes = CONTENT) -> Path:
     target = paths.weights_dir() / name / file
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(content)
@@ -157,7 +157,7 @@ def test_hash_is_recorded_on_first_use_and_held_to_afterwards(table):
     target = place()
     assert weights.sha256("tiny") == digest(CONTENT)
     lock = json.loads((paths.weights_dir() / "weights.lock.json").read_text())
-    assert lock["entries"]["tiny"]["files"]["tiny.bin"] == {"sha256": digest(CONTENT), "size": len(CONTENT)}
+    assert lock["entries"]["tiny"]["files"]["tiny.dat"] == {"sha256": digest(CONTENT), "size": len(CONTENT)}
     assert lock["entries"]["tiny"]["source"] and lock["entries"]["tiny"]["recorded"]
     target.write_bytes(b"swapped later")
     with pytest.raises(DataError, match="recorded on first use"):
@@ -169,7 +169,7 @@ def test_lock_file_pins_another_machine(table):
     place()
     weights.path("tiny")
     pinned = (paths.weights_dir() / "weights.lock.json").read_bytes()
-    (paths.weights_dir() / "tiny" / "tiny.bin").write_bytes(b"another version")
+    (paths.weights_dir() / "tiny" / "tiny.dat").write_bytes(b"another version")
     (paths.weights_dir() / "weights.lock.json").write_bytes(pinned)
     with pytest.raises(DataError, match="not the right file"):
         weights.path("tiny")
@@ -221,7 +221,7 @@ def test_verify_reads_the_file_again(table, monkeypatch):
     read: list[Path] = []
     real = lockfile.file_sha256
     monkeypatch.setattr(lockfile, "file_sha256", lambda path: read.append(path) or real(path))
-    assert weights.verify("tiny") == {"tiny.bin": digest(CONTENT)}
+    assert weights.verify("tiny") == {"tiny.dat": digest(CONTENT)}
     assert read == [target]
 
 
@@ -286,15 +286,15 @@ def test_import_refuses_a_wrong_file_and_keeps_the_right_one(table, tmp_path):
 
 
 def test_import_takes_the_archive_of_a_zipped_weight(table, tmp_path):
-    file = WeightFile("tiny.bin", ("http://localhost/pack.zip",), digest(CONTENT), member="tiny.bin")
+    file = WeightFile("tiny.dat", ("http://localhost/pack.zip",), digest(CONTENT), member="tiny.dat")
     table(row(files=(file,)))
     archive = tmp_path / "pack.zip"
     with zipfile.ZipFile(archive, "w") as writer:
-        writer.writestr("nested/tiny.bin", CONTENT)
+        writer.writestr("nested/tiny.dat", CONTENT)
     assert weights.import_file("tiny", archive).read_bytes() == CONTENT
     with zipfile.ZipFile(archive, "w") as writer:
         writer.writestr("other.bin", b"")
-    with pytest.raises(DataError, match=r"no member tiny\.bin"):
+    with pytest.raises(DataError, match=r"no member tiny\.dat"):
         weights.import_file("tiny", archive)
 
 
@@ -334,7 +334,7 @@ FAKE = f"{__name__}:make_fake"
 def test_fabricated_weights_are_used_only_when_asked_for(table, monkeypatch):
     table(row(fabricate=FAKE))
     made = weights.fabricate("tiny", seed=7)
-    assert made == paths.weights_dir() / "fabricated" / "tiny" / "tiny.bin"
+    assert made == paths.weights_dir() / "fabricated" / "tiny" / "tiny.dat"
     assert not weights.available("tiny") and weights.state("tiny") == "fabricated"
     with pytest.raises(DataError):
         weights.path("tiny")
