@@ -18,7 +18,7 @@ from floatbench.errors import ClipError, DependencyError, UsageError
 from floatbench.model import fast_decoder
 from floatbench.model.fast_decoder import FastDecoder, Precision
 from floatbench.model.fast_transformer import FastTransformer
-from floatbench.model.float import FLOAT as Model
+from floatbench.model.float import FloatModel
 from floatbench.sampling.ahead import to_host
 from floatbench.sampling.clock import StageClock
 from floatbench.sampling.colour import to_yuv420
@@ -104,7 +104,7 @@ class Stream:
         net, clock = self._model.network, self.clock
         basis = net.basis()
         windows = sample_windows(
-            self._model.sampled_network(self._options), self._source.motion, self._speech.windows(), [self._seed],
+            self._model.sampled_network(self._options), self._speech.windows(self._source.motion), [self._seed],
             self._options, motion_shape(net),
         )  # fmt: skip
         start = 0
@@ -113,7 +113,8 @@ class Stream:
                 window = next(windows, None)
                 if window is None:
                     return
-                motion = edit_motion(window.motion, basis, self._direction.controls, start)
+                motion = window.motion[:, : self.n_frames - start]
+                motion = edit_motion(motion, basis, self._direction.controls, start)
                 motion = project_motion(motion, basis) if self._direction.project else motion
             start += motion.shape[1]
             self.evaluations, self.rows = self.evaluations + window.evaluations, self.rows + window.rows
@@ -170,7 +171,7 @@ class Animator:
 
     def __init__(
         self,
-        network: Model,
+        network: FloatModel,
         origin: Origin,
         device: str = "cpu",
         dtype: Dtype = "float32",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from floatbench.errors import UsageError
-from floatbench.model.float import FLOAT_512, FLOAT_TINY
+from floatbench.model.config import FLOAT_512, FLOAT_TINY
 from floatbench.training.config import AutoencoderConfig, DataConfig, EmotionConfig, FlowConfig, TrainConfig
 
 FLOAT_512_TRAINING = TrainConfig("float-512", FLOAT_512, DataConfig(protocol="hdtf-train", pool=64))

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from floatbench.model.float import FLOAT
+from floatbench.model.float import FloatModel
 from floatbench.synthetic.clip import SyntheticClip
 from floatbench.synthetic.expression import EMOTIONS, EXPRESSION
 from floatbench.training.batches import MotionClip
@@ -66,7 +66,7 @@ def follow_sound(
 
 
 @torch.no_grad()
-def generated_coefficient(model: FLOAT, clip: MotionClip, sound: np.ndarray, which: int) -> np.ndarray:
+def generated_coefficient(model: FloatModel, clip: MotionClip, sound: np.ndarray, which: int) -> np.ndarray:
     """One coefficient (T,) of the motion that a model makes for a sound, its first frame as the source's motion."""
     motion = generated_motion(model, sound, torch.from_numpy(clip.coefficients[:1]))
     return model.project(motion)[:, which].cpu().numpy()

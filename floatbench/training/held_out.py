@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from floatbench.model.conditioning import EMOTIONS
-from floatbench.model.float import FLOAT
+from floatbench.model.config import EMOTIONS
+from floatbench.model.float import FloatModel
 from floatbench.synthetic.clip import SyntheticClip
 from floatbench.synthetic.expression import POSE
 from floatbench.training.batches import pictures
@@ -51,7 +51,7 @@ class Subject:
 
 
 @torch.no_grad()
-def subjects(model: FLOAT, clips: Sequence[SyntheticClip]) -> list[Subject]:
+def subjects(model: FloatModel, clips: Sequence[SyntheticClip]) -> list[Subject]:
     """Draws the clips at the model's size and encodes their first frames."""
     found = []
     for clip in clips:
@@ -63,13 +63,13 @@ def subjects(model: FLOAT, clips: Sequence[SyntheticClip]) -> list[Subject]:
 
 
 @torch.no_grad()
-def decoded(model: FLOAT, subject: Subject, motion: Tensor) -> Tensor:
+def decoded(model: FloatModel, subject: Subject, motion: Tensor) -> Tensor:
     """Motion latents (T, D) -> pictures (T, 3, R, R) in [-1, 1]."""
     parts = [model.decode(subject.latent + part, subject.features)[0].clamp(-1, 1) for part in motion.split(BATCH)]
     return torch.cat(parts)
 
 
-def picture_figures(model: FLOAT, people: Sequence[Subject], gain: float, every: int = 5) -> dict[str, float]:
+def picture_figures(model: FloatModel, people: Sequence[Subject], gain: float, every: int = 5) -> dict[str, float]:
     """The true change of motion decoded, beside the repeated source; the source's own frame is left out.
 
     Args:
@@ -97,12 +97,12 @@ def _inside(made: Tensor, real: Tensor, mask: Tensor) -> float:
 
 
 @torch.no_grad()
-def spoken(model: FLOAT, subject: Subject, audio: np.ndarray, seed: int = 0, emotion: int | None = None) -> Tensor:
+def spoken(model: FloatModel, subject: Subject, audio: np.ndarray, seed: int = 0, emotion: int | None = None) -> Tensor:
     """Motion latents (T, D) for a sound."""
     return generated_motion(model, audio, subject.coefficients, seed, emotion=emotion)
 
 
-def speech_figures(model: FLOAT, people: Sequence[Subject], reader: Any = None) -> dict[str, float]:
+def speech_figures(model: FloatModel, people: Sequence[Subject], reader: Any = None) -> dict[str, float]:
     """Correlation of generated with true coefficients of the mouth, with a clip's own and with the next clip's sound.
 
     Args:
@@ -132,7 +132,7 @@ def _pixels(made: Tensor) -> np.ndarray:
     return ((made.permute(0, 2, 3, 1) + 1) * 127.5).round().byte().numpy()
 
 
-def head_figures(model: FLOAT, people: Sequence[Subject], gain: float) -> dict[str, float]:
+def head_figures(model: FloatModel, people: Sequence[Subject], gain: float) -> dict[str, float]:
     """Spread over time and mean step of the six pose numbers, generated over true."""
     made, true = [], []
     for subject in people:
@@ -143,7 +143,7 @@ def head_figures(model: FLOAT, people: Sequence[Subject], gain: float) -> dict[s
     return {"head_spread_ratio": float(spread[0] / spread[1]), "head_step_ratio": float(step[0] / step[1])}
 
 
-def emotion_figures(model: FLOAT, people: Sequence[Subject], gain: float) -> dict[str, float]:
+def emotion_figures(model: FloatModel, people: Sequence[Subject], gain: float) -> dict[str, float]:
     """Mean of a coefficient when told the emotion that raises it, minus when told one that does not (true spreads).
 
     Beside each figure, as `..._true`, what the person's own clips in these emotions differ by.
@@ -166,7 +166,7 @@ def emotion_figures(model: FLOAT, people: Sequence[Subject], gain: float) -> dic
 
 
 @torch.no_grad()
-def control_figures(model: FLOAT, people: Sequence[Subject], reader: Any, gain: float) -> dict[str, float]:
+def control_figures(model: FloatModel, people: Sequence[Subject], reader: Any, gain: float) -> dict[str, float]:
     """Pose that a reader sees when one pose coefficient goes from -1.5 to 1.5 true spreads: r with what was asked."""
     asked = torch.linspace(-1.5, 1.5, 9)
     rows: dict[str, list[float]] = {}

@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from floatbench.cli.app import main
 from floatbench.media import probe, read_video
 from floatbench.model.checkpoint import Metadata, save
-from floatbench.model.float import FLOAT, FLOAT_TINY
+from floatbench.model.config import FLOAT_TINY
+from floatbench.model.float import FloatModel
 
 RNG = np.random.default_rng(0)
 FACE = RNG.integers(0, 256, (96, 96, 3), dtype=np.uint8)
@@ -31,7 +32,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
         dim_h=16, depth=1, mel_bands=16, mel_width=16,
     )  # fmt: skip
     path = tmp_path_factory.mktemp("weights") / "float-test.safetensors"
-    save(FLOAT(config), path, Metadata(config, licence="none: random weights"))
+    save(FloatModel(config), path, Metadata(config, licence="none: random weights"))
     return path
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from floatbench.model.float import FLOAT, FloatConfig
+from floatbench.model.config import FloatConfig
+from floatbench.model.float import FloatModel
 from floatbench.synthetic.clip import SyntheticClip
 from floatbench.training.batches import MotionClip
 from floatbench.training.config import TrainConfig
@@ -52,7 +53,7 @@ def _train(clips: list[MotionClip]) -> SoundFigures:
     flow = replace(base.flow, targets="encoded", steps=STEPS, batch=16, rate=3e-3, ema=0.98)
     torch.manual_seed(0)
     config = TrainConfig("small", model, base.data, base.autoencoder, flow)
-    phase = FlowPhase(config, FLOAT(model), clips, Devices("cpu"))
+    phase = FlowPhase(config, FloatModel(model), clips, Devices("cpu"))
     for step in range(STEPS):
         phase.step(step)
     trained = phase.averaged()
