@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -18,7 +18,7 @@ from floatbench.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from floatbench.animate.jobs import Outcome
+    from floatbench.animate.jobs import VideoOutcome
 
 
 def register(app: typer.Typer) -> None:
@@ -89,16 +89,17 @@ def generate(
         preset, a_cfg=a_cfg, e_cfg=e_cfg, r_cfg=r_cfg, reference_branch=reference_branch or None,
         nfe=nfe, solver=solver, audio_context=audio_context,
     )  # fmt: skip
-    plan = batch.Plan(
-        weights=weights, device=device, dtype=dtype, impl=impl, compile=compile_, preset=preset, options=options,
+    common = batch.GenerateSettings(
+        weights=weights, device=device, dtype=cast("Any", dtype), impl=cast("Any", impl), compile=compile_,
+        preset=preset, options=options,
         crop="none" if no_crop else crop, boxes=boxes, emotion=emotion, seed=seed, project=project_motion,
         controls=tuple(parse_control(text) for text in control or ()),
     )  # fmt: skip
-    outcomes = batch.run(plan, rows, make_progress(quiet, json), stop_at_first=jobs is None)
+    outcomes = batch.run(common, rows, make_progress(quiet, json), stop_at_first=jobs is None)
     raise typer.Exit(_finish(outcomes, table=jobs is not None, json=json))
 
 
-def _finish(outcomes: list[Outcome], table: bool, json: bool) -> int:
+def _finish(outcomes: list[VideoOutcome], table: bool, json: bool) -> int:
     """Prints what became of the jobs, one document for a table of them, and gives the exit code."""
     if json:
         records = [outcome.record() for outcome in outcomes]
@@ -108,7 +109,7 @@ def _finish(outcomes: list[Outcome], table: bool, json: bool) -> int:
     return 1 if any(outcome.error for outcome in outcomes) else 0
 
 
-def _print(outcomes: list[Outcome]) -> None:
+def _print(outcomes: list[VideoOutcome]) -> None:
     out = console()
     for outcome in outcomes:
         if outcome.error:

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from floatbench.errors import ClipError, DependencyError, UsageError
-from floatbench.model import fast_decoder
-from floatbench.model.fast_decoder import FastDecoder, Precision
+from floatbench.model.fast_decoder import FastDecoder, Precision, PreparedSource
 from floatbench.model.fast_transformer import FastTransformer
 from floatbench.model.float import FloatModel
 from floatbench.sampling.ahead import to_host
@@ -39,12 +38,12 @@ Colour = Literal["rgb", "yuv420"]
 
 
 @dataclass(frozen=True)
-class Source:
+class EncodedPortrait:
     """An encoded picture: identity latent (1, D), its motion wr (1, D), and the feature maps the decoder takes."""
 
     latent: Tensor
     motion: Tensor
-    features: list[Tensor] | fast_decoder.Source
+    features: list[Tensor] | PreparedSource
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ class Stream:
     def __init__(
         self,
         model: Animator,
-        source: Source,
+        source: EncodedPortrait,
         speech: SpeechConditions,
         seed: int,
         options: SamplingOptions,
@@ -225,21 +224,21 @@ class Animator:
         return fast_network(self._transformer, evaluation_times(options))
 
     @torch.no_grad()
-    def pictures(self, latents: Tensor, source: Source) -> Iterator[Tensor]:
+    def pictures(self, latents: Tensor, source: EncodedPortrait) -> Iterator[Tensor]:
         """latents (n, D) -> unclamped pictures (b, 3, R, R), one at a time on a CPU and in batches on CUDA."""
-        if self._decoder is not None and isinstance(source.features, fast_decoder.Source):
+        if self._decoder is not None and isinstance(source.features, PreparedSource):
             yield from self._decoder.stream(latents, source.features)
-        elif not isinstance(source.features, fast_decoder.Source):
+        elif not isinstance(source.features, PreparedSource):
             for latent in latents.split(1):
                 yield self.network.decode(latent, source.features)[0]
 
     @torch.no_grad()
-    def encode(self, picture: np.ndarray, clock: StageClock | None = None) -> Source:
+    def encode(self, picture: np.ndarray, clock: StageClock | None = None) -> EncodedPortrait:
         """Encodes a cropped (R, R, 3) uint8 RGB picture."""
         with (clock or StageClock(self.device))("encode"):
             latent, features = self.network.encode_image(to_tensor(picture).to(self.device))
             motion = self.network.motion(self.network.coefficients(latent))
-            return Source(latent, motion, self._decoder.source(features) if self._decoder else features)
+            return EncodedPortrait(latent, motion, self._decoder.source(features) if self._decoder else features)
 
     def stream(
         self,

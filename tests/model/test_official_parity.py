@@ -37,7 +37,7 @@ from floatbench.model.layers import set_impl
 from floatbench.model.randomise import randomise
 from floatbench.model.transformer import FlowMatchingTransformer
 from floatbench.model.wav2vec2 import BASE, LARGE
-from floatbench.sampling.animator import Direction, Source
+from floatbench.sampling.animator import Direction, EncodedPortrait
 from floatbench.sampling.loading import Origin
 from floatbench.sampling.options import preset
 from floatbench.sampling.picture import crop_face, to_pixels, to_tensor, whole_picture
@@ -256,7 +256,7 @@ def test_every_stage_of_a_whole_clip_equals_the_release(impl, release_clip):
     check_clip_pictures(impl, model, source, theirs)
 
 
-def check_clip_pictures(impl: str, model: FLOAT, source: Source, theirs: dict[str, Tensor]) -> None:
+def check_clip_pictures(impl: str, model: FLOAT, source: EncodedPortrait, theirs: dict[str, Tensor]) -> None:
     """5e-4 holds for the motion of pictures: the source's own, and that of the picture before the crop.
 
     What random weights sample is fifteen times larger and outside of the motion space. There a rounding error grows
