@@ -25,6 +25,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from floatbench.model.autoencoder import MotionAutoencoder
+from floatbench.model.conditions import Conditions
+from floatbench.model.config import FloatConfig
 from floatbench.model.fast_decoder import FastDecoder
 from floatbench.model.fast_transformer import FastTransformer
 from floatbench.model.layers import set_impl
@@ -86,18 +88,17 @@ def ours(options: argparse.Namespace, net: MotionAutoencoder, fmt: FlowMatchingT
         "decode shared weights": lambda: module("fast"),
     }
     given = window(3, device)
-    x = given.pop("x")
-    calls["step plain"] = lambda: fmt(torch.tensor(0.5, device=device), x, **given)
+    times = [i / 9 for i in range(9)]
+    x, conditions = given.pop("x"), Conditions(**given)
+    calls["step plain"] = lambda: fmt(torch.tensor(0.5, device=device), x, conditions)
     for precision in options.precisions.split(","):
         mark = f"{precision}{' compiled' if options.compile else ''}"
         decoder = FastDecoder(net.dec, precision, compile=options.compile)
         source = decoder.source(features)
         calls[f"decode stream {mark}"] = lambda d=decoder, s=source: d(latents, s)
-        field = FastTransformer(fmt, precision, compile=options.compile).bind(tuple(i / 9 for i in range(9)), **given)
+        field = FastTransformer(fmt, precision, compile=options.compile).bind(times, conditions)
         calls[f"step fast {mark}"] = lambda f=field: f(1 / 9, x)
-        calls[f"bind window {mark}"] = lambda p=precision: FastTransformer(fmt, p).bind(
-            tuple(i / 9 for i in range(9)), **given
-        )
+        calls[f"bind window {mark}"] = lambda p=precision: FastTransformer(fmt, p).bind(times, conditions)
     with torch.no_grad():
         found = interleaved(calls, options.repeats, device)
     return {name: value / (len(latents) if name.startswith("decode") else 1) for name, value in found.items()}
@@ -134,9 +135,9 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with torch.no_grad():
-        net = MotionAutoencoder(options.size, 512, 20, 512, 16_384).eval()
+        net = MotionAutoencoder(FloatConfig(image_size=options.size)).eval()
         randomise(net, seed=1, prefix="motion_autoencoder.")
-        fmt = FlowMatchingTransformer().eval()
+        fmt = FlowMatchingTransformer(FloatConfig()).eval()
         randomise(fmt, seed=1, prefix="fmt.")
         found = official(options, net, fmt) | ours(options, net.to(options.device), fmt.to(options.device))
     cpu = Path("/proc/cpuinfo")

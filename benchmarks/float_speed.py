@@ -53,8 +53,8 @@ def load(given: argparse.Namespace, impl: str) -> Any:
     import torch
 
     from floatbench.animate.pipeline import FLOAT
-    from floatbench.model.float import FLOAT as Network
-    from floatbench.model.float import config
+    from floatbench.model.config import config
+    from floatbench.model.float import FloatModel
     from floatbench.model.randomise import randomise
     from floatbench.sampling.loading import Origin
 
@@ -62,7 +62,7 @@ def load(given: argparse.Namespace, impl: str) -> Any:
     extra = {"dtype": given.dtype, "compile": given.compile, "graphs": given.graphs} if impl == "fast" else {}
     if not given.random:
         return FLOAT.from_pretrained(given.weights, device=given.device, impl=impl, **extra)
-    network = Network(config(given.random))
+    network = FloatModel(config(given.random))
     randomise(network, 0)
     return FLOAT(
         network, Origin(f"{given.random}, random weights", {}, fabricated=True), given.device, impl=impl, **extra

@@ -33,7 +33,7 @@ import torch
 
 from floatbench import weights
 from floatbench.errors import UsageError
-from floatbench.model.float import FLOAT
+from floatbench.model.float import FloatModel
 from floatbench.progress import NullProgress
 from floatbench.training import autoencoder_phase
 from floatbench.training.batches import MotionClip, draw_windows
@@ -128,14 +128,14 @@ def _phase(config: TrainConfig, name: str, devices: Devices) -> Any:
         MotionClip(c.id, rng.standard_normal((80, config.model.dim_m)).astype(np.float32), c.audio, c.emotion)
         for c in clips.clips
     ]
-    return FlowPhase(config, FLOAT(config.model), motions, devices)
+    return FlowPhase(config, FloatModel(config.model), motions, devices)
 
 
 def _first_phase(config: TrainConfig, pool: ClipPool, devices: Devices) -> autoencoder_phase.AutoencoderPhase:
     if _random_vgg19(config):
         autoencoder_phase.AutoencoderPhase.perceptual_network = lambda self: Vgg19(None)
     phase = phase_class(config.autoencoder)
-    return phase(config, FLOAT(config.model).motion_autoencoder, pool, devices)
+    return phase(config, FloatModel(config.model).motion_autoencoder, pool, devices)
 
 
 def _random_vgg19(config: TrainConfig) -> bool:

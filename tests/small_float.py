@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from floatbench.model.checkpoint import Metadata, save
-from floatbench.model.float import FLOAT, FLOAT_TINY
+from floatbench.model.config import FLOAT_TINY
+from floatbench.model.float import FloatModel
 
 SMALL = replace(
     FLOAT_TINY, name="float-test", image_size=64, channel_max=8, channel_base=512, dim_w=8, dim_m=4, dim_a=8, dim_h=16,
@@ -16,9 +17,9 @@ SMALL = replace(
 )  # fmt: skip
 
 
-def _random_network(**changes) -> FLOAT:
+def _random_network(**changes) -> FloatModel:
     torch.manual_seed(0)
-    network = FLOAT(replace(SMALL, **changes))
+    network = FloatModel(replace(SMALL, **changes))
     with torch.no_grad():
         for name, value in network.fmt.named_parameters():
             if name != "pos_embed":
@@ -27,18 +28,18 @@ def _random_network(**changes) -> FLOAT:
 
 
 @pytest.fixture
-def make_network() -> Callable[..., FLOAT]:
+def make_network() -> Callable[..., FloatModel]:
     """make_network(**changes of the configuration) -> a small network with seeded random weights."""
     return _random_network
 
 
 @pytest.fixture
-def network() -> FLOAT:
+def network() -> FloatModel:
     return _random_network()
 
 
 @pytest.fixture
-def checkpoint(tmp_path: Path, network: FLOAT) -> Path:
+def checkpoint(tmp_path: Path, network: FloatModel) -> Path:
     path = tmp_path / "float-test.safetensors"
     save(network, path, Metadata(network.config, licence="none: random weights"))
     return path

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from floatbench.animate.pipeline import FLOAT, Video
 from floatbench.errors import ClipError, DataError, FloatbenchError, UsageError
@@ -15,17 +14,20 @@ from floatbench.media import probe, read_audio
 from floatbench.media.backends import box_backend
 from floatbench.media.boxes import BoxBackend
 from floatbench.progress import Progress
-from floatbench.sampling.animator import Direction, Dtype
+from floatbench.protocol.tables import TableRow, read_table
+from floatbench.sampling.animator import Direction, Dtype, Impl
 from floatbench.sampling.clock import StageClock
 from floatbench.sampling.control import Control, check_controls, parse_emotion
 from floatbench.sampling.options import SamplingOptions
+from floatbench.settings import settings
 
-COLUMNS = ("image", "audio", "out", "seed", "emotion")
+NEEDED = ("image", "audio", "out")
+COLUMNS = (*NEEDED, "seed", "emotion")
 
 
 @dataclass(frozen=True)
-class Job:
-    """One video to make; empty seed and emotion take those of the plan."""
+class VideoJob:
+    """One video to make; without seed and emotion it takes those of the settings."""
 
     image: Path
     audio: Path
@@ -34,15 +36,15 @@ class Job:
     emotion: str = ""
 
 
-@dataclass(frozen=True)
-class Plan:
+@settings
+class GenerateSettings:
     """What all jobs of a call share; see the options of `floatbench generate`."""
 
     options: SamplingOptions
     weights: str = "float"
     device: str = "cpu"
-    dtype: str = "float32"
-    impl: str = "fast"
+    dtype: Dtype = "float32"
+    impl: Impl = "fast"
     compile: bool = False
     preset: str = "default"
     crop: str = "s3fd"
@@ -54,7 +56,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class VideoOutcome:
     """What became of a job: a video, nothing (it was already made with these settings), or an error."""
 
     out: Path
@@ -71,37 +73,24 @@ class Outcome:
         return {"state": "made"} | self.video.record()
 
 
-def single(image: Path | None, audio: Path | None, out: Path) -> Job:
+def single(image: Path | None, audio: Path | None, out: Path) -> VideoJob:
     """The job of a call without a table."""
     if image is None or audio is None:
         raise UsageError("--image and --audio are needed, or --jobs", fix="floatbench generate --help")
-    return Job(image, audio, out)
+    return VideoJob(image, audio, out)
 
 
-def read_jobs(path: Path) -> list[Job]:
+def read_jobs(path: Path) -> list[VideoJob]:
     """Reads a table of jobs; relative paths are relative to the table's folder.
 
     Raises:
-        DataError: the file is missing or cannot be read. UsageError: a bad column, row, or an output named twice.
+        DataError: the file is missing. UsageError: a bad column or row, or an output named twice.
     """
     if not path.is_file():
         raise DataError(f"the job table {path} does not exist", fix="write a CSV file with the columns image,audio,out")
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, strict=True, skipinitialspace=True)
-            columns = reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
-            rows = list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"the job table {path} cannot be read: {error}", fix="save it as UTF-8 CSV") from error
-    if missing := [name for name in COLUMNS[:3] if name not in columns]:
-        raise UsageError(f"the job table {path} has no column {missing[0]!r}", fix=f"columns: {', '.join(COLUMNS)}")
-    if unknown := [name for name in columns if name not in COLUMNS]:
-        raise UsageError(
-            f"the job table {path} has an unknown column {unknown[0]!r}", fix=f"columns: {', '.join(COLUMNS)}"
-        )
-    if not rows:
+    jobs = [_job(row) for row in read_table(path, NEEDED, COLUMNS, spreadsheet=True)]
+    if not jobs:
         raise UsageError(f"the job table {path} has no row")
-    jobs = [_job(path, number, row) for number, row in enumerate(rows, start=2)]
     seen: set[Path] = set()
     for job in jobs:
         place = job.out.parent.resolve() / job.out.name
@@ -111,22 +100,23 @@ def read_jobs(path: Path) -> list[Job]:
     return jobs
 
 
-def _job(table: Path, number: int, row: dict[str, Any]) -> Job:
-    where = f"the job table {table}, line {number}"
-    if None in row or any(value is None for value in row.values()):
-        raise UsageError(f"{where}: the number of cells differs from the header")
-    if empty := [name for name in COLUMNS[:3] if not row[name].strip()]:
-        raise UsageError(f"{where}: {empty[0]} is empty")
-    seed = (row.get("seed") or "").strip()
+def _job(row: TableRow) -> VideoJob:
+    given = row.values
+    for name in NEEDED:
+        if not given[name]:
+            raise row.error(name, "is empty")
+    seed = given.get("seed", "")
     if seed and not (seed.isdecimal() and int(seed) < 2**63):
-        raise UsageError(f"{where}: seed {seed!r} is not a whole number from 0 on")
-    emotion = (row.get("emotion") or "").strip()
+        raise row.error("seed", f"{seed!r} is not a whole number from 0 on")
+    emotion = given.get("emotion", "")
     parse_emotion(emotion)
-    image, audio, out = (table.parent / row[name].strip() for name in COLUMNS[:3])
-    return Job(image, audio, out, int(seed) if seed else None, emotion)
+    image, audio, out = (row.file.parent / given[name] for name in NEEDED)
+    return VideoJob(image, audio, out, int(seed) if seed else None, emotion)
 
 
-def run(plan: Plan, jobs: Sequence[Job], progress: Progress, stop_at_first: bool = False) -> list[Outcome]:
+def run(
+    common: GenerateSettings, jobs: Sequence[VideoJob], progress: Progress, stop_at_first: bool = False
+) -> list[VideoOutcome]:
     """Makes the videos one after another with one loaded model.
 
     Args:
@@ -135,29 +125,29 @@ def run(plan: Plan, jobs: Sequence[Job], progress: Progress, stop_at_first: bool
     Raises:
         FloatbenchError: what concerns all jobs: weights, device, options.
     """
-    parse_emotion(plan.emotion)
-    _check_outputs(jobs, [Path(plan.weights), *([plan.boxes] if plan.boxes else [])])
+    parse_emotion(common.emotion)
+    _check_outputs(jobs, [Path(common.weights), *([common.boxes] if common.boxes else [])])
     model = FLOAT.from_pretrained(
-        plan.weights, device=plan.device, dtype=cast(Dtype, plan.dtype), impl=cast(Any, plan.impl), compile=plan.compile
+        common.weights, device=common.device, dtype=common.dtype, impl=common.impl, compile=common.compile
     )
-    check_controls(plan.controls, model.network.config.dim_m)
+    check_controls(common.controls, model.network.config.dim_m)
     if model.origin.fabricated:
         progress.note("the weights are random stand-ins: the video shows noise and cannot be scored")
-    backend = None if plan.crop == "none" else box_backend(plan.crop, file=plan.boxes, device=plan.device)
+    backend = None if common.crop == "none" else box_backend(common.crop, file=common.boxes, device=common.device)
     outcomes = []
     for job in jobs:
         try:
-            outcomes.append(_make(model, plan, job, backend, progress, resume=not stop_at_first))
+            outcomes.append(_make(model, common, job, backend, progress, resume=not stop_at_first))
         except FloatbenchError as error:
             error = _located(error, job)
             if stop_at_first or error.exit_code in (3, 130):  # a full disk will not be emptier for the next row
                 raise error from None
-            outcomes.append(Outcome(job.out, error=error.what))
+            outcomes.append(VideoOutcome(job.out, error=error.what))
             progress.note(f"{job.out.name}: failed: {error.what}")
     return outcomes
 
 
-def _check_outputs(jobs: Sequence[Job], shared: Sequence[Path]) -> None:
+def _check_outputs(jobs: Sequence[VideoJob], shared: Sequence[Path]) -> None:
     """Refuses outputs that cannot be written and those that are an input of any job, under whatever name."""
     inputs = {_identity(path): path for path in (*shared, *(path for job in jobs for path in (job.image, job.audio)))}
     for job in jobs:
@@ -178,29 +168,31 @@ def _identity(path: Path) -> object:
     return status.st_dev, status.st_ino
 
 
-def _located(error: FloatbenchError, job: Job) -> FloatbenchError:
+def _located(error: FloatbenchError, job: VideoJob) -> FloatbenchError:
     """A clip's error as one of its input file, which is damaged or unusable data (exit code 4)."""
     if not isinstance(error, ClipError):
         return error
     return DataError(f"{error.reason}: {error.what} ({job.image.name} with {job.audio.name})")
 
 
-def _make(model: FLOAT, plan: Plan, job: Job, backend: BoxBackend | None, progress: Progress, resume: bool) -> Outcome:
-    options, clock = model.fit(plan.options), StageClock(model.device)
-    direction = Direction(job.emotion or plan.emotion, plan.controls, plan.project)
-    seed = plan.seed if job.seed is None else job.seed
+def _make(
+    model: FLOAT, common: GenerateSettings, job: VideoJob, backend: BoxBackend | None, progress: Progress, resume: bool
+) -> VideoOutcome:
+    options, clock = model.fit(common.options), StageClock(model.device)
+    direction = Direction(job.emotion or common.emotion, common.controls, common.project)
+    seed = common.seed if job.seed is None else job.seed
     with clock("crop"):
         picture, notes = model.picture(job.image, backend, options)
     pcm = read_audio(job.audio)
-    if resume and _same(job.out, model.settings(options, direction, seed, plan.preset, picture, pcm, plan.crop)):
-        return Outcome(job.out)
+    if resume and _same(job.out, model.settings(options, direction, seed, common.preset, picture, pcm, common.crop)):
+        return VideoOutcome(job.out)
     video = model.animate(
-        picture, pcm, job.out, options=options, direction=direction, seed=seed, preset=plan.preset,
-        crop=plan.crop, notes=notes, clock=clock, progress=progress,
+        picture, pcm, job.out, options=options, direction=direction, seed=seed, preset=common.preset,
+        crop=common.crop, notes=notes, clock=clock, progress=progress,
     )  # fmt: skip
     for note in video.notes:
         progress.note(f"{job.out.name}: {note}")
-    return Outcome(job.out, video)
+    return VideoOutcome(job.out, video)
 
 
 def _same(out: Path, settings: dict[str, Any]) -> bool:

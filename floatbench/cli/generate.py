@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -12,7 +12,7 @@ from floatbench.cli.command import allow_fabricated, command
 from floatbench.cli.output import Output
 
 if TYPE_CHECKING:
-    from floatbench.animate.jobs import Outcome, Plan
+    from floatbench.animate.jobs import GenerateSettings, VideoOutcome
 
 
 def register(app: typer.Typer) -> None:
@@ -79,13 +79,13 @@ def generate(choices: GenerateChoices, output: Output) -> int:
         rows = [batch.single(choices.image, choices.audio, choices.out)]
     else:
         rows = batch.read_jobs(choices.jobs)
-    outcomes = batch.run(_plan(choices), rows, output.progress(), stop_at_first=single)
+    outcomes = batch.run(_settings(choices), rows, output.progress(), stop_at_first=single)
     records = [outcome.record() for outcome in outcomes]
     output.result(records[0] if single else {"jobs": records}, "\n".join(map(_line, outcomes)))
     return 1 if any(outcome.error for outcome in outcomes) else 0
 
 
-def _plan(choices: GenerateChoices) -> Plan:
+def _settings(choices: GenerateChoices) -> GenerateSettings:
     from floatbench.animate import jobs as batch
     from floatbench.sampling.control import parse_control
     from floatbench.sampling.options import preset
@@ -95,8 +95,9 @@ def _plan(choices: GenerateChoices) -> Plan:
         reference_branch=choices.reference_branch or None, nfe=choices.nfe, solver=choices.solver,
         audio_context=choices.audio_context,
     )  # fmt: skip
-    return batch.Plan(
-        weights=choices.weights, device=choices.device, dtype=choices.dtype, impl=choices.impl,
+    return batch.GenerateSettings(
+        weights=choices.weights, device=choices.device,
+        dtype=cast("Any", choices.dtype), impl=cast("Any", choices.impl),
         compile=choices.compile_, preset=choices.preset, options=options,
         crop="none" if choices.no_crop else choices.crop, boxes=choices.boxes, emotion=choices.emotion,
         seed=choices.seed, project=choices.project_motion,
@@ -104,7 +105,7 @@ def _plan(choices: GenerateChoices) -> Plan:
     )  # fmt: skip
 
 
-def _line(outcome: Outcome) -> str:
+def _line(outcome: VideoOutcome) -> str:
     if outcome.error:
         return f"{outcome.out}: failed: {outcome.error}"
     if outcome.video is None:

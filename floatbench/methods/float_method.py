@@ -1,6 +1,7 @@
 """FLOAT as a method of the engine: `float`, `float@official`, `float@paper` and the bundled `float-tiny`.
 
-`checkpoint:FILE` is any other checkpoint, and `NAME?nfe=5&a_cfg=1` any of these with changed sampling options.
+`checkpoint:FILE` is any other checkpoint, and `NAME?nfe=5&emotion=happy&dtype=bfloat16` any of these with other
+choices: the sampling options, `emotion`, `dtype`, `impl` and `compile`.
 """
 
 from __future__ import annotations
@@ -165,33 +166,29 @@ METHODS: dict[str, Callable[..., Method]] = {
 
 
 def with_options(name: str) -> Method | None:
-    """`checkpoint:FILE`, or `NAME?option=value&...` of a FLOAT model; None for other names.
+    """`checkpoint:FILE`, or `NAME?choice=value&...` of a FLOAT model; None for other names.
 
     Raises:
-        UsageError: a file that is not there, an unknown option or a value of the wrong kind.
+        UsageError: a file that is not there, an unknown choice or a value of the wrong kind.
     """
     base, _, query = name.partition("?")
+    weights, _, preset = base.partition("@")
     if base.startswith("checkpoint:"):
-        weights = base.removeprefix("checkpoint:")
+        weights, preset = base.removeprefix("checkpoint:"), ""
         if not Path(weights).is_file():
             raise UsageError(f"{name}: no such checkpoint", fix="--methods checkpoint:FILE")
-    elif query and base in METHODS:
-        weights = base
-    else:
+    elif not query or weights not in METHODS:
         return None
-    changes = dict(_option(part, name) for part in query.split("&") if part)
-    return FloatMethod(weights, name=name, **changes)
+    return FloatMethod(weights, preset or "default", name=name, **_choices(query, name))
 
 
-def _option(text: str, name: str) -> tuple[str, Any]:
-    from floatbench.sampling.options import SamplingOptions
+def _choices(query: str, name: str) -> dict[str, Any]:
+    from floatbench.sampling.animator import Dtype, Impl
+    from floatbench.sampling.options import KINDS, from_text
 
-    key, _, value = text.partition("=")
-    defaults = SamplingOptions().record()
-    if key not in defaults:
-        raise UsageError(f"{name}: unknown sampling option {key!r}", fix=f"one of {', '.join(defaults)}")
-    kind = type(defaults[key])
+    parts = (part.partition("=") for part in query.split("&") if part)
+    kinds = KINDS | {"emotion": str, "dtype": Dtype, "impl": Impl, "compile": bool}
     try:
-        return key, value == "True" if kind is bool else kind(value)
-    except ValueError:
-        raise UsageError(f"{name}: {key} must be of the kind {kind.__name__}, got {value!r}") from None
+        return from_text({key: value for key, _, value in parts}, kinds)
+    except UsageError as error:
+        raise UsageError(f"{name}: {error.what}", fix=error.fix) from None

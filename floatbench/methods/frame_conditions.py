@@ -12,7 +12,7 @@ import numpy as np
 
 from floatbench import weights
 from floatbench.errors import DependencyError
-from floatbench.model.conditioning import EMOTIONS
+from floatbench.model.config import EMOTIONS
 from floatbench.types import ClipMedia
 
 HSEMOTION_SIDE = 260

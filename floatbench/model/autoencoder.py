@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from floatbench.model.config import FloatConfig, GridKind
 from floatbench.model.layers import (
     ConvLayer,
     EqualConv2d,
@@ -26,7 +27,6 @@ from floatbench.model.layers import (
     Upsample,
 )
 
-GridKind = Literal["lia", "pixel_centre"]
 FLOW_LEVEL = 64
 """The level whose flow the decoder returns: 64 x 64."""
 
@@ -79,10 +79,10 @@ class Encoder(nn.Module):
     The coefficient head is five equalised linear layers with nothing between them, hence one affine map.
     """
 
-    def __init__(self, size: int, latent_dim: int, n_directions: int, channel_max: int, channel_base: int) -> None:
+    def __init__(self, config: FloatConfig) -> None:
         super().__init__()
-        self.net_app = AppearanceNet(size, latent_dim, channel_max, channel_base)
-        widths = [latent_dim] * 5 + [n_directions]
+        self.net_app = AppearanceNet(config.image_size, config.dim_w, config.channel_max, config.channel_base)
+        widths = [config.dim_w] * 5 + [config.dim_m]
         self.fc = nn.Sequential(*(EqualLinear(a, b) for a, b in pairwise(widths)))
 
     def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
@@ -201,29 +201,21 @@ class Decoder(nn.Module):
     """Latent + source feature maps -> picture. All colour comes from warped source features; the style path only
     steers flow and masks."""
 
-    def __init__(
-        self,
-        size: int,
-        latent_dim: int,
-        n_directions: int,
-        channel_max: int,
-        channel_base: int,
-        grid: GridKind = "lia",
-    ) -> None:
+    def __init__(self, config: FloatConfig) -> None:
         super().__init__()
-        self.size = size
-        self.direction = MotionBasis(latent_dim, n_directions)
-        channels = channels_at(4, channel_max, channel_base)
+        self.size, latent_dim = config.image_size, config.dim_w
+        self.direction = MotionBasis(latent_dim, config.dim_m)
+        channels = channels_at(4, config.channel_max, config.channel_base)
         self.input = ConstantInput(channels)
         self.conv1 = StyledConv(channels, channels, latent_dim)
         self.to_rgb1 = Unused({"bias": (1, 3, 1, 1)})
         self.to_rgb1.conv = nn.Sequential(Unused({"weight": (3, channels, 1, 1)}), Unused({"bias": (1, 3, 1, 1)}))
         self.convs, self.to_rgbs, self.to_flows = nn.ModuleList(), nn.ModuleList(), nn.ModuleList()
-        for level in range(3, int(math.log2(size)) + 1):
-            here = channels_at(2**level, channel_max, channel_base)
+        for level in range(3, int(math.log2(self.size)) + 1):
+            here = channels_at(2**level, config.channel_max, config.channel_base)
             self.convs.append(StyledConv(channels, here, latent_dim, up=True))
             self.convs.append(StyledConv(here, here, latent_dim))
-            self.to_flows.append(ToFlow(here, latent_dim, 2**level, grid))
+            self.to_flows.append(ToFlow(here, latent_dim, 2**level, config.grid))
             self.to_rgbs.append(ToRGB(here))
             channels = here
 
@@ -259,20 +251,15 @@ class Decoder(nn.Module):
 
 
 class MotionAutoencoder(nn.Module):
-    """Encoder, motion basis and decoder, with LIA's two ways of transfer."""
+    """Encoder, motion basis and decoder, with LIA's two ways of transfer.
 
-    def __init__(
-        self,
-        size: int,
-        latent_dim: int,
-        n_directions: int,
-        channel_max: int,
-        channel_base: int,
-        grid: GridKind = "lia",
-    ) -> None:
+    Args:
+        config: R = image_size, D = dim_w, M = dim_m, the channels of the levels and the grid.
+    """
+
+    def __init__(self, config: FloatConfig) -> None:
         super().__init__()
-        self.enc = Encoder(size, latent_dim, n_directions, channel_max, channel_base)
-        self.dec = Decoder(size, latent_dim, n_directions, channel_max, channel_base, grid)
+        self.enc, self.dec = Encoder(config), Decoder(config)
         self._affine: tuple[tuple[int, ...], Tensor, Tensor] | None = None
 
     def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:

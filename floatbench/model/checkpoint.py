@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from floatbench.errors import DataError
 from floatbench.files import aligned, atomic_path, file_sha256, write_json, write_safetensors
-from floatbench.model.float import FLOAT, FLOAT_512, FloatConfig
+from floatbench.model.config import FLOAT_512, FloatConfig
+from floatbench.model.float import FloatModel
 from floatbench.model.layers import blur_kernel
 from floatbench.model.randomise import entry
 from floatbench.model.transformer import blocked_mask, position_table
@@ -71,7 +72,7 @@ def load(
     emotion: Path | None = None,
     config: FloatConfig | None = None,
     device: torch.device | str = "cpu",
-) -> FLOAT:
+) -> FloatModel:
     """A model in evaluation mode with the weights of a file, strictly.
 
     Args:
@@ -92,10 +93,10 @@ def load(
     return model.to(device).eval()
 
 
-def empty(config: FloatConfig) -> FLOAT:
+def empty(config: FloatConfig) -> FloatModel:
     """A model without storage for its weights (on the `meta` device), its computed constants present."""
     with torch.device("meta"):
-        model = FLOAT(config)
+        model = FloatModel(config)
     model.restore_constants()
     return model
 
@@ -207,7 +208,7 @@ def complete(state: State, config: FloatConfig, where: str = "the state dict") -
         DataError: naming the missing, unknown, misshapen or non-finite entries (the first three of each).
     """
     with torch.device("meta"):
-        expected = FLOAT(config).state_dict()
+        expected = FloatModel(config).state_dict()
     constants = {key: _constant(key, config) for key in expected if _is_constant(key)}
     state = constants | state
     missing = [key for key in expected if key not in state]
@@ -287,7 +288,7 @@ def convert(
     return metadata
 
 
-def export_official(model: FLOAT, path: Path, speech: bool = False) -> None:
+def export_official(model: FloatModel, path: Path, speech: bool = False) -> None:
     """Writes a `.pth` of the release's form: a flat state dict without wrapper.
 
     Args:
@@ -330,7 +331,7 @@ def _write_speech_configs(folder: Path, architecture: str) -> None:
 
 def _fabricated(seed: int, chosen: Callable[[str], bool]) -> State:
     with torch.device("meta"):
-        expected = FLOAT(FLOAT_512).state_dict()
+        expected = FloatModel(FLOAT_512).state_dict()
     state = {}
     for key, value in expected.items():
         if not chosen(key):

@@ -12,13 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from floatbench.model.config import EMOTIONS
 from floatbench.model.wav2vec2 import Wav2Vec2, Wav2Vec2Config
 
 SAMPLE_RATE = 16_000
 SAMPLES_PER_FRAME = 640
 NORMALISE_EPS = 1e-7
-EMOTIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
-"""The order of the emotion vector everywhere."""
 
 
 def normalise_audio(wave: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ EXACT_LEVEL = 8
 
 
 @dataclass(frozen=True)
-class Source:
+class PreparedSource:
     """One source picture, prepared: per level the feature map (1, C, R, R) and its RGB projection (1, 3, R, R), both
     channels-last. The last level needs no feature map."""
 
@@ -128,7 +128,7 @@ class FastDecoder:
         self._up3 = kernel.expand(3, 1, 4, 4).contiguous()
 
     @torch.no_grad()
-    def source(self, features: Sequence[Tensor]) -> Source:
+    def source(self, features: Sequence[Tensor]) -> PreparedSource:
         """Prepares the feature maps of one source (batch 1) once for all its latents."""
         kept, colours = [], []
         for level, (feature, head) in enumerate(zip(features, self._colour_heads, strict=True)):
@@ -136,13 +136,13 @@ class FastDecoder:
             colours.append(colour.contiguous(memory_format=torch.channels_last))
             last = level == len(features) - 1
             kept.append(feature.new_zeros(0) if last else feature.float().contiguous(memory_format=torch.channels_last))
-        return Source(tuple(kept), tuple(colours))
+        return PreparedSource(tuple(kept), tuple(colours))
 
-    def __call__(self, latents: Tensor, source: Source) -> Tensor:
+    def __call__(self, latents: Tensor, source: PreparedSource) -> Tensor:
         """latents (T, D) -> unclamped pictures (T, 3, R, R), float32; keeps them all, `stream` does not."""
         return torch.cat(list(self.stream(latents, source)))
 
-    def stream(self, latents: Tensor, source: Source) -> Iterator[Tensor]:
+    def stream(self, latents: Tensor, source: PreparedSource) -> Iterator[Tensor]:
         """latents (T, D) -> batches (b, 3, R, R) in order, float32; on CUDA graphs each is valid until the next one."""
         width = self._style_weight.shape[1]
         if latents.ndim != 2 or latents.shape[1] != width:

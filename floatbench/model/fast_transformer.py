@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from floatbench.model.captured import Captured
+from floatbench.model.conditions import Conditions
 from floatbench.model.fast_decoder import DTYPES, Precision
 from floatbench.model.transformer import AdaLNBlock, AdaLNHead, FlowMatchingTransformer
 
@@ -47,8 +48,8 @@ class FastTransformer:
     ) -> None:
         if precision not in DTYPES:
             raise ValueError(f"precision must be one of {', '.join(DTYPES)}, got {precision!r}")
-        if fmt.conditioning != "adaln":
-            raise ValueError(f"{fmt.conditioning} conditioning has no fast transformer; use impl 'plain'")
+        if fmt.config.conditioning != "adaln":
+            raise ValueError(f"{fmt.config.conditioning} conditioning has no fast transformer; use impl 'plain'")
         self.dtype = DTYPES[precision]
         self.fmt = fmt if precision == "fp32" else copy.deepcopy(fmt).to(self.dtype)
         self._blocks = cast("list[AdaLNBlock]", list(self.fmt.blocks))
@@ -58,28 +59,15 @@ class FastTransformer:
         self._blocks_of = torch.compile(self._eager, dynamic=False) if compile else self._eager
         self._captured = Captured(self._flat) if graphs else None
 
-    def bind(
-        self,
-        times: Sequence[float],
-        wa: Tensor,
-        wr: Tensor,
-        we: Tensor | None = None,
-        prev_x: Tensor | None = None,
-        prev_wa: Tensor | None = None,
-        *,
-        pose: Tensor | None = None,
-        prev_pose: Tensor | None = None,
-        prev_we: Tensor | None = None,
-    ) -> WindowField:
-        """Prepares one window; the other arguments are those of `FlowMatchingTransformer.forward`.
+    def bind(self, times: Sequence[float], conditions: Conditions) -> WindowField:
+        """Prepares one window.
 
         Args:
             times: the flow times (or diffusion steps) the field will be asked for; others work too, at their own cost.
         """
-        given = (wa, wr, we, prev_wa, pose, prev_pose, prev_we)
         with torch.no_grad():
-            columns = self.fmt.columns(*(None if v is None else v.to(self.dtype) for v in given))  # pyright: ignore[reportArgumentType]
-            return WindowField(self, columns, prev_x, times)
+            columns = self.fmt.columns(conditions.map(lambda value: value.to(self.dtype)))
+            return WindowField(self, columns, conditions.prev_x, times)
 
     def modulations(self, rows: Tensor, times: Tensor) -> list[Tensor]:
         """rows (R, inputs) of distinct conditions, times (S,) -> per block (S, R, 6 H) and for the head (S, R, 2 H)."""
@@ -98,11 +86,10 @@ class FastTransformer:
 
     def _eager(self, tokens: Tensor, modulations: list[Tensor], index: Tensor, allowed: Tensor) -> Tensor:
         """tokens (B, L' + L, H), modulations of one time (R, .), index (B, L' + L) of each token's row -> (B, L, D)."""
-        fmt, depth = self.fmt, len(self._blocks)
-        kept = fmt.previous
+        depth, reach, kept = len(self._blocks), self.fmt.config.attention_window, self.fmt.config.previous
         for number, block in enumerate(self._blocks):
             tokens = block.modulated(tokens, modulations[number][index], allowed)
-            drop = kept - min(kept, fmt.reach * (depth - 1 - number))
+            drop = kept - min(kept, reach * (depth - 1 - number))
             if drop:
                 kept -= drop
                 tokens, index, allowed = tokens[:, drop:], index[:, drop:], allowed[drop:, drop:]
@@ -123,11 +110,11 @@ class WindowField:
         self._rows, self._index = rows, index.view(batch, length)
         self.distinct_rows = len(rows)
         self._allowed = ~fmt.alignment_mask
-        if prev_x is None:
-            prev_x = columns.new_zeros(batch, fmt.previous, fmt.latent_dim)
-        if tuple(prev_x.shape) != (batch, fmt.previous, fmt.latent_dim):
-            raise ValueError(f"prev_x must be {(batch, fmt.previous, fmt.latent_dim)}, got {tuple(prev_x.shape)}")
-        self._prev = fmt.x_embedder(prev_x.to(fast.dtype)) + fmt.pos_embed[:, : fmt.previous]
+        expected = (batch, fmt.config.previous, fmt.config.dim_w)
+        prev_x = columns.new_zeros(expected) if prev_x is None else prev_x
+        if tuple(prev_x.shape) != expected:
+            raise ValueError(f"prev_x must be {expected}, got {tuple(prev_x.shape)}")
+        self._prev = fmt.x_embedder(prev_x.to(fast.dtype)) + fmt.pos_embed[:, : fmt.config.previous]
         self._steps = {_key(t): number for number, t in enumerate(times)}
         if times:
             at = torch.tensor(list(times), dtype=torch.float32, device=columns.device)
@@ -137,8 +124,8 @@ class WindowField:
     def __call__(self, t: float | Tensor, x: Tensor) -> Tensor:
         """t, one time for the whole batch; x (B, L, D) -> the current frames' output (B, L, D) in the dtype of x."""
         fast, fmt = self._fast, self._fast.fmt
-        if tuple(x.shape) != (self._index.shape[0], fmt.window, fmt.latent_dim):
-            expected = (self._index.shape[0], fmt.window, fmt.latent_dim)
+        expected = (self._index.shape[0], fmt.config.window, fmt.config.dim_w)
+        if tuple(x.shape) != expected:
             raise ValueError(f"x must have shape {expected}, got {tuple(x.shape)}")
         step = self._steps.get(_key(t))
         if step is None:
@@ -146,7 +133,7 @@ class WindowField:
             modulations = [part[0] for part in fast.modulations(self._rows, at)]
         else:
             modulations = [part[step] for part in self._prepared]
-        current = fmt.x_embedder(x.to(fast.dtype)) + fmt.pos_embed[:, fmt.previous :]
+        current = fmt.x_embedder(x.to(fast.dtype)) + fmt.pos_embed[:, fmt.config.previous :]
         tokens = torch.cat((self._prev, current), dim=1)
         return fast.run(tokens, modulations, self._index, self._allowed).to(x.dtype, copy=True)
 

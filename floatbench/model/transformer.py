@@ -7,14 +7,14 @@ H width, A audio features, E emotion classes, P pose numbers.
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Conditioning = Literal["adaln", "cross", "cross_only"]
-EmotionCondition = Literal["speech", "none", "image"]
+from floatbench.model.conditions import Conditions
+from floatbench.model.config import FLOAT_512, FloatConfig
+
 NORM_EPS = 1e-6
 FREQUENCIES = 128
 POSE_DIM = 6
@@ -184,52 +184,35 @@ class PlainHead(nn.Module):
 
 
 class FlowMatchingTransformer(nn.Module):
-    """v(t, x | audio, source motion, emotion, previous frames).
+    """v(t, x | conditions).
 
     Args:
-        latent_dim: D. audio_dim: A. emotion_dim: E. width: H. heads, depth, mlp_ratio: of the blocks.
-        window, previous: L and L'. reach: frames a token sees to either side.
-        conditioning: `adaln` (the paper), `cross` or `cross_only` (its ablation).
-        emotion: one vector per clip (`speech`), one per frame (`image`) or none.
-        pose: also take 6 pose numbers per frame.
+        config: D = dim_w, A = dim_a, E = dim_e, H = dim_h and the shape of the blocks; L = window, L' = previous;
+            attention_window, the frames that a token sees to either side; conditioning, emotion_condition and
+            pose_condition, the variants of the ablations.
     """
 
     pos_embed: Tensor
     alignment_mask: Tensor
 
-    def __init__(
-        self,
-        latent_dim: int = 512,
-        audio_dim: int = 512,
-        emotion_dim: int = 7,
-        width: int = 1024,
-        heads: int = 8,
-        depth: int = 8,
-        mlp_ratio: float = 4.0,
-        window: int = 50,
-        previous: int = 10,
-        reach: int = 2,
-        conditioning: Conditioning = "adaln",
-        emotion: EmotionCondition = "speech",
-        pose: bool = False,
-    ) -> None:
+    def __init__(self, config: FloatConfig = FLOAT_512) -> None:
         super().__init__()
-        self.latent_dim, self.audio_dim, self.emotion_dim, self.width = latent_dim, audio_dim, emotion_dim, width
-        self.window, self.previous, self.reach = window, previous, reach
-        self.conditioning, self.emotion, self.pose = conditioning, emotion, pose
-        length, hidden = window + previous, int(width * mlp_ratio)
-        inputs = latent_dim + audio_dim + (emotion_dim if emotion != "none" else 0) + (POSE_DIM if pose else 0)
+        c, width = config, config.dim_h
+        self.config = config
+        length, hidden = c.window + c.previous, int(width * c.mlp_ratio)
+        extra = (c.dim_e if c.emotion_condition != "none" else 0) + (POSE_DIM if c.pose_condition else 0)
         self.register_buffer("pos_embed", position_table(length, width))
-        self.register_buffer("alignment_mask", blocked_mask(length, reach))
-        self.x_embedder = MotionEmbedder(latent_dim, width)
+        self.register_buffer("alignment_mask", blocked_mask(length, c.attention_window))
+        self.x_embedder = MotionEmbedder(c.dim_w, width)
         self.t_embedder = TimeEmbedder(width)
-        self.c_embedder = nn.Linear(inputs, width)
-        if conditioning == "adaln":
-            blocks: list[nn.Module] = [AdaLNBlock(width, heads, hidden) for _ in range(depth)]
-            self.decoder: AdaLNHead | PlainHead = AdaLNHead(width, latent_dim)
+        self.c_embedder = nn.Linear(c.dim_w + c.dim_a + extra, width)
+        if c.conditioning == "adaln":
+            blocks: list[nn.Module] = [AdaLNBlock(width, c.heads, hidden) for _ in range(c.depth)]
+            self.decoder: AdaLNHead | PlainHead = AdaLNHead(width, c.dim_w)
         else:
-            blocks = [CrossBlock(width, heads, hidden, conditioning == "cross_only") for _ in range(depth)]
-            self.decoder = PlainHead(width, latent_dim)
+            cross_only = c.conditioning == "cross_only"
+            blocks = [CrossBlock(width, c.heads, hidden, cross_only) for _ in range(c.depth)]
+            self.decoder = PlainHead(width, c.dim_w)
         self.blocks = nn.ModuleList(blocks)
         self.reset_parameters()
 
@@ -247,96 +230,60 @@ class FlowMatchingTransformer(nn.Module):
             for parameter in module.parameters():
                 nn.init.zeros_(parameter)
 
-    def columns(
-        self,
-        wa: Tensor,
-        wr: Tensor,
-        we: Tensor | None,
-        prev_wa: Tensor | None = None,
-        pose: Tensor | None = None,
-        prev_pose: Tensor | None = None,
-        prev_we: Tensor | None = None,
-    ) -> Tensor:
-        """The conditions of L' + L frames side by side, (B, L' + L, inputs). None means zeros.
-
-        Order of the columns: source motion, audio, emotion, pose. Shapes are those of `forward`.
-        """
-        batch = wa.shape[0]
-        frames = self._with_previous(wa, prev_wa, "wa", (batch, self.window, self.audio_dim))
-        columns = [self._checked(wr, "wr", (batch, self.latent_dim))[:, None].expand(-1, frames.shape[1], -1), frames]
-        if self.emotion == "speech":
-            we = self._zeros(we, frames, 1, self.emotion_dim)
-            columns.append(self._checked(we, "we", (batch, 1, self.emotion_dim)).expand(-1, frames.shape[1], -1))
-        elif self.emotion == "image":
-            we = self._zeros(we, frames, self.window, self.emotion_dim)
-            columns.append(self._with_previous(we, prev_we, "we", (batch, self.window, self.emotion_dim)))
-        if self.pose:
-            pose = self._zeros(pose, frames, self.window, POSE_DIM)
-            columns.append(self._with_previous(pose, prev_pose, "pose", (batch, self.window, POSE_DIM)))
+    def columns(self, c: Conditions) -> Tensor:
+        """The conditions of L' + L frames side by side, (B, L' + L, inputs): source motion, audio, emotion, pose."""
+        sizes, batch = self.config, c.wa.shape[0]
+        audio = self._with_previous(c.wa, c.prev_wa, "wa", batch, sizes.dim_a)
+        length = audio.shape[1]
+        columns = [_checked(c.wr, "wr", (batch, sizes.dim_w))[:, None].expand(-1, length, -1), audio]
+        if sizes.emotion_condition != "none":
+            we = audio.new_zeros(batch, 1, sizes.dim_e) if c.we is None else c.we
+            if sizes.emotion_condition == "speech":
+                we = _checked(we, "we", (batch, 1, sizes.dim_e)).expand(-1, length, -1)
+            else:
+                we = we.expand(-1, sizes.window, -1) if we.shape[1] == 1 else we
+                we = self._with_previous(we, c.prev_we, "we", batch, sizes.dim_e)
+            columns.append(we)
+        if sizes.pose_condition:
+            pose = audio.new_zeros(batch, sizes.window, POSE_DIM) if c.pose is None else c.pose
+            columns.append(self._with_previous(pose, c.prev_pose, "pose", batch, POSE_DIM))
         return torch.cat(columns, dim=-1)
 
-    def conditions(
-        self,
-        wa: Tensor,
-        wr: Tensor,
-        we: Tensor | None,
-        prev_wa: Tensor | None = None,
-        pose: Tensor | None = None,
-        prev_pose: Tensor | None = None,
-        prev_we: Tensor | None = None,
-    ) -> Tensor:
-        """The embedded conditions of L' + L frames before the time is added, (B, L' + L, H); see `columns`."""
-        return self.c_embedder(self.columns(wa, wr, we, prev_wa, pose, prev_pose, prev_we))
+    def embed(self, conditions: Conditions) -> Tensor:
+        """The embedded conditions of L' + L frames before the time is added, (B, L' + L, H)."""
+        return self.c_embedder(self.columns(conditions))
 
-    def forward(
-        self,
-        t: Tensor,
-        x: Tensor,
-        wa: Tensor,
-        wr: Tensor,
-        we: Tensor | None = None,
-        prev_x: Tensor | None = None,
-        prev_wa: Tensor | None = None,
-        *,
-        pose: Tensor | None = None,
-        prev_pose: Tensor | None = None,
-        prev_we: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, t: Tensor, x: Tensor, conditions: Conditions) -> Tensor:
         """The network output for previous and current frames, (B, L' + L, D); `FloatConfig.prediction` names it.
 
         Args:
             t: (B,) or (1,) or () flow time in [0, 1], or the diffusion step.
-            x: (B, L, D) noisy motion latents. wa: (B, L, A) audio. wr: (B, D) source motion.
-            we: (B, 1, E), or (B, L, E) for the image-emotion ablation; None without emotion input.
-            prev_x: (B, L', D) clean previous latents, None = zeros. prev_wa: (B, L', A), None = zeros.
-            pose, prev_pose, prev_we: (B, L, 6), (B, L', 6), (B, L', E) of the ablations.
-        """
-        c = self.conditions(wa, wr, we, prev_wa, pose, prev_pose, prev_we)
-        return self.evaluate(t, x, c, prev_x)
+            x: (B, L, D) noisy motion latents.
 
-    def evaluate(self, t: Tensor, x: Tensor, conditions: Tensor, prev_x: Tensor | None = None) -> Tensor:
-        """As `forward`, with the result of `conditions` given, (B, L' + L, H)."""
-        tokens = self._with_previous(x, prev_x, "x", (conditions.shape[0], self.window, self.latent_dim))
+        Raises:
+            ValueError: a shape that does not fit, by name.
+        """
+        return self.evaluate(t, x, self.embed(conditions), conditions.prev_x)
+
+    def evaluate(self, t: Tensor, x: Tensor, embedded: Tensor, prev_x: Tensor | None = None) -> Tensor:
+        """As `forward`, with the result of `embed` given, (B, L' + L, H), and the clean previous motion (B, L', D)."""
+        tokens = self._with_previous(x, prev_x, "x", embedded.shape[0], self.config.dim_w)
         tokens = self.x_embedder(tokens) + self.pos_embed
-        c = conditions + self.t_embedder(t.reshape(-1))[:, None]
+        c = embedded + self.t_embedder(t.reshape(-1))[:, None]
         allowed = ~self.alignment_mask
         for block in self.blocks:
             tokens = block(tokens, c, allowed)
         return self.decoder(tokens, c)
 
-    def _with_previous(self, current: Tensor, previous: Tensor | None, name: str, shape: tuple[int, ...]) -> Tensor:
-        self._checked(current, name, shape)
-        expected = (shape[0], self.previous, shape[2])
-        if previous is None:
-            previous = current.new_zeros(expected)
-        return torch.cat((self._checked(previous, f"prev_{name}", expected), current), dim=1)
+    def _with_previous(self, current: Tensor, previous: Tensor | None, name: str, batch: int, width: int) -> Tensor:
+        """Previous (None: zeros) and current frames one after the other, (B, L' + L, width)."""
+        current = _checked(current, name, (batch, self.config.window, width))
+        expected = (batch, self.config.previous, width)
+        previous = current.new_zeros(expected) if previous is None else _checked(previous, f"prev_{name}", expected)
+        return torch.cat((previous, current), dim=1)
 
-    @staticmethod
-    def _zeros(value: Tensor | None, like: Tensor, frames: int, width: int) -> Tensor:
-        return like.new_zeros(like.shape[0], frames, width) if value is None else value
 
-    @staticmethod
-    def _checked(value: Tensor, name: str, shape: tuple[int, ...]) -> Tensor:
-        if tuple(value.shape) != shape:
-            raise ValueError(f"{name} must have shape {shape}, got {tuple(value.shape)}")
-        return value
+def _checked(value: Tensor, name: str, shape: tuple[int, ...]) -> Tensor:
+    if tuple(value.shape) != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {tuple(value.shape)}")
+    return value

@@ -41,8 +41,12 @@ class TableRow:
         return value
 
 
-def read_text(path: Path) -> str:
-    """The text of a UTF-8 file without byte-order mark; raises UsageError with the line that is not UTF-8."""
+def read_text(path: Path, mark: bool = False) -> str:
+    """The text of a UTF-8 file, its byte-order mark refused or, with `mark`, left out.
+
+    Raises:
+        UsageError: with the line that is not UTF-8.
+    """
     shown = printable(path)
     try:
         size = path.stat().st_size
@@ -53,6 +57,8 @@ def read_text(path: Path) -> str:
         raise UsageError(f"{shown} does not exist") from None
     except OSError as error:
         raise DataError(f"{shown} cannot be read: {error.strerror}") from error
+    if mark:
+        data = data.removeprefix(b"\xef\xbb\xbf")
     if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         raise UsageError(f"{shown}:1: the file starts with a byte-order mark", fix=SAVE)
     try:
@@ -62,16 +68,19 @@ def read_text(path: Path) -> str:
         raise UsageError(f"{shown}:{line}: byte 0x{data[error.start]:02x} is not UTF-8", fix=SAVE) from None
 
 
-def read_table(path: Path, required: Sequence[str] = (), known: Sequence[str] | None = None) -> list[TableRow]:
+def read_table(
+    path: Path, required: Sequence[str] = (), known: Sequence[str] | None = None, spreadsheet: bool = False
+) -> list[TableRow]:
     """All rows of a CSV file with a header line.
 
     Args:
         required: columns that must be there; known: when given, the only columns that may be there.
+        spreadsheet: take off what people and their programs add: a byte-order mark and spaces around the fields.
 
     Raises:
         UsageError: with file, line and column.
     """
-    text = read_text(path)
+    text = read_text(path, mark=spreadsheet)
     shown = printable(path)
     lines = text.count("\n")
     if 0 < text.count("\r\n") < lines or "\r" in text.replace("\r\n", ""):
@@ -79,14 +88,15 @@ def read_table(path: Path, required: Sequence[str] = (), known: Sequence[str] | 
         raise UsageError(f"{where}: Windows and Unix line ends are mixed", fix="save it with one kind of line end")
     if (zero := text.find("\0")) >= 0:
         raise UsageError(f"{shown}:{text.count(chr(10), 0, zero) + 1}: a zero byte; this is no text file")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=spreadsheet)
+    rows_of_fields = ([field.strip() for field in fields] for fields in reader) if spreadsheet else reader
     try:
-        header = next(reader, None)
+        header = next(rows_of_fields, None)
         if not header:
             raise UsageError(f"{shown}: the table is empty", fix="the first line names the columns")
         _check_header(shown, header, required, known)
         rows = []
-        for fields in reader:
+        for fields in rows_of_fields:
             if not fields:
                 continue
             if len(fields) != len(header):

@@ -15,10 +15,9 @@ import torch
 from torch import Tensor
 
 from floatbench.errors import ClipError, DependencyError, UsageError
-from floatbench.model import fast_decoder
-from floatbench.model.fast_decoder import FastDecoder, Precision
+from floatbench.model.fast_decoder import FastDecoder, Precision, PreparedSource
 from floatbench.model.fast_transformer import FastTransformer
-from floatbench.model.float import FLOAT as Model
+from floatbench.model.float import FloatModel
 from floatbench.sampling.ahead import to_host
 from floatbench.sampling.clock import StageClock
 from floatbench.sampling.colour import to_yuv420
@@ -39,12 +38,12 @@ Colour = Literal["rgb", "yuv420"]
 
 
 @dataclass(frozen=True)
-class Source:
+class EncodedPortrait:
     """An encoded picture: identity latent (1, D), its motion wr (1, D), and the feature maps the decoder takes."""
 
     latent: Tensor
     motion: Tensor
-    features: list[Tensor] | fast_decoder.Source
+    features: list[Tensor] | PreparedSource
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ class Stream:
     def __init__(
         self,
         model: Animator,
-        source: Source,
+        source: EncodedPortrait,
         speech: SpeechConditions,
         seed: int,
         options: SamplingOptions,
@@ -104,7 +103,7 @@ class Stream:
         net, clock = self._model.network, self.clock
         basis = net.basis()
         windows = sample_windows(
-            self._model.sampled_network(self._options), self._source.motion, self._speech.windows(), [self._seed],
+            self._model.sampled_network(self._options), self._speech.windows(self._source.motion), [self._seed],
             self._options, motion_shape(net),
         )  # fmt: skip
         start = 0
@@ -113,7 +112,8 @@ class Stream:
                 window = next(windows, None)
                 if window is None:
                     return
-                motion = edit_motion(window.motion, basis, self._direction.controls, start)
+                motion = window.motion[:, : self.n_frames - start]
+                motion = edit_motion(motion, basis, self._direction.controls, start)
                 motion = project_motion(motion, basis) if self._direction.project else motion
             start += motion.shape[1]
             self.evaluations, self.rows = self.evaluations + window.evaluations, self.rows + window.rows
@@ -170,7 +170,7 @@ class Animator:
 
     def __init__(
         self,
-        network: Model,
+        network: FloatModel,
         origin: Origin,
         device: str = "cpu",
         dtype: Dtype = "float32",
@@ -224,21 +224,21 @@ class Animator:
         return fast_network(self._transformer, evaluation_times(options))
 
     @torch.no_grad()
-    def pictures(self, latents: Tensor, source: Source) -> Iterator[Tensor]:
+    def pictures(self, latents: Tensor, source: EncodedPortrait) -> Iterator[Tensor]:
         """latents (n, D) -> unclamped pictures (b, 3, R, R), one at a time on a CPU and in batches on CUDA."""
-        if self._decoder is not None and isinstance(source.features, fast_decoder.Source):
+        if self._decoder is not None and isinstance(source.features, PreparedSource):
             yield from self._decoder.stream(latents, source.features)
-        elif not isinstance(source.features, fast_decoder.Source):
+        elif not isinstance(source.features, PreparedSource):
             for latent in latents.split(1):
                 yield self.network.decode(latent, source.features)[0]
 
     @torch.no_grad()
-    def encode(self, picture: np.ndarray, clock: StageClock | None = None) -> Source:
+    def encode(self, picture: np.ndarray, clock: StageClock | None = None) -> EncodedPortrait:
         """Encodes a cropped (R, R, 3) uint8 RGB picture."""
         with (clock or StageClock(self.device))("encode"):
             latent, features = self.network.encode_image(to_tensor(picture).to(self.device))
             motion = self.network.motion(self.network.coefficients(latent))
-            return Source(latent, motion, self._decoder.source(features) if self._decoder else features)
+            return EncodedPortrait(latent, motion, self._decoder.source(features) if self._decoder else features)
 
     def stream(
         self,

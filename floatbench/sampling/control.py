@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from floatbench.errors import DataError, UsageError
-from floatbench.model.conditioning import EMOTIONS
+from floatbench.model.config import EMOTIONS
 
 FROM_SPEECH = "speech"
 

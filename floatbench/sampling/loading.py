@@ -11,7 +11,7 @@ from typing import Any, Literal
 from floatbench import weights
 from floatbench.errors import DataError
 from floatbench.model import checkpoint
-from floatbench.model.float import FLOAT as Model
+from floatbench.model.float import FloatModel
 from floatbench.model.layers import set_impl
 from floatbench.weights import lockfile
 
@@ -77,7 +77,7 @@ def checkpoint_file(name_or_path: str | Path) -> Path:
     return file
 
 
-def load_model(name_or_path: str | Path, impl: Literal["plain", "fast"] = "fast") -> tuple[Model, Origin]:
+def load_model(name_or_path: str | Path, impl: Literal["plain", "fast"] = "fast") -> tuple[FloatModel, Origin]:
     """A model in evaluation mode on the CPU, float32, and where it came from.
 
     Args:

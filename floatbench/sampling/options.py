@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, get_args, get_type_hints
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Annotated, Any, Literal, get_args, get_type_hints
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from floatbench.errors import UsageError
+from floatbench.model.config import Prediction
 from floatbench.sampling.paths import DiffusionPath
 from floatbench.sampling.solvers import ADAPTIVE, EVALUATIONS, SOLVERS
+from floatbench.settings import Count, problem_of, settings
+from floatbench.text import near
 
-MAX_SCALE = 100.0
-MAX_NFE = 1000
+Evaluations = Annotated[int, Field(ge=1, le=1000)]
+Scale = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+Tolerance = Annotated[float, Field(gt=0, lt=1)]
 MAX_FULL_CONTEXT_S = 600
 """Longest sound, in seconds, that is encoded in one pass: the speech networks' memory grows with its length."""
 
-Prediction = Literal["velocity", "epsilon", "x0"]
 
-
-@dataclass(frozen=True)
+@settings
 class SamplingOptions:
     """How a network is sampled, and how pictures, sounds and pixels are treated around it.
 
@@ -43,16 +47,16 @@ class SamplingOptions:
 
     prediction: Prediction = "velocity"
     solver: str = "euler"
-    nfe: int = 10
+    nfe: Evaluations = 10
     ode_grid: Literal["steps", "official"] = "steps"
-    rtol: float = 1e-5
-    atol: float = 1e-5
-    diffusion_steps: int = 500
-    ddim_steps: int = 50
+    rtol: Tolerance = 1e-5
+    atol: Tolerance = 1e-5
+    diffusion_steps: Count = 500
+    ddim_steps: Count = 50
     diffusion_time: Literal["index", "fraction"] = "index"
-    a_cfg: float = 2.0
-    e_cfg: float = 1.0
-    r_cfg: float = 1.0
+    a_cfg: Scale = 2.0
+    e_cfg: Scale = 1.0
+    r_cfg: Scale = 1.0
     reference_branch: bool = False
     unconditional_audio: Literal["drop", "keep"] = "drop"
     window_noise: Literal["independent", "shared"] = "independent"
@@ -62,36 +66,21 @@ class SamplingOptions:
     pixels: Literal["round", "truncate"] = "round"
 
     def __post_init__(self) -> None:
-        for name, hint in get_type_hints(type(self)).items():
-            if (allowed := get_args(hint)) and getattr(self, name) not in allowed:
-                raise UsageError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
-        self._check_solver()
-        for name in ("a_cfg", "e_cfg", "r_cfg"):
-            scale = getattr(self, name)
-            if not (math.isfinite(scale) and 0 <= scale <= MAX_SCALE):
-                raise UsageError(f"{name} must lie between 0 and {MAX_SCALE:.0f}, not {scale}")
-        if self.r_cfg != 1.0 and not self.reference_branch:
-            raise UsageError("r_cfg acts only through the reference branch, as the released code ignores it",
-                             fix="add --reference-branch, or leave r_cfg at 1")  # fmt: skip
-
-    def _check_solver(self) -> None:
         if self.solver not in SOLVERS:
-            raise UsageError(f"unknown solver {self.solver!r}; choose from {', '.join(SOLVERS)}")
-        if not 1 <= self.nfe <= MAX_NFE:
-            raise UsageError(f"nfe must lie between 1 and {MAX_NFE}, not {self.nfe}")
+            raise UsageError(f"solver: unknown {self.solver!r}", fix=near(self.solver, SOLVERS))
         if self.solver in EVALUATIONS:
             if self.ode_grid == "official" and self.nfe < 2:
-                raise UsageError(f"nfe {self.nfe} with ode_grid=official makes no step", fix="use --nfe 2 or more")
+                raise UsageError(f"nfe: {self.nfe} with ode_grid=official makes no step", fix="use --nfe 2 or more")
             per_step = EVALUATIONS[self.solver]
             if self.ode_grid == "steps" and self.nfe % per_step:
                 raise UsageError(
-                    f"{self.solver} makes {per_step} evaluations a step, which does not divide nfe {self.nfe}"
+                    f"nfe: {self.solver} makes {per_step} evaluations a step, which does not divide {self.nfe}"
                 )
-        for name in ("rtol", "atol"):
-            if not 0 < getattr(self, name) < 1:
-                raise UsageError(f"{name} must lie between 0 and 1, not {getattr(self, name)}")
-        if not 1 <= self.ddim_steps <= self.diffusion_steps or self.diffusion_steps % self.ddim_steps:
-            raise UsageError(f"{self.ddim_steps} DDIM steps do not divide {self.diffusion_steps} diffusion steps")
+        if self.diffusion_steps % self.ddim_steps:
+            raise UsageError(f"ddim_steps: {self.ddim_steps} does not divide {self.diffusion_steps} diffusion steps")
+        if self.r_cfg != 1.0 and not self.reference_branch:
+            raise UsageError("r_cfg acts only through the reference branch, as the released code ignores it",
+                             fix="add --reference-branch, or leave r_cfg at 1")  # fmt: skip
 
     @property
     def adaptive(self) -> bool:
@@ -117,7 +106,7 @@ class SamplingOptions:
 
 
 @dataclass(frozen=True)
-class Difference:
+class Divergence:
     """One place where FLOAT's paper and its released code differ.
 
     Attributes:
@@ -130,47 +119,47 @@ class Difference:
     row: str
     option: str
     about: str
-    paper: str
-    official: str
-    default: str
+    paper: str | int | bool
+    official: str | int | bool
+    default: str | int | bool
 
 
-DIFFERENCES: tuple[Difference, ...] = (
-    Difference("1", "ode_grid", "nfe 10 is 10 Euler evaluations, or 10 grid points and so 9 evaluations",
+DIVERGENCES: tuple[Divergence, ...] = (
+    Divergence("1", "ode_grid", "nfe 10 is 10 Euler evaluations, or 10 grid points and so 9 evaluations",
                "steps", "official", "steps"),
-    Difference("2", "nfe", "the nfe argument: honoured here; the released code reads its option file instead",
-               "10", "10", "10"),
-    Difference("3", "fixed by the checkpoint", "[source, audio, emotion] through one linear layer, then + time",
+    Divergence("2", "nfe", "the nfe argument: honoured here; the released code reads its option file instead",
+               10, 10, 10),
+    Divergence("3", "fixed by the checkpoint", "[source, audio, emotion] through one linear layer, then + time",
                "code", "code", "code"),
-    Difference("4", "fixed by the checkpoint", "motion coefficients: five linear layers without activation", "code",
+    Divergence("4", "fixed by the checkpoint", "motion coefficients: five linear layers without activation", "code",
                "code", "code"),
-    Difference("5", "fixed by the checkpoint", "motion basis: Householder QR, computed once", "code", "code", "code"),
-    Difference("6", "fixed by the checkpoint", "attention reaches 2 frames to each side", "code", "code", "code"),
-    Difference("7", "fixed by the checkpoint", "speech features: all 12 layers, resampled before the transformer",
+    Divergence("5", "fixed by the checkpoint", "motion basis: Householder QR, computed once", "code", "code", "code"),
+    Divergence("6", "fixed by the checkpoint", "attention reaches 2 frames to each side", "code", "code", "code"),
+    Divergence("7", "fixed by the checkpoint", "speech features: all 12 layers, resampled before the transformer",
                "code", "code", "code"),
-    Difference("8", "audio_context", "speech and emotion from the window's own 2.4 s, or from the whole sound",
+    Divergence("8", "audio_context", "speech and emotion from the window's own 2.4 s, or from the whole sound",
                "window", "full", "full"),
-    Difference("9", "training configuration", "five independent condition dropouts, out of place", "code", "code",
+    Divergence("9", "training configuration", "five independent condition dropouts, out of place", "code", "code",
                "code"),
-    Difference("10", "training configuration", "loss on the previous frames: the clean motion", "paper", "paper",
+    Divergence("10", "training configuration", "loss on the previous frames: the clean motion", "paper", "paper",
                "paper"),
-    Difference("11", "fixed by the checkpoint", "the previous window enters as clean motion, not as a velocity", "code",
+    Divergence("11", "fixed by the checkpoint", "the previous window enters as clean motion, not as a velocity", "code",
                "code", "code"),
-    Difference("12", "reference_branch", "r_cfg: dead in the released code; a fourth branch when switched on", "False",
-               "False", "False"),
-    Difference("13", "window_noise", "noise of the windows of one clip", "independent", "shared", "independent"),
-    Difference("14", "fixed by the checkpoint", "the identity latent is the encoder's output", "code", "code", "code"),
-    Difference("15", "fixed by the checkpoint", "latent, style and audio width are one number, 512", "code", "code",
+    Divergence("12", "reference_branch", "r_cfg: dead in the released code; a fourth branch when switched on", False,
+               False, False),
+    Divergence("13", "window_noise", "noise of the windows of one clip", "independent", "shared", "independent"),
+    Divergence("14", "fixed by the checkpoint", "the identity latent is the encoder's output", "code", "code", "code"),
+    Divergence("15", "fixed by the checkpoint", "latent, style and audio width are one number, 512", "code", "code",
                "code"),
-    Difference("16", "solver", "solver", "euler", "euler", "euler"),
-    Difference("17", "network variant", "head pose as a condition: only in the ablation network", "variant", "absent",
+    Divergence("16", "solver", "solver", "euler", "euler", "euler"),
+    Divergence("17", "network variant", "head pose as a condition: only in the ablation network", "variant", "absent",
                "variant"),
-    Difference("c1", "crop_face", "the face that is cropped when there are several", "central", "first", "central"),
-    Difference("c2", "crop_filter", "filter of the resized crop", "auto", "official", "auto"),
-    Difference("c3", "unconditional_audio", "previous audio features in the branch without audio", "drop", "keep",
+    Divergence("c1", "crop_face", "the face that is cropped when there are several", "central", "first", "central"),
+    Divergence("c2", "crop_filter", "filter of the resized crop", "auto", "official", "auto"),
+    Divergence("c3", "unconditional_audio", "previous audio features in the branch without audio", "drop", "keep",
                "drop"),
-    Difference("c4", "pixels", "how values become 8 bits", "round", "truncate", "round"),
-    Difference("c5", "fixed by the checkpoint", "the warp's grid: linspace(-1, 1) with zero padding", "code", "code",
+    Divergence("c4", "pixels", "how values become 8 bits", "round", "truncate", "round"),
+    Divergence("c5", "fixed by the checkpoint", "the warp's grid: linspace(-1, 1) with zero padding", "code", "code",
                "code"),
 )  # fmt: skip
 
@@ -179,17 +168,36 @@ PRESETS: tuple[PresetName, ...] = get_args(PresetName)
 
 
 def preset(name: str = "default", **changes: Any) -> SamplingOptions:
-    """The options of a preset with some of them changed; None leaves an option as the preset has it."""
+    """The options of a preset with some of them changed; None leaves an option as the preset has it.
+
+    Raises:
+        UsageError: an unknown preset or option, or a value that cannot be.
+    """
     if name not in PRESETS:
         raise UsageError(f"unknown preset {name!r}; choose from {', '.join(PRESETS)}")
-    base = SamplingOptions()
-    known = {f.name: type(getattr(base, f.name)) for f in fields(base)}
-    if unknown := set(changes) - set(known):
-        raise UsageError(f"unknown sampling option {sorted(unknown)[0]!r}; known are {', '.join(known)}")
-    values: dict[str, Any] = {}
-    for difference in DIFFERENCES:
-        if difference.option in known:
-            text, kind = getattr(difference, name), known[difference.option]
-            values[difference.option] = text == "True" if kind is bool else kind(text)
-    values.update({key: value for key, value in changes.items() if value is not None})
-    return replace(base, **values)
+    known = [field.name for field in fields(SamplingOptions)]
+    if unknown := sorted(set(changes) - set(known)):
+        raise UsageError(f"unknown sampling option {unknown[0]!r}", fix=near(unknown[0], known))
+    chosen = {row.option: getattr(row, name) for row in DIVERGENCES if row.option in known}
+    return SamplingOptions(**(chosen | {key: value for key, value in changes.items() if value is not None}))
+
+
+KINDS: dict[str, Any] = get_type_hints(SamplingOptions, include_extras=True)
+"""Option -> what its value must be."""
+
+
+def from_text(texts: Mapping[str, str], kinds: Mapping[str, Any] = KINDS) -> dict[str, Any]:
+    """Values that were typed, by name: `{"nfe": "5"}` gives `{"nfe": 5}`.
+
+    Raises:
+        UsageError: an unknown name, or a text that is no value of its kind.
+    """
+    values = {}
+    for name, text in texts.items():
+        if name not in kinds:
+            raise UsageError(f"unknown option {name!r}", fix=near(name, kinds))
+        try:
+            values[name] = TypeAdapter(kinds[name]).validate_strings(text)
+        except ValidationError as error:
+            raise UsageError(problem_of(error, f"{name}.")) from None
+    return values

@@ -6,17 +6,18 @@ FLOAT's ablation tables differ by options and networks only.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from floatbench.errors import ClipError
-from floatbench.sampling.guidance import Branch, Conditions, Network, Predictor, branches, guided
+from floatbench.model.conditions import Conditions
+from floatbench.sampling.guidance import Branch, Network, Predictor, branches, guided
 from floatbench.sampling.options import SamplingOptions
 from floatbench.sampling.solvers import NfeMeter, integrate, integrate_adaptive, time_grid
-from floatbench.sampling.windows import carry, pad_end
+from floatbench.sampling.windows import carry
 from floatbench.seeds import cpu_generator, window_seed
 
 
@@ -30,25 +31,8 @@ class MotionShape:
 
 
 @dataclass(frozen=True)
-class WindowInput:
-    """The conditions of one window for B clips of one length; n <= L frames, fewer only in the last window.
-
-    Attributes:
-        wa: (B, n, A) audio features.
-        prev_wa: (B, P, A) features before the window; None carries the last ones over (zeros in the first window).
-        we: (B, 1, E) emotion, (B, n, E) frame by frame, or None.
-        pose: (B, n, 6) head pose, or None.
-    """
-
-    wa: Tensor
-    prev_wa: Tensor | None = None
-    we: Tensor | None = None
-    pose: Tensor | None = None
-
-
-@dataclass(frozen=True)
 class SampledWindow:
-    """Motion of one window, (B, n, D), with the evaluations and network rows that it took."""
+    """Motion of one window, (B, L, D), with the evaluations and network rows that it took."""
 
     index: int
     motion: Tensor
@@ -74,8 +58,7 @@ def window_noise(seeds: Sequence[int], index: int, shape: MotionShape, shared: b
 @torch.no_grad()
 def sample_windows(
     network: Network,
-    wr: Tensor,
-    inputs: Iterable[WindowInput],
+    windows: Iterable[Conditions],
     seeds: Sequence[int],
     options: SamplingOptions,
     shape: MotionShape,
@@ -83,71 +66,29 @@ def sample_windows(
     """Samples window after window; each sees the motion sampled before it (FLOAT, section 4.2).
 
     Args:
-        wr: (B, D) motion of the source picture.
+        windows: of B clips of one length, L frames each, see `floatbench.sampling.windows.cut`. Previous frames that a
+            window does not bring itself are the last ones of the window before it, zeros before the first.
         seeds: one a clip.
 
     Raises:
         ClipError: `not_finite` when a network returns NaN or infinity.
     """
-    previous: _Carried | None = None
-    for index, given in enumerate(inputs):
-        conditions, following = _window_conditions(wr, given, previous, shape)
-        noise = window_noise(seeds, index, shape, options.window_noise == "shared").to(wr.device)
+    before: dict[str, Tensor] = {}
+    for index, given in enumerate(windows):
+        noise = window_noise(seeds, index, shape, options.window_noise == "shared").to(given.wr.device)
         meter = NfeMeter()
-        motion = solve_window(network, conditions, noise, options, meter)
+        motion = solve_window(network, _continued(given, before, shape.previous), noise, options, meter)
         if not torch.isfinite(motion).all():
             raise ClipError("not_finite", f"the motion of window {index} is not finite; are the weights damaged?")
-        previous = following(motion)
-        yield SampledWindow(index, motion[:, : given.wa.shape[1]], meter.evaluations, meter.rows)
+        before = {"x": motion} | given.framewise()
+        yield SampledWindow(index, motion, meter.evaluations, meter.rows)
 
 
-@dataclass(frozen=True)
-class _Carried:
-    """The last P frames of a window: motion, audio, and what else is given frame by frame."""
-
-    x: Tensor
-    wa: Tensor
-    we: Tensor | None
-    pose: Tensor | None
-
-
-def _window_conditions(
-    wr: Tensor, given: WindowInput, previous: _Carried | None, shape: MotionShape
-) -> tuple[Conditions, Callable[[Tensor], _Carried]]:
-    """The conditions of a window, and what makes from its motion the frames that the next one will see."""
-    wa = pad_end(given.wa, shape.window)
-    framewise = given.we is not None and given.we.shape[1] > 1
-    we = pad_end(given.we, shape.window) if framewise and given.we is not None else given.we
-    pose = pad_end(given.pose, shape.window) if given.pose is not None else None
-
-    def before(current: Tensor | None, carried: Tensor | None) -> Tensor | None:
-        if current is None:
-            return None
-        return current.new_zeros(current.shape[0], shape.previous, current.shape[2]) if carried is None else carried
-
-    prev_x = wr.new_zeros(wr.shape[0], shape.previous, shape.dim) if previous is None else previous.x
-    prev_wa = given.prev_wa if given.prev_wa is not None else before(wa, previous.wa if previous else None)
-    assert prev_wa is not None
-    conditions = Conditions(
-        wr=wr,
-        wa=wa,
-        prev_wa=prev_wa,
-        prev_x=prev_x,
-        we=we,
-        prev_we=before(we, previous.we if previous else None) if framewise else None,
-        pose=pose,
-        prev_pose=before(pose, previous.pose if previous else None),
-    )
-
-    def following(motion: Tensor) -> _Carried:
-        def tail(x: Tensor | None) -> Tensor | None:
-            return None if x is None else carry(x, shape.previous)
-
-        return _Carried(
-            carry(motion, shape.previous), carry(wa, shape.previous), tail(we if framewise else None), tail(pose)
-        )
-
-    return conditions, following
+def _continued(given: Conditions, before: dict[str, Tensor], previous: int) -> Conditions:
+    """A window with the last frames of the one before it, unless it brings its own."""
+    current = {"x": given.wr[:, None]} | given.framewise()
+    last = {f"prev_{name}": carry(before.get(name, value[:, :0]), previous) for name, value in current.items()}
+    return replace(given, **(last | given.items()))
 
 
 def solve_window(

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from floatbench.errors import ClipError, UsageError
-from floatbench.model.float import FLOAT as Model
+from floatbench.model.conditions import Conditions
+from floatbench.model.float import FloatModel
 from floatbench.sampling.clock import StageClock
 from floatbench.sampling.options import MAX_FULL_CONTEXT_S, SamplingOptions
-from floatbench.sampling.sampler import WindowInput
-from floatbench.sampling.windows import Window, n_frames, plan
+from floatbench.sampling.windows import Window, cut, n_frames, pad_end, plan
 from floatbench.types import SAMPLE_RATE, SAMPLES_PER_FRAME
 
 
@@ -38,7 +38,7 @@ class SpeechConditions:
 
     def __init__(
         self,
-        model: Model,
+        model: FloatModel,
         pcm: np.ndarray,
         options: SamplingOptions,
         emotion: np.ndarray | None = None,
@@ -59,31 +59,32 @@ class SpeechConditions:
         self._emotion = self._checked_emotion(emotion)
         self._pose = self._checked_pose(pose)
 
-    def windows(self) -> Iterator[WindowInput]:
-        """The conditions of each window, B = 1; only the last may hold fewer than L frames."""
-        windows = plan(self.total, self._model.config.window)
-        return self._full(windows) if self._options.audio_context == "full" else self._windowed(windows)
+    def windows(self, wr: Tensor) -> Iterator[Conditions]:
+        """The conditions of each window of L frames, B = 1, for the motion wr (1, D) of the source."""
+        return self._full(wr) if self._options.audio_context == "full" else self._windowed(wr)
 
-    def _full(self, windows: list[Window]) -> Iterator[WindowInput]:
+    def _full(self, wr: Tensor) -> Iterator[Conditions]:
         wave = self._wave(0, self.total)
         wa = self._encode(wave, self.total)
-        we = self._predict(wave)
-        for window in windows:
-            part = slice(window.start, window.start + window.length)
-            yield WindowInput(wa[:, part], we=self._emotion_of(part, we), pose=self._pose_of(part))
+        we = self._predict(wave) if self._emotion is None else self._emotion
+        yield from cut(Conditions(wr, wa, we, self._pose), self._model.config.window)
 
-    def _windowed(self, windows: list[Window]) -> Iterator[WindowInput]:
-        for window in windows:
-            before = min(self._model.config.previous, window.start)
-            wave = self._wave(window.start - before, window.start + window.length)
+    def _windowed(self, wr: Tensor) -> Iterator[Conditions]:
+        sizes = self._model.config
+        for window in plan(self.total, sizes.window):
+            before, stop = min(sizes.previous, window.start), window.start + window.length
+            wave = self._wave(window.start - before, stop)
             wa = self._encode(wave, before + window.length)
-            part = slice(window.start, window.start + window.length)
-            yield WindowInput(
-                wa[:, before:],
-                prev_wa=wa[:, :before] if before == self._model.config.previous else None,
-                we=self._emotion_of(part, self._predict(wave)),
-                pose=self._pose_of(part),
-            )
+            we = self._predict(wave) if self._emotion is None else self._part(self._emotion, window)
+            pose = None if self._pose is None else self._part(self._pose, window)
+            prev_wa = wa[:, :before] if before == sizes.previous else None
+            yield Conditions(wr, pad_end(wa[:, before:], sizes.window), we, pose, prev_wa=prev_wa)
+
+    def _part(self, value: Tensor, window: Window) -> Tensor:
+        """A window of what is given frame by frame; one vector for the clip stays."""
+        if value.shape[1] == 1:
+            return value
+        return pad_end(value[:, window.start : window.start + window.length], self._model.config.window)
 
     def _wave(self, start: int, stop: int) -> Tensor:
         """Frames start to stop as (1, N) float32 in [-1, 1]; at least one frame long, its last sample repeated."""
@@ -101,14 +102,6 @@ class SpeechConditions:
             return None
         with self._clock("emotion"), torch.no_grad():
             return self._model.predict_emotion(wave).float()[:, None]
-
-    def _emotion_of(self, part: slice, predicted: Tensor | None) -> Tensor | None:
-        if self._emotion is None:
-            return predicted
-        return self._emotion if self._emotion.shape[1] == 1 else self._emotion[:, part]
-
-    def _pose_of(self, part: slice) -> Tensor | None:
-        return None if self._pose is None else self._pose[:, part]
 
     def _checked_emotion(self, emotion: np.ndarray | None) -> Tensor | None:
         kind, width = self._model.config.emotion_condition, self._model.config.dim_e

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from floatbench.model.conditions import Conditions
 from floatbench.types import SAMPLES_PER_FRAME
 
 
@@ -28,6 +30,15 @@ def plan(total: int, window: int) -> list[Window]:
     """ceil(total / window) windows that cover frames 0 to total."""
     starts = range(0, total, window)
     return [Window(index, start, min(window, total - start)) for index, start in enumerate(starts)]
+
+
+def cut(clip: Conditions, window: int) -> Iterator[Conditions]:
+    """The conditions of a whole clip in windows of L frames; the last frame is repeated to the end of the last one."""
+    for part in plan(clip.wa.shape[1], window):
+        stop = part.start + part.length
+        yield replace(
+            clip, **{name: pad_end(value[:, part.start : stop], window) for name, value in clip.framewise().items()}
+        )
 
 
 def pad_end(x: Tensor, length: int) -> Tensor:

@@ -13,7 +13,7 @@ from dataclasses import field
 from typing import Any, Literal
 
 from floatbench.errors import UsageError
-from floatbench.model.float import FloatConfig
+from floatbench.model.config import FloatConfig
 from floatbench.training.losses.dropout import DropRates
 from floatbench.training.settings import Count, Positive, Share, Weight, Whole, settings
 

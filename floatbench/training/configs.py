@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from floatbench.errors import UsageError
-from floatbench.model.float import FLOAT_512, FLOAT_TINY
+from floatbench.model.config import FLOAT_512, FLOAT_TINY
 from floatbench.training.config import (
     AutoencoderConfig,
     DataConfig,

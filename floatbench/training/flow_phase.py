@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from floatbench.model.conditioning import EmotionEncoder, MelEmotionEncoder, normalise_audio
-from floatbench.model.float import FLOAT
-from floatbench.sampling.guidance import Conditions
+from floatbench.model.conditions import Conditions
+from floatbench.model.float import FloatModel
 from floatbench.sampling.network import motion_shape, plain_network
 from floatbench.sampling.options import SamplingOptions
 from floatbench.sampling.paths import DiffusionPath
-from floatbench.sampling.sampler import WindowInput, sample_windows
+from floatbench.sampling.sampler import sample_windows
+from floatbench.sampling.windows import cut
 from floatbench.training.batches import (
     MotionClip,
     MotionWindows,
@@ -43,7 +44,7 @@ PREVIEW_BATCH = 16
 class Student(nn.Module):
     """What phase 2 trains: transformer, audio projection and, when it is small, the emotion recogniser."""
 
-    def __init__(self, model: FLOAT) -> None:
+    def __init__(self, model: FloatModel) -> None:
         super().__init__()
         self.fmt, self.audio_encoder, self.emotion_encoder = model.fmt, model.audio_encoder, model.emotion_encoder
 
@@ -77,27 +78,23 @@ class Student(nn.Module):
             masks: (B,) zeros where a condition is dropped, see `floatbench.training.losses.dropout`.
             pose, faces: (B, L' + L, 6) and (B, L' + L, E) of networks that take them.
         """
-        previous = self.fmt.previous
-        wa = self.audio_encoder(wave, self.fmt.window + previous)
+        sizes, previous = self.fmt.config, self.fmt.config.previous
+        wa = self.audio_encoder(wave, sizes.window + previous)
         logits, we = None, None
-        if self.fmt.emotion == "speech":
+        if sizes.emotion_condition == "speech":
             logits = self.emotion(wave)
             guess = torch.softmax(logits.detach(), -1)
             we = torch.where(labelled[:, None], we_truth, guess)[:, None]
         prev_we, prev_pose = None, None
-        if self.fmt.emotion == "image" and faces is not None:
+        if sizes.emotion_condition == "image" and faces is not None:
             prev_we, we = faces[:, :previous], faces[:, previous:]
-        if self.fmt.pose and pose is not None:
+        if sizes.pose_condition and pose is not None:
             prev_pose, pose = pose[:, :previous], pose[:, previous:]
-        given = Conditions(wr, wa[:, previous:], wa[:, :previous], motion, we, prev_we, pose, prev_pose)
-        k = masked(given, masks)
-        output = self.fmt(
-            t, x, k.wa, k.wr, k.we, k.prev_x, k.prev_wa, pose=k.pose, prev_pose=k.prev_pose, prev_we=k.prev_we
-        )
-        return output, logits
+        given = Conditions(wr, wa[:, previous:], we, pose, motion, wa[:, :previous], prev_we, prev_pose)
+        return self.fmt(t, x, given.times(masks)), logits
 
 
-def frozen(model: FLOAT, emotion: bool) -> None:
+def frozen(model: FloatModel, emotion: bool) -> None:
     """Freezes all but transformer, audio projection and the small encoders; `emotion` freezes the recogniser, too."""
     model.requires_grad_(True)
     model.motion_autoencoder.requires_grad_(False)
@@ -114,7 +111,7 @@ class FlowPhase:
     def __init__(
         self,
         config: TrainConfig,
-        model: FLOAT,
+        model: FloatModel,
         clips: Sequence[MotionClip],
         devices: Devices,
         preview: TrainingClip | None = None,
@@ -177,7 +174,9 @@ class FlowPhase:
                 windows.pose,
                 windows.faces,
             )
-        previous_target = previous if c.previous_target == "clean" else previous * masks.prev_x[:, None, None]
+        previous_target = previous
+        if c.previous_target == "input":
+            previous_target = previous * masks.items()["prev_x"][:, None, None]
         parts = flow_terms(output.float(), target, previous_target, c.vel_boundary, c.previous_loss)
         terms = {"current": parts.current, "previous": parts.previous, "velocity": parts.velocity}
         total = parts.total(c.ot, c.velocity)
@@ -208,9 +207,9 @@ class FlowPhase:
         load_optimiser("optimiser", self.optimiser, tensors)
         self.ema.updates = int(state["ema_updates"])
 
-    def averaged(self) -> FLOAT:
+    def averaged(self) -> FloatModel:
         """The whole model with the running average in place of the weights."""
-        model = FLOAT(self.model.config).to(self.devices.device)
+        model = FloatModel(self.model.config).to(self.devices.device)
         model.load_state_dict(self.model.state_dict())
         kept = self.ema.module
         assert isinstance(kept, Student)
@@ -245,7 +244,7 @@ class FlowPhase:
 
 @torch.no_grad()
 def generated_motion(
-    model: FLOAT,
+    model: FloatModel,
     audio: Any,
     reference: Tensor,
     seed: int = 0,
@@ -271,16 +270,11 @@ def generated_motion(
         we = torch.from_numpy(faces)[None].float().to(model.device)
     if model.config.pose_condition:
         head = torch.from_numpy(pose)[None].float().to(model.device)
-    window = model.config.window
-
-    def part(value: Tensor | None, start: int) -> Tensor | None:
-        return value if value is None or value.shape[1] == 1 else value[:, start : start + window]
-
-    inputs = [WindowInput(wa[:, i : i + window], we=part(we, i), pose=part(head, i)) for i in range(0, frames, window)]
     options = options or replace(SamplingOptions(), prediction=model.config.prediction)
     wr = model.motion(reference.to(model.device))
-    parts = sample_windows(plain_network(model), wr, inputs, [seed], options, motion_shape(model))
-    return torch.cat([part.motion for part in parts], dim=1)[0]
+    windows = cut(Conditions(wr, wa, we, head), model.config.window)
+    parts = sample_windows(plain_network(model), windows, [seed], options, motion_shape(model))
+    return torch.cat([part.motion for part in parts], dim=1)[0, :frames]
 
 
 def _train_mode(student: Student) -> None:
@@ -297,21 +291,3 @@ def _drop_masks(batch: int, rates: Any, generator: torch.Generator) -> Condition
     each = one[..., None]
     ones = Conditions(one, each, each, each, each, each, each, each)
     return drop_conditions(ones, rates, generator).map(lambda value: value.reshape(batch))
-
-
-def masked(c: Conditions, masks: Conditions) -> Conditions:
-    """Every condition times its mask (B,); nothing is written to."""
-
-    def times(value: Tensor | None, mask: Tensor | None) -> Any:
-        return None if value is None or mask is None else value * mask.reshape(-1, *(1,) * (value.ndim - 1))
-
-    return Conditions(
-        wr=times(c.wr, masks.wr),
-        wa=times(c.wa, masks.wa),
-        prev_wa=times(c.prev_wa, masks.prev_wa),
-        prev_x=times(c.prev_x, masks.prev_x),
-        we=times(c.we, masks.we),
-        prev_we=times(c.prev_we, masks.prev_we),
-        pose=times(c.pose, masks.pose),
-        prev_pose=times(c.prev_pose, masks.prev_pose),
-    )

@@ -24,8 +24,9 @@ from torch import Tensor
 from floatbench.files import file_sha256
 from floatbench.metrics.tiny import FrameBackbone, IdentityBackbone
 from floatbench.model.checkpoint import read_metadata
-from floatbench.model.conditioning import EMOTIONS, MelEmotionEncoder
-from floatbench.model.float import FLOAT
+from floatbench.model.conditioning import MelEmotionEncoder
+from floatbench.model.config import EMOTIONS
+from floatbench.model.float import FloatModel
 from floatbench.progress import NullProgress
 from floatbench.sampling.loading import checkpoint_file, load_model
 from floatbench.synthetic.clip import SyntheticClip
@@ -79,7 +80,7 @@ class Subject:
 
 
 @torch.no_grad()
-def subjects(model: FLOAT, clips: Sequence[SyntheticClip]) -> list[Subject]:
+def subjects(model: FloatModel, clips: Sequence[SyntheticClip]) -> list[Subject]:
     """Draws the clips at the model's size and encodes their first frames."""
     found = []
     for clip in clips:
@@ -91,13 +92,13 @@ def subjects(model: FLOAT, clips: Sequence[SyntheticClip]) -> list[Subject]:
 
 
 @torch.no_grad()
-def decoded(model: FLOAT, subject: Subject, motion: Tensor) -> Tensor:
+def decoded(model: FloatModel, subject: Subject, motion: Tensor) -> Tensor:
     """Motion latents (T, D) -> pictures (T, 3, R, R) in [-1, 1]."""
     parts = [model.decode(subject.latent + part, subject.features)[0].clamp(-1, 1) for part in motion.split(BATCH)]
     return torch.cat(parts)
 
 
-def picture_metrics(model: FLOAT, people: Sequence[Subject], gain: float, every: int = 5) -> dict[str, float]:
+def picture_metrics(model: FloatModel, people: Sequence[Subject], gain: float, every: int = 5) -> dict[str, float]:
     """The true change of motion decoded, beside the repeated source; the source's own frame is left out.
 
     Args:
@@ -125,12 +126,12 @@ def _inside(made: Tensor, real: Tensor, mask: Tensor) -> float:
 
 
 @torch.no_grad()
-def spoken(model: FLOAT, subject: Subject, audio: np.ndarray, seed: int = 0, emotion: int | None = None) -> Tensor:
+def spoken(model: FloatModel, subject: Subject, audio: np.ndarray, seed: int = 0, emotion: int | None = None) -> Tensor:
     """Motion latents (T, D) for a sound."""
     return generated_motion(model, audio, subject.coefficients, seed, emotion=emotion)
 
 
-def speech_metrics(model: FLOAT, people: Sequence[Subject], reader: Any = None) -> dict[str, float]:
+def speech_metrics(model: FloatModel, people: Sequence[Subject], reader: Any = None) -> dict[str, float]:
     """Correlation of generated with true coefficients of the mouth, with a clip's own and with the next clip's sound.
 
     Args:
@@ -161,7 +162,7 @@ def pixels(made: Tensor) -> np.ndarray:
     return ((made.permute(0, 2, 3, 1) + 1) * 127.5).round().byte().numpy()
 
 
-def head_metrics(model: FLOAT, people: Sequence[Subject], gain: float) -> dict[str, float]:
+def head_metrics(model: FloatModel, people: Sequence[Subject], gain: float) -> dict[str, float]:
     """Spread over time and mean step of the six pose numbers, generated over true."""
     made, true = [], []
     for subject in people:
@@ -172,7 +173,7 @@ def head_metrics(model: FLOAT, people: Sequence[Subject], gain: float) -> dict[s
     return {"head_spread_ratio": float(spread[0] / spread[1]), "head_step_ratio": float(step[0] / step[1])}
 
 
-def emotion_metrics(model: FLOAT, people: Sequence[Subject], gain: float) -> dict[str, float]:
+def emotion_metrics(model: FloatModel, people: Sequence[Subject], gain: float) -> dict[str, float]:
     """Mean of a coefficient conditioned on the emotion that raises it, minus on one that does not (true spreads).
 
     Beside each, as `..._true`, what the person's own clips in these emotions differ by.
@@ -195,7 +196,7 @@ def emotion_metrics(model: FLOAT, people: Sequence[Subject], gain: float) -> dic
 
 
 @torch.no_grad()
-def control_metrics(model: FLOAT, people: Sequence[Subject], reader: Any, gain: float) -> dict[str, float]:
+def control_metrics(model: FloatModel, people: Sequence[Subject], reader: Any, gain: float) -> dict[str, float]:
     """Pose that a reader sees when one pose coefficient goes from -1.5 to 1.5 true spreads: r with what was asked."""
     asked = torch.linspace(-1.5, 1.5, 9)
     rows: dict[str, list[float]] = {}
@@ -209,7 +210,7 @@ def control_metrics(model: FLOAT, people: Sequence[Subject], reader: Any, gain: 
     return {name: float(np.mean(values)) for name, values in rows.items()}
 
 
-def identity_metrics(model: FLOAT, people: Sequence[Subject]) -> dict[str, float]:
+def identity_metrics(model: FloatModel, people: Sequence[Subject]) -> dict[str, float]:
     """Cosine of the bundled identity network between a person's source and generated frames, and to another person."""
     network = IdentityBackbone()
     network.load()
@@ -227,7 +228,7 @@ def identity_metrics(model: FLOAT, people: Sequence[Subject]) -> dict[str, float
     return {name: float(np.mean(values)) for name, values in rows.items()}
 
 
-def hearing_metrics(model: FLOAT, people: int = 100) -> dict[str, float]:
+def hearing_metrics(model: FloatModel, people: int = 100) -> dict[str, float]:
     """What the emotion recogniser hears in the sound of people it never met; chance is 0.14 and 1.95."""
     if not isinstance(model.emotion_encoder, MelEmotionEncoder):
         return {}
@@ -235,12 +236,12 @@ def hearing_metrics(model: FLOAT, people: int = 100) -> dict[str, float]:
     return {f"heard_{name}": value for name, value in recognised(model.emotion_encoder, sounds).items()}
 
 
-def spoken_frames(model: FLOAT, subject: Subject) -> np.ndarray:
+def spoken_frames(model: FloatModel, subject: Subject) -> np.ndarray:
     """(T, R, R, 3) uint8 of a subject speaking its own sound."""
     return pixels(decoded(model, subject, spoken(model, subject, subject.audio)))
 
 
-def held_out_people(model: FLOAT, people: int) -> list[Subject]:
+def held_out_people(model: FloatModel, people: int) -> list[Subject]:
     """So many people, four seconds each."""
     return subjects(model, [SyntheticClip(FIRST + i, 0, 4.0, 1) for i in range(people)])
 

@@ -20,7 +20,8 @@ from torch.nn import functional as F
 
 from floatbench.files import write_safetensors
 from floatbench.model.checkpoint import read_tensors
-from floatbench.model.conditioning import EMOTIONS, MelEmotionEncoder, normalise_audio
+from floatbench.model.conditioning import MelEmotionEncoder, normalise_audio
+from floatbench.model.config import EMOTIONS
 from floatbench.processes import in_order
 from floatbench.progress import Progress
 from floatbench.synthetic.clip import SyntheticClip

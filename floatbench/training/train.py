@@ -24,7 +24,7 @@ from floatbench.files import file_sha256, write_safetensors
 from floatbench.model import checkpoint
 from floatbench.model.autoencoder import MotionAutoencoder
 from floatbench.model.checkpoint import Metadata
-from floatbench.model.float import FLOAT
+from floatbench.model.float import FloatModel
 from floatbench.progress import NullProgress, Progress
 from floatbench.training.batches import MotionClip
 from floatbench.training.clip_order import MixedOrder
@@ -100,7 +100,7 @@ def train_autoencoder(
             f"{never} of {len(order.indices)} clips of an epoch never come in {c.steps} steps: lower data.refresh"
         )
     torch.manual_seed(c.seed)
-    autoencoder = FLOAT(config.model).motion_autoencoder
+    autoencoder = FloatModel(config.model).motion_autoencoder
     phase = phase_class(c)(config, autoencoder, pool, devices, fresh=not resume)
     start = time.monotonic()
     schedule = _schedule(config, "autoencoder", out, devices)
@@ -136,7 +136,7 @@ def train_flow(
         raise DataError(f"there is no {exported}", fix=f"floatbench train autoencoder --out {out}")
     clips = clips or clip_set(config, quiet, workers)
     torch.manual_seed(c.seed)
-    model = load_speech(FLOAT(config.model))
+    model = load_speech(FloatModel(config.model))
     load_autoencoder(model.motion_autoencoder, exported)
     model.motion_autoencoder.to(devices.device)
     if config.emotion_first and model.emotion_encoder is not None:
@@ -187,7 +187,7 @@ def coefficient_scale(coefficients: Tensor, latent_dim: int) -> tuple[Tensor, fl
     return mean, float(torch.sqrt(latent_dim / coefficients.shape[1] / power))
 
 
-def load_speech(model: FLOAT) -> FLOAT:
+def load_speech(model: FloatModel) -> FloatModel:
     """Fills the frozen speech networks from the registry; a log-mel model has none and stays as it is.
 
     Raises:

@@ -265,3 +265,17 @@ def test_plain_arithmetic_is_the_reference_and_takes_no_shortcut(network):
     for given in ({"dtype": "bfloat16"}, {"compile": True}):
         with pytest.raises(UsageError, match="plain arithmetic"):
             FLOAT(network, Origin("float-test", {}), impl="plain", **given)
+
+
+def test_emotion_frame_by_frame_reaches_a_last_window_of_one_frame(make_network):
+    model = FLOAT(make_network(emotion_condition="image"), Origin("variant", {}))
+    pcm = np.zeros(51 * 640, np.int16)
+    emotion = np.random.default_rng(0).random((51, 7)).astype(np.float32)
+    changed = np.concatenate([emotion[:50], 1 - emotion[50:]])
+    a, b = (_motion(model, pcm, Direction(emotion=value)) for value in (emotion, changed))
+    assert a.shape == (51, 8) and torch.equal(a[:50], b[:50]) and not torch.equal(a[50], b[50])
+
+
+def _motion(model: FLOAT, pcm: np.ndarray, direction: Direction) -> torch.Tensor:
+    picture = np.full((64, 64, 3), 90, np.uint8)
+    return torch.cat(list(model.stream(picture, pcm, options=SamplingOptions(nfe=2), direction=direction).motion()))

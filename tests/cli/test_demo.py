@@ -15,7 +15,8 @@ from floatbench.animate import demo
 from floatbench.cli.app import main
 from floatbench.media import read_video, write_image, write_wav
 from floatbench.model.checkpoint import Metadata, save
-from floatbench.model.float import FLOAT, FLOAT_TINY
+from floatbench.model.config import FLOAT_TINY
+from floatbench.model.float import FloatModel
 from floatbench.sampling import loading
 
 
@@ -40,7 +41,7 @@ def bundled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         dim_h=16, depth=1, mel_bands=16, mel_width=16,
     )  # fmt: skip
     path = tmp_path / "small.safetensors"
-    save(FLOAT(config), path, Metadata(config, licence="none: random weights"))
+    save(FloatModel(config), path, Metadata(config, licence="none: random weights"))
     monkeypatch.setitem(loading.BUNDLED, "float-tiny", str(path))
     return path
 

@@ -16,7 +16,7 @@ from floatbench.media import write_lossless, write_wav
 from floatbench.methods.catalogue import create
 from floatbench.methods.float_method import FloatMethod
 from floatbench.model.checkpoint import Metadata, save
-from floatbench.model.float import FLOAT
+from floatbench.model.float import FloatModel
 from floatbench.sampling import loading
 from floatbench.weights import lockfile
 from floatbench.weights.table import WeightEntry, WeightFile
@@ -45,7 +45,7 @@ def named(request: pytest.FixtureRequest, checkpoint: Path, monkeypatch: pytest.
 
 
 @pytest.fixture
-def replace_weights(checkpoint: Path, make_network: Callable[..., FLOAT]) -> Callable[[], None]:
+def replace_weights(checkpoint: Path, make_network: Callable[..., FloatModel]) -> Callable[[], None]:
     """Puts another network into the file of the fixture `checkpoint`."""
 
     def replace() -> None:

@@ -77,3 +77,21 @@ def test_wrong_settings_fail_before_anything_is_loaded():
         FloatMethod(nfe=0)
     with pytest.raises(UsageError):
         FloatMethod(emotion="joyful")
+
+
+def test_a_name_carries_every_choice(checkpoint: Path):
+    name = f"checkpoint:{checkpoint}?nfe=4&reference_branch=true&emotion=happy&dtype=bfloat16&compile=false"
+    record = create(name).describe()
+    assert (record["options"]["nfe"], record["options"]["reference_branch"]) == (4, True)
+    assert (record["emotion"], record["dtype"], record["compiled"]) == ("happy", "bfloat16", False)
+    official = create("float@official?nfe=5")
+    assert isinstance(official, FloatMethod) and official._options.evaluations() == 4
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [("nfe=many", "nfe: should be a valid integer"), ("dtype=int8", "dtype: should be"), ("speed=2", "unknown option")],
+)
+def test_a_choice_that_cannot_be_is_refused_with_the_methods_name(choice: str, message: str):
+    with pytest.raises(UsageError, match=rf"float\?{choice}: .*{message}"):
+        create(f"float?{choice}")

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from floatbench.model import layers
 from floatbench.model.autoencoder import MotionAutoencoder
+from floatbench.model.config import FloatConfig
 from floatbench.model.layers import ModulatedConv2d, set_impl
 from floatbench.model.randomise import randomise
 
@@ -18,7 +19,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 @pytest.fixture(scope="module")
 def net() -> MotionAutoencoder:
-    model = MotionAutoencoder(64, 48, 8, 64, 1024).eval()
+    model = MotionAutoencoder(FloatConfig(image_size=64, dim_w=48, dim_m=8, channel_max=64, channel_base=1024)).eval()
     randomise(model, seed=1, prefix="motion_autoencoder.")
     return model
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from floatbench.model.autoencoder import MotionAutoencoder, MotionBasis, sampling_grid
+from floatbench.model.config import FloatConfig
 from floatbench.model.layers import (
     BiasLeaky,
     Blur,
@@ -33,7 +34,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 @pytest.fixture(scope="module")
 def net() -> MotionAutoencoder:
-    model = MotionAutoencoder(64, 24, 6, 32, 1024).eval()
+    model = MotionAutoencoder(FloatConfig(image_size=64, dim_w=24, dim_m=6, channel_max=32, channel_base=1024)).eval()
     randomise(model, seed=1, prefix="motion_autoencoder.")
     return model
 

@@ -12,6 +12,8 @@ from torch.nn import functional as F
 from floatbench.model import captured
 from floatbench.model.autoencoder import MotionAutoencoder
 from floatbench.model.captured import Captured
+from floatbench.model.conditions import Conditions
+from floatbench.model.config import FloatConfig
 from floatbench.model.fast_decoder import FastDecoder
 from floatbench.model.fast_transformer import FastTransformer
 from floatbench.model.randomise import randomise
@@ -54,7 +56,7 @@ def test_an_argument_written_in_place_is_read_again_and_an_equal_object_is_not_c
 
 @torch.no_grad()
 def test_decoding_through_captures_equals_decoding_without(monkeypatch):
-    net = MotionAutoencoder(64, 48, 8, 64, 1024).eval()
+    net = MotionAutoencoder(FloatConfig(image_size=64, dim_w=48, dim_m=8, channel_max=64, channel_base=1024)).eval()
     randomise(net, seed=1, prefix="motion_autoencoder.")
     picture = F.interpolate(noise(1, 3, 8, 8), size=(64, 64), mode="bicubic")
     latent, features = net.encode(picture)
@@ -71,21 +73,21 @@ def test_decoding_through_captures_equals_decoding_without(monkeypatch):
 
 @torch.no_grad()
 def test_a_solve_through_captures_equals_the_solve_without(monkeypatch):
-    fmt = FlowMatchingTransformer(latent_dim=16, audio_dim=16, width=32, heads=4, depth=3).eval()
+    fmt = FlowMatchingTransformer(FloatConfig(dim_w=16, dim_m=8, dim_a=16, dim_h=32, heads=4, depth=3)).eval()
     randomise(fmt, seed=1, prefix="fmt.")
     shapes = {"wa": (2, 50, 16), "wr": (2, 16), "we": (2, 1, 7), "prev_x": (2, 10, 16), "prev_wa": (2, 10, 16)}
-    given = {name: noise(*shape, seed=i) for i, (name, shape) in enumerate(shapes.items())}
+    given = Conditions(**{name: noise(*shape, seed=i) for i, (name, shape) in enumerate(shapes.items())})
     x, times = noise(2, 50, 16, seed=9), (0.0, 0.5)
     plain, graphs = FastTransformer(fmt), FastTransformer(fmt)
     monkeypatch.setattr(graphs, "_captured", Captured(graphs._flat, stand_in))
-    fields = [fast.bind(times, **given) for fast in (plain, graphs)]
+    fields = [fast.bind(times, given) for fast in (plain, graphs)]
     outputs = [[field(t, x) for t in times] for field in fields]  # kept while the next one is made, as RK4 does
     assert all(torch.equal(a, b) for a, b in zip(*outputs, strict=True))
     assert not torch.equal(*outputs[0])
 
 
 def test_graphs_are_refused_on_a_cpu():
-    fmt = FlowMatchingTransformer(latent_dim=16, audio_dim=16, width=32, heads=4, depth=1)
+    fmt = FlowMatchingTransformer(FloatConfig(dim_w=16, dim_m=8, dim_a=16, dim_h=32, heads=4, depth=1))
     with pytest.raises(ValueError, match="CUDA graphs need"):
         FastTransformer(fmt, graphs=True)
     assert captured.Captured(torch.neg)._capture is captured.cuda_capture

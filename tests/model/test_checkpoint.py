@@ -13,13 +13,14 @@ from safetensors.torch import save_file
 from floatbench.errors import DataError
 from floatbench.model import checkpoint
 from floatbench.model.checkpoint import Metadata
-from floatbench.model.float import CONFIGS, FLOAT, FLOAT_512, FLOAT_TINY
+from floatbench.model.config import CONFIGS, FLOAT_512, FLOAT_TINY
+from floatbench.model.float import FloatModel
 from floatbench.model.randomise import randomise
 
 
 @pytest.fixture(scope="module")
-def tiny() -> FLOAT:
-    model = FLOAT(FLOAT_TINY)
+def tiny() -> FloatModel:
+    model = FloatModel(FLOAT_TINY)
     randomise(model, seed=3)
     return model.eval()
 
@@ -30,7 +31,7 @@ def equal(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> boo
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if name.startswith("float-tiny")])
 def test_a_saved_model_comes_back_with_its_configuration(name, tmp_path):
-    model = FLOAT(CONFIGS[name])
+    model = FloatModel(CONFIGS[name])
     checkpoint.save(model, tmp_path / "m.safetensors", Metadata(CONFIGS[name], "ab" * 32, "Apache-2.0", "trained here"))
     loaded = checkpoint.load(tmp_path / "m.safetensors")
     assert loaded.config == CONFIGS[name] and not loaded.training
@@ -146,7 +147,7 @@ def official(tmp_path_factory) -> Path:
     """All 947 entries with one value each, as the release's three downloads: small on disk, exact in name and shape."""
     folder = tmp_path_factory.mktemp("official")
     with torch.device("meta"):
-        shapes = FLOAT(FLOAT_512).state_dict()
+        shapes = FloatModel(FLOAT_512).state_dict()
     state = {key: constant_or_zero(key, value) for key, value in shapes.items()}
     audio, emotion = checkpoint.AUDIO_PREFIX, checkpoint.EMOTION_PREFIX
     torch.save({k: v for k, v in state.items() if not k.startswith((audio, emotion))}, folder / "float.pth")

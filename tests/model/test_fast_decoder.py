@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from floatbench.model.autoencoder import MotionAutoencoder
+from floatbench.model.config import FloatConfig
 from floatbench.model.fast_decoder import FastDecoder
 from floatbench.model.layers import set_impl
 from floatbench.model.randomise import randomise
@@ -18,7 +19,7 @@ SIZE = 64
 
 @pytest.fixture(scope="module")
 def net() -> MotionAutoencoder:
-    model = MotionAutoencoder(SIZE, 48, 8, 64, 1024).eval()
+    model = MotionAutoencoder(FloatConfig(image_size=SIZE, dim_w=48, dim_m=8, channel_max=64, channel_base=1024)).eval()
     randomise(model, seed=1, prefix="motion_autoencoder.")
     set_impl(model, "plain")
     return model
@@ -63,7 +64,7 @@ def test_shared_weights_equal_weights_per_sample_with_their_gradients(net, scene
 @torch.no_grad()
 def test_white_noise_is_no_further_from_the_exact_pictures_than_the_plain_decoder():
     """The hardest case, against the same decoder in float64: plain is 5e-5 to 1.4e-4 away itself."""
-    net = MotionAutoencoder(128, 512, 20, 512, 16_384).eval()
+    net = MotionAutoencoder(FloatConfig(image_size=128)).eval()
     randomise(net, seed=1, prefix="motion_autoencoder.")
     set_impl(net, "plain")
     generator = torch.Generator().manual_seed(1)

@@ -7,13 +7,16 @@ from dataclasses import FrozenInstanceError, replace
 import pytest
 import torch
 
-from floatbench.model.float import CONFIGS, FLOAT, FLOAT_TINY, FloatConfig, config
+from floatbench.errors import UsageError
+from floatbench.model.conditions import Conditions
+from floatbench.model.config import CONFIGS, FLOAT_TINY, FloatConfig, config
+from floatbench.model.float import FloatModel
 from floatbench.model.randomise import randomise
 
 
 @pytest.fixture(scope="module")
-def model() -> FLOAT:
-    made = FLOAT(CONFIGS["float-tiny-64"])
+def model() -> FloatModel:
+    made = FloatModel(CONFIGS["float-tiny-64"])
     randomise(made, seed=7)
     return made.eval()
 
@@ -41,7 +44,7 @@ def model() -> FLOAT:
     ],
 )
 def test_a_configuration_that_cannot_work_is_refused_by_name(field, value):
-    with pytest.raises(ValueError, match=field if field not in ("fps", "sample_rate") else "only 25 fps"):
+    with pytest.raises(UsageError, match=field):
         replace(FLOAT_TINY, **{field: value})
 
 
@@ -50,9 +53,9 @@ def test_configurations_are_frozen_and_survive_json():
         assert FloatConfig.from_dict(made.to_dict()) == made
     with pytest.raises(FrozenInstanceError):
         FLOAT_TINY.depth = 3  # type: ignore[misc]
-    with pytest.raises(ValueError, match="unknown configuration field width"):
+    with pytest.raises(UsageError, match="width: unknown field"):
         FloatConfig.from_dict({"width": 3})
-    with pytest.raises(ValueError, match="float-512"):
+    with pytest.raises(UsageError, match="float-512"):
         config("float-1024")
 
 
@@ -64,7 +67,7 @@ def test_all_stages_run_one_after_another(model):
     wa = model.encode_audio(wave, 50)
     we = model.predict_emotion(wave)[:, None]
     assert wa.shape == (1, 50, 64) and torch.allclose(we.sum(-1), torch.ones(1, 1))
-    v = model.vector_field(torch.tensor(0.0), torch.randn(1, 50, 64), wa, wr, we)
+    v = model.vector_field(torch.tensor(0.0), torch.randn(1, 50, 64), Conditions(wr, wa, we))
     assert v.shape == (1, 60, 64)
     picture, flow = model.decode(latent + v[:, 10], features)
     assert picture.shape == (1, 3, 64, 64) and flow.shape == (1, 64, 64, 2)
@@ -82,8 +85,9 @@ def test_all_stages_run_one_after_another(model):
 )
 @torch.no_grad()
 def test_every_ablation_builds_and_runs(changes):
-    model = FLOAT(replace(CONFIGS["float-tiny-64"], depth=2, **changes)).eval()
-    v = model.vector_field(torch.tensor(0.5), torch.randn(1, 50, 64), torch.randn(1, 50, 64), torch.randn(1, 64))
+    model = FloatModel(replace(CONFIGS["float-tiny-64"], depth=2, **changes)).eval()
+    given = Conditions(wr=torch.randn(1, 64), wa=torch.randn(1, 50, 64))
+    v = model.vector_field(torch.tensor(0.5), torch.randn(1, 50, 64), given)
     assert v.shape == (1, 60, 64)
     assert (model.emotion_encoder is None) == (changes.get("emotion_condition", "speech") != "speech")
 
@@ -99,7 +103,7 @@ def test_unusable_sound_is_refused(model, wave):
 
 def test_a_model_without_speech_emotion_says_so():
     with pytest.raises(ValueError, match="no speech emotion"):
-        FLOAT(replace(CONFIGS["float-tiny-64"], emotion_condition="none")).predict_emotion(torch.zeros(1, 700))
+        FloatModel(replace(CONFIGS["float-tiny-64"], emotion_condition="none")).predict_emotion(torch.zeros(1, 700))
 
 
 @torch.no_grad()
@@ -121,7 +125,7 @@ def test_log_mel_features_of_a_window_equal_those_of_the_whole_sound(model):
 
 
 def test_random_weights_depend_on_seed_and_name_only(model):
-    alone = FLOAT(CONFIGS["float-tiny-64"])
+    alone = FloatModel(CONFIGS["float-tiny-64"])
     randomise(alone.fmt, seed=7, prefix="fmt.")
     state, whole = alone.fmt.state_dict(), model.fmt.state_dict()
     assert all(torch.equal(state[k], whole[k]) for k in whole)

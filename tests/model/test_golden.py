@@ -12,6 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from floatbench.model.autoencoder import MotionAutoencoder
+from floatbench.model.conditions import Conditions
+from floatbench.model.config import FloatConfig
 from floatbench.model.fast_decoder import FastDecoder
 from floatbench.model.layers import set_impl
 from floatbench.model.randomise import randomise
@@ -23,13 +25,13 @@ TOLERANCE = 1e-4
 
 
 def autoencoder() -> MotionAutoencoder:
-    net = MotionAutoencoder(64, 512, 20, 512, 16_384).eval()
+    net = MotionAutoencoder(FloatConfig(image_size=64)).eval()
     randomise(net, seed=11, prefix="motion_autoencoder.")
     return net
 
 
 def fmt() -> FlowMatchingTransformer:
-    net = FlowMatchingTransformer(latent_dim=64, audio_dim=64, width=128).eval()
+    net = FlowMatchingTransformer(FloatConfig(dim_w=64, dim_a=64, dim_h=128)).eval()
     randomise(net, seed=11, prefix="fmt.")
     return net
 
@@ -54,6 +56,10 @@ def inputs_of(stage: str) -> dict[str, Tensor]:
         "we": torch.softmax(noise(1, 1, 7), -1),
         **{name: torch.tensor(value) for name, value in sizes.items()},
     }
+
+
+def output(net: FlowMatchingTransformer, given: dict[str, Tensor]) -> Tensor:
+    return net(given["t"], given["x"], Conditions(**{k: v for k, v in given.items() if k not in ("t", "x")}))
 
 
 def digest(value: Tensor) -> dict[str, list[float]]:
@@ -99,10 +105,10 @@ def test_the_motion_autoencoder_gives_the_releases_numbers(golden, impl):
 def test_the_transformer_and_guidance_give_the_releases_numbers(golden):
     net, given, expected = fmt(), inputs_of("fmt"), golden["fmt"]
     given = {k: v for k, v in given.items() if not k.startswith("dim")}
-    agree("field", net(**given), expected["field"])
+    agree("field", output(net, given), expected["field"])
     keep = {"wa": (0.0, 1.0, 1.0), "we": (0.0, 0.0, 1.0)}
     branches = {k: torch.cat([v * f for f in keep.get(k, (1.0, 1.0, 1.0))]) for k, v in given.items()}
-    u, a, f = net(**branches).chunk(3)
+    u, a, f = output(net, branches).chunk(3)
     for name in (key for key in expected if key.startswith("guided")):
         scale_a, scale_e = (float(part) for part in name.split("_")[1:])
         agree(name, u + scale_a * (a - u) + scale_e * (f - a), expected[name])

@@ -29,13 +29,15 @@ from floatbench.media.boxes import BackendInfo, Box, BoxBackend, Detection
 from floatbench.model import checkpoint
 from floatbench.model.autoencoder import MotionAutoencoder
 from floatbench.model.conditioning import AudioEncoder, EmotionEncoder, normalise_audio
+from floatbench.model.conditions import Conditions
+from floatbench.model.config import FloatConfig
 from floatbench.model.fast_decoder import FastDecoder
-from floatbench.model.float import FLOAT as Network
+from floatbench.model.float import FloatModel
 from floatbench.model.layers import set_impl
 from floatbench.model.randomise import randomise
 from floatbench.model.transformer import FlowMatchingTransformer
 from floatbench.model.wav2vec2 import BASE, LARGE
-from floatbench.sampling.animator import Direction, Source
+from floatbench.sampling.animator import Direction, EncodedPortrait
 from floatbench.sampling.loading import Origin
 from floatbench.sampling.options import preset
 from floatbench.sampling.picture import crop_face, to_pixels, to_tensor, whole_picture
@@ -85,7 +87,7 @@ def smooth_picture(size: int, seed: int) -> Tensor:
 @pytest.mark.parametrize("size", [64, 128, 256, 512])
 @torch.no_grad()
 def test_the_motion_autoencoder_equals_the_release(size, tmp_path):
-    net = MotionAutoencoder(size, 512, 20, 512, 16_384).eval()
+    net = MotionAutoencoder(FloatConfig(image_size=size)).eval()
     randomise(net, seed=1, prefix="motion_autoencoder.")
     inputs = {name: smooth_picture(size, seed=i) for i, name in enumerate(("source", "driving", "start"))}
     inputs["motion"] = net.motion(noise(1, 20, seed=4))
@@ -119,19 +121,23 @@ def check_autoencoder(
     compare(mark + "relative transfer", net.transfer(source, driving, start), theirs["relative"], bound)
 
 
+def field_of(net: FlowMatchingTransformer, given: dict[str, Tensor]) -> Tensor:
+    return net(given["t"], given["x"], Conditions(**{k: v for k, v in given.items() if k not in ("t", "x")}))
+
+
 @torch.no_grad()
 def test_the_transformer_and_guidance_equal_the_release(tmp_path):
-    net = FlowMatchingTransformer().eval()
+    net = FlowMatchingTransformer(FloatConfig()).eval()
     randomise(net, seed=1, prefix="fmt.")
     shapes = {"x": (2, 50, 512), "wa": (2, 50, 512), "wr": (2, 512), "prev_x": (2, 10, 512), "prev_wa": (2, 10, 512)}
     inputs = {name: noise(*shape, seed=i) for i, (name, shape) in enumerate(shapes.items())}
     inputs |= {"t": torch.tensor([0.3, 0.8]), "we": torch.softmax(noise(2, 1, 7, seed=9), -1)}
     theirs = official("fmt", prefixed(net, "fmt."), inputs, tmp_path)
-    compare("vector field", net(**inputs), theirs["field"], TOLERANCE)
+    compare("vector field", field_of(net, inputs), theirs["field"], TOLERANCE)
     full = inputs | {"t": inputs["t"][:1]}
     audio = full | {"we": torch.zeros(2, 1, 7)}
     none = audio | {"wa": torch.zeros_like(inputs["wa"])}
-    u, a, f = net(**none), net(**audio), net(**full)
+    u, a, f = field_of(net, none), field_of(net, audio), field_of(net, full)
     for key in (k for k in theirs if k.startswith("guided")):
         scale_a, scale_e = (float(part) for part in key.split("_")[1:])
         compare(f"guidance {scale_a:g}, {scale_e:g}", u + scale_a * (a - u) + scale_e * (f - a), theirs[key], TOLERANCE)
@@ -250,7 +256,7 @@ def test_every_stage_of_a_whole_clip_equals_the_release(impl, release_clip):
     check_clip_pictures(impl, model, source, theirs)
 
 
-def check_clip_pictures(impl: str, model: FLOAT, source: Source, theirs: dict[str, Tensor]) -> None:
+def check_clip_pictures(impl: str, model: FLOAT, source: EncodedPortrait, theirs: dict[str, Tensor]) -> None:
     """5e-4 holds for the motion of pictures: the source's own, and that of the picture before the crop.
 
     What random weights sample is fifteen times larger and outside of the motion space. There a rounding error grows
@@ -272,7 +278,7 @@ def check_pixels(stage: str, ours: Tensor, theirs: Tensor) -> None:
     assert share < 1e-2, stage
 
 
-def check_clip_encoders(network: Network, theirs: dict[str, Tensor], wave: Tensor) -> None:
+def check_clip_encoders(network: FloatModel, theirs: dict[str, Tensor], wave: Tensor) -> None:
     latent, features = network.encode_image(theirs["image"])
     compare("identity latent", latent, theirs["latent"], TOLERANCE)
     for i, feature in enumerate(features):

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from floatbench.model.float import FLOAT
+from floatbench.model.float import FloatModel
 
 TABLE = Path(__file__).with_name("float_state_dict.csv")
 UNUSED = ("noise.weight", "to_rgb1.", "masked_spec_embed")
 
 
 @pytest.fixture(scope="module")
-def skeleton() -> FLOAT:
+def skeleton() -> FloatModel:
     with torch.device("meta"):
-        return FLOAT()
+        return FloatModel()
 
 
 @pytest.fixture(scope="module")

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from floatbench.model.conditions import Conditions
+from floatbench.model.config import FloatConfig
 from floatbench.model.fast_transformer import FastTransformer
 from floatbench.model.randomise import randomise
 from floatbench.model.transformer import Attention, FlowMatchingTransformer, position_table, time_features
 
-SIZES = {"latent_dim": 12, "audio_dim": 16, "width": 64, "heads": 4, "depth": 8, "window": 20, "previous": 10}
+SIZES = FloatConfig(dim_w=12, dim_m=4, dim_a=16, dim_h=64, heads=4, depth=8, window=20, previous=10)
 
 
-def network(**changes: object) -> FlowMatchingTransformer:
-    net = FlowMatchingTransformer(**(SIZES | changes)).eval()
+def network(**changes: Any) -> FlowMatchingTransformer:
+    net = FlowMatchingTransformer(replace(SIZES, **changes)).eval()
     randomise(net, seed=5, prefix="fmt.")
     return net
 
@@ -35,6 +39,14 @@ def inputs(batch: int = 2) -> dict[str, Tensor]:
         "prev_x": noise(batch, 10, 12, seed=5),
         "prev_wa": noise(batch, 10, 16, seed=6),
     }
+
+
+def output(net: FlowMatchingTransformer, t: float, given: dict[str, Tensor]) -> Tensor:
+    return net(torch.tensor(t), given["x"], conditions(given))
+
+
+def conditions(given: dict[str, Tensor]) -> Conditions:
+    return Conditions(**{name: value for name, value in given.items() if name != "x"})
 
 
 def branches(given: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -61,7 +73,7 @@ def test_positions_follow_the_classic_table():
 
 
 def test_an_untrained_network_outputs_exactly_zero():
-    assert torch.equal(FlowMatchingTransformer(**SIZES)(torch.tensor(0.5), **inputs()), torch.zeros(2, 30, 12))
+    assert torch.equal(output(FlowMatchingTransformer(SIZES), 0.5, inputs()), torch.zeros(2, 30, 12))
 
 
 def test_masked_attention_equals_an_explicit_softmax():
@@ -82,7 +94,7 @@ def test_a_frame_is_reached_from_two_frames_a_block_and_no_further():
     net, given = network(depth=3), inputs(1)
     changed = given | {"x": given["x"].clone()}
     changed["x"][0, 12] += 1.0
-    moved = (net(torch.tensor(0.4), **given) - net(torch.tensor(0.4), **changed)).abs().amax(-1)[0] > 0
+    moved = (output(net, 0.4, given) - output(net, 0.4, changed)).abs().amax(-1)[0] > 0
     assert moved.nonzero().flatten().tolist() == list(range(22 - 6, 22 + 7))  # frame 12 is token 22; 3 blocks of 2
 
 
@@ -92,7 +104,7 @@ def test_absent_previous_frames_are_zeros_and_inputs_stay_untouched():
     given |= {"prev_x": torch.zeros(2, 10, 12), "prev_wa": torch.zeros(2, 10, 16)}
     before = {k: v.clone() for k, v in given.items()}
     bare = {k: v for k, v in given.items() if not k.startswith("prev")}
-    assert torch.equal(net(torch.tensor(0.2), **given), net(torch.tensor(0.2), **bare))
+    assert torch.equal(output(net, 0.2, given), output(net, 0.2, bare))
     assert all(torch.equal(given[k], before[k]) for k in given)
 
 
@@ -100,25 +112,25 @@ def test_absent_previous_frames_are_zeros_and_inputs_stay_untouched():
 @torch.no_grad()
 def test_cross_attention_variants_use_every_condition(conditioning):
     net, given = network(conditioning=conditioning), inputs()
-    reference = net(torch.tensor(0.2), **given)
+    reference = output(net, 0.2, given)
     assert reference.shape == (2, 30, 12)
     for name in given:
         changed = given | {name: given[name] + 0.5}
-        assert not torch.allclose(net(torch.tensor(0.2), **changed), reference, atol=1e-3), name
+        assert not torch.allclose(output(net, 0.2, changed), reference, atol=1e-3), name
     assert ("attn.qkv.weight" in dict(net.blocks[0].named_parameters())) == (conditioning == "cross")
 
 
 @torch.no_grad()
 def test_image_emotion_and_pose_are_conditions_frame_by_frame():
-    net = network(emotion="image", pose=True)
+    net = network(emotion_condition="image", pose_condition=True)
     assert net.c_embedder.in_features == 12 + 16 + 7 + 6
     given = inputs(1) | {"we": noise(1, 20, 7), "pose": noise(1, 20, 6), "prev_we": noise(1, 10, 7)}
-    reference = net(torch.tensor(0.2), **given)
+    reference = output(net, 0.2, given)
     for name in ("we", "pose", "prev_we"):
         changed = given | {name: given[name].clone()}
         changed[name][:, 0] += 1.0
-        assert not torch.equal(net(torch.tensor(0.2), **changed), reference)
-    assert network(emotion="none").c_embedder.in_features == 28
+        assert not torch.equal(output(net, 0.2, changed), reference)
+    assert network(emotion_condition="none").c_embedder.in_features == 28
 
 
 @pytest.mark.parametrize(
@@ -127,34 +139,33 @@ def test_image_emotion_and_pose_are_conditions_frame_by_frame():
 )
 def test_a_wrong_shape_is_named(name, shape):
     with pytest.raises(ValueError, match=name):
-        network()(torch.tensor(0.1), **(inputs() | {name: torch.zeros(shape)}))
+        output(network(), 0.1, inputs() | {name: torch.zeros(shape)})
 
 
 @pytest.mark.parametrize("times", [(), (0.0, 0.25, 0.5)])
 @torch.no_grad()
 def test_the_fast_field_equals_the_plain_one(times):
     net, given = network(), branches(inputs(1))
-    x = given.pop("x")
-    field = FastTransformer(net).bind(times, **given)
+    x = given["x"]
+    field = FastTransformer(net).bind(times, conditions(given))
     for t in (0.0, 0.25, 0.7):
-        plain = net(torch.tensor(t), x, **given)[:, 10:]
+        plain = output(net, t, given)[:, 10:]
         assert torch.allclose(field(torch.tensor(t), x), plain, atol=2e-5 * float(plain.abs().max()))
 
 
 @torch.no_grad()
 def test_guidance_branches_share_their_equal_condition_rows():
     given = branches(inputs(1))
-    given.pop("x")
     # previous frames without emotion 10, current frames without audio 1, with audio 20, everything 30
-    assert FastTransformer(network()).bind((0.5,), **given).distinct_rows == 10 + 1 + 20 + 30
+    assert FastTransformer(network()).bind((0.5,), conditions(given)).distinct_rows == 10 + 1 + 20 + 30
 
 
 @torch.no_grad()
 def test_half_precision_stays_close():
     net, given = network(), branches(inputs(1))
-    x = given.pop("x")
-    plain = net(torch.tensor(0.25), x, **given)[:, 10:]
-    half = FastTransformer(net, precision="bf16").bind((0.25,), **given)(0.25, x)
+    x = given["x"]
+    plain = output(net, 0.25, given)[:, 10:]
+    half = FastTransformer(net, precision="bf16").bind((0.25,), conditions(given))(0.25, x)
     error = float((half - plain).square().mean().sqrt() / plain.square().mean().sqrt())
     assert half.dtype == torch.float32 and 1e-5 < error < 0.03
 
@@ -168,6 +179,6 @@ def test_cross_attention_has_no_fast_twin():
 @torch.no_grad()
 def test_the_compiled_field_equals_the_plain_one():
     net, given = network(), branches(inputs(1))
-    x = given.pop("x")
-    plain = net(torch.tensor(0.25), x, **given)[:, 10:]
-    assert np.allclose(FastTransformer(net, compile=True).bind((0.25,), **given)(0.25, x), plain, atol=1e-4)
+    x = given["x"]
+    plain = output(net, 0.25, given)[:, 10:]
+    assert np.allclose(FastTransformer(net, compile=True).bind((0.25,), conditions(given))(0.25, x), plain, atol=1e-4)

@@ -1,23 +1,23 @@
 """The sampler: windows, carried motion and audio, noise, seeds, batches and every kind of network."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
 from torch import Tensor
 
 from floatbench.errors import ClipError
-from floatbench.sampling.guidance import Conditions
+from floatbench.model.conditions import Conditions
 from floatbench.sampling.options import SamplingOptions
 from floatbench.sampling.sampler import (
     MotionShape,
     SampledWindow,
-    WindowInput,
     evaluation_times,
     sample_windows,
     window_noise,
 )
-from floatbench.sampling.windows import carry, n_frames, pad_end, plan
+from floatbench.sampling.windows import carry, cut, n_frames, pad_end, plan
 
 SHAPE = MotionShape(window=6, previous=2, dim=4)
 PLAIN = SamplingOptions(a_cfg=1.0, e_cfg=1.0, nfe=4)
@@ -51,15 +51,14 @@ class Recorder:
         return mixing(c)
 
 
-def _inputs(total: int, batch: int = 1, emotion: bool = True) -> list[WindowInput]:
-    wa = _draw(batch, total, 3, seed=5)
+def _inputs(total: int, batch: int = 1, emotion: bool = True, wr: Tensor | None = None) -> list[Conditions]:
+    wr = _draw(batch, SHAPE.dim, seed=7) if wr is None else wr
     we = _draw(batch, 1, 7, seed=6) if emotion else None
-    return [WindowInput(wa[:, w.start : w.start + w.length], we=we) for w in plan(total, SHAPE.window)]
+    return list(cut(Conditions(wr, _draw(batch, total, 3, seed=5), we), SHAPE.window))
 
 
-def _run(network, inputs, seeds=(11,), options=PLAIN, wr=None) -> list[SampledWindow]:
-    wr = _draw(len(seeds), SHAPE.dim, seed=7) if wr is None else wr
-    return list(sample_windows(network, wr, inputs, seeds, options, SHAPE))
+def _run(network, inputs, seeds=(11,), options=PLAIN) -> list[SampledWindow]:
+    return list(sample_windows(network, inputs, seeds, options, SHAPE))
 
 
 @pytest.mark.parametrize(("samples", "frames"), [(1, 1), (640, 1), (641, 2), (16_000, 25), (240_640, 376)])
@@ -82,9 +81,9 @@ def test_padding_repeats_the_last_frame_and_carrying_keeps_the_last_ones():
 
 
 @pytest.mark.parametrize("total", [1, 6, 7, 13])
-def test_every_length_gives_as_many_frames_as_asked_from_one_on(total: int):
+def test_every_length_gives_whole_windows_from_one_frame_on(total: int):
     windows = _run(mixing, _inputs(total))
-    assert torch.cat([w.motion for w in windows], 1).shape == (1, total, SHAPE.dim)
+    assert [w.motion.shape for w in windows] == [(1, SHAPE.window, SHAPE.dim)] * -(-total // SHAPE.window)
 
 
 def test_the_first_window_sees_zeros_and_later_ones_the_end_of_the_one_before():
@@ -95,7 +94,7 @@ def test_the_first_window_sees_zeros_and_later_ones_the_end_of_the_one_before():
     assert torch.equal(second.prev_x, windows[0].motion[:, -2:])
     assert torch.equal(second.prev_wa, inputs[0].wa[:, -2:])
     assert torch.equal(third.prev_x, windows[1].motion[:, -2:])
-    assert torch.equal(third.wa, inputs[2].wa.expand(-1, 6, -1))  # one frame, repeated to a whole window
+    assert torch.equal(third.wa, third.wa[:, :1].expand(-1, 6, -1))  # one frame, repeated to a whole window
 
 
 def test_the_end_of_a_clip_does_not_change_the_windows_before_it():
@@ -107,26 +106,24 @@ def test_the_end_of_a_clip_does_not_change_the_windows_before_it():
 def test_given_previous_audio_replaces_the_carried_one():
     network, before = Recorder(), _draw(1, 2, 3, seed=9)
     inputs = _inputs(12)
-    _run(network, [inputs[0], WindowInput(inputs[1].wa, prev_wa=before, we=inputs[1].we)])
+    _run(network, [inputs[0], replace(inputs[1], prev_wa=before)])
     assert torch.equal(network.seen[1].prev_wa, before)
 
 
 def test_each_item_of_a_batch_gets_what_it_gets_alone():
     inputs = _inputs(13, batch=3)
-    wr = _draw(3, SHAPE.dim, seed=7)
-    together = torch.cat([w.motion for w in _run(mixing, inputs, (1, 2, 3), wr=wr)], 1)
+    together = torch.cat([w.motion for w in _run(mixing, inputs, (1, 2, 3))], 1)
     for item in (2, 0, 1):
-        alone = [WindowInput(i.wa[item : item + 1], we=None if i.we is None else i.we[item : item + 1]) for i in inputs]
-        result = torch.cat([w.motion for w in _run(mixing, alone, (item + 1,), wr=wr[item : item + 1])], 1)
+        result = torch.cat([w.motion for w in _run(mixing, [i.item(item) for i in inputs], (item + 1,))], 1)
         torch.testing.assert_close(result, together[item : item + 1], rtol=0, atol=1e-6)
 
 
 def test_an_adaptive_solver_treats_the_items_of_a_batch_one_by_one():
     options = SamplingOptions(a_cfg=1.0, e_cfg=1.0, solver="dopri5", rtol=1e-3, atol=1e-3)
-    inputs = _inputs(6, batch=2)
     wr = torch.cat([_draw(1, SHAPE.dim, seed=7), 40 * _draw(1, SHAPE.dim, seed=8)])  # a stiff neighbour
-    together = _run(mixing, inputs, (1, 2), options, wr)[0]
-    alone = _run(mixing, [WindowInput(inputs[0].wa[:1], we=inputs[0].we[:1])], (1,), options, wr[:1])[0]
+    inputs = _inputs(6, batch=2, wr=wr)
+    together = _run(mixing, inputs, (1, 2), options)[0]
+    alone = _run(mixing, [inputs[0].item(0)], (1,), options)[0]
     torch.testing.assert_close(together.motion[:1], alone.motion, rtol=0, atol=1e-6)
     assert together.evaluations > alone.evaluations > 5
 
@@ -184,14 +181,7 @@ def test_the_reported_evaluations_and_rows_are_what_ran(options: SamplingOptions
 def test_framewise_emotion_and_pose_come_with_their_previous_frames():
     network, total = Recorder(), 13
     wa, we, pose = _draw(1, total, 3), _draw(1, total, 7, seed=2), _draw(1, total, 6, seed=3)
-    inputs = [
-        WindowInput(
-            wa[:, w.start : w.start + w.length],
-            we=we[:, w.start : w.start + w.length],
-            pose=pose[:, w.start : w.start + w.length],
-        )
-        for w in plan(total, SHAPE.window)
-    ]
+    inputs = cut(Conditions(_draw(1, SHAPE.dim, seed=7), wa, we, pose), SHAPE.window)
     _run(network, inputs)
     first, second, third = network.seen
     assert first.prev_we is not None and not first.prev_we.any()
@@ -199,6 +189,7 @@ def test_framewise_emotion_and_pose_come_with_their_previous_frames():
     assert torch.equal(second.prev_we, we[:, 4:6]) and torch.equal(second.we, we[:, 6:12])
     assert torch.equal(third.prev_pose, pose[:, 10:12])
     assert torch.equal(third.pose, pose[:, 12:].expand(-1, 6, -1))
+    assert torch.equal(third.we, we[:, 12:].expand(-1, 6, -1)) and torch.equal(third.prev_we, we[:, 10:12])
 
 
 def test_an_exact_velocity_field_reaches_the_data_in_one_step():

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from floatbench.errors import ClipError, UsageError
-from floatbench.model.float import FLOAT, FLOAT_TINY
+from floatbench.model.config import FLOAT_TINY
+from floatbench.model.float import FloatModel
 from floatbench.sampling.options import SamplingOptions
 from floatbench.sampling.sound import SpeechConditions
 
@@ -17,10 +18,12 @@ CONFIG = replace(
 )  # fmt: skip
 WINDOW = SamplingOptions(audio_context="window")
 
+WR = torch.zeros(1, CONFIG.dim_w)
 
-def _model(**changes) -> FLOAT:
+
+def _model(**changes) -> FloatModel:
     torch.manual_seed(0)
-    return FLOAT(replace(CONFIG, **changes)).eval()
+    return FloatModel(replace(CONFIG, **changes)).eval()
 
 
 def _speech(frames: float, seed: int = 0) -> np.ndarray:
@@ -29,26 +32,27 @@ def _speech(frames: float, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize("options", [SamplingOptions(), WINDOW])
 @pytest.mark.parametrize(
-    ("frames", "lengths"), [(0.5, [1]), (1, [1]), (50, [50]), (50.1, [50, 1]), (120, [50, 50, 20])]
+    ("frames", "total", "count"), [(0.5, 1, 1), (1, 1, 1), (50, 50, 1), (50.1, 51, 2), (120, 120, 3)]
 )
-def test_every_length_gives_the_frames_it_covers(options: SamplingOptions, frames: float, lengths: list[int]):
+def test_every_length_gives_the_windows_that_cover_it(options: SamplingOptions, frames: float, total: int, count: int):
     conditions = SpeechConditions(_model(), _speech(frames), options)
-    windows = list(conditions.windows())
-    assert [w.wa.shape[1] for w in windows] == lengths and conditions.total == sum(lengths)
+    windows = list(conditions.windows(WR))
+    assert [w.wa.shape[1] for w in windows] == [50] * count and conditions.total == total
+    assert all(torch.equal(w.wr, WR) for w in windows)
     assert all(w.we is not None and w.we.shape == (1, 1, 7) for w in windows)
 
 
 def test_full_context_encodes_the_sound_once_and_cuts_it():
     model, pcm = _model(), _speech(120)
     wa = model.encode_audio(torch.from_numpy(pcm.astype(np.float32) / 32768)[None], 120)
-    windows = list(SpeechConditions(model, pcm, SamplingOptions()).windows())
-    torch.testing.assert_close(torch.cat([w.wa for w in windows], 1), wa)
+    windows = list(SpeechConditions(model, pcm, SamplingOptions()).windows(WR))
+    torch.testing.assert_close(torch.cat([w.wa for w in windows], 1)[:, :120], wa)
     assert all(w.prev_wa is None for w in windows)
 
 
 def test_window_context_is_the_training_call_on_the_window_and_its_history():
     model, pcm = _model(), _speech(120)
-    windows = list(SpeechConditions(model, pcm, WINDOW).windows())
+    windows = list(SpeechConditions(model, pcm, WINDOW).windows(WR))
     chunk = torch.from_numpy(pcm[40 * 640 : 100 * 640].astype(np.float32) / 32768)[None]
     wa = model.encode_audio(chunk, 60)
     torch.testing.assert_close(windows[1].prev_wa, wa[:, :10])
@@ -61,12 +65,12 @@ def test_window_context_never_looks_ahead():
     model, pcm = _model(), _speech(120)
     changed = pcm.copy()
     changed[50 * 640 :] = _speech(70, seed=1)
-    before, after = (next(SpeechConditions(model, sound, WINDOW).windows()) for sound in (pcm, changed))
+    before, after = (next(SpeechConditions(model, sound, WINDOW).windows(WR)) for sound in (pcm, changed))
     assert torch.equal(before.wa, after.wa)
 
 
 def test_silence_gives_finite_conditions():
-    window = next(SpeechConditions(_model(), np.zeros(64_000, np.int16), SamplingOptions()).windows())
+    window = next(SpeechConditions(_model(), np.zeros(64_000, np.int16), SamplingOptions()).windows(WR))
     assert torch.isfinite(window.wa).all() and window.we is not None and torch.isfinite(window.we).all()
 
 
@@ -74,17 +78,18 @@ def test_a_given_emotion_is_used_and_the_recogniser_is_not_called(monkeypatch: p
     model = _model()
     monkeypatch.setattr(model, "predict_emotion", None)
     given = np.eye(7, dtype=np.float32)[3]
-    windows = list(SpeechConditions(model, _speech(60), SamplingOptions(), given).windows())
+    windows = list(SpeechConditions(model, _speech(60), SamplingOptions(), given).windows(WR))
     assert all(w.we is not None and w.we.flatten().tolist() == given.tolist() for w in windows)
 
 
 def test_framewise_emotion_and_pose_are_cut_with_the_windows():
     model = _model(emotion_condition="image", pose_condition=True)
     emotion, pose = np.random.default_rng(0).random((60, 7)), np.random.default_rng(1).random((60, 6))
-    first, second = SpeechConditions(model, _speech(60), SamplingOptions(), emotion, pose).windows()
+    first, second = SpeechConditions(model, _speech(60), SamplingOptions(), emotion, pose).windows(WR)
     assert first.we is not None and first.we.shape == (1, 50, 7)
     assert second.pose is not None
-    np.testing.assert_allclose(second.pose[0].numpy(), pose[50:], rtol=1e-6)
+    np.testing.assert_allclose(second.pose[0, :10].numpy(), pose[50:], rtol=1e-6)
+    assert torch.equal(second.pose[0, 10:], second.pose[0, 9:10].expand(40, -1))  # the last frame, repeated
 
 
 @pytest.mark.parametrize(

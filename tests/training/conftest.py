@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from floatbench.model.float import FloatConfig
+from floatbench.model.config import FloatConfig
 from floatbench.training.clips import RenderedClips, TrainingClip
 from floatbench.training.config import DataConfig, TrainConfig
 from floatbench.training.configs import CONFIGS

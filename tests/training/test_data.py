@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from floatbench.errors import ClipError, DataError, UsageError
-from floatbench.model.float import FLOAT
+from floatbench.model.float import FloatModel
 from floatbench.progress import NullProgress
 from floatbench.training.autoencoder_phase import AutoencoderPhase
 from floatbench.training.batches import (
@@ -206,7 +206,7 @@ def test_unusable_clips_are_left_out_with_a_note_and_too_many_are_an_error(clips
 
 def test_standardised_coefficients_give_the_same_pictures(clips, toy):
     torch.manual_seed(0)
-    model = FLOAT(toy.model).eval()
+    model = FloatModel(toy.model).eval()
     ae = model.motion_autoencoder
     with torch.no_grad():
         for layer in ae.enc.fc:
@@ -226,7 +226,7 @@ def test_standardised_coefficients_give_the_same_pictures(clips, toy):
 
 def test_cached_coefficients_are_those_of_the_auto_encoder_and_are_reused(clips, toy, tmp_path):
     torch.manual_seed(0)
-    ae = FLOAT(toy.model).motion_autoencoder
+    ae = FloatModel(toy.model).motion_autoencoder
     cache = tmp_path / "coefficients.safetensors"
     first = motion_clips(clips, [0, 1], ae, cache)
     with torch.no_grad():

@@ -11,7 +11,8 @@ import torch
 from floatbench.metrics.syncnet import distances, judge
 from floatbench.metrics.tiny import IdentityBackbone, LipBackbone, SoundBackbone
 from floatbench.model.checkpoint import read_metadata
-from floatbench.model.float import FLOAT, FLOAT_TINY
+from floatbench.model.config import FLOAT_TINY
+from floatbench.model.float import FloatModel
 from floatbench.progress import NullProgress
 from floatbench.sampling.loading import checkpoint_file, load_model
 from floatbench.synthetic.clip import TEST_FIRST, SyntheticClip
@@ -35,15 +36,15 @@ SECONDS = 2.4
 
 
 @pytest.fixture(scope="module")
-def bundled() -> FLOAT:
+def bundled() -> FloatModel:
     return load_model("float-tiny")[0]
 
 
 @pytest.fixture(scope="module")
-def random() -> FLOAT:
+def random() -> FloatModel:
     """The same architecture, weights from a seed."""
     torch.manual_seed(0)
-    return FLOAT(FLOAT_TINY).eval().requires_grad_(False)
+    return FloatModel(FLOAT_TINY).eval().requires_grad_(False)
 
 
 def _clips() -> list[SyntheticClip]:
@@ -65,7 +66,7 @@ def _gain() -> float:
     return float(json.loads(read_metadata(checkpoint_file("float-tiny")).notes)["coefficients"]["gain"])
 
 
-def _frames(model: FLOAT, subject: Subject, sound: np.ndarray) -> np.ndarray:
+def _frames(model: FloatModel, subject: Subject, sound: np.ndarray) -> np.ndarray:
     made = decoded(model, subject, spoken(model, subject, sound))
     return ((made.permute(0, 2, 3, 1) + 1) * 127.5).round().byte().numpy()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from floatbench.sampling.guidance import Conditions
+from floatbench.model.conditions import Conditions
 from floatbench.sampling.paths import DiffusionPath
 from floatbench.training.ema import Ema, half_life_decay
 from floatbench.training.losses.dropout import DropRates, drop_conditions

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from floatbench.model.float import FLOAT, FloatConfig
+from floatbench.model.config import FloatConfig
+from floatbench.model.float import FloatModel
 from floatbench.synthetic.clip import SyntheticClip
 from floatbench.synthetic.expression import EMOTIONS, EXPRESSION
 from floatbench.training.batches import MotionClip
@@ -59,7 +60,7 @@ def follow_sound(
 
 
 @torch.no_grad()
-def generated_coefficient(model: FLOAT, clip: MotionClip, sound: np.ndarray, which: int) -> np.ndarray:
+def generated_coefficient(model: FloatModel, clip: MotionClip, sound: np.ndarray, which: int) -> np.ndarray:
     """One coefficient (T,) of the motion that a model makes for a sound, its first frame as the source's motion."""
     motion = generated_motion(model, sound, torch.from_numpy(clip.coefficients[:1]))
     return model.project(motion)[:, which].cpu().numpy()
@@ -89,7 +90,7 @@ def _train(clips: list[MotionClip]) -> SoundCorrelation:
     flow = replace(base.flow, targets="encoded", steps=STEPS, batch=16, rate=3e-3, ema=0.98)
     torch.manual_seed(0)
     config = TrainConfig("small", model, base.data, base.autoencoder, flow)
-    phase = FlowPhase(config, FLOAT(model), clips, Devices("cpu"))
+    phase = FlowPhase(config, FloatModel(model), clips, Devices("cpu"))
     for step in range(STEPS):
         phase.step(step)
     trained = phase.averaged()

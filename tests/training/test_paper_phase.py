@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from floatbench.model.float import FLOAT
+from floatbench.model.float import FloatModel
 from floatbench.training.autoencoder_phase import AutoencoderPhase
 from floatbench.training.clips import ClipPool
 from floatbench.training.config import AutoencoderConfig, TinyAutoencoderConfig, TrainConfig
@@ -36,7 +36,7 @@ def paper(toy, monkeypatch: pytest.MonkeyPatch) -> TrainConfig:
 def losses(config: TrainConfig, clips, steps: int = 2) -> list[dict[str, float]]:
     torch.manual_seed(3)
     pool = ClipPool(clips, range(len(clips)), 8, 1)
-    phase = phase_class(config.autoencoder)(config, FLOAT(config.model).motion_autoencoder, pool, Devices("cpu"))
+    phase = phase_class(config.autoencoder)(config, FloatModel(config.model).motion_autoencoder, pool, Devices("cpu"))
     return [phase.step(step) for step in range(steps)]
 
 

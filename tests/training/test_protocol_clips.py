@@ -11,7 +11,7 @@ import torch
 from floatbench.data.folder import FolderDataset
 from floatbench.errors import ClipError, DataError
 from floatbench.media import write_lossless, write_wav
-from floatbench.model.float import FLOAT
+from floatbench.model.float import FloatModel
 from floatbench.progress import NullProgress
 from floatbench.protocol.own_folder import folder_protocol
 from floatbench.training import protocol_clips
@@ -136,7 +136,7 @@ def test_data_sets_that_are_not_prepared_stay_whole():
 
 def test_phase_2_decodes_no_picture_of_a_clip_whose_coefficients_are_known(videos, toy, tmp_path, monkeypatch):
     torch.manual_seed(0)
-    encoder, cache = FLOAT(toy.model).motion_autoencoder, tmp_path / "coefficients.safetensors"
+    encoder, cache = FloatModel(toy.model).motion_autoencoder, tmp_path / "coefficients.safetensors"
     first = motion_clips(ProtocolClips(videos, 64), range(3), encoder, cache)
     again = ProtocolClips(videos, 64)
     monkeypatch.setattr(again.dataset, "load", None)
@@ -148,7 +148,7 @@ def test_phase_2_decodes_no_picture_of_a_clip_whose_coefficients_are_known(video
 
 def test_known_coefficients_belong_to_a_clips_pictures_and_not_to_its_place(videos, toy, tmp_path):
     torch.manual_seed(0)
-    encoder, cache = FLOAT(toy.model).motion_autoencoder, tmp_path / "coefficients.safetensors"
+    encoder, cache = FloatModel(toy.model).motion_autoencoder, tmp_path / "coefficients.safetensors"
     first = motion_clips(ProtocolClips(videos, 64), range(3), encoder, cache)
     (Path(videos.removeprefix("folder:")) / "a.mkv").unlink()
     fewer = motion_clips(ProtocolClips(videos, 64), range(2), encoder, cache)
@@ -161,7 +161,7 @@ def test_phase_2_leaves_out_a_clip_that_turns_out_damaged_and_counts_it(videos, 
     assert isinstance(clips.dataset, FolderDataset)
     file = clips.dataset.folder(clips.combs[0].clip) / "video.mkv"
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    encoder = FLOAT(toy.model).motion_autoencoder
+    encoder = FloatModel(toy.model).motion_autoencoder
     with pytest.raises(DataError, match="1 of 3 training clips are unusable"):
         motion_clips(clips, range(3), encoder)
     monkeypatch.setattr("floatbench.training.clips.MAX_UNUSABLE", 0.5)

@@ -12,7 +12,7 @@ import torch
 
 from floatbench.errors import DataError, DependencyError, UsageError
 from floatbench.model.autoencoder import ToFlow, sampling_grid
-from floatbench.model.float import FLOAT
+from floatbench.model.float import FloatModel
 from floatbench.synthetic.clip import SyntheticClip
 from floatbench.training import clips as clips_module
 from floatbench.training.batches import MotionClip, draw_windows, pictures
@@ -84,7 +84,7 @@ def test_clips_without_ground_truth_cannot_give_their_change_of_motion(clips):
 def test_the_solved_encoder_sees_the_motion_of_its_pictures_and_leaves_the_motion_space_free(clips, toy):
     torch.manual_seed(1)
     model = replace(toy.model, dim_w=48, dim_m=TRUE_MOTIONS, channel_max=16)
-    autoencoder = FLOAT(model).motion_autoencoder
+    autoencoder = FloatModel(model).motion_autoencoder
     solve_encoder(autoencoder, _pool(clips))
     autoencoder.eval()
     seen, true = [], []
@@ -98,7 +98,7 @@ def test_the_solved_encoder_sees_the_motion_of_its_pictures_and_leaves_the_motio
     left = (found - wanted).square().sum() / (wanted - wanted.mean(0)).square().sum()
     assert float(left) < 0.5
     with pytest.raises(UsageError, match="dim_w"):
-        solve_encoder(FLOAT(toy.model).motion_autoencoder, _pool(clips))
+        solve_encoder(FloatModel(toy.model).motion_autoencoder, _pool(clips))
 
 
 def test_a_coefficient_that_nobody_can_see_is_left_at_its_mean():
@@ -115,7 +115,7 @@ def test_a_coefficient_that_nobody_can_see_is_left_at_its_mean():
 
 def test_a_copying_decoder_starts_at_the_source_picture(clips, toy):
     torch.manual_seed(2)
-    autoencoder = FLOAT(toy.model).motion_autoencoder.eval()
+    autoencoder = FloatModel(toy.model).motion_autoencoder.eval()
     picture = pictures(clips.load(0).frames[:2])
     with torch.no_grad():
         for head in autoencoder.dec.to_flows:
@@ -208,7 +208,7 @@ def test_the_loss_inside_the_motion_space_is_added_to_that_of_the_latents(toy):
     for inside in (0.0, 2.0):
         torch.manual_seed(0)
         config = replace(toy, flow=replace(toy.flow, inside=inside))
-        losses.append(FlowPhase(config, FLOAT(toy.model), [motion], Devices("cpu")).step(0))
+        losses.append(FlowPhase(config, FloatModel(toy.model), [motion], Devices("cpu")).step(0))
     without, with_it = losses
     assert "inside" not in without and with_it["inside"] > 0
     assert with_it["total"] == pytest.approx(without["total"] + 2 * with_it["inside"], rel=1e-5)
@@ -217,10 +217,10 @@ def test_the_loss_inside_the_motion_space_is_added_to_that_of_the_latents(toy):
 def test_data_smaller_than_a_batch_are_an_error(clips, toy):
     many = replace(toy, autoencoder=replace(toy.autoencoder, batch=1000), flow=replace(toy.flow, batch=1000))
     with pytest.raises(DataError, match="75 frames, fewer than a batch of 1000"):
-        TinyAutoencoderPhase(many, FLOAT(toy.model).motion_autoencoder, _pool(clips), Devices("cpu"))
+        TinyAutoencoderPhase(many, FloatModel(toy.model).motion_autoencoder, _pool(clips), Devices("cpu"))
     motion = MotionClip("a", np.zeros((20, 6), np.float32), np.zeros(20 * 640, np.int16), 0)
     with pytest.raises(DataError, match="7 windows"):
-        FlowPhase(many, FLOAT(toy.model), [motion], Devices("cpu"))
+        FlowPhase(many, FloatModel(toy.model), [motion], Devices("cpu"))
 
 
 def _killed(clip: object, size: int) -> None:

@@ -13,7 +13,7 @@ from floatbench.media import read_video
 from floatbench.methods import catalogue
 from floatbench.methods.method import ClipRequest
 from floatbench.model.checkpoint import read_metadata
-from floatbench.model.float import FLOAT
+from floatbench.model.float import FloatModel
 from floatbench.reports.ablation import markdown, published_sweep, published_table
 from floatbench.synthetic.clip import SyntheticClip
 from floatbench.training.batches import pictures
@@ -70,7 +70,7 @@ def test_the_shared_auto_encoder_counts_motion_as_phase_one_did(trained, toy, cl
     picture = pictures(clips.load(0).frames[:3])
     found = []
     for file in (out / "autoencoder.safetensors", out / "base" / "autoencoder.safetensors"):
-        autoencoder = FLOAT(toy.model).motion_autoencoder
+        autoencoder = FloatModel(toy.model).motion_autoencoder
         load_autoencoder(autoencoder, file)
         with torch.no_grad():
             found.append(autoencoder.coefficients(autoencoder.encode(picture)[0]))

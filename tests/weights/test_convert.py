@@ -16,7 +16,8 @@ from floatbench import weights
 from floatbench.errors import DataError, UsageError
 from floatbench.files import file_sha256
 from floatbench.model import checkpoint
-from floatbench.model.float import FLOAT, config
+from floatbench.model.config import config
+from floatbench.model.float import FloatModel
 from floatbench.weights.convert import convert
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,7 +29,7 @@ def tiny(tmp_path_factory) -> Path:
     torch.manual_seed(3)
     path = tmp_path_factory.mktemp("tiny") / "tiny.safetensors"
     checkpoint.save(
-        FLOAT(config("float-tiny-64")),
+        FloatModel(config("float-tiny-64")),
         path,
         checkpoint.Metadata(config("float-tiny-64"), licence="Apache-2.0", notes="made for a test"),
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from floatbench.sampling.guidance import Conditions
+from floatbench.model.conditions import Conditions
 from floatbench.training.settings import Share, settings
 
 

@@ -18,7 +18,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from floatbench.model.float import Prediction
+from floatbench.model.config import Prediction
 from floatbench.sampling.paths import DiffusionPath, FlowPath
 
 PreviousLoss = Literal["clean", "none", "velocity"]
