@@ -26,7 +26,7 @@ from floatbench.progress import NullProgress, Progress, Task
 from floatbench.weights import hub, kinds
 from floatbench.weights.hub import Promise
 from floatbench.weights.part import PartialFile
-from floatbench.weights.wanted import Wanted
+from floatbench.weights.wanted import WantedFile
 from floatbench.weights.web import minutes, pause_asked, session
 
 CHUNK = 1 << 16  # a cut connection loses at most one of these
@@ -133,7 +133,7 @@ def download(
         DependencyError: the disk is full or the folder cannot be written; what has arrived stays for the next call.
     """
     how, progress = how or settings(), progress or NullProgress()
-    wanted = Wanted(target, sha256, size, git_blob, label or target.name)
+    wanted = WantedFile(target, sha256, size, git_blob, label or target.name)
     usable = _usable(urls, wanted, fix)
     part = PartialFile(target)
     was_there = target.exists()
@@ -155,7 +155,7 @@ def download(
     raise DataError(f"{wanted.label} could not be downloaded: {reasons}", fix=fix or None)
 
 
-def _usable(urls: Sequence[str], wanted: Wanted, fix: str) -> list[str]:
+def _usable(urls: Sequence[str], wanted: WantedFile, fix: str) -> list[str]:
     """The hub's cache on this machine, then the addresses; offline no address of the network."""
     kept = [hub.cached(url, known=wanted.sha256 is not None) for url in urls]
     usable = [path.as_uri() for path in kept if path is not None] + [resolve(url) for url in urls]
@@ -167,7 +167,7 @@ def _usable(urls: Sequence[str], wanted: Wanted, fix: str) -> list[str]:
     return usable
 
 
-def _from_one(url: str, part: PartialFile, wanted: Wanted, progress: Progress, how: Settings) -> Downloaded:
+def _from_one(url: str, part: PartialFile, wanted: WantedFile, progress: Progress, how: Settings) -> Downloaded:
     """All attempts at one address; a wrong file after a continued download is tried once more from the start."""
     total = None if wanted.size is None else -(-wanted.size // MEGABYTE)
     while True:
@@ -185,7 +185,7 @@ def _from_one(url: str, part: PartialFile, wanted: Wanted, progress: Progress, h
 
 
 def _attempts(
-    url: str, part: PartialFile, wanted: Wanted, meter: _Megabytes, how: Settings, progress: Progress
+    url: str, part: PartialFile, wanted: WantedFile, meter: _Megabytes, how: Settings, progress: Progress
 ) -> Promise:  # fmt: skip
     best, broken, pauses = part.size, 0, 0
     while True:
@@ -224,7 +224,7 @@ def _copy(url: str, part: PartialFile, meter: _Megabytes) -> Promise:
     return hub.cache_promise(source)
 
 
-def _get(url: str, part: PartialFile, wanted: Wanted, meter: _Megabytes, how: Settings) -> Promise:
+def _get(url: str, part: PartialFile, wanted: WantedFile, meter: _Megabytes, how: Settings) -> Promise:
     """One request: continues the part when that is safe, else starts it over. Returns what the host states."""
     have, headers = part.size, _request_headers(url, part, wanted)
     with (
@@ -261,7 +261,7 @@ def _get(url: str, part: PartialFile, wanted: Wanted, meter: _Megabytes, how: Se
     return promise
 
 
-def _request_headers(url: str, part: PartialFile, wanted: Wanted) -> dict[str, str]:
+def _request_headers(url: str, part: PartialFile, wanted: WantedFile) -> dict[str, str]:
     headers, origin = hub.authorization(url), part.origin()
     same = origin.get("url") == url and origin.get("validator")
     # without a known hash, bytes of another address (or of a server that names no version) must not be mixed
@@ -272,7 +272,7 @@ def _request_headers(url: str, part: PartialFile, wanted: Wanted) -> dict[str, s
     return headers
 
 
-def _whole(reply: requests.Response, part: PartialFile, wanted: Wanted) -> bool:
+def _whole(reply: requests.Response, part: PartialFile, wanted: WantedFile) -> bool:
     """True when a part that cannot be continued is the whole file."""
     if wanted.sha256 is not None:
         return file_sha256(part.path) == wanted.sha256
@@ -299,13 +299,13 @@ def _mode(reply: requests.Response, part: PartialFile, asked: int, encoded: bool
     return "ab", asked
 
 
-def _check_size(reply: requests.Response, have: int, wanted: Wanted, encoded: bool) -> None:
+def _check_size(reply: requests.Response, have: int, wanted: WantedFile, encoded: bool) -> None:
     length = reply.headers.get("Content-Length", "")
     if wanted.size is not None and not encoded and length.isdigit() and have + int(length) != wanted.size:
         raise _Refused(f"{have + int(length)} bytes instead of {wanted.size}")
 
 
-def _refuse_page(reply: requests.Response, start: bytes, wanted: Wanted) -> None:
+def _refuse_page(reply: requests.Response, start: bytes, wanted: WantedFile) -> None:
     """A sign-in, quota or error page is not the file, whatever the status says; its type decides where no hash can."""
     typed = wanted.sha256 is None and reply.headers.get("Content-Type", "").startswith("text/html")
     kind = "an HTML page" if typed else kinds.not_a_file(start) if reply.status_code == 200 else None

@@ -16,7 +16,7 @@ from floatbench.weights.download import Settings, download, mirrors, resolve
 from floatbench.weights.hub import Promise
 from floatbench.weights.lockfile import FileRecord
 from floatbench.weights.table import WeightEntry, WeightFile
-from floatbench.weights.wanted import Wanted
+from floatbench.weights.wanted import WantedFile
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def _unpack(archive: Path, row: WeightEntry, file: WeightFile, source: str) -> N
     with atomic_path(target) as partial:
         extract_member(archive, file.member, partial)
         digest = lockfile.hashed(partial, fresh=True)
-        problem = Wanted(target, file.sha256, file.size, file.git_blob, row.name).problem(partial, digest, Promise())
+        problem = WantedFile(target, file.sha256, file.size, file.git_blob, row.name).problem(partial, digest, Promise())
         if problem is not None:
             raise DataError(f"{source}: {file.member}: {problem}", fix=f"floatbench weights import {row.name} FILE")
     _register(row, file, target, FileRecord(sha256=digest, size=target.stat().st_size), f"{source} ({file.member})")

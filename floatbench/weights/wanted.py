@@ -11,7 +11,7 @@ from floatbench.weights.hub import Promise
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedFile:
     """The wanted file: where it goes, its hash, bytes and git blob id (None: not known), its name in messages."""
 
     target: Path
