@@ -295,7 +295,7 @@ def _clips(side: Iterable[Any] | None, read: Callable[[Path], ClipMedia]) -> lis
 def _video(path: Path) -> ClipMedia:
     from floatbench.media import read_clip
 
-    return read_clip(path)
+    return read_clip(path, min_frames=1)
 
 
 def _picture(path: Path) -> ClipMedia:

@@ -88,9 +88,12 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _on(clips: set[str], rows: Rows, store: FeatureStore, method: str, metric: Metric, replicate: int) -> float | None:
-    """The score of one replicate on some of its clips."""
+    """The score of one replicate on some of its clips; None where they are too few for any."""
     pairs = [pair_of(found, store) for found in _ok_rows(rows, method, replicate) if found.clip in clips]
-    return _finite(metric.reduce(pairs).value)
+    try:
+        return _finite(metric.reduce(pairs).value)
+    except ClipError:
+        return None
 
 
 def _replicate(plan: Plan, rows: Rows, store: FeatureStore, method: str, metric: Metric, replicate: int) -> Score:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from engine_toys import ToyDataset, media, protocol
 
+import floatbench
 from floatbench.data.as_is import AsIsDataset
 from floatbench.data.dataset import Reference
 from floatbench.engine.control_rules import check_controls
@@ -205,3 +206,10 @@ def test_the_excess_may_lose_a_quarter_to_a_shift_and_the_plain_correlation_a_te
     assert _check(0.0, 0.42, shifted=0.37)[rule] is False
     assert _check(0.0, 0.29, column="AVCORR (excess)", shifted=0.243)[rule] is True
     assert _check(0.0, 0.29, column="AVCORR (excess)", shifted=0.20)[rule] is False
+
+
+def test_a_short_silent_file_is_measured_where_no_sound_is_needed(tmp_path):
+    data = _folder(tmp_path / "real", {"a": 1})
+    file = Path(data.protocol.root) / "a.mkv"
+    assert floatbench.measure("psnr-grey128", [file], [file]).value == 100
+    assert list(floatbench.measure("lse-tiny-c", [file]).failures.values()) == ["no_audio: the clip has no sound"]

@@ -111,6 +111,7 @@ def _run(run: RecordedRun) -> dict[str, Any]:
         "replicates": scores.replicates,
         "ranked": scores.ranked,
         "unranked_because": scores.unranked_because,
+        "notes": [*scores.notes, *scores.blind_controls.values()],
         "environment": scores.environment,
         "controls": [check.model_dump() for check in scores.controls],
         "licences": [

@@ -18,6 +18,13 @@ FB.el = function (tag, attributes = {}, ...children) {
 
 FB.byId = (id) => document.getElementById(id);
 
+// Clips, and where pictures of them were not measured the pictures as well.
+FB.counts = function (cell) {
+  const clips = `${cell.n} of ${cell.n_available}`;
+  return cell.pictures === cell.of_pictures ? clips : `${clips} clips, ${cell.pictures} of ${cell.of_pictures} pictures`;
+};
+FB.complete = (cell) => cell.n === cell.n_available && cell.pictures === cell.of_pictures;
+
 // Four significant digits, no exponent in the usual range.
 FB.number = function (value) {
   if (value === null || value === undefined) return "none";
@@ -148,6 +155,8 @@ FB.scoreProvenance = function (m, v) {
     ["interval", interval ? `${interval.low} to ${interval.high}, ${interval.level * 100} %, ${interval.method}` : cell.no_interval || "none"],
     ["spread", cell.replicate_spread ? `${cell.replicate_spread} over ${run.replicates} seeds` : ""],
     ["clips", `${cell.n} of ${cell.n_available} available, ${cell.n_protocol} in the protocol${cell.void ? "; VOID: below the coverage floor" : ""}`],
+    ["pictures", cell.of_pictures ? `${cell.pictures} of ${cell.of_pictures} of these clips measured` : ""],
+    ["marks", (cell.marks || []).join("; ")],
     ["on common clips", cell.common_value === undefined ? "" : `${FB.number(cell.common_value)} (${cell.common_n})`],
     ["failed", cell.failures ? Object.entries(cell.failures).slice(0, 4).map(([c, why]) => `${c}: ${why}`).join("; ") : ""],
     ["ranked", run.ranked ? "yes" : `no: ${run.unranked_because.join("; ")}`],

@@ -77,7 +77,7 @@ FB.about = function () {
   const box = FB.byId("about-body");
   for (const run of FB.data.runs) {
     const lines = [["run", run.name], ["protocol", `${run.label}, hash ${run.protocol_hash}`], ["clips", `${run.available} of ${run.clips}`], ["seed", run.seed],
-      ["replicates", run.replicates], ["ranked", run.ranked ? "yes" : `no: ${run.unranked_because.join("; ")}`], ...FB.environmentLines(run.environment),
+      ["replicates", run.replicates], ["ranked", run.ranked ? "yes" : `no: ${run.unranked_because.join("; ")}`], ["clips say", run.notes.join("; ")], ...FB.environmentLines(run.environment),
       ["platform", `${run.environment.platform || ""}, Python ${run.environment.python || "?"}`]];
     const list = FB.el("dl", { class: "facts" });
     lines.forEach(([name, value]) => value !== "" && value !== undefined && list.append(FB.el("dt", {}, name), FB.el("dd", {}, String(value))));

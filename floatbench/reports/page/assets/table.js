@@ -62,12 +62,12 @@ FB.scoreTable = function () {
     const cell = cells[m][v];
     const td = FB.el("td", { class: "num", tabindex: -1 });
     if (!cell) td.append("not run");
-    else if (cell.void) td.append(`void`, FB.el("small", {}, `${cell.n} of ${cell.n_available}`));
+    else if (cell.void) td.append(`void`, FB.el("small", {}, FB.counts(cell)));
     else {
       td.append(FB.el(best[v].get(m) || "span", {}, FB.number(cell.value)));
       const range = cell.interval ? `[${FB.number(cell.interval.low)}, ${FB.number(cell.interval.high)}]`
         : cell.replicate_spread ? `± ${FB.number(cell.replicate_spread)}` : "";
-      td.append(FB.el("small", {}, [range, cell.n === cell.n_available ? "" : `${cell.n} of ${cell.n_available}`].filter(Boolean).join(" ")));
+      td.append(FB.el("small", {}, [range, FB.complete(cell) ? "" : FB.counts(cell), ...(cell.marks || []).map((mark) => mark.split(":")[0])].filter(Boolean).join(" ")));
       td.append(FB.whisker(m, v));
     }
     FB.tip.attach(td, () => FB.scoreProvenance(m, v));
