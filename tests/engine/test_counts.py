@@ -148,7 +148,9 @@ def test_a_re_encoded_still_trembles_by_no_more_than_the_codec(tmp_path):
     found = control("frozen-reencoded")
     assert found is not None and "frozen-reencoded" in CONTROLS and not found.ranked
     request = _request(clip, tmp_path)
-    frames = read_video(found.generate(request).video)[0].astype(int)
+    made = found.generate(request).video
+    assert made is not None
+    frames = read_video(made)[0].astype(int)
     assert frames.shape == clip.frames.shape
     assert np.ptp(frames, axis=0).max() > 0
     assert np.abs(frames - clip.frames[0]).mean() < 4
