@@ -75,17 +75,23 @@ def fetch_command(
     source: Annotated[Path | None, typer.Option("--from", help="Take files from this folder, not the network.")] = None,
     accept_license: Annotated[bool, typer.Option("--accept-license", help="Accept the terms that are shown.")] = False,
     clip: Clips = None,
+    cookies: Annotated[Path | None, typer.Option("--cookies", help="A file of cookies for the video site.")] = None,
+    browser: Annotated[
+        str, typer.Option("--cookies-from-browser", help="Take the cookies from this browser: firefox, chrome, ...")
+    ] = "",
+    retry: Annotated[bool, typer.Option("--retry", help="Ask again for clips that could not be had before.")] = False,
 ) -> int:
     """Bring the raw files of a protocol; the same command again carries on."""
     from dataclasses import asdict
 
     from floatbench.data.fetch import fetch
+    from floatbench.data.youtube import Access
     from floatbench.protocol.load import load_protocol
 
     loaded = load_protocol(protocol)
     if source is None:
         _settle_licence(loaded, accept_license, output)
-    report = fetch(loaded, output.progress(), source, clip)
+    report = fetch(loaded, output.progress(), source, clip, Access(cookies, browser, retry))
     there = len(report.present) + len(report.fetched)
     lines = [
         f"{loaded.id}: {there} clips here ({len(report.fetched)} new), {len(report.unavailable)} unavailable, "

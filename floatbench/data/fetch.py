@@ -9,6 +9,7 @@ from pathlib import Path
 from floatbench.data.fetch_hdtf import fetch_hdtf
 from floatbench.data.fetch_ravdess import fetch_ravdess
 from floatbench.data.fetch_report import FetchReport
+from floatbench.data.youtube import Access
 from floatbench.errors import DataError, UsageError
 from floatbench.files import write_json
 from floatbench.paths import data_dir, offline
@@ -20,13 +21,18 @@ FETCHABLE = ("hdtf", "ravdess")
 
 
 def fetch(
-    protocol: Protocol, progress: Progress, source: Path | None = None, only: Sequence[str] | None = None
+    protocol: Protocol,
+    progress: Progress,
+    source: Path | None = None,
+    only: Sequence[str] | None = None,
+    access: Access | None = None,
 ) -> FetchReport:
     """Brings what is missing of a protocol's raw files; what is there is left alone, so the same call carries on.
 
     Args:
         source: a folder with files already on disk instead of the network.
         only: clip ids, None for all.
+        access: cookies for the video site, and whether clips in the ledger of unavailable ones are asked for again.
 
     Raises:
         UsageError: nothing to fetch for this data set, or an unknown clip id.
@@ -42,8 +48,9 @@ def fetch(
     if source is None and offline():
         what = f"{protocol.id} would have to be downloaded, and --offline forbids the network"
         raise DataError(what, fix=f"floatbench protocol fetch {protocol.dataset} --from DIR")
-    bring = fetch_hdtf if protocol.dataset == "hdtf" else fetch_ravdess
-    return bring(clips, progress, source)
+    if protocol.dataset == "hdtf":
+        return fetch_hdtf(clips, progress, source, access)
+    return fetch_ravdess(clips, progress, source)
 
 
 def chosen(protocol: Protocol, only: Sequence[str] | None) -> list[Clip]:

@@ -11,6 +11,7 @@ import requests
 import urllib3
 
 from floatbench.weights.download import Settings, settings
+from floatbench.weights.web import pause_asked, session
 
 BLOCK = 1 << 20
 KEPT_BLOCKS = 16
@@ -21,7 +22,11 @@ class RemoteGone(Exception):
 
 
 class RemoteBroken(Exception):
-    """The connection failed again and again."""
+    """The connection failed again and again; `pause`: seconds that the server asked for, None when it did not."""
+
+    def __init__(self, reason: str, pause: float | None = None) -> None:
+        super().__init__(reason)
+        self.pause = pause
 
 
 class RemoteFile(io.RawIOBase):
@@ -37,7 +42,7 @@ class RemoteFile(io.RawIOBase):
     def __init__(self, url: str, headers: Mapping[str, str] | None = None, how: Settings | None = None) -> None:
         super().__init__()
         self._url, self._how = url, how or settings()
-        self._session = requests.Session()
+        self._session = session()
         self._headers = {**(headers or {}), "Accept-Encoding": "identity"}
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
         self._position = 0
@@ -84,14 +89,17 @@ class RemoteFile(io.RawIOBase):
         return data
 
     def _tried(self, index: int) -> bytes:
-        reason = ""
+        reason, pause = "", 0.0
         for attempt in range(self._how.attempts):
             if attempt:
-                self._how.sleep(min(2.0 ** (attempt - 1), 30.0))
+                self._how.sleep(max(pause, min(2.0 ** (attempt - 1), 30.0)))
             try:
                 return self._request(index)
             except (RemoteBroken, requests.RequestException, urllib3.exceptions.HTTPError) as error:
                 reason = " ".join(str(error).split())[:120]
+                pause = error.pause or 0.0 if isinstance(error, RemoteBroken) else 0.0
+                if pause > self._how.longest_pause:
+                    break
         raise RemoteBroken(f"{reason} ({self._how.attempts} attempts)")
 
     def _request(self, index: int) -> bytes:
@@ -103,7 +111,7 @@ class RemoteFile(io.RawIOBase):
             if reply.status_code == 200:
                 raise RemoteBroken("the server sends whole files only")
             if reply.status_code != 206:  # 403 and 429 too: sites say so when they are asked too often
-                raise RemoteBroken(f"HTTP {reply.status_code}")
+                raise RemoteBroken(f"HTTP {reply.status_code}", pause_asked(reply))
             total = re.fullmatch(r"bytes \d+-\d+/(\d+)", reply.headers.get("Content-Range", ""))
             if total is None:
                 raise RemoteBroken("the server does not say how long the file is")

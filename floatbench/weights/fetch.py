@@ -125,7 +125,9 @@ def _unpack(archive: Path, row: WeightEntry, file: WeightFile, source: str) -> N
     with atomic_path(target) as partial:
         extract_member(archive, file.member, partial)
         digest = lockfile.hashed(partial, fresh=True)
-        problem = WantedFile(target, file.sha256, file.size, file.git_blob, row.name).problem(partial, digest, Promise())
+        problem = WantedFile(target, file.sha256, file.size, file.git_blob, row.name).problem(
+            partial, digest, Promise()
+        )
         if problem is not None:
             raise DataError(f"{source}: {file.member}: {problem}", fix=f"floatbench weights import {row.name} FILE")
     _register(row, file, target, FileRecord(sha256=digest, size=target.stat().st_size), f"{source} ({file.member})")

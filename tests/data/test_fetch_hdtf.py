@@ -13,7 +13,8 @@ from floatbench.data import fetch_hdtf, remote_file
 from floatbench.data.fetch import fetch
 from floatbench.data.hdtf import raw_path
 from floatbench.data.window import cut_window
-from floatbench.errors import ClipError, DataError
+from floatbench.data.youtube import PAUSE, Access
+from floatbench.errors import ClipError, DataError, UsageError
 from floatbench.paths import data_dir
 from floatbench.progress import NullProgress
 from floatbench.protocol.protocol import Clip, Protocol
@@ -100,8 +101,8 @@ def test_a_video_that_is_gone_stands_in_the_ledger_since_the_first_try(
     kept = site.files.pop("/watch/video1")
     times = iter(["2026-01-01T00:00:00Z", "2026-02-01T00:00:00Z"])
     monkeypatch.setattr(fetch_hdtf, "now", lambda: next(times))
-    for _ in range(2):
-        report = fetch(protocol, NullProgress())
+    fetch(protocol, NullProgress())
+    report = fetch(protocol, NullProgress(), access=Access(retry=True))
     assert list(report.unavailable) == ["WDA_Nobody1_000"] and not report.complete
     ledger = data_dir() / "raw" / "hdtf" / "unavailable.jsonl"
     (row,) = [json.loads(line) for line in ledger.read_text().splitlines()]
@@ -113,7 +114,10 @@ def test_a_video_that_is_gone_stands_in_the_ledger_since_the_first_try(
     )
     assert "404" in row["reason"]
     site.files["/watch/video1"] = kept
-    assert fetch(protocol, NullProgress()).complete
+    before = len(site.requests)
+    assert "2026-01-01; --retry" in fetch(protocol, NullProgress()).unavailable["WDA_Nobody1_000"]
+    assert len(site.requests) == before  # nobody is asked again unbidden
+    assert fetch(protocol, NullProgress(), access=Access(retry=True)).complete
     assert ledger.read_text() == ""
 
 
@@ -156,3 +160,170 @@ def test_a_server_that_falls_silent_is_given_up_and_asked_again(
     site.trouble["/watch/video0"] = ["ok", "stall"]
     assert fetch(protocol, NullProgress()).complete
     assert site.trouble["/watch/video0"] == []
+
+
+# what YouTube says, word for word as yt-dlp hands it on (yt_dlp/extractor/youtube/_video.py)
+
+LIMITED = (
+    "ERROR: [youtube] {}: Video unavailable. This content isn't available, try again later. The current session has "
+    "been rate-limited by YouTube for up to an hour. It is recommended to use `-t sleep` to add a delay between video "
+    "requests to avoid exceeding the rate limit."
+)
+DOUBTED = (
+    "ERROR: [youtube] {}: Sign in to confirm you\u2019re not a bot. Use --cookies-from-browser or --cookies for the "
+    "authentication."
+)
+GONE = (
+    "ERROR: [youtube] {}: Video unavailable",
+    "ERROR: [youtube] {}: Private video. Sign in if you've been granted access to this video",
+    "ERROR: [youtube] {}: Video unavailable. This video has been removed by the uploader",
+    "ERROR: [youtube] {}: Video unavailable. This video is no longer available because the YouTube account associated "
+    "with this video has been terminated.",
+    "ERROR: [youtube] {}: The uploader has not made this video available in your country",
+)
+FORMATLESS = "ERROR: [youtube] {}: Requested format is not available. Use --list-formats for a list of formats"
+UNREACHABLE = (
+    "ERROR: [youtube] {}: Unable to download API page: [Errno -3] Temporary failure in name resolution "
+    "(caused by TransportError('Failed to resolve'))"
+)
+
+
+class Youtube:
+    """The site as yt-dlp shows it: texts by video, else the loopback server's file; what was asked, and the waits."""
+
+    def __init__(self) -> None:
+        self.says: dict[str, str] = {}
+        self.asked: list[str] = []
+        self.waits: list[float] = []
+        self.options: dict[str, Any] = {}
+
+
+@pytest.fixture
+def youtube(site: Any, monkeypatch: pytest.MonkeyPatch) -> Youtube:
+    state = Youtube()
+
+    class Page(yt_dlp.YoutubeDL):
+        def __init__(self, options: Any) -> None:
+            state.options = options
+
+        def __enter__(self) -> Any:
+            return self
+
+        def __exit__(self, *_: Any) -> None: ...
+
+        def extract_info(self, url: str, download: bool = True, **_: Any) -> Any:
+            video = url.rpartition("/")[2]
+            state.asked.append(video)
+            if video in state.says:
+                raise yt_dlp.utils.DownloadError(state.says[video].format(video))
+            return {"url": f"{site.url}/watch/video0", "http_headers": {}}
+
+    monkeypatch.setattr(yt_dlp, "YoutubeDL", Page)
+    how = Settings(timeout=5.0, attempts=3, sleep=state.waits.append)
+    monkeypatch.setattr(fetch_hdtf, "settings", lambda: how)
+    return state
+
+
+def many(count: int, clips: int = 1) -> Protocol:
+    rows = [
+        Clip(id=f"WDA_P{v:02}_{c:03}", identity=f"P{v}", video=f"talk{v:02}", start_s=20.0 + c, end_s=22.0 + c)
+        for v in range(count)
+        for c in range(clips)
+    ]
+    return Protocol(id="many", dataset="hdtf", metrics=(), clips=tuple(rows))
+
+
+def ledger() -> Path:
+    return data_dir() / "raw" / "hdtf" / "unavailable.jsonl"
+
+
+def test_a_rate_limit_stops_the_fetch_and_is_nobodys_absence(youtube: Youtube) -> None:
+    youtube.says = dict.fromkeys([f"talk{v:02}" for v in range(2, 8)], LIMITED)
+    with pytest.raises(DataError, match=r"rate limit, after 3 videos") as error:
+        fetch(many(8), NullProgress())
+    assert "again after" in (error.value.fix or "") and "--cookies" in (error.value.fix or "")
+    assert youtube.asked == ["talk00", "talk01", "talk02"] and not ledger().exists()
+    youtube.says = {}
+    assert fetch(many(8), NullProgress()).complete  # goes on where it stopped
+
+
+def test_videos_are_asked_for_with_pauses_between_them(youtube: Youtube) -> None:
+    fetch(many(4), NullProgress())
+    assert youtube.waits == [PAUSE] * 3 and youtube.options["sleep_interval_requests"] > 0
+
+
+def test_the_bot_check_stops_at_once_and_names_the_cookies(youtube: Youtube) -> None:
+    youtube.says = dict.fromkeys([f"talk{v:02}" for v in range(8)], DOUBTED)
+    with pytest.raises(DataError, match="a person asks") as error:
+        fetch(many(8), NullProgress())
+    assert "--cookies-from-browser" in (error.value.fix or "") and len(youtube.asked) == 1 and not ledger().exists()
+
+
+def test_cookies_reach_yt_dlp(youtube: Youtube, tmp_path: Path) -> None:
+    (tmp_path / "cookies.txt").write_text("# Netscape HTTP Cookie File\n")
+    fetch(many(1), NullProgress(), access=Access(cookies=tmp_path / "cookies.txt"))
+    assert youtube.options["cookiefile"] == str(tmp_path / "cookies.txt")
+    raw_path(many(1).clips[0]).unlink()
+    fetch(many(1), NullProgress(), access=Access(browser="firefox:work"))
+    assert youtube.options["cookiesfrombrowser"][:2] == ("firefox", "work")
+    raw_path(many(1).clips[0]).unlink()
+    with pytest.raises(UsageError, match="no such browser"):
+        fetch(many(1), NullProgress(), access=Access(browser="netscape9"))
+    with pytest.raises(UsageError, match="is no file"):
+        fetch(many(1), NullProgress(), access=Access(cookies=tmp_path / "absent"))
+
+
+@pytest.mark.parametrize("text", GONE)
+def test_what_is_gone_goes_into_the_ledger_once_for_all_its_clips(youtube: Youtube, text: str) -> None:
+    youtube.says = {"talk00": text}
+    report = fetch(many(2, clips=3), NullProgress())
+    assert len(report.unavailable) == 3 and len(report.fetched) == 3
+    assert youtube.asked == ["talk00", "talk01"]
+    assert len(ledger().read_text().splitlines()) == 3
+    again = fetch(many(2, clips=3), NullProgress())
+    assert list(again.unavailable) == list(report.unavailable) and len(youtube.asked) == 2
+
+
+def test_a_video_is_resolved_once_for_all_its_clips(youtube: Youtube) -> None:
+    assert len(fetch(many(1, clips=5), NullProgress()).fetched) == 5
+    assert youtube.asked == ["talk00"]
+
+
+def test_one_unhappy_video_does_not_stop_the_rest(youtube: Youtube) -> None:
+    youtube.says = {"talk01": FORMATLESS}
+    report = fetch(many(6, clips=4), NullProgress())
+    assert len(report.fetched) == 20 and list(report.failed) == [f"WDA_P01_{c:03}" for c in range(4)]
+    assert [video for video in youtube.asked if video != "talk01"] == [f"talk{v:02}" for v in (0, 2, 3, 4, 5)]
+    assert youtube.asked[-1] == "talk01"  # asked once more at the end
+    assert not ledger().exists()
+
+
+def test_without_a_network_three_videos_are_enough_to_stop(youtube: Youtube) -> None:
+    youtube.says = dict.fromkeys([f"talk{v:02}" for v in range(20)], UNREACHABLE)
+    with pytest.raises(DataError, match="no connection"):
+        fetch(many(20), NullProgress())
+    assert len(set(youtube.asked)) == fetch_hdtf.GIVE_UP_AFTER
+
+
+def test_rate_limits_that_older_versions_took_for_absences_are_asked_again(youtube: Youtube) -> None:
+    ledger().parent.mkdir(parents=True)
+    row = {"clip_id": "WDA_P00_000", "video": "talk00", "reason": LIMITED.format("talk00")[7:150]}
+    row |= {"since": "2026-01-01T00:00:00Z", "last_tried": "2026-01-01T00:00:00Z", "tries": 1}
+    ledger().write_text(json.dumps(row) + "\n")
+    assert fetch(many(1), NullProgress()).complete and ledger().read_text() == ""
+
+
+def test_what_yt_dlp_says_about_itself_is_shown_once(youtube: Youtube) -> None:
+    lines: list[str] = []
+
+    class Notes(NullProgress):
+        def note(self, line: str) -> None:
+            lines.append(line)
+
+    fetch(many(1), Notes())
+    for _ in range(2):
+        youtube.options["logger"].warning(
+            "[youtube] No supported JavaScript runtime could be found. Only deno is enabled"
+        )
+        youtube.options["logger"].warning("[youtube] talk01: some formats may be missing")
+    assert lines == ["yt-dlp: No supported JavaScript runtime could be found. Only deno is enabled"]

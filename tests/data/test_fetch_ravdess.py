@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hosts import Hosts, file, status
 
+from floatbench.data import fetch_ravdess
 from floatbench.data.fetch import fetch
 from floatbench.data.fetch_ravdess import extract
 from floatbench.data.ravdess import raw_path
@@ -142,3 +144,85 @@ def test_files_on_disk_are_taken_from_archives_and_folders(site: Any, protocol: 
     (tmp_path / ARCHIVE).write_bytes(site.files[FILE])
     assert fetch(protocol, NullProgress(), source=tmp_path).complete
     assert (tmp_path / ARCHIVE).is_file() and site.requests == []
+
+
+# Zenodo as it is recorded to answer
+
+
+@pytest.fixture
+def zenodo(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> Hosts:
+    monkeypatch.delenv("FLOATBENCH_RAVDESS_URL", raising=False)
+    hosts.zenodo("1188976", {ARCHIVE: archive({f"Actor_23/{name}.mp4": name.encode() * 4000 for name in NAMES})})
+    return hosts
+
+
+class Notes(NullProgress):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def test_zenodo_is_asked_under_our_own_name_and_its_md5_is_held_to(zenodo: Hosts, protocol: Protocol) -> None:
+    notes = Notes()
+    assert fetch(protocol, notes).complete and notes.lines == []
+    pinned = json.loads((data_dir() / "raw" / "ravdess" / "checksums.json").read_text())
+    assert set(pinned[ARCHIVE]) == {"md5", "size"}
+    assert all(headers["User-Agent"].startswith("floatbench/") for _, headers in zenodo.requests)
+
+
+def test_it_is_said_when_the_md5_sums_cannot_be_had_and_a_later_list_is_taken(
+    zenodo: Hosts, protocol: Protocol
+) -> None:
+    listing = zenodo.answers.pop("zenodo.org/api/records/1188976")
+    zenodo.at("zenodo.org/api/records/1188976", status(403))
+    notes = Notes()
+    assert fetch(protocol, notes).complete
+    assert len(notes.lines) == 1 and "HTTP 403" in notes.lines[0] and "first download" in notes.lines[0]
+    zenodo.at("zenodo.org/api/records/1188976", *listing)
+    raw_path(protocol.clips[0]).unlink()
+    assert fetch(protocol, NullProgress()).complete
+    assert "md5" in json.loads((data_dir() / "raw" / "ravdess" / "checksums.json").read_text())[ARCHIVE]
+
+
+def test_the_copy_on_the_hub_stands_in_for_zenodo(zenodo: Hosts, protocol: Protocol) -> None:
+    (whole,) = zenodo.answers[f"zenodo.org/records/1188976/files/{ARCHIVE}"]
+    zenodo.at(f"zenodo.org/records/1188976/files/{ARCHIVE}", status(403))
+    data = archive({f"Actor_23/{name}.mp4": name.encode() * 4000 for name in NAMES})
+    assert zenodo.hub("datasets/Jayson236/RAV", ARCHIVE, data, fetch_ravdess.MIRROR.rpartition("@")[2])
+    assert fetch(protocol, NullProgress()).complete
+    # without Zenodo's list the hub, which states its hashes, is asked first
+    zenodo.at("zenodo.org/api/records/1188976", status(403))
+    zenodo.at(f"zenodo.org/records/1188976/files/{ARCHIVE}", whole)
+    for path in (raw_path(protocol.clips[0]), data_dir() / "raw" / "ravdess" / "checksums.json"):
+        path.unlink()
+    before = len(zenodo.asked("zenodo.org"))
+    assert fetch(protocol, NullProgress()).complete
+    assert zenodo.asked("zenodo.org")[before:] == ["api/records/1188976"]
+
+
+def test_a_foreign_archive_is_not_recorded_as_the_right_one(zenodo: Hosts, protocol: Protocol) -> None:
+    zenodo.at("zenodo.org/api/records/1188976", status(503))
+    place = f"zenodo.org/records/1188976/files/{ARCHIVE}"
+    for members, words in (
+        ({f"Actor_01/{NAMES[0][:-2]}01.mp4": b"x"}, "holds clips of actors 01"),
+        ({"model.bin": b"x"}, "holds none of them"),
+    ):
+        zenodo.at(place, file(archive(members)))
+        with pytest.raises(DataError, match=words):
+            fetch(protocol, NullProgress())
+        assert raw_files() == [] and not (data_dir() / "raw" / "ravdess" / "checksums.json").exists()
+
+
+def test_a_pause_that_zenodo_asks_for_is_kept(
+    zenodo: Hosts, protocol: Protocol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    how = download.Settings(timeout=5.0, attempts=3, sleep=waits.append)
+    monkeypatch.setattr(download, "settings", lambda: how)
+    monkeypatch.setattr(fetch_ravdess, "settings", lambda: how)
+    busy = status(429, {"Retry-After": "60", "X-RateLimit-Remaining": "0"})
+    for place in ("api/records/1188976", f"records/1188976/files/{ARCHIVE}"):
+        zenodo.at(f"zenodo.org/{place}", busy, *zenodo.answers[f"zenodo.org/{place}"])
+    assert fetch(protocol, NullProgress()).complete and waits == [60, 60]

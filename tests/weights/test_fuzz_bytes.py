@@ -9,15 +9,14 @@ import random
 from collections.abc import Callable
 from hashlib import sha256
 
-import huggingface_hub.constants
 import pytest
 import torch
-from hosts import Answer, Hosts, cut, file, git_blob, packed, page, redirect, send, serving, status
+from hosts import Answer, Hosts, cut, file, git_blob, packed, page, redirect, send, status
 from safetensors.torch import save
 
 from floatbench import paths, weights
 from floatbench.errors import DataError, FloatbenchError
-from floatbench.weights import download, lockfile, store
+from floatbench.weights import lockfile, store
 from floatbench.weights.download import Settings
 from floatbench.weights.fetch import fetch
 from floatbench.weights.table import WeightEntry, WeightFile
@@ -115,17 +114,6 @@ def drawn(draw: random.Random, hosts: Hosts) -> tuple[WeightEntry, bytes, bool]:
         name="drawn", title="drawn", files=(row,), licence="MIT", commercial=True, used_by=("fid",), format="pickle"
     )
     return entry, right, known != "nothing"
-
-
-@pytest.fixture
-def hosts(monkeypatch, tmp_path):
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT", "FLOATBENCH_MIRROR"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-    with serving() as running:
-        monkeypatch.setattr(download, "session", running.session)
-        yield running
 
 
 def test_the_right_file_or_a_clear_error_and_never_a_recorded_wrong_one(hosts, monkeypatch, tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from hashlib import md5, sha256
@@ -13,10 +12,9 @@ from pathlib import Path
 import huggingface_hub.constants
 import pytest
 import torch
-from hosts import CDN, Hosts, cut, file, git_blob, named, packed, page, redirect, serving, status
+from hosts import CDN, cut, file, git_blob, named, packed, page, redirect, status
 
 from floatbench.errors import DataError
-from floatbench.weights import download as module
 from floatbench.weights.download import Settings, download
 
 
@@ -29,18 +27,6 @@ def network(seed: int = 0) -> bytes:
 
 CONTENT = network()
 SHA256 = sha256(CONTENT).hexdigest()
-
-
-@pytest.fixture
-def hosts(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT", "FLOATBENCH_MIRROR"):
-        monkeypatch.delenv(name, raising=False)
-    home = tmp_path_factory.mktemp("hub")
-    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(home / "token"))
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(home / "hub"))
-    with serving() as running:
-        monkeypatch.setattr(module, "session", running.session)
-        yield running
 
 
 @pytest.fixture

@@ -17,10 +17,13 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import huggingface_hub.constants
+import pytest
 import requests
 from requests.adapters import HTTPAdapter
 
-from floatbench.weights import web
+from floatbench.data import fetch_ravdess
+from floatbench.weights import download, web
 
 Handler = http.server.BaseHTTPRequestHandler
 Answer = Callable[[Handler], None]
@@ -274,3 +277,17 @@ def serving() -> Iterator[Hosts]:
     finally:
         listener.shutdown()
         listener.server_close()
+
+
+@pytest.fixture
+def hosts(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hosts]:
+    """The hosts in the place of the real ones, for a user without tokens, mirrors and a cache of the hub."""
+    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_ENDPOINT", "FLOATBENCH_MIRROR"):
+        monkeypatch.delenv(name, raising=False)
+    home = tmp_path_factory.mktemp("hub")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_TOKEN_PATH", str(home / "token"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(home / "hub"))
+    with serving() as running:
+        monkeypatch.setattr(download, "session", running.session)
+        monkeypatch.setattr(fetch_ravdess, "session", running.session)
+        yield running
