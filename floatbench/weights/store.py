@@ -22,7 +22,7 @@ from floatbench import paths
 from floatbench.errors import DataError, FloatbenchError, UsageError
 from floatbench.files import atomic_path, write_error
 from floatbench.text import near
-from floatbench.weights import kinds, lockfile
+from floatbench.weights import key_lists, kinds, lockfile
 from floatbench.weights.lockfile import FileRecord, Section
 from floatbench.weights.table import ENTRIES, WeightEntry, WeightFile
 from floatbench.weights.wanted import git_blob
@@ -240,6 +240,8 @@ def _import_one(row: WeightEntry, file: WeightFile, source: Path) -> FileRecord:
 def fabricate(name: str, seed: int = 0) -> Path:
     """Writes seeded random weights of the network's own class to `<weights>/fabricated/<name>/` and returns their path.
 
+    The file has the entries and the container of the published one, where these are public (`key_lists`).
+
     Raises UsageError when the entry has no fabricator.
     """
     row = entry(name)
@@ -255,6 +257,8 @@ def fabricate(name: str, seed: int = 0) -> Path:
         try:
             (root if row.folder else target.parent).mkdir(parents=True, exist_ok=True)
             make(target, seed)
+            if not row.folder:
+                key_lists.conform(name, target)
         except OSError as error:
             raise write_error(error, target) from error
         files = {
