@@ -94,7 +94,7 @@ def validated(
 
 def in_words(problem: Any) -> str:
     """What is wrong with a field, in few words, from one of pydantic's `errors()`."""
-    if problem["type"] == "extra_forbidden":
+    if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         return "unknown key"
     if problem["type"] == "missing":
         return "the field is missing"

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass as validated
 
 from floatbench.errors import UsageError
-from floatbench.text import printable
+from floatbench.records import in_words
 
 T = TypeVar("T")
 
@@ -26,16 +26,7 @@ def problem_of(error: ValidationError, prefix: str = "") -> str:
     """`field: what is wrong` for the first of the problems."""
     problem = error.errors()[0]
     place = f"{prefix}{'.'.join(str(part) for part in problem['loc'])}".rstrip(".")
-    return f"{place}: {_plain(problem)}" if place else _plain(problem)
-
-
-def _plain(problem: Any) -> str:
-    if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return "unknown field"
-    message = str(problem["msg"]).removeprefix("Value error, ").replace("Input should be", "should be")
-    given = problem["input"]
-    shown = f", not {printable(repr(given))[:60]}" if isinstance(given, str | int | float | bool) else ""
-    return message + (shown if "should" in message else "")
+    return f"{place}: {in_words(problem)}" if place else in_words(problem)
 
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field, Field))

@@ -27,6 +27,7 @@ ALLOWED_UP: dict[tuple[str, str], str] = {
 SAME_NAME = {
     "catalogue": "the names of methods, and of data sets",
     "clip": "a decoded clip (media), a procedural one (synthetic), metrics with a value for each clip (metrics)",
+    "config": "of the network (model), of its training (training)",
     "fetch": "data sets, and weights",
     "loading": "of finished runs (reports), of networks (sampling)",
     "manifest": "of prepared clips (media), of a system (baselines)",
@@ -38,6 +39,8 @@ SAME_NAME = {
 }
 """Modules of one name in rooms that a reader seldom meets together: how they differ."""
 MAX_FUNCTION, MAX_FILE = 60, 450
+LONG = {"floatbench.weights.table"}
+"""Files that are tables: a row a thing, no idea beside it."""
 EXAMPLES = ("baselines/NAME/", "baselines/imtalker/", "results/leaderboard/entries")
 """Paths in documents that a reader will make."""
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -167,7 +170,11 @@ def test_no_function_is_longer_than_a_screen_and_no_file_is_a_drawer():
         for node in ast.walk(tree)
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and lines(node) > MAX_FUNCTION
     ]
-    big = [name for name, path in SOURCES.items() if len(path.read_text(encoding="utf-8").splitlines()) > MAX_FILE]
+    big = [
+        name
+        for name, path in SOURCES.items()
+        if name not in LONG and len(path.read_text(encoding="utf-8").splitlines()) > MAX_FILE
+    ]
     assert not long and not big
 
 

@@ -76,7 +76,7 @@ def fetch_command(
     accept_license: Annotated[bool, typer.Option("--accept-license", help="Accept the terms that are shown.")] = False,
     clip: Clips = None,
     cookies: Annotated[Path | None, typer.Option("--cookies", help="A file of cookies for the video site.")] = None,
-    browser: Annotated[
+    cookies_from_browser: Annotated[
         str, typer.Option("--cookies-from-browser", help="Take the cookies from this browser: firefox, chrome, ...")
     ] = "",
     retry: Annotated[bool, typer.Option("--retry", help="Ask again for clips that could not be had before.")] = False,
@@ -91,7 +91,7 @@ def fetch_command(
     loaded = load_protocol(protocol)
     if source is None:
         _settle_licence(loaded, accept_license, output)
-    report = fetch(loaded, output.progress(), source, clip, Access(cookies, browser, retry))
+    report = fetch(loaded, output.progress(), source, clip, Access(cookies, cookies_from_browser, retry))
     there = len(report.present) + len(report.fetched)
     lines = [
         f"{loaded.id}: {there} clips here ({len(report.fetched)} new), {len(report.unavailable)} unavailable, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import pickle
 import shutil
@@ -98,15 +99,23 @@ def default_folder(protocol: Protocol, options: RunOptions) -> Path:
 
 
 def _as_begun(protocol: Protocol, dataset: Dataset, options: RunOptions) -> tuple[Protocol, Dataset]:
-    """The protocol that the run folder was begun with: until version 0.2 clips of a folder were prepared by pp1."""
-    if protocol.dataset != "folder" or protocol.preprocessing.spec != "pp2":
+    """The protocol that the run folder was begun with, where that had the defaults of version 0.1.
+
+    Until version 0.2 clips of a folder were prepared by pp1, and AVCORR was not corrected for chance.
+    """
+    if protocol.dataset not in ("folder", "as-is"):
         return protocol, dataset
-    rule = protocol.preprocessing.model_dump() | {"spec": "pp1"}
-    older = Protocol.model_validate(protocol.model_dump() | {"preprocessing": rule})
-    record = (options.out or default_folder(older, options)) / "run.json"
-    if not record.exists() or read_record(record, RunInfo).protocol_hash != older.hash:
-        return protocol, dataset
-    return older, dataset_for(older)
+    fields = protocol.model_dump()
+    rules = [fields["preprocessing"]]
+    if protocol.preprocessing.spec == "pp2":
+        rules.append(fields["preprocessing"] | {"spec": "pp1"})
+    metrics = [protocol.metrics, tuple("avcorr" if name == "avcorr-excess" else name for name in protocol.metrics)]
+    for rule, names in itertools.product(rules, metrics):
+        older = Protocol.model_validate(fields | {"preprocessing": rule, "metrics": names})
+        record = (options.out or default_folder(older, options)) / "run.json"
+        if older.hash != protocol.hash and record.exists() and read_record(record, RunInfo).protocol_hash == older.hash:
+            return older, dataset if older.dataset == "as-is" else dataset_for(older)
+    return protocol, dataset
 
 
 def plan_run(protocol: Protocol, dataset: Dataset, options: RunOptions) -> Plan:

@@ -12,11 +12,11 @@ from pydantic import Field
 from floatbench.metrics import tiny_networks as tiny
 from floatbench.processes import in_order
 from floatbench.progress import Progress
+from floatbench.settings import Count, Positive, Whole, settings
 from floatbench.synthetic.clip import SyntheticClip
 from floatbench.synthetic.expression import EXPRESSION
 from floatbench.synthetic.phones import ARTICULATORS
 from floatbench.synthetic.stills import random_stills
-from floatbench.training.settings import Count, Positive, Whole, settings
 
 SPEAKERS = 10_000
 """First of the people who give a clip; those who give single pictures start at 0."""

@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from floatbench.errors import UsageError
 from floatbench.model.config import FloatConfig
+from floatbench.settings import Count, Positive, Share, Weight, Whole, settings
 from floatbench.training.losses.dropout import DropRates
-from floatbench.training.settings import Count, Positive, Share, Weight, Whole, settings
 
 TRUE_MOTIONS = 20
 """Numbers of the true motion of a synthetic clip, six of pose and fourteen of the face."""

@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from floatbench.errors import UsageError
 from floatbench.model.config import FLOAT_512, FLOAT_TINY
+from floatbench.settings import problem_of
 from floatbench.training.config import (
     AutoencoderConfig,
     DataConfig,
@@ -28,7 +29,6 @@ from floatbench.training.config import (
     TinyAutoencoderConfig,
     TrainConfig,
 )
-from floatbench.training.settings import problem_of
 
 FLOAT_512_TRAINING = TrainConfig("float-512", FLOAT_512, DataConfig(protocol="hdtf-train", pool=64))
 """The paper's numbers."""

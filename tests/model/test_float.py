@@ -53,7 +53,7 @@ def test_configurations_are_frozen_and_survive_json():
         assert FloatConfig.from_dict(made.to_dict()) == made
     with pytest.raises(FrozenInstanceError):
         FLOAT_TINY.depth = 3  # type: ignore[misc]
-    with pytest.raises(UsageError, match="width: unknown field"):
+    with pytest.raises(UsageError, match="width: unknown key"):
         FloatConfig.from_dict({"width": 3})
     with pytest.raises(UsageError, match="float-512"):
         config("float-1024")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from floatbench.model.conditions import Conditions
-from floatbench.training.settings import Share, settings
+from floatbench.settings import Share, settings
 
 
 @settings
