@@ -44,7 +44,7 @@ def test_show_gives_addresses_hash_and_licence():
         assert part in plain.stdout
     document = json.loads(run("show", "float", "--json").stdout)
     assert "CC BY-NC-ND 4.0" in document["licence"] and "CC BY-NC 4.0" in document["licence"]
-    assert document["files"][0]["sha256"] is None
+    assert len(document["files"][0]["sha256"]) == 64
 
 
 def test_missing_weight_is_exit_code_4_with_the_command_that_fetches_it():
