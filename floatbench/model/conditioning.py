@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from floatbench.model.config import EMOTIONS
-from floatbench.model.wav2vec2 import Wav2Vec2, Wav2Vec2Config
+from floatbench.model.wav2vec2 import SpeechSizes, Wav2Vec2
 
 SAMPLE_RATE = 16_000
 SAMPLES_PER_FRAME = 640
@@ -52,15 +52,15 @@ class AudioEncoder(nn.Module):
     """wav2vec 2.0 at 25 Hz, all layers side by side, projected to A features.
 
     Args:
-        config: sizes of the frozen network.
+        sizes: of the frozen network.
         audio_dim: A.
         all_layers: concatenate the states after every layer (the release); False uses the last one.
     """
 
-    def __init__(self, config: Wav2Vec2Config, audio_dim: int, all_layers: bool = True) -> None:
+    def __init__(self, sizes: SpeechSizes, audio_dim: int, all_layers: bool = True) -> None:
         super().__init__()
-        self.wav2vec2 = Wav2Vec2(config).requires_grad_(False)
-        inputs = config.width * (config.layers if all_layers else 1)
+        self.wav2vec2 = Wav2Vec2(sizes).requires_grad_(False)
+        inputs = sizes.width * (sizes.layers if all_layers else 1)
         self.all_layers = all_layers
         self.audio_projection = nn.Sequential(nn.Linear(inputs, audio_dim), nn.LayerNorm(audio_dim), nn.SiLU())
 
@@ -82,7 +82,7 @@ class AudioEncoder(nn.Module):
             return self(wave, n_frames)
         linear, norm, activation = self.audio_projection
         assert isinstance(linear, nn.Linear)
-        pieces = linear.weight.split(self.wav2vec2.config.width, dim=1)
+        pieces = linear.weight.split(self.wav2vec2.sizes.width, dim=1)
         total: list[Tensor] = []
 
         def add(index: int, state: Tensor) -> None:
@@ -108,10 +108,10 @@ class ClassifierHead(nn.Module):
 class SpeechClassifier(nn.Module):
     """wav2vec 2.0 at its own rate, mean over time, classifier."""
 
-    def __init__(self, config: Wav2Vec2Config, classes: int) -> None:
+    def __init__(self, sizes: SpeechSizes, classes: int) -> None:
         super().__init__()
-        self.wav2vec2 = Wav2Vec2(config)
-        self.classifier = ClassifierHead(config.width, classes)
+        self.wav2vec2 = Wav2Vec2(sizes)
+        self.classifier = ClassifierHead(sizes.width, classes)
 
     def forward(self, wave: Tensor) -> Tensor:
         return self.classifier(self.wav2vec2(wave).mean(1))
@@ -120,9 +120,9 @@ class SpeechClassifier(nn.Module):
 class EmotionEncoder(nn.Module):
     """Probabilities of the seven emotions of a sound (frozen)."""
 
-    def __init__(self, config: Wav2Vec2Config, classes: int = len(EMOTIONS)) -> None:
+    def __init__(self, sizes: SpeechSizes, classes: int = len(EMOTIONS)) -> None:
         super().__init__()
-        self.wav2vec2_for_emotion = SpeechClassifier(config, classes).requires_grad_(False)
+        self.wav2vec2_for_emotion = SpeechClassifier(sizes, classes).requires_grad_(False)
 
     def forward(self, wave: Tensor) -> Tensor:
         """Normalised (B, N) -> (B, E), rows sum to one."""

@@ -1,19 +1,24 @@
 """wav2vec 2.0 (Baevski et al., NeurIPS 2020), forward only, in its two published kinds.
 
-`BASE`: group norm on the first convolution, norms after each layer. `LARGE`: layer norm on every convolution, norms
-before each layer and a final one. Parameter names are those of the Hugging Face checkpoints, with the weight norm
-spelled `weight_g` / `weight_v`. The network is frozen: no dropout, layer drop or masking. N samples, T frames, H width.
+The layers are those of `transformers`; two things are ours. The walk through them: sound is convolved in pieces and
+each layer's state is handed on when it appears, because the convolutions of 60 s in one piece take 0.95 GB, and the whole
+network in pieces 0.3 GB. And the positional convolution, because checkpoints spell its weight norm `weight_g` and
+`weight_v`, as published, where transformers' module computes the same bits under other names. The network is frozen: no
+dropout, layer drop or masking. N samples, T frames, H width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+if TYPE_CHECKING:
+    from transformers import Wav2Vec2Config
 
 KERNELS = (10, 3, 3, 3, 3, 2, 2)
 STRIDES = (5, 2, 2, 2, 2, 2, 2)
@@ -23,8 +28,15 @@ CHUNK_FRAMES = 500
 
 
 @dataclass(frozen=True)
-class Wav2Vec2Config:
-    """Sizes of one network; `kind` chooses the norms."""
+class SpeechSizes:
+    """Sizes of one network.
+
+    Attributes:
+        kind: `base`: group norm on the first convolution, norms after each layer. `large`: layer norm on every
+            convolution, norms before each layer and a final one.
+        width: H. layers, heads, hidden: of the transformer. conv_dim: channels of the convolutions.
+        positions, position_groups: taps and groups of the positional convolution.
+    """
 
     kind: Literal["base", "large"]
     width: int
@@ -35,39 +47,43 @@ class Wav2Vec2Config:
     positions: int = 128
     position_groups: int = 16
 
+    def published(self) -> Wav2Vec2Config:
+        """The configuration of `transformers`, without anything random."""
+        from transformers import Wav2Vec2Config
 
-BASE = Wav2Vec2Config("base", width=768, layers=12, heads=12, hidden=3072)
-LARGE = Wav2Vec2Config("large", width=1024, layers=24, heads=16, hidden=4096)
+        large = self.kind == "large"
+        return Wav2Vec2Config(
+            hidden_size=self.width,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            intermediate_size=self.hidden,
+            conv_dim=(self.conv_dim,) * len(KERNELS),
+            conv_kernel=KERNELS,
+            conv_stride=STRIDES,
+            conv_bias=large,
+            feat_extract_norm="layer" if large else "group",
+            do_stable_layer_norm=large,
+            num_conv_pos_embeddings=self.positions,
+            num_conv_pos_embedding_groups=self.position_groups,
+            hidden_dropout=0.0,
+            attention_dropout=0.0,
+            activation_dropout=0.0,
+            feat_proj_dropout=0.0,
+            layerdrop=0.0,
+            apply_spec_augment=False,
+            attn_implementation="sdpa",  # pyright: ignore[reportCallIssue]
+        )
 
 
-class ConvBlock(nn.Module):
-    """One convolution of the feature extractor with its norm, if any, and GELU."""
+BASE = SpeechSizes("base", width=768, layers=12, heads=12, hidden=3072)
+LARGE = SpeechSizes("large", width=1024, layers=24, heads=16, hidden=4096)
 
-    def __init__(self, c_in: int, config: Wav2Vec2Config, index: int) -> None:
-        super().__init__()
-        large = config.kind == "large"
-        self.conv = nn.Conv1d(c_in, config.conv_dim, KERNELS[index], STRIDES[index], bias=large)
-        self.norm_kind = "layer" if large else ("group" if index == 0 else "none")
-        if large:
-            self.layer_norm: nn.Module | None = nn.LayerNorm(config.conv_dim)
-        elif index == 0:
-            self.layer_norm = nn.GroupNorm(config.conv_dim, config.conv_dim)
-        else:
-            self.layer_norm = None
 
-    def forward(self, x: Tensor, statistics: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        """(B, C, N) -> (B, C', N'). `statistics`: mean and variance (B, C', 1) of the whole sound (group norm)."""
-        x = self.conv(x)
-        norm = self.layer_norm
-        if isinstance(norm, nn.LayerNorm):
-            x = norm(x.transpose(1, 2)).transpose(1, 2)
-        elif isinstance(norm, nn.GroupNorm):
-            if statistics is None:
-                x = norm(x)
-            else:
-                mean, variance = statistics
-                x = (x - mean) * torch.rsqrt(variance + norm.eps) * norm.weight[:, None] + norm.bias[:, None]
-        return F.gelu(x)
+def modules() -> Any:
+    """The module of `transformers` with the layers. Importing it takes 5 s: only networks that have them do."""
+    from transformers.models.wav2vec2 import modeling_wav2vec2
+
+    return modeling_wav2vec2
 
 
 class FeatureExtractor(nn.Module):
@@ -75,15 +91,15 @@ class FeatureExtractor(nn.Module):
 
     def __init__(self, config: Wav2Vec2Config) -> None:
         super().__init__()
-        widths = [1] + [config.conv_dim] * len(KERNELS)
-        self.conv_layers = nn.ModuleList(ConvBlock(widths[i], config, i) for i in range(len(KERNELS)))
+        self.conv_layers = modules().Wav2Vec2FeatureEncoder(config).conv_layers
+        self.over_time = config.feat_extract_norm == "group"
 
     def forward(self, wave: Tensor) -> Tensor:
         """(B, N) -> (B, T50, 512)."""
         frames = conv_frames(wave.shape[1])
         if frames <= CHUNK_FRAMES:
             return self._run(wave, None)
-        statistics = self._statistics(wave) if self.conv_layers[0].norm_kind == "group" else None
+        statistics = self._statistics(wave) if self.over_time else None
         parts = []
         for first in range(0, frames, CHUNK_FRAMES):
             count = min(CHUNK_FRAMES, frames - first)
@@ -91,16 +107,15 @@ class FeatureExtractor(nn.Module):
         return torch.cat(parts, dim=1)
 
     def _run(self, wave: Tensor, statistics: tuple[Tensor, Tensor] | None) -> Tensor:
-        x = self.conv_layers[0](wave[:, None], statistics)
-        for layer in list(self.conv_layers)[1:]:
+        first, *others = self.conv_layers
+        x = first(wave[:, None]) if statistics is None else _normalised(first, wave[:, None], *statistics)
+        for layer in others:
             x = layer(x)
         return x.transpose(1, 2)
 
     def _statistics(self, wave: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance over time of the first convolution, chunk by chunk, accumulated in float64."""
-        first_layer = self.conv_layers[0]
-        assert isinstance(first_layer, ConvBlock)
-        conv = first_layer.conv
+        conv: Any = self.conv_layers[0].conv
         n_out = (wave.shape[1] - KERNELS[0]) // STRIDES[0] + 1
         step = CHUNK_FRAMES * 64  # the rate of the first convolution is 64 times the last one's
         total = torch.zeros((), dtype=torch.float64, device=wave.device)
@@ -115,6 +130,13 @@ class FeatureExtractor(nn.Module):
         return mean.to(wave.dtype), (square / n_out - mean.square()).to(wave.dtype)
 
 
+def _normalised(layer: Any, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    """The convolution with group norm whose mean and variance (B, C', 1) are those of the whole sound."""
+    norm = layer.layer_norm
+    x = (layer.conv(x) - mean) * torch.rsqrt(variance + norm.eps) * norm.weight[:, None] + norm.bias[:, None]
+    return layer.activation(x)
+
+
 def conv_frames(n_samples: int) -> int:
     """Frames the convolutions make of n samples (no padding): about n / 320."""
     for kernel, stride in zip(KERNELS, STRIDES, strict=True):
@@ -122,28 +144,17 @@ def conv_frames(n_samples: int) -> int:
     return max(n_samples, 0)
 
 
-class FeatureProjection(nn.Module):
-    """Norm and linear map to the transformer's width."""
-
-    def __init__(self, config: Wav2Vec2Config) -> None:
-        super().__init__()
-        self.layer_norm = nn.LayerNorm(config.conv_dim)
-        self.projection = nn.Linear(config.conv_dim, config.width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.projection(self.layer_norm(x))
-
-
 class WeightNormConv(nn.Module):
     """Grouped convolution over time with weight g v / |v|, the norm taken per tap (Salimans & Kingma, 2016)."""
 
     def __init__(self, config: Wav2Vec2Config) -> None:
         super().__init__()
-        shape = (config.width, config.width // config.position_groups, config.positions)
+        width, groups = config.hidden_size, config.num_conv_pos_embedding_groups
+        shape = (width, width // groups, config.num_conv_pos_embeddings)
         self.weight_v = nn.Parameter(torch.randn(shape) * 0.02)
         self.weight_g = nn.Parameter(self.weight_v.detach().norm(dim=(0, 1), keepdim=True))
-        self.bias = nn.Parameter(torch.zeros(config.width))
-        self.groups = config.position_groups
+        self.bias = nn.Parameter(torch.zeros(width))
+        self.groups = groups
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, H, T) -> (B, H, T): an even kernel gives T + 1 outputs, of which the last is dropped."""
@@ -164,67 +175,16 @@ class PositionalConv(nn.Module):
         return F.gelu(self.conv(x.transpose(1, 2))).transpose(1, 2)
 
 
-class SelfAttention(nn.Module):
-    """Full attention over time, memory linear in T."""
-
-    def __init__(self, config: Wav2Vec2Config) -> None:
-        super().__init__()
-        self.heads = config.heads
-        self.k_proj = nn.Linear(config.width, config.width)
-        self.v_proj = nn.Linear(config.width, config.width)
-        self.q_proj = nn.Linear(config.width, config.width)
-        self.out_proj = nn.Linear(config.width, config.width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        batch, length, width = x.shape
-        q, k, v = (f(x).view(batch, length, self.heads, -1).transpose(1, 2) for f in self._maps())
-        x = F.scaled_dot_product_attention(q, k, v)
-        return self.out_proj(x.transpose(1, 2).reshape(batch, length, width))
-
-    def _maps(self) -> tuple[nn.Module, nn.Module, nn.Module]:
-        return self.q_proj, self.k_proj, self.v_proj
-
-
-class FeedForward(nn.Module):
-    """Linear, GELU, linear."""
-
-    def __init__(self, config: Wav2Vec2Config) -> None:
-        super().__init__()
-        self.intermediate_dense = nn.Linear(config.width, config.hidden)
-        self.output_dense = nn.Linear(config.hidden, config.width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.output_dense(F.gelu(self.intermediate_dense(x)))
-
-
-class Layer(nn.Module):
-    """One transformer layer; norms after (`base`) or before (`large`) attention and feed-forward."""
-
-    def __init__(self, config: Wav2Vec2Config) -> None:
-        super().__init__()
-        self.before = config.kind == "large"
-        self.attention = SelfAttention(config)
-        self.layer_norm = nn.LayerNorm(config.width)
-        self.feed_forward = FeedForward(config)
-        self.final_layer_norm = nn.LayerNorm(config.width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.before:
-            x = x + self.attention(self.layer_norm(x))
-            return x + self.feed_forward(self.final_layer_norm(x))
-        x = self.layer_norm(x + self.attention(x))
-        return self.final_layer_norm(x + self.feed_forward(x))
-
-
 class TransformerEncoder(nn.Module):
-    """Positions, norms and layers."""
+    """Positions, norms and layers; full attention over time, memory linear in T."""
 
     def __init__(self, config: Wav2Vec2Config) -> None:
         super().__init__()
-        self.before = config.kind == "large"
+        self.before = config.do_stable_layer_norm
+        layer = modules().Wav2Vec2EncoderLayerStableLayerNorm if self.before else modules().Wav2Vec2EncoderLayer
         self.pos_conv_embed = PositionalConv(config)
-        self.layer_norm = nn.LayerNorm(config.width)
-        self.layers = nn.ModuleList(Layer(config) for _ in range(config.layers))
+        self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.layers = nn.ModuleList(layer(config) for _ in range(config.num_hidden_layers))
 
     def forward(self, x: Tensor, visit: Callable[[int, Tensor], None] | None = None) -> Tensor:
         """(B, T, H) -> last hidden state. `visit(i, state)` sees the state after layer i = 0 ... layers - 1."""
@@ -245,12 +205,12 @@ class Wav2Vec2(nn.Module):
 
     masked_spec_embed: Tensor
 
-    def __init__(self, config: Wav2Vec2Config) -> None:
+    def __init__(self, sizes: SpeechSizes) -> None:
         super().__init__()
-        self.config = config
-        self.register_buffer("masked_spec_embed", torch.zeros(config.width))  # for pre-training only
+        self.sizes, config = sizes, sizes.published()
+        self.register_buffer("masked_spec_embed", torch.zeros(sizes.width))  # for pre-training only
         self.feature_extractor = FeatureExtractor(config)
-        self.feature_projection = FeatureProjection(config)
+        self.feature_projection = modules().Wav2Vec2FeatureProjection(config)
         self.encoder = TransformerEncoder(config)
 
     def forward(
@@ -272,7 +232,7 @@ class Wav2Vec2(nn.Module):
         features = self.feature_extractor(wave)
         if n_frames is not None:
             features = resample_features(features, n_frames)
-        return self.encoder(self.feature_projection(features), visit)
+        return self.encoder(self.feature_projection(features)[0], visit)
 
     def hidden_states(self, wave: Tensor, n_frames: int | None = None) -> list[Tensor]:
         """The states after each layer (without the embedding), layers x (B, T, H)."""

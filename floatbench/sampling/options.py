@@ -77,7 +77,7 @@ class SamplingOptions:
                     f"nfe: {self.solver} makes {per_step} evaluations a step, which does not divide {self.nfe}"
                 )
         if self.diffusion_steps % self.ddim_steps:
-            raise UsageError(f"ddim_steps: {self.ddim_steps} does not divide {self.diffusion_steps} diffusion steps")
+            raise UsageError(f"ddim_steps: {self.ddim_steps} do not divide {self.diffusion_steps} diffusion steps")
         if self.r_cfg != 1.0 and not self.reference_branch:
             raise UsageError("r_cfg acts only through the reference branch, as the released code ignores it",
                              fix="add --reference-branch, or leave r_cfg at 1")  # fmt: skip

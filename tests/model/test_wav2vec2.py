@@ -11,11 +11,11 @@ from floatbench.model import wav2vec2
 from floatbench.model.checkpoint import parametrized
 from floatbench.model.conditioning import AudioEncoder, fit_to_frames, frames_of, normalise_audio
 from floatbench.model.randomise import randomise
-from floatbench.model.wav2vec2 import Wav2Vec2, Wav2Vec2Config, conv_frames
+from floatbench.model.wav2vec2 import SpeechSizes, Wav2Vec2, conv_frames
 
 SMALL = {
-    "base": Wav2Vec2Config("base", width=64, layers=3, heads=4, hidden=96, conv_dim=32),
-    "large": Wav2Vec2Config("large", width=64, layers=3, heads=4, hidden=96, conv_dim=32),
+    "base": SpeechSizes("base", width=64, layers=3, heads=4, hidden=96, conv_dim=32),
+    "large": SpeechSizes("large", width=64, layers=3, heads=4, hidden=96, conv_dim=32),
 }
 
 
@@ -74,7 +74,7 @@ def test_features_are_interpolated_to_the_video_rate_before_the_transformer():
     net = network("base")
     features = net.feature_extractor(wave())
     moved = F.interpolate(features.transpose(1, 2), size=15, mode="linear", align_corners=True).transpose(1, 2)
-    expected = net.encoder(net.feature_projection(moved))
+    expected = net.encoder(net.feature_projection(moved)[0])
     assert torch.equal(net(wave(), n_frames=15), expected)
 
 
