@@ -1,8 +1,8 @@
 """wav2vec 2.0 (Baevski et al., NeurIPS 2020), forward only, in its two published kinds.
 
 The layers are those of `transformers`; two things are ours. The walk through them: sound is convolved in pieces and
-each layer's state is handed on when it appears, because the convolutions of 60 s in one piece take 0.95 GB, and the whole
-network in pieces 0.3 GB. And the positional convolution, because checkpoints spell its weight norm `weight_g` and
+each layer's state is handed on when it appears, because the convolutions of 60 s in one piece take 0.95 GB, and the
+whole network in pieces 0.3 GB. And the positional convolution, because checkpoints spell its weight norm `weight_g` and
 `weight_v`, as published, where transformers' module computes the same bits under other names. The network is frozen: no
 dropout, layer drop or masking. N samples, T frames, H width.
 """
