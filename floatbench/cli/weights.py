@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from floatbench.cli.command import allow_fabricated, command
 from floatbench.cli.output import Output, columns, megabytes
+
+if TYPE_CHECKING:
+    from floatbench.weights.fetch import Preview
 
 group = typer.Typer(
     help="Weight files: where they come from, whether they are here, and whether they are right.", no_args_is_help=True
@@ -111,25 +114,79 @@ def fetch(
         bool, typer.Option("--accept-license", help="Accept licences that restrict use.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a wrong file; forget a recorded hash.")] = False,
+    for_: Annotated[
+        list[str] | None,
+        typer.Option("--for", help="All that a protocol, metric, method or command needs: hdtf, float, train."),
+    ] = None,
 ) -> None:
     """Download and verify; goes on where it stopped; mirrors of FLOATBENCH_MIRROR are tried first."""
-    from floatbench import weights
     from floatbench.weights import fetch
 
     progress = output.progress()
+    chosen = _wanted(names, everything, for_ or [])
+    rows = fetch.preview(chosen)
+    if len(rows) > 1:
+        for line in _preview_lines(rows):
+            progress.note(line)
+    again = " ".join([f"--for {purpose}" for purpose in for_ or []] + (["--all"] if everything else names or []))
+    _settle_licences([row for row in rows if row.licence_open], accept_license, output, again)
     results = []
-    for name in _chosen(names, everything, weights.names()):
-        row = weights.entry(name)
-        accepted = accept_license
-        if fetch.licence_open(row) and (accepted or output.can_ask()):
-            progress.note(f"{name}: {row.licence}")
-            accepted = accepted or typer.confirm("Accept this licence?", err=True)
-        got = fetch.fetch(name, accepted, force, progress)
+    for name in chosen:
+        got = fetch.fetch(name, False, force, progress)
         results.append({"name": name, "path": str(got.path), "sources": got.sources})
         if not output.json:
             output.text(f"{name}: {got.path}{'' if got.sources else ' (was here)'}")
     if output.json:
         output.document(results)
+
+
+def _wanted(names: list[str] | None, everything: bool, purposes: list[str]) -> list[str]:
+    """Names as given, those of all purposes, or all; in the table's order when they come from a purpose."""
+    from floatbench import weights
+    from floatbench.engine.needs import needed
+    from floatbench.errors import UsageError
+
+    if not purposes:
+        return _chosen(names, everything, weights.names())
+    if everything:
+        raise UsageError("--for and --all are two choices", fix="floatbench weights list")
+    found = {name for purpose in purposes for name in needed(purpose)} | set(names or [])
+    for name in names or []:
+        weights.entry(name)
+    return [name for name in weights.names() if name in found]
+
+
+def _preview_lines(rows: list[Preview]) -> list[str]:
+    """What is about to be downloaded, how much it is, and under which licences."""
+    total = sum(row.size or 0 for row in rows if not row.here)
+    unknown = sum(row.size is None for row in rows if not row.here)
+    more = f" + {unknown} of unknown size" if unknown else ""
+    table = [("name", "state", "to download", "licence")]
+    table += [(row.name, row.state, "-" if row.here else megabytes(row.size), row.licence) for row in rows]
+    table.append(("together", "", f"{total / 1e6:.1f} MB{more}", ""))
+    return columns(table).splitlines()
+
+
+def _settle_licences(rows: list[Preview], accept: bool, output: Output, again: str) -> None:
+    """One acceptance for all licences that restrict use, asked on a terminal, else by the option."""
+    from floatbench.errors import UsageError
+    from floatbench.weights import lockfile
+
+    if not rows:
+        return
+    if not accept and output.can_ask():
+        for row in rows:
+            output.progress().note(f"{row.name}: {row.licence}")
+        several = f"these {len(rows)} licences" if len(rows) > 1 else "this licence"
+        accept = typer.confirm(f"Accept {several}?", err=True)
+    if not accept:
+        licences = "; ".join(f"{row.name}: {row.licence}" for row in rows)
+        raise UsageError(
+            f"licences that restrict use have to be accepted first: {licences}",
+            fix=f"floatbench weights fetch {again} --accept-license",
+        )
+    for row in rows:
+        lockfile.accept_licence(row.name)
 
 
 def _chosen(names: list[str] | None, everything: bool, known: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -25,6 +26,28 @@ class Fetched:
 
     path: Path
     sources: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a fetch of one entry would mean: its state, bytes in all (None: not known), and its licence."""
+
+    name: str
+    state: str
+    size: int | None
+    licence: str
+    licence_open: bool
+
+    @property
+    def here(self) -> bool:
+        """True when there is nothing to download."""
+        return self.state in ("verified", "unverified")
+
+
+def preview(names: Sequence[str]) -> list[Preview]:
+    """What a fetch of these entries would bring; raises UsageError for an unknown name."""
+    rows = [weights.entry(name) for name in names]
+    return [Preview(row.name, weights.state(row.name), row.size, row.licence, licence_open(row)) for row in rows]
 
 
 def licence_open(row: WeightEntry) -> bool:

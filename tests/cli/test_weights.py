@@ -44,7 +44,9 @@ def test_show_gives_addresses_hash_and_licence():
         assert part in plain.stdout
     document = json.loads(run("show", "float", "--json").stdout)
     assert "CC BY-NC-ND 4.0" in document["licence"] and "CC BY-NC 4.0" in document["licence"]
-    assert len(document["files"][0]["sha256"]) == 64
+    assert document["files"][0]["sha256"].startswith("f5cd8155")
+    unpublished = json.loads(run("show", "hsemotion", "--json").stdout)["files"][0]
+    assert unpublished["sha256"] is None and unpublished["hash_is"] == "recorded on first use"
 
 
 def test_missing_weight_is_exit_code_4_with_the_command_that_fetches_it():
