@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,7 @@ def path(name: str) -> Path:
     file = FOLDER / f"{name}.safetensors"
     if not file.is_file():
         raise DataError(f"the bundled file {file.name} is missing", _restore(file.name))
-    stat = file.stat()
-    found, expected = _hash(str(file), stat.st_mtime_ns, stat.st_size), sha256(name)
+    found, expected = file_sha256(file), sha256(name)
     if found != expected:
         what = f"the bundled file {file.name} is damaged: SHA-256 {found[:12]}..., expected {expected[:12]}..."
         raise DataError(what, _restore(file.name))
@@ -42,11 +40,6 @@ def sha256(name: str) -> str:
     if name not in files:
         raise DataError(f"no bundled backbone {name!r}", "floatbench train backbones")
     return str(files[name]["sha256"])
-
-
-@lru_cache(maxsize=32)
-def _hash(file: str, modified: int, size: int) -> str:
-    return file_sha256(Path(file))
 
 
 def _restore(name: str) -> str:

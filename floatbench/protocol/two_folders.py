@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from floatbench.errors import UsageError
-from floatbench.files import file_sha256
 from floatbench.protocol.protocol import Clip, ClipFile, Preprocessing, Protocol
 from floatbench.types import VIDEO_SUFFIXES
+from floatbench.weights.file_hashes import FileHashes
 
 SOUND_SUFFIX = ".wav"
 
@@ -19,13 +19,13 @@ def as_is_protocol(folder: Path, metric_ids: tuple[str, ...]) -> Protocol:
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder", fix="--reference DIR with the real videos")
-    clips = []
+    clips, hashed = [], FileHashes()
     for video in sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()):
         name = video.relative_to(folder)
         sound = video.with_suffix(SOUND_SUFFIX)
-        hashes: dict[ClipFile, str] = {"video": file_sha256(video)}
+        hashes: dict[ClipFile, str] = {"video": hashed.sha256(video)}
         if sound.is_file():
-            hashes["audio"] = file_sha256(sound)
+            hashes["audio"] = hashed.sha256(sound)
         stem = name.with_suffix("").as_posix()
         clips.append(
             Clip(
@@ -36,6 +36,7 @@ def as_is_protocol(folder: Path, metric_ids: tuple[str, ...]) -> Protocol:
                 sha256=hashes,
             )
         )
+    hashed.save()
     if not clips:
         raise UsageError(f"{folder} holds no video", fix=f"videos end in {', '.join(VIDEO_SUFFIXES)}")
     return Protocol(

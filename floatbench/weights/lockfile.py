@@ -2,7 +2,8 @@
 
 The lock file `weights.lock.json` lies beside the weights and may travel with them: it holds each file's SHA-256 (the
 only reference for files whose authors published none), where it came from, and which licences were accepted. Stamps are
-a cache of this machine: the SHA-256 of a file as long as its size, times and inode stay the same.
+a cache of this machine: the SHA-256 of a file as long as its size, times, inode and a sample of its content stay the
+same (`file_hashes.state_of`).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from floatbench.errors import FloatbenchError
 from floatbench.files import file_sha256, write_error, write_json
 from floatbench.records import RecordFile, Strict, read_record, write_record
 from floatbench.text import now
+from floatbench.weights.file_hashes import state_of
 
 LOCK_NAME = "weights.lock.json"
 Section = Literal["entries", "fabricated"]
@@ -105,11 +107,6 @@ def _stamp_file() -> Path:
     return paths.cache_dir() / "verified-weights.json"
 
 
-def _state(path: Path) -> dict[str, object]:
-    stat = path.stat()
-    return {"size": stat.st_size, "mtime": stat.st_mtime_ns, "ctime": stat.st_ctime_ns, "inode": stat.st_ino}
-
-
 def _stamps() -> dict[str, dict[str, object]]:
     try:
         document = json.loads(_stamp_file().read_bytes())
@@ -124,7 +121,7 @@ def stamped(path: Path) -> str | None:
     stamp = _memory.get(key) or _stamps().get(key)
     if stamp is None or not path.exists():
         return None
-    state = {**_state(path), "sha256": stamp.get("sha256")}
+    state = {**state_of(path), "sha256": stamp.get("sha256")}
     return str(stamp["sha256"]) if stamp == state else None
 
 
@@ -133,9 +130,9 @@ def hashed(path: Path, fresh: bool = False) -> str:
     known = None if fresh else stamped(path)
     if known is not None:
         return known
-    before = _state(path)
+    before = state_of(path)
     digest = file_sha256(path)
-    if _state(path) == before:  # a file that is being written to gets no stamp
+    if state_of(path) == before:  # a file that is being written to gets no stamp
         stamp(path, digest)
     return digest
 
@@ -143,7 +140,7 @@ def hashed(path: Path, fresh: bool = False) -> str:
 def stamp(path: Path, digest: str) -> None:
     """Remembers the hash of a file as it is now."""
     key = os.path.realpath(path)
-    entry = {**_state(path), "sha256": digest}
+    entry = {**state_of(path), "sha256": digest}
     _memory[key] = entry
     # a cache that cannot be written only costs time
     with suppress(FloatbenchError, OSError), guard(paths.cache_dir(), "verified-weights"):
