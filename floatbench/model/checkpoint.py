@@ -26,6 +26,7 @@ from floatbench.model.float import FloatModel
 from floatbench.model.layers import blur_kernel
 from floatbench.model.randomise import entry
 from floatbench.model.transformer import blocked_mask, position_table
+from floatbench.model.wav2vec2 import BASE
 
 State = dict[str, Tensor]
 FORMAT = "floatbench-float-1"
@@ -37,6 +38,10 @@ SPELLINGS = (
 )
 LICENCE = "CC BY-NC 4.0 (LICENSE file of the release) or CC BY-NC-ND 4.0 (its README): non-commercial in either reading"
 FETCH = "floatbench weights fetch float --accept-license"
+LETTERS = ("lm_head.weight", "lm_head.bias")
+"""The letter classifier of the published speech network: no part of FLOAT, and ignored."""
+UNREAD = ".masked_spec_embed"
+"""What covers masked frames in pre-training: the published speech network has none, and nothing here reads it."""
 
 
 @dataclass(frozen=True)
@@ -136,13 +141,9 @@ def speech_state(speech: Path | None = None, emotion: Path | None = None) -> Sta
 
 
 def _speech_entries(folder: Path) -> State:
-    """The wav2vec 2.0 part of a folder; its letter classifier (`lm_head`) is left out."""
+    """The wav2vec 2.0 part of a folder, without the letter classifier."""
     tensors = respell(read_tensors(_weights_in(folder)))
-    return {
-        AUDIO_PREFIX + key.removeprefix("wav2vec2."): value
-        for key, value in tensors.items()
-        if not key.startswith("lm_head.")
-    }
+    return {AUDIO_PREFIX + key.removeprefix("wav2vec2."): value for key, value in tensors.items() if key not in LETTERS}
 
 
 def _weights_in(folder: Path) -> Path:
@@ -200,8 +201,9 @@ def parametrized(state: State) -> State:
 
 
 def complete(state: State, config: FloatConfig, where: str = "the state dict") -> State:
-    """The entries of a model of this configuration, checked one by one; absent constant buffers are filled in.
+    """The entries of a model of this configuration, checked one by one.
 
+    Absent constant buffers are filled in, and so are the entries that nothing reads (`UNREAD`), with zeros.
     Half-precision entries become float32.
 
     Raises:
@@ -210,7 +212,8 @@ def complete(state: State, config: FloatConfig, where: str = "the state dict") -
     with torch.device("meta"):
         expected = FloatModel(config).state_dict()
     constants = {key: _constant(key, config) for key in expected if _is_constant(key)}
-    state = constants | state
+    unread = {key: torch.zeros(value.shape) for key, value in expected.items() if key.endswith(UNREAD)}
+    state = constants | unread | state
     missing = [key for key in expected if key not in state]
     if missing:
         speech = all(key.startswith((AUDIO_PREFIX, EMOTION_PREFIX)) for key in missing)
@@ -309,9 +312,10 @@ def fabricate(path: Path, seed: int) -> None:
 
 
 def fabricate_speech(path: Path, seed: int) -> None:
-    """Writes a folder like wav2vec2-base-960h's with seeded random weights."""
-    state = _fabricated(seed, lambda key: key.startswith(AUDIO_PREFIX))
+    """Writes a folder like wav2vec2-base-960h's with seeded random weights, its letter classifier included."""
+    state = _fabricated(seed, lambda key: key.startswith(AUDIO_PREFIX) and not key.endswith(UNREAD))
     renamed = {"wav2vec2." + key.removeprefix(AUDIO_PREFIX): value for key, value in state.items()}
+    renamed |= {key: entry(key, shape, seed) for key, shape in zip(LETTERS, ((32, BASE.width), (32,)), strict=True)}
     write_safetensors(Path(path) / "model.safetensors", renamed)
     _write_speech_configs(Path(path), "Wav2Vec2ForCTC")
 

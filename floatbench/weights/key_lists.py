@@ -1,7 +1,8 @@
 """What the published weight files hold, as their authors and other projects show it: never as our own networks have it.
 
-`published/<name>.csv` lists the entries of a torch file in its own order (key, shape, dtype) below lines of facts:
-`source` (where the list comes from), `container` (`torch-legacy` or `torch-zip`), `mapping` (`dict` or `OrderedDict`),
+`published/<name>.csv` lists the entries of a file in its own order (key, shape, dtype) below lines of facts: `source`
+(where the list comes from), `file` (of a folder), `container` (`torch-legacy`, `torch-zip` or `safetensors`), `mapping`
+(`dict` or `OrderedDict`),
 `tensors` (`torch-0.3` for files older than version 2 of torch's pickled tensors), `under` (the entry of the file that
 holds the list) and `beside` (further entries that the file has and that nobody here needs).
 
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from floatbench.errors import FloatbenchError
-from floatbench.files import atomic_path
+from floatbench.files import atomic_path, write_safetensors
 
 FOLDER = Path(__file__).parent / "published"
 
@@ -60,18 +61,23 @@ def read(name: str) -> KeyList | None:
 
 
 def conform(name: str, path: Path) -> None:
-    """Rewrites a fabricated torch file with the entries, the order and the container of the published one.
+    """Rewrites a fabricated file with the entries, the order and the container of the published one.
 
     Raises FloatbenchError when the network behind the fabricator lacks an entry of the published file or has it in
     another shape: then the published file could not be loaded either.
     """
     import torch
+    from safetensors.torch import load_file
 
     listed = read(name)
-    if listed is None or not listed.facts["container"].startswith("torch-"):
+    if listed is None:
         return
-    made = torch.load(path, map_location="cpu", weights_only=True)
-    made = made.get(listed.facts.get("under", ""), made)
+    path = path / listed.facts.get("file", "")
+    if listed.facts["container"] == "safetensors":
+        made = load_file(path)
+    else:
+        made = torch.load(path, map_location="cpu", weights_only=True)
+        made = made.get(listed.facts.get("under", ""), made)
     state: OrderedDict[str, Any] = OrderedDict()
     for key, (shape, dtype) in listed.entries.items():
         if key not in made or tuple(made[key].shape) != shape or str(made[key].dtype) != f"torch.{dtype}":
@@ -80,6 +86,8 @@ def conform(name: str, path: Path) -> None:
                 f"weights {name!r}: the published file has {key} {shape} {dtype}, the network {found}"
             )
         state[key] = made[key]
+    if listed.facts["container"] == "safetensors":
+        return write_safetensors(path, state, {"format": "pt"})
     with atomic_path(path) as partial:
         torch.save(_document(listed, state), partial, _use_new_zipfile_serialization=_zipped(listed))
 

@@ -257,8 +257,7 @@ def fabricate(name: str, seed: int = 0) -> Path:
         try:
             (root if row.folder else target.parent).mkdir(parents=True, exist_ok=True)
             make(target, seed)
-            if not row.folder:
-                key_lists.conform(name, target)
+            key_lists.conform(name, target)
         except OSError as error:
             raise write_error(error, target) from error
         files = {
