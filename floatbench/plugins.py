@@ -41,6 +41,13 @@ def collect(kind: str, built_in: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
+def make_findable() -> None:
+    """Lets this process import the plugins by name: a worker does so before it unpickles an object of theirs."""
+    for folder, name in _named():
+        if _is_in(folder, name):
+            _finder(folder).names.add(name.partition(".")[0])
+
+
 def environment() -> dict[str, str]:
     """`FLOATBENCH_PLUGINS` for a process that starts in another working folder, as Ray's do: with full paths."""
     entries = [f"{folder}{os.sep}{name}" if _is_in(folder, name) else name for folder, name in _named()]

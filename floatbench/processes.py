@@ -22,6 +22,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, Generic, TypeVar
 
+from floatbench import plugins
 from floatbench.errors import DependencyError, FloatbenchError
 from floatbench.paths import quiet_third_parties
 
@@ -223,6 +224,7 @@ def _serve(pipe: Connection, pickled: bytes, parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
     _die_with(parent)
     quiet_third_parties()
+    plugins.make_findable()
     try:
         work, arguments = pickle.loads(pickled)
         with work(*arguments) as perform:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -48,7 +49,8 @@ class RayExecutor:
         count = self.workers or int(ray.cluster_resources().get("GPU" if gpu else "CPU", 1))
         remote = ray.remote(num_cpus=1, num_gpus=1 if gpu else 0, max_restarts=0)(_Actor)
         idle = [
-            remote.remote(settings, self.threads, plugins.environment()) for _ in range(max(1, min(count, len(queue))))
+            remote.remote(pickle.dumps(settings), self.threads, plugins.environment())
+            for _ in range(max(1, min(count, len(queue))))
         ]
         busy: dict[Any, tuple[Any, Job, int]] = {}
         while queue or busy:
@@ -62,7 +64,7 @@ class RayExecutor:
                 on_row(failed_row(settings, busy[finished[0]][1], busy[finished[0]][1].items[0], "timeout", ""))
                 actor, _, _ = busy.pop(finished[0])
                 ray.kill(actor)
-                idle.append(remote.remote(settings, self.threads, plugins.environment()))
+                idle.append(remote.remote(pickle.dumps(settings), self.threads, plugins.environment()))
                 continue
             actor, job, tries = busy.pop(finished[0])
             idle.append(self._collect(ray, finished[0], actor, job, tries, queue, on_row, settings, remote))
@@ -87,7 +89,7 @@ class RayExecutor:
                 queue.appendleft((job, tries + 1))
             else:
                 on_row(failed_row(settings, job, job.items[0], "crashed", type(error).__name__))
-            return remote.remote(settings, self.threads, plugins.environment())
+            return remote.remote(pickle.dumps(settings), self.threads, plugins.environment())
         if isinstance(result, FloatbenchError):
             raise result
         for row in result:
@@ -102,8 +104,10 @@ def _single_items(jobs: Sequence[Job]) -> deque[tuple[Job, int]]:
 class _Actor:
     """A worker on some node of the cluster."""
 
-    def __init__(self, settings: JobSettings, threads: int, variables: Mapping[str, str]) -> None:
+    def __init__(self, pickled: bytes, threads: int, variables: Mapping[str, str]) -> None:
         os.environ.update(variables, OMP_NUM_THREADS=str(threads))
+        plugins.make_findable()  # the settings hold methods, which a plugin may have made
+        settings: JobSettings = pickle.loads(pickled)
         prepare_worker(threads, settings.device)
         self._worker = Worker(settings)
 

@@ -94,12 +94,12 @@ class Method(ABC):
         A module `still.py` beside the runs, named in `FLOATBENCH_PLUGINS=still`, offers the method to every command.
 
         >>> import floatbench
-        >>> from floatbench.methods.method import Generated, Request
+        >>> from floatbench.methods.method import ClipRequest, Generated
         >>> from floatbench.types import ClipMedia
         >>> class Still(floatbench.Method):
         ...     name = "still"
         ...
-        ...     def generate(self, request: Request) -> Generated:
+        ...     def generate(self, request: ClipRequest) -> Generated:
         ...         return Generated(media=ClipMedia(request.source[None].repeat(request.n_frames, axis=0)))
         >>> METHODS = {"still": Still}
     """

@@ -408,19 +408,18 @@ def test_a_card_outside_the_profile_s_range_is_refused(dummy, monkeypatch):
 
 def test_a_device_that_takes_another_profile_than_the_record_names_is_refused(dummy, monkeypatch):
     from floatbench.baselines import installed
-    from floatbench.engine import environment
 
     replaced = {"shims": 'shims = ["grin"]\nsm_min = 7.5\nsm_max = 9.0\ncpu_ok = false'}
     for profile in ("modern", "period"):
         dummy(profile=profile, replaced=replaced)
     monkeypatch.setattr(installed, "card", lambda device: 8.0 if device == "cuda" else None)
-    monkeypatch.setattr(environment, "pick_device", lambda device: "cuda")
+    monkeypatch.setattr("floatbench.device.pick_device", lambda device: "cuda")
     method = BaselineMethod("dummy")
     assert method.describe()["profile"] == "modern"
     with pytest.raises(DependencyError, match="takes profile period, the record says modern"):
         method.load("cpu")
     monkeypatch.setenv("FLOATBENCH_PROFILE_DUMMY", "period")
-    monkeypatch.setattr(environment, "pick_device", lambda device: "cpu")
+    monkeypatch.setattr("floatbench.device.pick_device", lambda device: "cpu")
     method.load("cpu")
     method.close()
 

@@ -101,6 +101,7 @@ def test_the_names_that_differed_are_aliases():
         ("report", "format", "style"),
         ("protocol fetch", "from", "source"),
         ("weights fetch", "all", "everything"),
+        ("weights fetch", "for", "for_"),
         ("weights fabricate", "all", "everything"),
     }
     assert ("run", "json", "json_output") in renamed

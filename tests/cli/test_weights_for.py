@@ -97,9 +97,10 @@ def test_the_table_comes_first_with_sizes_and_licences(pool):
 
 def test_the_refusal_names_the_whole_command(pool, monkeypatch):
     from floatbench.cli import weights as command
+    from floatbench.cli.output import Output
 
     rows = [row for row in fetch.preview(needs.needed("hdtf")) if row.licence_open]
     with pytest.raises(UsageError) as error:
-        command._settle_licences(rows, False, True, lambda line: None, "--for hdtf")
+        command._settle_licences(rows, False, Output(json=True, quiet=True), "--for hdtf")
     assert error.value.fix == "floatbench weights fetch --for hdtf --accept-license"
     assert all(row.name in error.value.what for row in rows) and len(rows) > 2

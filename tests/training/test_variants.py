@@ -113,7 +113,7 @@ def test_unknown_tables_sweeps_and_options_are_refused(tmp_path, trained):
         AblationPlan("synthetic", (), ("solver",), False, 1, "float-tiny", "", tmp_path).chosen()
     with pytest.raises(UsageError, match="'speed'"):
         catalogue.create(f"checkpoint:{trained[1]}?speed=2")
-    with pytest.raises(UsageError, match="kind int"):
+    with pytest.raises(UsageError, match="valid integer"):
         catalogue.create(f"checkpoint:{trained[1]}?nfe=many")
     with pytest.raises(UsageError, match="no such checkpoint"):
         catalogue.create(f"checkpoint:{tmp_path / 'none.safetensors'}")
