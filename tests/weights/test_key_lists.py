@@ -59,7 +59,7 @@ def test_every_list_names_its_source_and_belongs_to_the_table():
     known = {entry.name for entry in ENTRIES}
     assert set(NETWORKS) <= set(key_lists.names()) <= known
     for name in NETWORKS:
-        facts = listed(name).facts  # the three of FLOAT: tests/model/test_published.py
+        facts = listed(name).facts  # the three of FLOAT: tests/model/test_published_weights.py
         assert len(facts["source"]) > 40 and facts["container"] in ("torch-legacy", "torch-zip"), name
         assert {dtype for _, dtype in listed(name).entries.values()} <= set(TORCH)
 
