@@ -28,7 +28,8 @@ from floatbench.sampling.animator import Animator, Direction, Stream
 from floatbench.sampling.clock import StageClock
 from floatbench.sampling.control import Control
 from floatbench.sampling.options import SamplingOptions
-from floatbench.sampling.picture import crop_face, whole_picture
+from floatbench.sampling.picture import check_picture, crop_face, whole_picture
+from floatbench.sampling.sound import check_sound
 
 SYNTHETIC_MARK = "synthetic media: this portrait was animated by a machine and shows no real event"
 AHEAD = 32
@@ -91,7 +92,7 @@ class FLOAT(Animator):
         Raises:
             ClipError: an unreadable picture, `no_face`, `too_small`. UsageError: an array of another kind.
         """
-        rgb = read_image(Path(image)) if isinstance(image, (str, Path)) else _given_picture(image)
+        rgb = read_image(Path(image)) if isinstance(image, (str, Path)) else check_picture(image)
         if crop is None:
             return whole_picture(rgb, self.size, options.crop_filter)
         return crop_face(rgb, crop, self.size, options.crop_face, options.crop_filter)
@@ -129,7 +130,7 @@ class FLOAT(Animator):
         with clock("crop"):
             backend = box_backend(crop, device=str(self.device)) if isinstance(crop, str) else crop
             picture, notes = self.picture(image, backend, options)
-        pcm = read_audio(Path(audio)) if isinstance(audio, (str, Path)) else _given_sound(audio)
+        pcm = read_audio(Path(audio)) if isinstance(audio, (str, Path)) else check_sound(audio)
         return self.animate(
             picture, pcm, Path(out), options=options, direction=Direction(emotion, tuple(controls), project, pose),
             seed=seed, preset=preset, crop=backend.name if backend else "none", notes=notes, clock=clock,
@@ -173,7 +174,8 @@ class FLOAT(Animator):
         crop: str,
     ) -> dict[str, Any]:
         """Everything that decides a video, JSON types; pictures and sounds enter by their hashes."""
-        return {
+        exact = {"tf32": False} if self.device.type == "cuda" else {}  # see floatbench.device.keep_float32
+        return exact | {
             "floatbench": floatbench.__version__,
             "torch": torch.__version__,
             "model": self.origin.record() | {"config": self.network.config.name},
@@ -189,26 +191,6 @@ class FLOAT(Animator):
             "picture_sha256": hashlib.sha256(picture.tobytes()).hexdigest(),
             "sound_sha256": hashlib.sha256(pcm.astype("<i2").tobytes()).hexdigest(),
         }
-
-
-def _given_picture(image: np.ndarray) -> np.ndarray:
-    found = np.asarray(image)
-    if found.ndim != 3 or found.shape[2] != 3 or found.dtype != np.uint8:
-        raise UsageError(
-            f"a picture must be a file or (H, W, 3) uint8 RGB, not {found.shape} {found.dtype}",
-            fix="for values in 0..1: (255 * picture).round().astype(np.uint8)",
-        )
-    return found
-
-
-def _given_sound(audio: np.ndarray) -> np.ndarray:
-    found = np.asarray(audio)
-    if found.ndim != 1 or found.dtype != np.int16:
-        raise UsageError(
-            f"a sound must be a file or (samples,) int16 mono at 16 kHz, not {found.shape} {found.dtype}",
-            fix="for values in -1..1: (32767 * sound).round().astype(np.int16)",
-        )
-    return found
 
 
 def write_stream(

@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Protocol
 
+from floatbench.device import keep_float32
 from floatbench.engine.job import Item, Job, JobSettings, Worker
 from floatbench.engine.records import Row
 from floatbench.paths import quiet_third_parties
@@ -121,11 +122,7 @@ def prepare_worker(threads: int, device: str) -> None:
 
     cv2.setNumThreads(threads)
     if device.startswith("cuda"):
-        import torch
-
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cudnn.benchmark = False
+        keep_float32()
 
 
 def default_workers(device: str) -> int:

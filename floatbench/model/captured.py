@@ -16,19 +16,22 @@ WARM_UP = 3
 
 
 def cuda_capture(function: Function, arguments: Sequence[Tensor]) -> Replay:
-    """Captures one call; the result of every replay is the same tensor."""
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):  # capture needs warm caches
-        for _ in range(WARM_UP):
-            function(*arguments)
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        output = function(*arguments)
+    """Captures one call on the arguments' device; the result of every replay is the same tensor."""
+    device = arguments[0].device
+    with torch.cuda.device(device):
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):  # capture needs warm caches
+            for _ in range(WARM_UP):
+                function(*arguments)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            output = function(*arguments)
 
     def replay() -> Tensor:
-        graph.replay()
+        with torch.cuda.device(device):
+            graph.replay()
         return output
 
     return replay
@@ -57,17 +60,23 @@ class Captured:
 
 
 class _Call:
-    """One captured call with the tensors it reads."""
+    """One captured call with the tensors it reads, which are ordinary ones even where inference mode is on."""
 
     def __init__(self, function: Function, capture: Capture, arguments: Sequence[Tensor]) -> None:
-        self._kept = [argument.clone() for argument in arguments]
-        self._given = [(argument, argument._version) for argument in arguments]
-        self._replay = capture(function, self._kept)
+        with torch.inference_mode(False), torch.no_grad():
+            self._kept = [argument.clone() for argument in arguments]
+            self._replay = capture(function, self._kept)
+        self._given = [(argument, _version(argument)) for argument in arguments]
 
     def __call__(self, arguments: Sequence[Tensor]) -> Tensor:
         for i, argument in enumerate(arguments):
             last, version = self._given[i]
-            if argument is not last or argument._version != version:
+            if argument is not last or version is None or _version(argument) != version:
                 self._kept[i].copy_(argument)
-                self._given[i] = (argument, argument._version)
+                self._given[i] = (argument, _version(argument))
         return self._replay()
+
+
+def _version(tensor: Tensor) -> int | None:
+    """How often a tensor was written to; None for those of inference mode, which do not count."""
+    return None if tensor.is_inference() else tensor._version

@@ -140,7 +140,8 @@ class FastDecoder:
 
     def __call__(self, latents: Tensor, source: PreparedSource) -> Tensor:
         """latents (T, D) -> unclamped pictures (T, 3, R, R), float32; keeps them all, `stream` does not."""
-        return torch.cat(list(self.stream(latents, source)))
+        reused = self._captured is not None
+        return torch.cat([part.clone() if reused else part for part in self.stream(latents, source)])
 
     def stream(self, latents: Tensor, source: PreparedSource) -> Iterator[Tensor]:
         """latents (T, D) -> batches (b, 3, R, R) in order, float32; on CUDA graphs each is valid until the next one."""

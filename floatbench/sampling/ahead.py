@@ -61,11 +61,11 @@ def to_host(batches: Iterable[tuple[Tensor, ...]]) -> Iterator[tuple[Tensor, ...
         if not batch[0].is_cuda:
             yield batch
             continue
-        host = tuple(torch.empty(part.shape, dtype=part.dtype, pin_memory=True) for part in batch)
+        host = tuple(pinned(part) for part in batch)
         for kept, part in zip(host, batch, strict=True):
             kept.copy_(part, non_blocking=True)
         done = torch.cuda.Event()
-        done.record()
+        done.record(torch.cuda.current_stream(batch[0].device))  # which need not be the current device
         if pending is not None:
             pending[1].synchronize()
             yield pending[0]
@@ -73,3 +73,8 @@ def to_host(batches: Iterable[tuple[Tensor, ...]]) -> Iterator[tuple[Tensor, ...
     if pending is not None:
         pending[1].synchronize()
         yield pending[0]
+
+
+def pinned(like: Tensor) -> Tensor:
+    """Memory of the host that a CUDA device can write to on its own."""
+    return torch.empty(like.shape, dtype=like.dtype, pin_memory=True)

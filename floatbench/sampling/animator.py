@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from floatbench.errors import ClipError, DependencyError, UsageError
+from floatbench.device import keep_float32, pick_device
+from floatbench.errors import ClipError, UsageError
 from floatbench.model.fast_decoder import FastDecoder, Precision, PreparedSource
 from floatbench.model.fast_transformer import FastTransformer
 from floatbench.model.float import FloatModel
@@ -26,9 +27,9 @@ from floatbench.sampling.guidance import Network
 from floatbench.sampling.loading import Origin, load_model
 from floatbench.sampling.network import fast_network, motion_shape, plain_network
 from floatbench.sampling.options import SamplingOptions
-from floatbench.sampling.picture import to_pixels, to_tensor
+from floatbench.sampling.picture import check_picture, to_pixels, to_tensor
 from floatbench.sampling.sampler import evaluation_times, sample_windows
-from floatbench.sampling.sound import SpeechConditions
+from floatbench.sampling.sound import SpeechConditions, check_sound
 
 PRECISIONS: dict[str, Precision] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
@@ -51,7 +52,7 @@ class Direction:
     """What steers one video besides picture and sound.
 
     Attributes:
-        emotion: a label, seven comma-separated weights, an array (7,) or (T, 7), or None for the speech's own.
+        emotion: a label, seven comma-separated weights, numbers (7,) or (T, 7), or None for the speech's own.
         controls: edits of motion directions. project: keep only the part of the motion inside the motion space.
         pose: (T, 6) for networks with pose.
     """
@@ -60,6 +61,12 @@ class Direction:
     controls: tuple[Control, ...] = ()
     project: bool = False
     pose: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("emotion", "pose"):
+            value = getattr(self, name)
+            if not isinstance(value, str | None):
+                object.__setattr__(self, name, _numbers(name, value))
 
     def emotion_vector(self) -> np.ndarray | None:
         """The emotion as numbers, or None when the speech decides; raises UsageError for an unknown one."""
@@ -73,6 +80,17 @@ class Direction:
             "controls": [{"direction": c.direction, "mode": c.mode, "values": c.values} for c in self.controls],
             "project_motion": self.project,
         }
+
+
+def _numbers(name: str, value: Any) -> np.ndarray:
+    """A list, tensor or array as float32; raises UsageError unless it holds finite numbers."""
+    try:
+        found = np.asarray(value, dtype=np.float32)
+    except (TypeError, ValueError):
+        raise UsageError(f"{name} must be numbers, not {type(value).__name__}") from None
+    if not np.isfinite(found).all():
+        raise UsageError(f"{name} holds numbers that are not finite")
+    return found
 
 
 class Stream:
@@ -162,7 +180,8 @@ class Animator:
     Args:
         network: the modules, in evaluation mode.
         origin: where their weights come from.
-        device: torch device. dtype: of the transformer and the decoder's convolutions; all else stays in float32.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        dtype: of the transformer and the decoder's convolutions; all else stays in float32.
         impl: `fast`, or the `plain` arithmetic that it is compared with.
         compile: compile the transformer and the decoder at their first call.
         graphs: replay both as CUDA graphs (CUDA only; not yet measured on CUDA).
@@ -179,7 +198,8 @@ class Animator:
         graphs: bool = False,
     ) -> None:
         _check(dtype, impl, compile, graphs, device)
-        self.network = network.eval().requires_grad_(False).to(_device(device))
+        keep_float32()
+        self.network = network.eval().requires_grad_(False).to(pick_device(device))
         self.origin, self.dtype, self.impl = origin, dtype, impl
         self.size = network.config.image_size
         self.compiled = compile
@@ -208,7 +228,7 @@ class Animator:
             UsageError: options that do not go together.
         """
         _check(dtype, impl, compile, graphs, device)
-        _device(device)
+        device = pick_device(device)
         network, origin = load_model(name_or_path, impl)
         return cls(network, origin, device, dtype, impl, compile, graphs)
 
@@ -253,8 +273,11 @@ class Animator:
         """Frames as they are made, from a cropped (R, R, 3) uint8 picture and (S,) int16 mono 16 kHz sound.
 
         Raises:
-            UsageError: options or directions that this model does not have. ClipError: an unusable sound.
+            UsageError: options or directions that this model does not have, or arrays of another kind.
+            ClipError: an unusable sound.
         """
+        check_picture(picture, self.size)
+        check_sound(pcm)
         direction, clock = direction or Direction(), clock or StageClock(self.device)
         options = self.fit(options or SamplingOptions())
         check_controls(direction.controls, self.network.config.dim_m)
@@ -275,13 +298,3 @@ def _check(dtype: str, impl: str, compile: bool, graphs: bool, device: str) -> N
     if impl == "plain" and (compile or graphs or dtype != "float32"):
         raise UsageError("the plain arithmetic is float32 and not compiled: it is what the fast one is compared with",
                          fix="leave out --impl plain")  # fmt: skip
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(f"unknown device {name!r}", fix="use --device cpu or --device cuda") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise DependencyError("no CUDA device is available to torch", fix="use --device cpu")
-    return device

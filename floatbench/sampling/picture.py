@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from floatbench.errors import ClipError
+from floatbench.errors import ClipError, UsageError
 from floatbench.media.boxes import Box, BoxBackend, Detection
 from floatbench.media.crop import cut, from_boxes, padded_share
 
@@ -20,6 +20,20 @@ SIMILAR_AREA = 0.8
 
 FaceRule = Literal["central", "first"]
 FilterRule = Literal["auto", "official"]
+
+
+def check_picture(picture: Any, size: int | None = None) -> np.ndarray:
+    """The picture as (H, W, 3) uint8 RGB, H = W = `size` where that is given; raises UsageError for anything else."""
+    found = np.asarray(picture)
+    if found.ndim != 3 or found.shape[2] != 3 or found.dtype != np.uint8:
+        raise UsageError(
+            f"a picture must be a file or (H, W, 3) uint8 RGB, not {found.shape} {found.dtype}",
+            fix="for values in 0..1: (255 * picture).round().astype(np.uint8)",
+        )
+    if size is not None and found.shape[:2] != (size, size):
+        shape = f"{found.shape[1]} x {found.shape[0]}"
+        raise UsageError(f"the picture must be cropped to {size} x {size} pixels, not {shape}")
+    return found
 
 
 def choose_face(found: list[Detection], height: int, width: int, least_score: float, rule: FaceRule = "central") -> Box:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,17 @@ from floatbench.sampling.clock import StageClock
 from floatbench.sampling.options import MAX_FULL_CONTEXT_S, SamplingOptions
 from floatbench.sampling.windows import Window, cut, n_frames, pad_end, plan
 from floatbench.types import SAMPLE_RATE, SAMPLES_PER_FRAME
+
+
+def check_sound(sound: Any) -> np.ndarray:
+    """The sound as (S,) int16, mono at 16 kHz; raises UsageError for anything else."""
+    found = np.asarray(sound)
+    if found.ndim != 1 or found.dtype != np.int16:
+        raise UsageError(
+            f"a sound must be a file or (samples,) int16 mono at 16 kHz, not {found.shape} {found.dtype}",
+            fix="for values in -1..1: (32767 * sound).round().astype(np.int16)",
+        )
+    return found
 
 
 class SpeechConditions:

@@ -8,6 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from floatbench.device import keep_float32, pick_device
 from floatbench.errors import DependencyError, UsageError
 from floatbench.training.config import Precision
 
@@ -28,10 +29,10 @@ class Devices:
             from accelerate.utils import DistributedDataParallelKwargs
         except ImportError as error:
             raise DependencyError("training needs accelerate", fix="pip install 'floatbench[train]'") from error
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise DependencyError("no CUDA device is available to torch", fix="use --device cpu")
         if device not in ("", "cpu", "cuda"):
             raise UsageError(f"--device must be cpu or cuda, got {device!r}")
+        device = pick_device(device or "auto")
+        keep_float32()
         handlers: list[Any] = [DistributedDataParallelKwargs(find_unused_parameters=True)]
         self.accelerator = Accelerator(cpu=device == "cpu", kwargs_handlers=handlers)
         self.precision: Precision = precision

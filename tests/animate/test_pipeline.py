@@ -18,6 +18,7 @@ from floatbench.sampling.animator import Direction
 from floatbench.sampling.control import Control
 from floatbench.sampling.loading import Origin
 from floatbench.sampling.options import SamplingOptions, preset
+from floatbench.training.devices import Devices
 
 FAST = SamplingOptions(nfe=2, a_cfg=1.0)
 PICTURE = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -265,6 +266,67 @@ def test_plain_arithmetic_is_the_reference_and_takes_no_shortcut(network):
     for given in ({"dtype": "bfloat16"}, {"compile": True}):
         with pytest.raises(UsageError, match="plain arithmetic"):
             FLOAT(network, Origin("float-test", {}), impl="plain", **given)
+
+
+def test_an_emotion_may_be_a_list(model: FLOAT):
+    weights = [0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]
+    pcm = np.zeros(2 * 640, np.int16)
+    given, named = (_motion(model, pcm, Direction(emotion=value)) for value in (weights, "happy"))
+    assert torch.equal(given, named)
+    assert Direction(emotion=weights).record()["emotion"] == weights  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"emotion": ["happy"] * 7}, "emotion must be numbers"),
+        ({"emotion": [0.0] * 6 + [float("nan")]}, "emotion holds numbers that are not finite"),
+        ({"emotion": 3}, r"emotion must have the shape \(7,\)"),
+        ({"pose": [[0.0] * 6, [0.0] * 5]}, "pose must be numbers"),
+    ],
+)
+def test_a_direction_that_is_no_direction_is_refused(model: FLOAT, given: dict, message: str):
+    with pytest.raises(UsageError, match=message):
+        _motion(model, np.zeros(640, np.int16), Direction(**given))
+
+
+@pytest.mark.parametrize(
+    ("picture", "pcm", "message"),
+    [
+        (np.full((64, 64, 3), 0.5), np.zeros(640, np.int16), "picture must be"),
+        (np.zeros((65, 64, 3), np.uint8), np.zeros(640, np.int16), "cropped to 64 x 64 pixels, not 64 x 65"),
+        (np.zeros((64, 64), np.uint8), np.zeros(640, np.int16), "picture must be"),
+        (np.zeros((64, 64, 3), np.uint8), np.zeros(640, np.float32), "sound must be"),
+        (np.zeros((64, 64, 3), np.uint8), np.zeros((640, 2), np.int16), "sound must be"),
+    ],
+)
+def test_arrays_of_another_kind_are_refused_by_every_entry(model: FLOAT, tmp_path: Path, picture, pcm, message: str):
+    with pytest.raises(UsageError, match=message):
+        model.stream(picture, pcm)
+    with pytest.raises(UsageError, match=message):
+        model.animate(picture, pcm, tmp_path / "o.mkv", options=SamplingOptions(), direction=Direction())
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("device", ["mps", "xpu", "meta", "mps:0"])
+def test_devices_that_are_not_supported_are_refused(checkpoint: Path, device: str):
+    with pytest.raises(UsageError, match=f"the device '{device}' is not supported"):
+        FLOAT.from_pretrained(checkpoint, device=device)
+
+
+@pytest.mark.parametrize("start", [lambda model: FLOAT(model.network, Origin("again", {})), lambda _: Devices("cpu")])
+def test_float32_is_float32_on_every_card(model: FLOAT, start):
+    """One policy for generating, running and training; a worker of the engine sets it in `prepare_worker`."""
+    parts = (torch.backends.cuda.matmul, torch.backends.cudnn)
+    before = [part.allow_tf32 for part in parts]
+    try:
+        for part in parts:
+            part.allow_tf32 = True
+        start(model)
+        assert [part.allow_tf32 for part in parts] == [False, False]
+    finally:
+        for part, value in zip(parts, before, strict=True):
+            part.allow_tf32 = value
 
 
 def test_emotion_frame_by_frame_reaches_a_last_window_of_one_frame(make_network):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -91,3 +93,66 @@ def test_graphs_are_refused_on_a_cpu():
     with pytest.raises(ValueError, match="CUDA graphs need"):
         FastTransformer(fmt, graphs=True)
     assert captured.Captured(torch.neg)._capture is captured.cuda_capture
+
+
+@torch.no_grad()
+def test_a_call_through_captures_keeps_every_picture(monkeypatch):
+    net = MotionAutoencoder(FloatConfig(image_size=64, dim_w=48, dim_m=8, channel_max=64, channel_base=1024)).eval()
+    randomise(net, seed=1, prefix="motion_autoencoder.")
+    latent, features = net.encode(noise(1, 3, 64, 64).clamp(-1, 1))
+    latents = latent + net.motion(noise(5, 8, seed=1))
+    decoder = FastDecoder(net.dec, batch=1)
+    source = decoder.source(features)
+    expected = decoder(latents, source)
+    monkeypatch.setattr(decoder, "_captured", Captured(decoder._flat_frame, stand_in))
+    assert torch.equal(decoder(latents, source), expected)
+    assert not torch.equal(expected[0], expected[1])
+
+
+def test_captures_made_in_inference_mode_serve_outside_of_it_and_the_other_way_round():
+    call = Captured(lambda a, b: a * 2 + b, stand_in)
+    with torch.inference_mode():
+        for value in (1.0, 2.0):
+            a, b = torch.full((3,), value), torch.ones(3)
+            assert call(a, b).tolist() == [2 * value + 1] * 3
+            a += 1  # unseen by any counter
+            assert call(a, b).tolist() == [2 * value + 3] * 3
+    assert call(torch.zeros(3), torch.ones(3)).tolist() == [1.0] * 3
+    outside = Captured(lambda a: a + 1, stand_in)
+    assert outside(torch.zeros(2)).tolist() == [1, 1]
+    with torch.inference_mode():
+        assert outside(torch.ones(2)).tolist() == [2, 2]
+
+
+def test_a_capture_and_its_replays_run_on_the_device_of_their_arguments(monkeypatch):
+    current = ["cuda:0"]
+    seen: list[tuple[str, str]] = []
+
+    class Device:
+        def __init__(self, device: object) -> None:
+            self.device = str(device)
+
+        def __enter__(self) -> None:
+            current.append(self.device)
+
+        def __exit__(self, *_: object) -> None:
+            current.pop()
+
+    class Noting:
+        def __getattr__(self, name: str) -> Callable[..., None]:
+            return lambda *_: seen.append((name, current[-1]))
+
+    def noting(*_: object) -> Noting:
+        seen.append(("made", current[-1]))
+        return Noting()
+
+    monkeypatch.setattr(torch.cuda, "device", Device)
+    for name in ("Stream", "current_stream", "CUDAGraph"):
+        monkeypatch.setattr(torch.cuda, name, noting)
+    for name in ("stream", "graph"):
+        monkeypatch.setattr(torch.cuda, name, lambda _: nullcontext())
+    argument = SimpleNamespace(device=torch.device("cuda:1"))
+    replay = captured.cuda_capture(lambda _: seen.append(("called", current[-1])), [argument])  # type: ignore[arg-type]
+    replay()
+    assert {device for _, device in seen} == {"cuda:1"} and ("replay", "cuda:1") in seen
+    assert current == ["cuda:0"]

@@ -58,6 +58,31 @@ def test_tensors_on_the_cpu_pass_unchanged():
     assert all(a is b for a, b in zip(to_host(batches), batches, strict=True))
 
 
+def test_copies_wait_for_the_stream_of_their_own_device(monkeypatch):
+    """Frames of cuda:1 while cuda:0 is the current device, played by a stand-in."""
+    recorded = []
+
+    class OnSecondDevice(torch.Tensor):
+        is_cuda = property(lambda _: True)
+        device = property(lambda _: torch.device("cuda:1"))
+
+    class Event:
+        def record(self, stream: object = "of the current device") -> None:
+            recorded.append(stream)
+
+        def synchronize(self) -> None:
+            recorded.append("waited")
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: f"stream of {device}")
+    monkeypatch.setattr("floatbench.sampling.ahead.pinned", lambda like: torch.empty(like.shape, dtype=like.dtype))
+    batches = [(torch.full((2,), float(i)).as_subclass(OnSecondDevice),) for i in range(3)]
+    made = [part.tolist() for (part,) in to_host(batches)]
+    assert made == [[0, 0], [1, 1], [2, 2]]
+    stream = "stream of cuda:1"
+    assert recorded == [stream, stream, "waited", stream, "waited", "waited"]
+
+
 def test_overlapped_pictures_equal_the_serial_ones_and_count_as_one_stage(network, tmp_path):
     model = FLOAT(network, Origin("float-test", {}))
     made = {}
