@@ -33,7 +33,7 @@ class SamplingOptions:
         ode_grid: `steps`, or `official`: linspace(0, 1, nfe), hence nfe - 1 Euler steps.
         rtol, atol: tolerances of the adaptive solvers.
         diffusion_steps, ddim_steps: of epsilon and x0 networks.
-        diffusion_time: what such a network is told: the step `index`, or `fraction` = index / diffusion_steps.
+        diffusion_time: the time such a network is given: the step `index`, or `fraction` = index / diffusion_steps.
         a_cfg, e_cfg, r_cfg: guidance scales of audio, emotion and reference.
         reference_branch: evaluate the fourth branch, without which r_cfg has no effect.
         unconditional_audio: previous audio features in the branches without audio: `drop` or `keep`.
@@ -77,7 +77,7 @@ class SamplingOptions:
                     f"nfe: {self.solver} makes {per_step} evaluations a step, which does not divide {self.nfe}"
                 )
         if self.diffusion_steps % self.ddim_steps:
-            raise UsageError(f"ddim_steps: {self.ddim_steps} do not divide {self.diffusion_steps} diffusion steps")
+            raise UsageError(f"ddim_steps: {self.ddim_steps} does not divide {self.diffusion_steps} diffusion steps")
         if self.r_cfg != 1.0 and not self.reference_branch:
             raise UsageError("r_cfg acts only through the reference branch, as the released code ignores it",
                              fix="add --reference-branch, or leave r_cfg at 1")  # fmt: skip
@@ -112,13 +112,13 @@ class Divergence:
     Attributes:
         row: its number in docs/sampling.md.
         option: the option of `SamplingOptions`, or the place of the choice: checkpoint or training.
-        about: what differs.
+        difference: what differs.
         paper, official, default: the value each preset takes; where the paper is silent it takes the default's.
     """
 
     row: str
     option: str
-    about: str
+    difference: str
     paper: str | int | bool
     official: str | int | bool
     default: str | int | bool

@@ -129,8 +129,8 @@ def ddim(predict: Predictor, x: Tensor, options: SamplingOptions) -> Tensor:
     indices = path.ddim_indices(options.ddim_steps)
     for k, k_next in zip(indices, [*indices[1:], None], strict=True):
         index = torch.tensor(k, device=x.device)
-        told = index.to(x) / (path.steps if options.diffusion_time == "fraction" else 1)
-        prediction = predict(told, x).to(x.dtype)
+        time = index.to(x) / (path.steps if options.diffusion_time == "fraction" else 1)
+        prediction = predict(time, x).to(x.dtype)
         if options.prediction == "epsilon":
             data, epsilon = path.epsilon_to_data(prediction, x, index), prediction
         else:
@@ -140,15 +140,15 @@ def ddim(predict: Predictor, x: Tensor, options: SamplingOptions) -> Tensor:
 
 
 def evaluation_times(options: SamplingOptions) -> list[float]:
-    """What the network is told at each evaluation of a window, in order; empty when an adaptive solver decides."""
-    told: list[float] = []
+    """The times at which the network is evaluated in a window, in order; empty when an adaptive solver decides."""
+    times: list[float] = []
 
     def note(t: Tensor, x: Tensor) -> Tensor:
-        told.append(float(t))
+        times.append(float(t))
         return x
 
     if options.prediction != "velocity":
         ddim(note, torch.zeros(1), options)
     elif not options.adaptive:
         integrate(note, torch.zeros(1), time_grid(options.solver, options.nfe, options.ode_grid), options.solver)
-    return list(dict.fromkeys(told))
+    return list(dict.fromkeys(times))

@@ -95,4 +95,6 @@ def test_the_documentation_prints_the_table_as_it_is():
     printed = [
         [cell.strip(" `") for cell in line.strip("|").split("|")] for line in text.splitlines() if line[:1] == "|"
     ]
-    assert printed[2:] == [[d.row, d.option, d.about, *map(str, (d.paper, d.official, d.default))] for d in DIVERGENCES]
+    assert printed[2:] == [
+        [d.row, d.option, d.difference, *map(str, (d.paper, d.official, d.default))] for d in DIVERGENCES
+    ]
