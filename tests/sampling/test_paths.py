@@ -116,5 +116,5 @@ def test_the_diffusion_network_is_told_the_index_or_the_fraction():
 
 
 def test_a_stride_that_does_not_divide_is_refused():
-    with pytest.raises(UsageError, match="do not divide"):
+    with pytest.raises(UsageError, match="does not divide 500"):
         SamplingOptions(ddim_steps=49)
