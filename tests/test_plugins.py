@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -125,7 +126,8 @@ def test_an_actor_on_another_node_knows_the_plugins(monkeypatch):
     seen: list[str] = []
     monkeypatch.setattr(ray_executor, "prepare_worker", lambda threads, device: None)
     monkeypatch.setattr(ray_executor, "Worker", lambda settings: seen.append(os.environ[plugins.VARIABLE]))
-    ray_executor._Actor(SimpleNamespace(device="cpu"), 2, {plugins.VARIABLE: "/there/mine"})  # pyright: ignore
+    settings = pickle.dumps(SimpleNamespace(device="cpu"))
+    ray_executor._Actor(settings, 2, {plugins.VARIABLE: "/there/mine"})
     assert seen == ["/there/mine"]
 
 
