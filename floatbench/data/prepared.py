@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from floatbench.progress import Progress, Task
 from floatbench.protocol.protocol import Clip, Preprocessing
 from floatbench.records import RecordFile, read_record, write_record
 from floatbench.text import printable
+from floatbench.weights.file_hashes import FileHashes
 
 REJECTED = "rejected.json"
 PREPARED = "clip.json"
@@ -140,6 +142,16 @@ class PreparedDataset(Dataset):
             if raw := self.raw(clip):
                 tasks.append(PrepareTask(clip, raw, folder, *pinned, self.boxes_file()))
         return tasks
+
+    def content_keys(self, clips: Sequence[Clip]) -> dict[str, str]:
+        """Over the bytes of the prepared files; that they are what `clip.json` says is seen when they are decoded."""
+        hashes, found = FileHashes(), {}
+        for clip in clips:
+            files = sorted(path for path in self.folder(clip).glob("*") if path.is_file())
+            parts = [f"{path.name} {hashes.sha256(path)}" for path in files]
+            found[clip.id] = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        hashes.save()
+        return found
 
     def load(self, clip: Clip) -> Reference:
         folder = self.folder(clip)

@@ -78,7 +78,10 @@ def _join_infos(runs: Sequence[Path], infos: Sequence[RunInfo]) -> RunInfo:
         for variant, record in info.metrics.items():
             known = first.metrics.get(variant, record)
             if known.backbones != record.backbones:
-                raise UsageError(f"{folder} scored {variant} with other weights or settings than {runs[0]}")
+                raise UsageError(
+                    f"{folder} scored {variant} with other weights, settings, code, libraries or device than {runs[0]}",
+                    fix=f"floatbench explain {runs[0]} {folder} names them; the older one's command again mends it",
+                )
     every = {clip.id for clip in first.protocol.clips}
     covered = {clip for info in infos for clip in (every if info.subset is None else info.subset)}
     available = {clip for info in infos for clip in info.available}
@@ -92,7 +95,8 @@ def _join_infos(runs: Sequence[Path], infos: Sequence[RunInfo]) -> RunInfo:
             "rejected": {clip: why for info in infos for clip, why in info.rejected.items() if clip not in available},
             "methods": {name: described for info in infos for name, described in info.methods.items()},
             "metrics": {name: record for name, record in first.metrics.items() if name in shared},
-            "parts": [info.environment for info in infos],
+            "environments": {name: one for info in infos for name, one in info.all_environments().items()},
+            "parts": [],
         }
     )
 

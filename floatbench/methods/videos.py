@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from floatbench.errors import ClipError, UsageError
+from floatbench.files import file_sha256
 from floatbench.methods.method import ClipRequest, Generated, Kind, Method
+from floatbench.protocol.protocol import Clip
 from floatbench.types import VIDEO_SUFFIXES
+from floatbench.weights.file_hashes import FileHashes
 
 PREFIX = "videos:"
 
@@ -31,7 +36,16 @@ class VideosMethod(Method):
         return {"folder": self.folder.name}
 
     def generate(self, request: ClipRequest) -> Generated:
-        return Generated(video=self.find(request.clip_id, request.slug))
+        video = self.find(request.clip_id, request.slug)
+        return Generated(video=video, input_key=_content(video, file_sha256))
+
+    def input_keys(self, clips: Sequence[Clip]) -> dict[str, str]:
+        hashes, found = FileHashes(), {}
+        for clip in clips:
+            with suppress(ClipError):  # no video of that name: the row says so
+                found[clip.id] = _content(self.find(clip.id, clip.slug), hashes.sha256)
+        hashes.save()
+        return found
 
     def find(self, clip_id: str, slug: str) -> Path:
         """The one video of a clip; its id may carry a suffix of its own (`a/b.mp4` matches `a/b.mkv`).
@@ -48,3 +62,11 @@ class VideosMethod(Method):
                 ):
                     return path
         raise ClipError("missing", f"no video named {Path(clip_id).with_suffix('')} in {self.folder.name}")
+
+
+def _content(video: Path, sha256: Callable[[Path], str]) -> str:
+    """The hash of a finished video; of one that may not be read, why not: it is tried again once that is mended."""
+    try:
+        return sha256(video)
+    except OSError as error:
+        return f"unreadable: {error.strerror}"
