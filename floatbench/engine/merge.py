@@ -6,10 +6,11 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from floatbench.engine.features import FeatureStore
 from floatbench.engine.plan import Plan
-from floatbench.engine.records import Row, RowFile, RunInfo
+from floatbench.engine.records import Row, RowFile, RunInfo, kind_of
 from floatbench.engine.runner import RunResult, score_run
 from floatbench.errors import DataError, UsageError
 from floatbench.metrics import registry
@@ -82,6 +83,7 @@ def _join_infos(runs: Sequence[Path], infos: Sequence[RunInfo]) -> RunInfo:
                     f"{folder} scored {variant} with other weights, settings, code, libraries or device than {runs[0]}",
                     fix=f"floatbench explain {runs[0]} {folder} names them; the older one's command again mends it",
                 )
+    _refuse_two_of_one_name(runs, infos)
     every = {clip.id for clip in first.protocol.clips}
     covered = {clip for info in infos for clip in (every if info.subset is None else info.subset)}
     available = {clip for info in infos for clip in info.available}
@@ -99,6 +101,20 @@ def _join_infos(runs: Sequence[Path], infos: Sequence[RunInfo]) -> RunInfo:
             "parts": [],
         }
     )
+
+
+def _refuse_two_of_one_name(runs: Sequence[Path], infos: Sequence[RunInfo]) -> None:
+    """Finished videos without a name of their own are told apart by their folder, other methods by their kind."""
+    first: dict[str, tuple[Path, tuple[Any, Any]]] = {}
+    for folder, info in zip(runs, infos, strict=True):
+        for name, record in info.methods.items():
+            mine = (kind_of(record), record.get("place"))
+            origin, known = first.setdefault(name, (folder, mine))
+            if mine[0] != known[0] or (None not in (mine[1], known[1]) and mine[1] != known[1]):
+                raise UsageError(
+                    f"{origin} and {folder} each have a system {name!r}, and they are not known to be one",
+                    fix="run them again as videos:DIR as NAME: one name where they are one, else two",
+                )
 
 
 def _join_rows(runs: Sequence[Path]) -> Rows:

@@ -24,7 +24,7 @@ from floatbench.engine.executor import Executor, InlineExecutor, LocalExecutor, 
 from floatbench.engine.features import FeatureStore, shared_cache
 from floatbench.engine.job import JobSettings
 from floatbench.engine.plan import Plan, make_plan, remaining_jobs
-from floatbench.engine.records import Row, RowFile, RunInfo, ScoreFile, environment_id
+from floatbench.engine.records import Row, RowFile, RunInfo, ScoreFile, environment_id, kind_of
 from floatbench.engine.same_film import blind_controls, film_notes
 from floatbench.engine.scoring import clip_values, metric_record, score_all, unranked_because
 from floatbench.errors import DataError, DependencyError, FloatbenchError, Interrupted, UsageError
@@ -203,6 +203,7 @@ def _open(folder: Path, plan: Plan, options: RunOptions) -> RunInfo:
                     f"{folder} holds a run with another {name.replace('_', ' ')}",
                     fix="choose another folder with --out",
                 )
+        _refuse_other_kind(folder, before, plan)
         info.methods, info.metrics = before.methods, before.metrics
         info.environment, info.environments = before.environment, before.all_environments()
     info.available = [clip.id for clip in plan.available]
@@ -211,6 +212,13 @@ def _open(folder: Path, plan: Plan, options: RunOptions) -> RunInfo:
     info.metrics |= {name: metric_record(metric, plan) for name, metric in plan.metrics.items()}
     shutil.rmtree(folder / "tmp", ignore_errors=True)  # scratch of a killed call
     return info
+
+
+def _refuse_other_kind(folder: Path, before: RunInfo, plan: Plan) -> None:
+    for name in before.methods.keys() & plan.methods.keys():
+        if kind_of(before.methods[name]) != kind_of(plan.methods[name]):
+            what = f"{folder} has another method called {name!r}"
+            raise UsageError(what, fix="give it another name, or choose another folder with --out")
 
 
 def _execute(

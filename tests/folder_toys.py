@@ -21,11 +21,11 @@ def film(path: Path, seed: int, frames: int = FRAMES) -> Path:
     return path
 
 
-def project(folder: Path, clips: tuple[str, ...] = CLIPS) -> Path:
+def project(folder: Path, clips: tuple[str, ...] = CLIPS, frames: int = FRAMES) -> Path:
     """`ref` and `gen` with a film for every clip; no two films are alike."""
     for number, clip in enumerate(clips):
-        film(folder / "ref" / f"{clip}.mkv", number)
-        film(folder / "gen" / f"{clip}.mkv", 100 + number)
+        film(folder / "ref" / f"{clip}.mkv", number, frames)
+        film(folder / "gen" / f"{clip}.mkv", 100 + number, frames)
     return folder
 
 
