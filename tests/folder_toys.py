@@ -15,7 +15,7 @@ CLIPS = ("a", "b", "c")
 
 
 def film(path: Path, seed: int, frames: int = FRAMES) -> Path:
-    """A lossless film of noise that only its seed decides; every film of one length has the same size in bytes."""
+    """A lossless film of noise that only its seed decides."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_lossless(path, np.random.default_rng(seed).integers(0, 256, (frames, SIDE, SIDE, 3), np.uint8))
     return path
@@ -29,7 +29,7 @@ def project(folder: Path, clips: tuple[str, ...] = CLIPS, frames: int = FRAMES) 
     return folder
 
 
-def score(folder: Path, out: Path, **more: object) -> Result:
+def score(folder: Path, out: Path | None, **more: object) -> Result:
     """`floatbench score` of a project."""
     options = {"metrics": ["psnr-grey128"], "controls": False, "workers": 0, "out": out} | more
     return floatbench.score(folder / "gen", folder / "ref", **options)  # pyright: ignore[reportArgumentType]

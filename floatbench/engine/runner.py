@@ -31,9 +31,11 @@ from floatbench.errors import DataError, DependencyError, FloatbenchError, Inter
 from floatbench.files import atomic_path
 from floatbench.methods.controls import CONTROLS
 from floatbench.methods.method import Method
+from floatbench.methods.videos import VideosMethod
 from floatbench.progress import NullProgress, Progress
 from floatbench.protocol.protocol import Protocol
 from floatbench.records import read_record, write_record
+from floatbench.text import printable
 
 
 @dataclass(frozen=True)
@@ -152,11 +154,27 @@ def run(protocol: Protocol, dataset: Dataset, options: RunOptions, progress: Pro
     if not plan.metrics or not plan.methods:
         raise DataError("nothing can be scored: every metric or method is unavailable", fix="floatbench doctor")
     folder = options.out or default_folder(protocol, options)
+    _refuse_own_outputs(folder, protocol, plan)
     with _locked(folder):
         info = _open(folder, plan, options)
         rows, new_rows = _execute(folder, plan, dataset, info, options, progress)
         scores = score_run(folder, plan, info, rows, progress, None if new_rows else environment(device))
     return RunResult(folder, scores, rows, new_rows, plan.skipped)
+
+
+def _refuse_own_outputs(folder: Path, protocol: Protocol, plan: Plan) -> None:
+    """What a run writes is never what it reads: the second call would score the first one's videos."""
+    out = folder.resolve()
+    places = {"the reference": protocol.root} if protocol.root else {}
+    places |= {name: method.place for name, method in plan.resolved.items() if isinstance(method, VideosMethod)}
+    for what, place in places.items():
+        inside = Path(place).resolve()
+        written = any(inside.is_relative_to(out / name) for name in ("generated", "features", "tmp"))
+        if written or (what == "the reference" and inside == out):
+            raise UsageError(
+                f"{printable(folder)} would hold what the run writes, and {what} is read from there",
+                fix="choose another folder with --out",
+            )
 
 
 def _missing(plan: Plan) -> DataError:

@@ -9,13 +9,20 @@ from pathlib import Path
 import pytest
 from folder_toys import film, project, psnr, score
 
+import floatbench
 from floatbench.data.folder import FolderDataset
+from floatbench.data.hdtf import HdtfDataset, raw_path
+from floatbench.data.overview import verify
+from floatbench.data.prepared import STALE
 from floatbench.engine import environment, runner
 from floatbench.engine.records import RowFile, RunInfo, ScoreFile
 from floatbench.engine.runner import RunOptions
+from floatbench.errors import DataError, UsageError
 from floatbench.metrics import base
 from floatbench.metrics.basic import Pixels
+from floatbench.progress import NullProgress
 from floatbench.protocol.load import load_protocol
+from floatbench.protocol.protocol import Clip, Preprocessing, Protocol
 from floatbench.records import read_record
 from floatbench.reports.explain import differences
 from floatbench.reports.loading import load_run
@@ -124,6 +131,67 @@ def test_the_key_of_features_holds_the_kind_of_device_where_it_matters():
         on_device = True
 
     assert Network().fingerprint("cuda:1") == Network().fingerprint("cuda") != Network().fingerprint("cpu")
+
+
+@pytest.mark.parametrize("command", ["score", "folder"])
+def test_the_outputs_of_a_run_and_of_a_page_are_never_its_inputs(tmp_path, monkeypatch, command):
+    """A run folder inside the folder of the reference: a second call finds the same clips as the first."""
+    project(tmp_path, frames=30)
+    monkeypatch.chdir(tmp_path / "ref")
+    out, page = tmp_path / "ref/runs/first", tmp_path / "ref/page"
+
+    def call() -> runner.RunResult:
+        if command == "score":
+            return score(tmp_path, out, controls=True).run
+        names = {"metrics": ["psnr-grey128"], "boxes": "none", "size": 32, "workers": 0, "out": out}
+        return floatbench.run("folder:.", [f"videos:{tmp_path / 'gen'}"], **names).run
+
+    first = call()
+    assert [path.suffix for path in (out / "generated/reencoded").iterdir()] == [".mp4"] * 3
+    (page / "media").mkdir(parents=True)
+    film(page / "media/shown.mkv", 3)
+    for name in ("index.html", "data.js"):
+        (page / name).write_text("")
+    second = call()
+    assert (second.new_rows, second.scores.protocol_hash) == (0, first.scores.protocol_hash)
+
+
+@pytest.mark.parametrize("inside", ["generated/float", "features", "tmp"])
+def test_a_run_that_would_read_what_it_writes_is_refused(tmp_path, inside):
+    project(tmp_path / "x")
+    (tmp_path / "run" / inside).parent.mkdir(parents=True)
+    (tmp_path / "x/gen").rename(tmp_path / "run" / inside)
+    (tmp_path / "x/gen").symlink_to(tmp_path / "run" / inside)
+    with pytest.raises(UsageError, match="would hold what the run writes"):
+        score(tmp_path / "x", tmp_path / "run")
+    with pytest.raises(UsageError, match="the reference is read from there"):
+        floatbench.score(tmp_path / "x/ref", tmp_path / "x/ref", out=tmp_path / "x/ref", metrics=["psnr-grey128"])
+
+
+def test_run_and_verify_agree_that_another_raw_file_is_stale(tmp_path, monkeypatch):
+    monkeypatch.setenv("FLOATBENCH_DATA", str(tmp_path / "data"))
+    clip = Clip(id="a", identity="p")
+    rule = Preprocessing(boxes="none", size=32)
+    protocol = Protocol(id="two", dataset="hdtf", preprocessing=rule, metrics=("psnr-grey128",), clips=(clip,))
+    data = HdtfDataset(protocol)
+    raw = raw_path(clip)
+    film(tmp_path / "one.mkv", 1, frames=30)
+    raw.parent.mkdir(parents=True)
+    shutil.copy2(tmp_path / "one.mkv", raw)
+    data.prepare(NullProgress())
+    assert [state.state for state in data.availability()] == ["ready"]
+    assert [check.state for check in verify(protocol, [clip], NullProgress())] == ["exact"]
+    film(tmp_path / "two.mkv", 2, frames=30)
+    shutil.copy(tmp_path / "two.mkv", raw)
+    same_times(raw, tmp_path / "one.mkv")
+    assert [state.state for state in data.availability()] == ["unprepared"]
+    assert [(check.state, check.detail) for check in verify(protocol, [clip], NullProgress())] == [("different", STALE)]
+    with pytest.raises(DataError, match="1 of 1 clips are not prepared"):
+        runner.run(protocol, data, RunOptions(["reference"], controls=False, workers=0, out=tmp_path / "run"))
+    data.prepare(NullProgress())
+    assert [state.state for state in data.availability()] == ["ready"]
+    raw.unlink()  # what is prepared needs no raw file
+    assert [state.state for state in data.availability()] == ["ready"]
 
 
 def test_a_prepared_clip_that_was_changed_is_not_taken_for_the_old_one(tmp_path):
