@@ -126,15 +126,15 @@ CHANGES: tuple[Change, ...] = (
 )  # fmt: skip
 
 
-def scored(folder: Path, out: Path | None, command: str) -> object:
+def scored(folder: Path, out: Path | None, command: str, controls: bool) -> object:
     """What a call leaves: its scores without the environment, or what it says instead."""
     try:
         if command == "score":
-            result = score(folder, out, controls=True)
+            result = score(folder, out, controls=controls)
         else:
             result = floatbench.run(
                 f"folder:{folder / 'ref'}", [f"videos:{folder / 'gen'}"], metrics=["psnr-grey128"], boxes="none",
-                size=32, workers=0, out=out,
+                size=32, workers=0, out=out, controls=controls,
             )  # fmt: skip
     except FloatbenchError as error:
         return type(error), error.what
@@ -149,16 +149,16 @@ def last_call_is_a_fresh_one(folder: Path, monkeypatch: pytest.MonkeyPatch, seed
     The run folder is the command's own, named after the content of the reference, and the cache is kept between calls.
     """
     draw = random.Random(seed)
-    command = "run" if seed % 5 == 0 else "score"
+    command, controls = "run" if seed % 5 == 0 else "score", seed % 3 == 0
     monkeypatch.chdir(folder)
     project(folder / "p", frames=4 if command == "score" else 25)
-    scored(folder / "p", None, command)
+    scored(folder / "p", None, command, controls)
     said = []
     for _ in range(draw.randint(1, 2)):
         said += [draw.choice(CHANGES)(folder / "p", draw) for _ in range(draw.randint(1, 3))]
-        last = scored(folder / "p", None, command)
+        last = scored(folder / "p", None, command, controls)
     monkeypatch.setenv("FLOATBENCH_HOME", str(folder / "empty home"))
-    assert last == scored(folder / "p", folder / "fresh", command), (seed, said)
+    assert last == scored(folder / "p", folder / "fresh", command, controls), (seed, said)
 
 
 @pytest.mark.parametrize("seed", range(25))
