@@ -80,7 +80,12 @@ def differences(a: RecordedRun, b: RecordedRun) -> list[Difference]:
 def _made_with(a: RecordedRun, b: RecordedRun) -> list[Difference]:
     """Code, libraries and device of the backbones that both runs used; each backbone is named once."""
     one, two = ({n: m for r in run.info.metrics.values() for n, m in r.made_with.items()} for run in (a, b))
-    found = []
+    shared = {n for v in a.info.metrics.keys() & b.info.metrics.keys() for n in a.info.metrics[v].backbones}
+    found = [  # the first version did not keep it
+        Difference("code", f"code of {name}", *("recorded" if name in run else "not recorded" for run in (one, two)))
+        for name in sorted(shared)
+        if (name in one) != (name in two)
+    ]
     for factor in ("code", "libraries", "device"):
         for name in sorted(one.keys() & two.keys()):
             place = f"{factor} of {name}"

@@ -11,9 +11,10 @@ import pytest
 import floatbench
 from floatbench.engine.merge import merge
 from floatbench.engine.records import ScoreFile
+from floatbench.errors import UsageError
 from floatbench.methods.float_method import FloatMethod
 from floatbench.records import read_record
-from floatbench.reports.explain import OTHER_MACHINE
+from floatbench.reports.explain import OTHER_MACHINE, differences
 from floatbench.reports.layout import build_table
 from floatbench.reports.loading import load_run
 from floatbench.reports.render import render
@@ -69,6 +70,17 @@ def test_an_older_run_is_read_by_reports_and_its_controls_are_known(runs: Path):
     run = load_run(runs / "a")
     assert run.systems == ["float-tiny"] and "frozen" in run.scores.control_methods()
     assert "float-tiny" in render(build_table(1, [run]), "md")
+
+
+def test_an_older_run_is_not_merged_with_a_new_one_and_explain_says_why(runs: Path):
+    floatbench.run(
+        "synthetic", ["float-tiny"], clips=CLIPS["b"], metrics=["csim-tiny", "lse-tiny-d"], out=runs / "b", workers=0
+    )
+    with pytest.raises(UsageError, match="other weights, settings, code, libraries or device"):
+        merge([runs / "a", runs / "b"], runs / "both")
+    found = differences(load_run(runs / "a"), load_run(runs / "b"))
+    named = {d.what: (d.a, d.b) for d in found if d.factor == "code"}
+    assert named["code of tiny-identity"] == ("not recorded", "recorded")
 
 
 def test_older_runs_merge(runs: Path):
