@@ -114,8 +114,8 @@ def run(
 
     Args:
         protocol: `hdtf`, `ravdess`, `synthetic`, `folder:DIR`, a TOML file, or a `Protocol`.
-        methods: names (`float`, a baseline, `videos:DIR`, a plugin's) or `Method` objects; controls are added unless
-            `controls` is False. An object must be picklable until it is loaded, or `workers` 0.
+        methods: names (`float`, a baseline, `videos:DIR as NAME`, a plugin's) or `Method` objects; controls are added
+            unless `controls` is False. An object must be picklable until it is loaded, or `workers` 0.
         metrics: variant ids; None takes the protocol's.
         limit, clips: the first N clips, or clips by id; such runs are never ranked.
         out: the run folder; None makes `runs/<protocol>-<hash>`.
@@ -162,6 +162,7 @@ def score(
     *,
     metrics: Sequence[str] = SCORE_METRICS,
     controls: bool = True,
+    name: str = "",
     out: str | Path | None = None,
     workers: int | None = None,
     device: str = "auto",
@@ -171,7 +172,8 @@ def score(
     """Scores a folder of finished videos against a folder of real ones, as `floatbench score` does.
 
     Videos are matched by name and taken as they are, on 25 frames a second; a `.wav` beside a real video is its sound.
-    The other arguments and the errors are those of `run`.
+    `name` is the system's; without it the system is named after its folder. The other arguments and the errors are
+    those of `run`.
 
     Example:
         >>> import floatbench
@@ -181,12 +183,13 @@ def score(
     """
     from floatbench.data.as_is import AsIsDataset
     from floatbench.engine import runner
+    from floatbench.methods.videos import VideosMethod
     from floatbench.protocol.two_folders import as_is_protocol
 
     protocol = as_is_protocol(Path(reference), tuple(_names(metrics, "metrics")))
     options = runner.RunOptions(
-        methods=[f"videos:{generated}"], controls=controls, out=None if out is None else Path(out), workers=workers,
-        device=device, skip_unavailable=skip_unavailable,
+        methods=[VideosMethod(generated, name)], controls=controls, out=None if out is None else Path(out),
+        workers=workers, device=device, skip_unavailable=skip_unavailable,
     )  # fmt: skip
     return _finished(runner.run(protocol, AsIsDataset(protocol), options, progress))
 

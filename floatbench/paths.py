@@ -124,3 +124,9 @@ def quiet_third_parties() -> None:
         getpass.getuser()
     except (KeyError, OSError):  # no entry for the user: torch's compiler asks for a name all the same
         os.environ["LOGNAME"] = "floatbench"
+
+
+def is_output(folder: Path) -> bool:
+    """True for a folder that a run or a page wrote: what floatbench writes is never what it reads."""
+    held = {name for name in ("run.json", "rows.jsonl", ".lock", "data.js", "index.html") if (folder / name).exists()}
+    return {"data.js", "index.html"} <= held or ("run.json" in held and bool({"rows.jsonl", ".lock"} & held))

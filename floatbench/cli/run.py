@@ -29,7 +29,7 @@ class RunChoices:
         str, typer.Option("--protocol", "-p", help="hdtf, ravdess, synthetic, folder:DIR or a TOML file.")
     ]
     methods: Annotated[
-        str, typer.Option("--methods", "-m", help="Methods, comma separated: float, baselines, videos:DIR, controls.")
+        str, typer.Option("--methods", "-m", help="Comma separated: float, baselines, videos:DIR as NAME, controls.")
     ] = ""
     metrics: Annotated[str, typer.Option(help="Metric variants, comma separated; default: the protocol's.")] = ""
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N clips (never ranked).")] = None
@@ -68,13 +68,13 @@ def run(context: typer.Context, choices: RunChoices, output: Output) -> int:
         show_config(context, output)
         return 0
     import floatbench
-    from floatbench.methods.catalogue import parse_names
+    from floatbench.methods.catalogue import parse_methods, parse_names
 
     allow_fabricated(choices.fabricated)
     if choices.dry_run:
         return _dry_run(choices, output)
     result = floatbench.run(
-        choices.protocol, parse_names(choices.methods), metrics=parse_names(choices.metrics) or None,
+        choices.protocol, parse_methods(choices.methods), metrics=parse_names(choices.metrics) or None,
         controls=choices.controls, limit=choices.limit, clips=parse_names(choices.clips) or None, out=choices.out,
         boxes=choices.boxes or None, size=choices.size, replicates=choices.replicates, seed=choices.seed,
         workers=choices.workers, threads=choices.threads, device=choices.device, timeout=choices.timeout,
@@ -87,12 +87,12 @@ def run(context: typer.Context, choices: RunChoices, output: Output) -> int:
 def _dry_run(choices: RunChoices, output: Output) -> int:
     from floatbench.data.catalogue import dataset_for
     from floatbench.engine import runner
-    from floatbench.methods.catalogue import parse_names
+    from floatbench.methods.catalogue import parse_methods, parse_names
     from floatbench.protocol.load import load_protocol
 
     protocol = load_protocol(choices.protocol, boxes=choices.boxes or None, size=choices.size)
     options = runner.RunOptions(
-        methods=parse_names(choices.methods), metrics=parse_names(choices.metrics) or None, controls=choices.controls,
+        methods=parse_methods(choices.methods), metrics=parse_names(choices.metrics) or None, controls=choices.controls,
         limit=choices.limit, clips=parse_names(choices.clips) or None, out=choices.out,
         replicates=choices.replicates, seed=choices.seed,
     )  # fmt: skip

@@ -24,6 +24,7 @@ def score(
         str, typer.Option(help="Metric variants, comma separated.")
     ] = "psnr-grey128,ssim-grey128,efid-mp52,pfid-mp6,avcorr-excess",
     controls: Annotated[bool, typer.Option(help="Also score the control systems.")] = True,
+    name: Annotated[str, typer.Option(help="Name of the system; default: its folder.")] = "",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder.")] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Worker processes; 0 = in this process.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
@@ -35,7 +36,7 @@ def score(
     from floatbench.methods.catalogue import parse_names
 
     result = floatbench.score(
-        generated, reference, metrics=parse_names(metrics), controls=controls, out=out, workers=workers,
+        generated, reference, metrics=parse_names(metrics), controls=controls, name=name, out=out, workers=workers,
         device=device, skip_unavailable=skip_unavailable, progress=output.progress(),
     )  # fmt: skip
     return show(result.run, output)

@@ -87,10 +87,10 @@ def _scenario(text: str) -> Scenario:
 def _names(text: str) -> list[str]:
     """The methods that were named, each checked before any process is started."""
     from floatbench.errors import UsageError
-    from floatbench.methods.catalogue import parse_names
+    from floatbench.methods.catalogue import parse_methods
     from floatbench.speed.process import created
 
-    names = parse_names(text)
+    names = parse_methods(text)
     for name in names:
         created(name)
     if not names:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +66,13 @@ class Dataset(ABC):
 
     def prepare(self, progress: Progress, workers: int = 1) -> None:  # noqa: B027 - many datasets need none
         """Makes what `load` reads (pp1 store); resumes; rendered data sets need nothing."""
+
+    def content_keys(self, clips: Sequence[Clip]) -> dict[str, str]:
+        """Clip id -> a hash of everything that `load` reads or computes the clip from, without decoding it.
+
+        Clips whose content the protocol's own hash holds are left out.
+        """
+        return {}
 
     @abstractmethod
     def load(self, clip: Clip) -> Reference:

@@ -9,6 +9,7 @@ from pathlib import Path
 from floatbench.data.prepared import PreparedDataset, Raw
 from floatbench.protocol.own_folder import BOXES
 from floatbench.protocol.protocol import Clip
+from floatbench.weights.file_hashes import FileHashes
 
 
 class FolderDataset(PreparedDataset):
@@ -36,6 +37,10 @@ class FolderDataset(PreparedDataset):
         }
         digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
         return self.store / f"{clip.slug}-{digest[:12]}"
+
+    def stale(self, clip: Clip, hashes: FileHashes) -> bool:
+        """Never: the prepared folder is named after the content of the raw files."""
+        return False
 
     def boxes_file(self) -> Path | None:
         return Path(self.protocol.root) / BOXES if self.protocol.preprocessing.boxes == "given" else None

@@ -8,10 +8,11 @@ from typing import Any
 
 from floatbench.data.catalogue import dataset_for
 from floatbench.data.dataset import Availability
-from floatbench.data.prepared import PREPARED, PreparedDataset
+from floatbench.data.prepared import PREPARED, STALE, PreparedDataset
 from floatbench.errors import ClipError, DataError
 from floatbench.progress import Progress
 from floatbench.protocol.protocol import Clip, Protocol
+from floatbench.weights.file_hashes import FileHashes
 
 
 @dataclass(frozen=True)
@@ -76,17 +77,20 @@ def verify(protocol: Protocol, clips: list[Clip], progress: Progress, against_ra
     ready = [clip for clip in clips if (data.folder(clip) / PREPARED).is_file()]
     if not ready:
         raise DataError(f"no clip of {protocol.id} is prepared", fix=data.prepare_fix())
-    checks = []
+    checks, hashes = [], FileHashes()
     with progress.task(f"verify {protocol.id}", len(ready)) as bar:
         for clip in ready:
-            checks.append(_check(data, clip, against_raw))
+            checks.append(_check(data, clip, against_raw, hashes))
             bar.advance(note=checks[-1].state)
+    hashes.save()
     return checks
 
 
-def _check(data: PreparedDataset, clip: Clip, against_raw: bool) -> Check:
+def _check(data: PreparedDataset, clip: Clip, against_raw: bool, hashes: FileHashes) -> Check:
     from floatbench.media.verify import verify_prepared
 
+    if data.stale(clip, hashes):  # a run prepares it anew, whatever the prepared files are worth
+        return Check(clip.id, "different", STALE)
     raw = data.raw(clip) if against_raw else None
     try:
         result = verify_prepared(data.folder(clip), None, raw.video if raw else None, raw.audio if raw else None)

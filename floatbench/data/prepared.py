@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +23,11 @@ from floatbench.progress import Progress, Task
 from floatbench.protocol.protocol import Clip, Preprocessing
 from floatbench.records import RecordFile, read_record, write_record
 from floatbench.text import printable
+from floatbench.weights.file_hashes import FileHashes
 
 REJECTED = "rejected.json"
 PREPARED = "clip.json"
+STALE = "the raw file is another than the one that was prepared"
 
 
 @dataclass(frozen=True)
@@ -98,17 +102,35 @@ class PreparedDataset(Dataset):
         return self.store / clip.slug
 
     def availability(self) -> list[Availability]:
-        return [self._state(clip) for clip in self.protocol.clips]
+        hashes = FileHashes()
+        states = [self._state(clip, hashes) for clip in self.protocol.clips]
+        hashes.save()
+        return states
 
-    def _state(self, clip: Clip) -> Availability:
+    def _state(self, clip: Clip, hashes: FileHashes) -> Availability:
         folder = self.folder(clip)
         if (folder / PREPARED).is_file():
+            if self.stale(clip, hashes):
+                return Availability(clip.id, "unprepared", detail=STALE, fix=self.prepare_fix())
             return Availability(clip.id, "ready")
         if rejection := _rejection(folder):
             return Availability(clip.id, "rejected", reason=rejection.reason, detail=rejection.detail)
         if self.raw(clip) is None:
             return Availability(clip.id, "missing", detail="the raw file is absent", fix=self.missing_fix())
         return Availability(clip.id, "unprepared", detail="not prepared yet", fix=self.prepare_fix())
+
+    def stale(self, clip: Clip, hashes: FileHashes) -> bool:
+        """True for a prepared clip whose raw file is here and is another than the one it was prepared from."""
+        raw = self.raw(clip)
+        if raw is None:
+            return False
+        try:
+            source = json.loads((self.folder(clip) / PREPARED).read_bytes())["source"]
+            known = (source["sha256"], source.get("audio_sha256"))
+        except (OSError, ValueError, KeyError, TypeError):
+            return False  # a damaged note is said when the clip is loaded or verified
+        now = [None if file is None else hashes.sha256(file) for file in (raw.video, raw.audio)]
+        return tuple(now) != known
 
     def prepare(self, progress: Progress, workers: int = 1) -> None:
         self.prepare_clips(progress, workers)
@@ -131,15 +153,27 @@ class PreparedDataset(Dataset):
             raise write_error(error, self.store) from error
 
     def _tasks(self, retry: bool) -> list[PrepareTask]:
-        tasks = []
+        tasks, hashes = [], FileHashes()
         pinned = (self.protocol.dataset, self.protocol.split, self.protocol.preprocessing)
         for clip in self.protocol.clips:
             folder = self.folder(clip)
-            if (folder / PREPARED).is_file() or (not retry and _rejection(folder)):
+            ready = (folder / PREPARED).is_file() and not self.stale(clip, hashes)
+            if ready or (not retry and _rejection(folder)):
                 continue
             if raw := self.raw(clip):
                 tasks.append(PrepareTask(clip, raw, folder, *pinned, self.boxes_file()))
+        hashes.save()
         return tasks
+
+    def content_keys(self, clips: Sequence[Clip]) -> dict[str, str]:
+        """Over the bytes of the prepared files; that they are what `clip.json` says is seen when they are decoded."""
+        hashes, found = FileHashes(), {}
+        for clip in clips:
+            files = sorted(path for path in self.folder(clip).glob("*") if path.is_file())
+            parts = [f"{path.name} {hashes.sha256(path)}" for path in files]
+            found[clip.id] = hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        hashes.save()
+        return found
 
     def load(self, clip: Clip) -> Reference:
         folder = self.folder(clip)
@@ -147,7 +181,7 @@ class PreparedDataset(Dataset):
             return _reference(folder)
         if rejection := _rejection(folder):
             raise ClipError(rejection.reason, rejection.detail)
-        state = self._state(clip)
+        state = self._state(clip, FileHashes())
         raise DataError(f"the clip {clip.id!r} of {self.protocol.id} is absent: {state.detail}", fix=state.fix)
 
 

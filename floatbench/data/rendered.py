@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
+
+from floatbench.code_hash import code_of
 from floatbench.data.dataset import Availability, Dataset, Reference
 from floatbench.errors import UsageError
 from floatbench.protocol.protocol import Clip
@@ -27,6 +31,12 @@ class SyntheticDataset(Dataset):
 
     def availability(self) -> list[Availability]:
         return [Availability(clip.id, "ready") for clip in self.protocol.clips]
+
+    def content_keys(self, clips: Sequence[Clip]) -> dict[str, str]:
+        """Over the code that renders: the rest of a clip is in the protocol's hash."""
+        code = code_of("floatbench.synthetic.clip")
+        text = repr((sorted(code.sources.items()), sorted(code.libraries.items())))
+        return dict.fromkeys((clip.id for clip in clips), hashlib.sha256(text.encode()).hexdigest())
 
     def load(self, clip: Clip) -> Reference:
         spec = self.spec(clip)

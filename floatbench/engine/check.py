@@ -128,6 +128,9 @@ class FirstFrames(Dataset):
     def prepare(self, progress: Progress, workers: int = 1) -> None:
         self._inner.prepare(progress, workers)
 
+    def content_keys(self, clips: Sequence[Clip]) -> dict[str, str]:
+        return self._inner.content_keys(clips)
+
     def load(self, clip: Clip) -> Reference:
         whole = self._inner.load(clip)
         audio = None if whole.media.audio is None else whole.media.audio[: self._frames * SAMPLES_PER_FRAME]

@@ -14,7 +14,6 @@ from floatbench.engine.job import Item, Job, JobSettings, Worker
 from floatbench.engine.records import Row
 from floatbench.paths import quiet_third_parties
 from floatbench.processes import Perform, Send, Stage, WorkerPool
-from floatbench.seeds import derive_seed
 
 OnRow = Callable[[Row], None]
 LOAD_TIMEOUT_S = 1800.0
@@ -41,17 +40,7 @@ class InlineExecutor:
 
 def failed_row(settings: JobSettings, job: Job, item: Item, reason: str, detail: str) -> Row:
     """The row of an item whose worker died or was stopped."""
-    return Row(
-        method=item.method,
-        clip=job.clip.id,
-        identity=job.clip.identity,
-        replicate=item.replicate,
-        status="failed",
-        reason=reason,
-        detail=detail,
-        seed=derive_seed(settings.seed, job.clip.id, item.replicate),
-        method_key=item.key,
-    )
+    return settings.begun_row(job.clip, item).model_copy(update={"reason": reason, "detail": detail})
 
 
 class LocalExecutor:

@@ -7,15 +7,16 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from floatbench.data.dataset import Dataset, Reference
 from floatbench.engine.admission import Admitted, admit
 from floatbench.engine.features import FeatureStore, extract
+from floatbench.engine.inputs import RowInputs
 from floatbench.engine.records import Row
-from floatbench.errors import ClipError, FloatbenchError
+from floatbench.errors import ClipError, DependencyError, FloatbenchError
 from floatbench.methods import catalogue
 from floatbench.methods.method import ClipRequest, Generated, Method
 from floatbench.metrics import registry
@@ -35,6 +36,7 @@ class Item:
     replicate: int
     stored: Row | None = None  # an earlier row whose video may be used again
     key: str = ""  # what the method must be made of; see `Method.key`
+    inputs: RowInputs = field(default_factory=RowInputs)
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,21 @@ class JobSettings:
     device: str = "cpu"
     keep_videos: bool = True
     clips_per_worker: int = 0  # how many clips of one method a process will see, about
+    made_by: str = ""  # id of the environment
+
+    def begun_row(self, clip: Clip, item: Item) -> Row:
+        """The row of an item before anything has succeeded."""
+        return Row(
+            method=item.method,
+            clip=clip.id,
+            identity=clip.identity,
+            replicate=item.replicate,
+            status="failed",
+            seed=derive_seed(self.seed, clip.id, item.replicate),
+            method_key=item.key,
+            inputs=item.inputs.digest,
+            made_by=self.made_by,
+        )
 
 
 class Worker:
@@ -97,16 +114,7 @@ class Worker:
                 method.close()
 
     def _item(self, job: Job, item: Item) -> Row:
-        clip = job.clip
-        row = Row(
-            method=item.method,
-            clip=clip.id,
-            identity=clip.identity,
-            replicate=item.replicate,
-            status="failed",
-            seed=derive_seed(self.settings.seed, clip.id, item.replicate),
-            method_key=item.key,
-        )
+        row = self.settings.begun_row(job.clip, item)
         try:
             scratch = self.settings.run / "tmp"
             scratch.mkdir(parents=True, exist_ok=True)
@@ -121,10 +129,16 @@ class Worker:
     def _measure(self, job: Job, item: Item, row: Row, folder: Path) -> None:
         reference = self._load_reference(job.clip)
         row.expected_frames, row.flags = reference.media.n_frames, list(reference.flags)
-        output = self._stored_output(item) or self._generate(job, row, reference, folder)
+        source = ClipMedia(reference.source[None])
+        row.source_pixels_sha256 = source.pixels_sha256
+        spec = self.settings.dataset.protocol.preprocessing.spec
+        before = self._made_before(item, row, reference.media, spec)
+        output = before[0] if before else self._generate(job, row, reference, folder)
+        if output.input_key:  # of what was read, which may have changed since the plan was made
+            row.inputs = replace(item.inputs, own=output.input_key).digest
         row.timing = {stage: round(seconds, 6) for stage, seconds in output.timing.items()}
         row.details = {**row.details, **output.details}
-        admitted = admit(output, reference.media, self.settings.dataset.protocol.preprocessing.spec)
+        admitted = before[1] if before else admit(output, reference.media, spec)
         generated = admitted.generated
         row.n_frames, row.height, row.width = generated.n_frames, *generated.frames.shape[1:3]
         row.pixels_sha256, row.pcm_sha256 = generated.pixels_sha256, generated.pcm_sha256
@@ -132,7 +146,6 @@ class Worker:
         _note_cuts(row, admitted)
         if self.settings.keep_videos:
             self._keep(output, row)
-        source = ClipMedia(reference.source[None])
         row.features = self._extract({"generated": generated, "reference": admitted.reference, "source": source})
         row.fingerprints = dict(self.settings.backbones)
 
@@ -205,17 +218,25 @@ class Worker:
             raise found
         return found
 
-    def _stored_output(self, item: Item) -> Generated | None:
-        """An earlier call's video, so that a metric that was added later does not generate again."""
-        row = item.stored
-        if row is None or not row.video or not (self.settings.run / row.video).is_file():
+    def _made_before(self, item: Item, row: Row, reference: ClipMedia, spec: str) -> tuple[Generated, Admitted] | None:
+        """An earlier call's video, so that a metric that was added later does not generate again.
+
+        None where there is none, where it is no longer what was scored, or where it was made from another source
+        picture, sound or reference.
+        """
+        known = item.stored
+        if known is None or not known.video or not (self.settings.run / known.video).is_file():
             return None
-        return Generated(
-            video=self.settings.run / row.video,
-            audio=self._stored_sound(row),
-            timing=row.timing,
-            details=row.details,
-        )
+        if known.source_pixels_sha256 not in ("", row.source_pixels_sha256) or not _same_reference(known, reference):
+            return None
+        video, details = self.settings.run / known.video, known.details
+        output = Generated(video=video, audio=self._stored_sound(known), timing=known.timing, details=details)
+        try:
+            admitted = admit(output, reference, spec)
+        except ClipError:
+            return None
+        same = admitted.generated.pixels_sha256 == known.pixels_sha256
+        return (output, admitted) if same and admitted.generated.pcm_sha256 == known.pcm_sha256 else None
 
     def _stored_sound(self, row: Row):
         if not row.sound:
@@ -257,7 +278,11 @@ class Worker:
     def _lazy(self, name: str) -> Backbone:
         if name not in self._backbones:
             settings = self.settings.dataset.protocol.settings.get(name, {})
-            self._backbones[name] = _LoadOnUse(registry.backbone(name, **settings), self.settings.device)
+            backbone = registry.backbone(name, **settings)
+            if backbone.fingerprint(self.settings.device) != self.settings.backbones[name]:
+                what = f"this machine has other weights, code, libraries or another device for {name} than the run"
+                raise DependencyError(what, fix="install the same versions on every machine")
+            self._backbones[name] = _LoadOnUse(backbone, self.settings.device)
         return self._backbones[name]
 
 
@@ -276,6 +301,12 @@ class _LoadOnUse(Backbone):
             self.load(self._device)
             self._loaded = True
         return self._inner.extract(clip)
+
+
+def _same_reference(row: Row, media: ClipMedia) -> bool:
+    """Whether a row was made beside these reference pictures, of which it may have used a frame or two less."""
+    used = ClipMedia(media.frames[: row.n_frames]) if 0 < row.n_frames < media.n_frames else media
+    return used.pixels_sha256 == row.reference_pixels_sha256
 
 
 def _note_cuts(row: Row, admitted: Admitted) -> None:

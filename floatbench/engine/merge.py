@@ -6,10 +6,11 @@ import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from floatbench.engine.features import FeatureStore
 from floatbench.engine.plan import Plan
-from floatbench.engine.records import Row, RowFile, RunInfo
+from floatbench.engine.records import Row, RowFile, RunInfo, kind_of
 from floatbench.engine.runner import RunResult, score_run
 from floatbench.errors import DataError, UsageError
 from floatbench.metrics import registry
@@ -78,7 +79,11 @@ def _join_infos(runs: Sequence[Path], infos: Sequence[RunInfo]) -> RunInfo:
         for variant, record in info.metrics.items():
             known = first.metrics.get(variant, record)
             if known.backbones != record.backbones:
-                raise UsageError(f"{folder} scored {variant} with other weights or settings than {runs[0]}")
+                raise UsageError(
+                    f"{folder} scored {variant} with other weights, settings, code, libraries or device than {runs[0]}",
+                    fix=f"floatbench explain {runs[0]} {folder} names them; the older one's command again mends it",
+                )
+    _refuse_two_of_one_name(runs, infos)
     every = {clip.id for clip in first.protocol.clips}
     covered = {clip for info in infos for clip in (every if info.subset is None else info.subset)}
     available = {clip for info in infos for clip in info.available}
@@ -92,9 +97,24 @@ def _join_infos(runs: Sequence[Path], infos: Sequence[RunInfo]) -> RunInfo:
             "rejected": {clip: why for info in infos for clip, why in info.rejected.items() if clip not in available},
             "methods": {name: described for info in infos for name, described in info.methods.items()},
             "metrics": {name: record for name, record in first.metrics.items() if name in shared},
-            "parts": [info.environment for info in infos],
+            "environments": {name: one for info in infos for name, one in info.all_environments().items()},
+            "parts": [],
         }
     )
+
+
+def _refuse_two_of_one_name(runs: Sequence[Path], infos: Sequence[RunInfo]) -> None:
+    """Finished videos without a name of their own are told apart by their folder, other methods by their kind."""
+    first: dict[str, tuple[Path, tuple[Any, Any]]] = {}
+    for folder, info in zip(runs, infos, strict=True):
+        for name, record in info.methods.items():
+            mine = (kind_of(record), record.get("place"))
+            origin, known = first.setdefault(name, (folder, mine))
+            if mine[0] != known[0] or (None not in (mine[1], known[1]) and mine[1] != known[1]):
+                raise UsageError(
+                    f"{origin} and {folder} each have a system {name!r}, and they are not known to be one",
+                    fix="run them again as videos:DIR as NAME: one name where they are one, else two",
+                )
 
 
 def _join_rows(runs: Sequence[Path]) -> Rows:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from floatbench.data.dataset import Dataset
 from floatbench.engine.features import FeatureStore
+from floatbench.engine.inputs import RowInputs, inputs_of
 from floatbench.engine.job import Item, Job
 from floatbench.engine.records import Row, kind_of
 from floatbench.errors import TRANSIENT_REASONS, DataError, FloatbenchError, UsageError
 from floatbench.methods import catalogue
-from floatbench.methods.method import Method
+from floatbench.methods.method import Method, PartnerRule
 from floatbench.metrics import registry
 from floatbench.metrics.base import Backbone, Metric, Side
 from floatbench.protocol.protocol import Clip, Protocol
@@ -38,6 +39,8 @@ class Plan:
         ready: clips of the whole protocol, which controls may borrow from. rejected: clip -> why it was refused.
         methods: name -> what the records keep of it. resolved: name -> the method; empty for a plan out of records.
         keys: name -> what its rows must have been made with, see `Method.key`.
+        inputs: method -> clip -> what its rows must have been made from.
+        fingerprints: backbone -> what its features must have been made with, on `device`.
         unprepared: clips that the run will prepare first.
     """
 
@@ -56,7 +59,9 @@ class Plan:
     backbones: dict[str, Backbone] = field(default_factory=dict)
     fingerprints: dict[str, str] = field(default_factory=dict)
     sides: dict[str, tuple[Side, ...]] = field(default_factory=dict)
+    inputs: dict[str, dict[str, RowInputs]] = field(default_factory=dict)
     missing: tuple[Missing, ...] = ()
+    device: str = "cpu"
 
     @property
     def skipped(self) -> list[str]:
@@ -115,6 +120,7 @@ def make_plan(
     limit: int | None,
     clip_ids: Sequence[str] | None,
     replicates: int,
+    device: str = "cpu",
 ) -> Plan:
     """Checks names, weights and data; anything missing is listed, nothing is loaded or decoded."""
     if replicates < 1:
@@ -123,17 +129,24 @@ def make_plan(
     resolved = catalogue.resolve(methods)
     wanted = metric_names if metric_names is not None else protocol.metrics
     _refuse_mixed_columns(wanted, protocol)
-    measures = _find_metrics(wanted, protocol)
+    measures = _find_metrics(wanted, protocol, device)
     makers = _find_methods(resolved)
     sorted_clips = _sort_clips(protocol, clips, dataset)
+    ready, available = sorted_clips["ready"], sorted_clips["available"]
+    content = dataset.content_keys(list({clip.id: clip for clip in (*ready, *available)}.values()))
+    inputs = {
+        name: inputs_of(method, available, _candidates(protocol, ready, available, method.partner_rule), content)
+        for name, method in makers["resolved"].items()
+    }
     missing = (*measures.pop("missing"), *makers.pop("missing"), *sorted_clips.pop("missing"))
     return Plan(
-        protocol=protocol, clips=tuple(clips), subset=subset, replicates=replicates, missing=missing,
+        protocol=protocol, clips=tuple(clips), subset=subset, replicates=replicates, missing=missing, device=device,
+        inputs=inputs,
         **measures, **makers, **sorted_clips,
     )  # fmt: skip
 
 
-def _find_metrics(names: Sequence[str], protocol: Protocol) -> dict[str, Any]:
+def _find_metrics(names: Sequence[str], protocol: Protocol, device: str) -> dict[str, Any]:
     """The metrics that can be computed here with their backbones, and what the others lack."""
     metrics: dict[str, Metric] = {}
     backbones: dict[str, Backbone] = {}
@@ -144,7 +157,7 @@ def _find_metrics(names: Sequence[str], protocol: Protocol) -> dict[str, Any]:
         found = registry.metric(name, **protocol.settings.get(name, {}))
         try:
             own = {of: backbones.get(of) or _backbone(of, protocol) for of in found.info.backbones}
-            prints = {of: fingerprints.get(of) or backbone.fingerprint() for of, backbone in own.items()}
+            prints = {of: fingerprints.get(of) or backbone.fingerprint(device) for of, backbone in own.items()}
         except (DataError, ImportError) as error:
             fix = error.fix if isinstance(error, DataError) and error.fix else "pip install 'floatbench[metrics]'"
             what = error.what if isinstance(error, DataError) else str(error)
@@ -238,24 +251,28 @@ def remaining_jobs(plan: Plan, rows: dict[tuple[str, str, int], Row], store: Fea
     for phase in phases:
         for clip in plan.available:
             items = tuple(
-                _item(name, replicate, rows.get((name, clip.id, replicate)), plan)
+                _item(name, clip, replicate, rows.get((name, clip.id, replicate)), plan)
                 for name in phase
                 for replicate in range(plan.replicates)
                 if _open(rows.get((name, clip.id, replicate)), plan, store, retry)
             )
             if items:
-                jobs.append(Job(clip, items, _partners(plan, clip)))
+                partners = {rule: _partners(plan.protocol, plan.ready, clip, rule) for rule in get_args(PartnerRule)}
+                jobs.append(Job(clip, items, partners))
     return jobs
 
 
-def _item(name: str, replicate: int, row: Row | None, plan: Plan) -> Item:
+def _item(name: str, clip: Clip, replicate: int, row: Row | None, plan: Plan) -> Item:
     """A stored video is handed on only where it was made with what the method is made of now."""
     key = plan.keys.get(name, "")
-    return Item(name, replicate, row if row is not None and row.method_key == key else None, key)
+    stored = row if row is not None and row.method_key == key else None
+    return Item(name, replicate, stored, key, plan.inputs[name][clip.id])
 
 
 def _open(row: Row | None, plan: Plan, store: FeatureStore, retry: bool) -> bool:
     if row is None or row.method_key != plan.keys.get(row.method, ""):
+        return True
+    if row.inputs != plan.inputs[row.method][row.clip].digest:
         return True
     if row.status == "failed":
         return retry or row.reason in TRANSIENT_REASONS
@@ -268,12 +285,16 @@ def _open(row: Row | None, plan: Plan, store: FeatureStore, retry: bool) -> bool
     return False
 
 
-def _partners(plan: Plan, clip: Clip) -> dict[str, tuple[Clip, ...]]:
-    """The clips that controls may borrow from, best first: other identities in protocol order, or from the clip on."""
-    pool = [candidate for candidate in plan.ready if candidate.identity != clip.identity]
-    if not pool:
-        return {}
-    order = {candidate.id: position for position, candidate in enumerate(plan.protocol.clips)}
-    after = [candidate for candidate in pool if order[candidate.id] > order[clip.id]]
-    before = [candidate for candidate in pool if order[candidate.id] < order[clip.id]]
-    return {"first": tuple(pool), "next": (*after, *before)}
+def _partners(protocol: Protocol, ready: Sequence[Clip], clip: Clip, rule: PartnerRule) -> tuple[Clip, ...]:
+    """The clips that a control may borrow from, best first: other identities in protocol order, or from the clip on."""
+    pool = [candidate for candidate in ready if candidate.identity != clip.identity]
+    if rule == "first":
+        return tuple(pool)
+    order = {candidate.id: position for position, candidate in enumerate(protocol.clips)}
+    return tuple(sorted(pool, key=lambda candidate: (order[candidate.id] < order[clip.id], order[candidate.id])))
+
+
+def _candidates(
+    protocol: Protocol, ready: Sequence[Clip], clips: Sequence[Clip], rule: PartnerRule
+) -> dict[str, tuple[Clip, ...]]:
+    return {clip.id: _partners(protocol, ready, clip, rule) for clip in clips}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -39,9 +40,12 @@ class Row(Strict):
     width: int = 0
     height: int = 0
     method_key: str = ""  # of the method that made it; see `Method.key`
+    inputs: str = ""  # hash of the files it was made from; see `floatbench.engine.inputs`
+    made_by: str = ""  # which of the run's environments; of a first-version row: the first of them
     pixels_sha256: str = ""
     pcm_sha256: str = ""
     reference_pixels_sha256: str = ""
+    source_pixels_sha256: str = ""
     features: dict[str, dict[str, str]] = {}
     fingerprints: dict[str, str] = {}  # backbone id -> fingerprint that the features were made with
     flags: list[str] = []  # of the prepared clip: upscaled, padded, silent, fabricated_boxes ...
@@ -69,6 +73,7 @@ class MetricRecord(Strict):
     licences: dict[str, str]
     fabricated: list[str] = []
     settings: dict[str, Any] = {}
+    made_with: dict[str, dict[str, Any]] = {}  # backbone id -> code, libraries and device, see `Backbone.made_with`
 
 
 class RunInfo(RecordFile):
@@ -88,8 +93,14 @@ class RunInfo(RecordFile):
     rejected: dict[str, str] = {}  # clip id -> why preprocessing refused it
     methods: dict[str, dict[str, Any]] = {}  # name -> its description: settings, weights, versions, licences
     metrics: dict[str, MetricRecord] = {}
-    environment: dict[str, Any] = {}
-    parts: list[dict[str, Any]] = []  # environments of the runs that were merged
+    environment: dict[str, Any] = {}  # of the last call that made a row
+    environments: dict[str, dict[str, Any]] = {}  # id -> what made rows of this run: see `environment_id`
+    parts: list[dict[str, Any]] = []  # the first version's: environments of the runs that were merged
+
+    def all_environments(self) -> dict[str, dict[str, Any]]:
+        """Id -> every environment that made rows, in order; also of a run of the first version, which kept one."""
+        older = [*self.parts, self.environment] if self.environment else self.parts
+        return self.environments or {environment_id(one): one for one in older}
 
 
 class ScoreRow(Strict):
@@ -169,6 +180,11 @@ class ScoreFile(RecordFile):
     def systems(self) -> list[str]:
         """What is no control, in the order it was run."""
         return [name for name in self.methods if not self.is_control(name)]
+
+
+def environment_id(environment: Mapping[str, Any]) -> str:
+    """A short name of an environment: its content's hash."""
+    return hashlib.sha256(json.dumps(environment, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def kind_of(record: Mapping[str, Any]) -> str:

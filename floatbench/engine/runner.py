@@ -24,16 +24,18 @@ from floatbench.engine.executor import Executor, InlineExecutor, LocalExecutor, 
 from floatbench.engine.features import FeatureStore, shared_cache
 from floatbench.engine.job import JobSettings
 from floatbench.engine.plan import Plan, make_plan, remaining_jobs
-from floatbench.engine.records import Row, RowFile, RunInfo, ScoreFile
+from floatbench.engine.records import Row, RowFile, RunInfo, ScoreFile, environment_id, kind_of
 from floatbench.engine.same_film import blind_controls, film_notes
 from floatbench.engine.scoring import clip_values, metric_record, score_all, unranked_because
-from floatbench.errors import DataError, DependencyError, Interrupted, UsageError
+from floatbench.errors import DataError, DependencyError, FloatbenchError, Interrupted, UsageError
 from floatbench.files import atomic_path
 from floatbench.methods.controls import CONTROLS
 from floatbench.methods.method import Method
+from floatbench.methods.videos import VideosMethod
 from floatbench.progress import NullProgress, Progress
 from floatbench.protocol.protocol import Protocol
 from floatbench.records import read_record, write_record
+from floatbench.text import printable
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,7 @@ def plan_run(protocol: Protocol, dataset: Dataset, options: RunOptions) -> Plan:
         options.limit,
         options.clips,
         options.replicates,
+        pick_device(options.device),
     )
 
 
@@ -151,11 +154,27 @@ def run(protocol: Protocol, dataset: Dataset, options: RunOptions, progress: Pro
     if not plan.metrics or not plan.methods:
         raise DataError("nothing can be scored: every metric or method is unavailable", fix="floatbench doctor")
     folder = options.out or default_folder(protocol, options)
+    _refuse_own_outputs(folder, protocol, plan)
     with _locked(folder):
-        info = _open(folder, plan, options, device)
-        rows, new_rows = _execute(folder, plan, dataset, info, options, device, progress)
-        scores = score_run(folder, plan, info, rows, progress)
+        info = _open(folder, plan, options)
+        rows, new_rows = _execute(folder, plan, dataset, info, options, progress)
+        scores = score_run(folder, plan, info, rows, progress, None if new_rows else environment(device))
     return RunResult(folder, scores, rows, new_rows, plan.skipped)
+
+
+def _refuse_own_outputs(folder: Path, protocol: Protocol, plan: Plan) -> None:
+    """What a run writes is never what it reads: the second call would score the first one's videos."""
+    out = folder.resolve()
+    places = {"the reference": protocol.root} if protocol.root else {}
+    places |= {name: method.place for name, method in plan.resolved.items() if isinstance(method, VideosMethod)}
+    for what, place in places.items():
+        inside = Path(place).resolve()
+        written = any(inside.is_relative_to(out / name) for name in ("generated", "features", "tmp"))
+        if written or (what == "the reference" and inside == out):
+            raise UsageError(
+                f"{printable(folder)} would hold what the run writes, and {what} is read from there",
+                fix="choose another folder with --out",
+            )
 
 
 def _missing(plan: Plan) -> DataError:
@@ -183,7 +202,7 @@ def _locked(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _open(folder: Path, plan: Plan, options: RunOptions, device: str) -> RunInfo:
+def _open(folder: Path, plan: Plan, options: RunOptions) -> RunInfo:
     """Starts the run folder, or checks that it belongs to this protocol, seed and subset."""
     seed = plan.protocol.seed if options.seed is None else options.seed
     path = folder / "run.json"
@@ -202,30 +221,41 @@ def _open(folder: Path, plan: Plan, options: RunOptions, device: str) -> RunInfo
                     f"{folder} holds a run with another {name.replace('_', ' ')}",
                     fix="choose another folder with --out",
                 )
-        info.methods, info.metrics, info.parts = before.methods, before.metrics, before.parts
+        _refuse_other_kind(folder, before, plan)
+        info.methods, info.metrics = before.methods, before.metrics
+        info.environment, info.environments = before.environment, before.all_environments()
     info.available = [clip.id for clip in plan.available]
     info.rejected = plan.rejected
     info.methods |= plan.methods
-    info.metrics |= {
-        name: metric_record(metric, plan.backbones, plan.fingerprints, plan.protocol.settings.get(name, {}))
-        for name, metric in plan.metrics.items()
-    }
-    info.environment = environment(device)
-    write_record(path, info)
+    info.metrics |= {name: metric_record(metric, plan) for name, metric in plan.metrics.items()}
     shutil.rmtree(folder / "tmp", ignore_errors=True)  # scratch of a killed call
     return info
 
 
+def _refuse_other_kind(folder: Path, before: RunInfo, plan: Plan) -> None:
+    for name in before.methods.keys() & plan.methods.keys():
+        if kind_of(before.methods[name]) != kind_of(plan.methods[name]):
+            what = f"{folder} has another method called {name!r}"
+            raise UsageError(what, fix="give it another name, or choose another folder with --out")
+
+
 def _execute(
-    folder: Path, plan: Plan, dataset: Dataset, info: RunInfo, options: RunOptions, device: str, progress: Progress
+    folder: Path, plan: Plan, dataset: Dataset, info: RunInfo, options: RunOptions, progress: Progress
 ) -> tuple[dict[tuple[str, str, int], Row], int]:
-    """Runs the open jobs, writing each row as it comes; returns all rows and how many are new."""
+    """Runs the open jobs, writing each row as it comes; returns all rows and how many are new.
+
+    The record of the run names this call's environment only where it has something to do.
+    """
     cache = shared_cache()
     store = FeatureStore(folder, cache)
     row_file = RowFile(folder / "rows.jsonl")
     row_file.repair()
     rows = row_file.read()
     jobs = remaining_jobs(plan, rows, store, options.retry_failed)
+    if jobs or not info.environment:
+        info.environment = environment(plan.device)
+        info.environments = {**info.environments, environment_id(info.environment): info.environment}
+    write_record(folder / "run.json", info)
     if not jobs:
         return rows, 0
     settings = JobSettings(
@@ -236,9 +266,10 @@ def _execute(
         methods=plan.resolved,
         backbones=plan.fingerprints,
         sides={name: tuple(sides) for name, sides in plan.sides.items()},
-        device=device,
+        device=plan.device,
+        made_by=environment_id(info.environment),
         keep_videos=options.keep_videos,
-        clips_per_worker=_share(len(plan.available) * plan.replicates, options, device),
+        clips_per_worker=_share(len(plan.available) * plan.replicates, options, plan.device),
     )
     before = len(rows)
     total = sum(len(job.items) for job in jobs)
@@ -253,7 +284,7 @@ def _execute(
             task.advance(note=f"{row.method} {row.clip}" + (f" FAILED {row.reason}" if row.status == "failed" else ""))
 
         try:
-            _executor(options, device, settings).run(settings, jobs, on_row)
+            _executor(options, plan.device, settings).run(settings, jobs, on_row)
         except KeyboardInterrupt:
             raise Interrupted(
                 f"interrupted after {before + made} rows; everything finished is in {folder}",
@@ -293,9 +324,18 @@ def _check_portable(method: Method) -> None:
 
 
 def score_run(
-    folder: Path, plan: Plan, info: RunInfo, rows: dict[tuple[str, str, int], Row], progress: Progress
+    folder: Path,
+    plan: Plan,
+    info: RunInfo,
+    rows: dict[tuple[str, str, int], Row],
+    progress: Progress,
+    scoring: dict[str, Any] | None = None,
 ) -> ScoreFile:
-    """Reduces the features of a run folder and writes scores.json and the Parquet tables."""
+    """Reduces the features of a run folder and writes scores.json and the Parquet tables.
+
+    Args:
+        scoring: the environment of a call that made no row; it is named only where it gives other scores.
+    """
     store = FeatureStore(folder, None)
     with progress.task("scores", len(plan.methods) * len(plan.metrics), unit="score") as task:
         cells = score_all(plan, rows, store, lambda note: task.advance(note=note))
@@ -321,11 +361,29 @@ def score_run(
         controls=check_controls(records, cells, blind),
         notes=film_notes(plan.available, rows),
         blind_controls=blind,
-        environment=info.environment | ({"parts": info.parts} if info.parts else {}),
+        environment=_named_environments(scoring or info.environment, info),
     )
     write_parquet(folder, plan, rows, store)
-    write_record(folder / "scores.json", scores)
-    return scores
+    kept = _unchanged(folder / "scores.json", scores) if scoring else None
+    if kept is None:
+        write_record(folder / "scores.json", scores)
+    return kept or scores
+
+
+def _named_environments(scoring: dict[str, Any], info: RunInfo) -> dict[str, Any]:
+    """What scored, and as `parts` everything that made rows where that is not the same."""
+    made = list(info.all_environments().values())
+    return scoring if made in ([], [scoring]) else scoring | {"parts": made}
+
+
+def _unchanged(path: Path, scores: ScoreFile) -> ScoreFile | None:
+    """The scores that are written already, where they are the same but for the environment; else None."""
+    try:
+        before = read_record(path, ScoreFile)
+    except FloatbenchError:
+        return None
+    same = before.model_dump(exclude={"environment"}) == scores.model_dump(exclude={"environment"})
+    return before if same else None
 
 
 def write_parquet(folder: Path, plan: Plan, rows: dict[tuple[str, str, int], Row], store: FeatureStore) -> None:

@@ -151,13 +151,12 @@ def score_all(plan: Plan, rows: Rows, store: FeatureStore, advance: Callable[[st
     return cells
 
 
-def metric_record(
-    metric: Metric, backbones: dict[str, Backbone], fingerprints: dict[str, str], settings: dict[str, Any]
-) -> MetricRecord:
-    """The identity of a column, as scores.json keeps it; `settings` are the protocol's for this variant."""
+def metric_record(metric: Metric, plan: Plan) -> MetricRecord:
+    """The identity of a column, as scores.json keeps it."""
     from floatbench import weights
 
-    used = {name: backbones[name] for name in metric.info.backbones}
+    used: dict[str, Backbone] = {name: plan.backbones[name] for name in metric.info.backbones}
+    settings = plan.protocol.settings.get(metric.info.id, {})
     hashes = {name: digest for backbone in used.values() for name, digest in backbone.weight_hashes().items()}
     registered = {name for backbone in used.values() for name in backbone.weights}  # bundled networks are not
     bundled = {name: b.licence for b in used.values() for name in b.weight_hashes() if name not in registered}
@@ -167,7 +166,8 @@ def metric_record(
         higher_is_better=metric.info.higher_is_better,
         level=metric.info.level,
         tiny=metric.info.tiny,
-        backbones={name: fingerprints[name] for name in used},
+        backbones={name: plan.fingerprints[name] for name in used},
+        made_with={name: backbone.made_with(plan.device) for name, backbone in used.items()},
         weights=hashes,
         licences={name: weights.entry(name).licence for name in sorted(registered)} | bundled,
         fabricated=sorted(name for name in registered if weights.is_fabricated(name)),

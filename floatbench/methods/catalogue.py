@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable
 from functools import cache
 
 from floatbench.errors import UsageError
 from floatbench.methods.controls import CONTROLS, control, control_forms
 from floatbench.methods.method import Method
-from floatbench.methods.videos import PREFIX, VideosMethod
+from floatbench.methods.videos import PREFIX, VideosMethod, finished_videos
 from floatbench.plugins import collect
 from floatbench.text import near, printable
 
@@ -33,8 +34,10 @@ def create(name: str) -> Method:
     found = control(name)
     if found is not None:
         return found
-    if name.startswith(PREFIX):
-        return VideosMethod(name.removeprefix(PREFIX))
+    videos = finished_videos(name)
+    if videos is not None:
+        _refuse_taken(videos.name)
+        return videos
     from floatbench.methods.float_method import with_options
 
     given = with_options(name)
@@ -51,17 +54,55 @@ def create(name: str) -> Method:
     return method
 
 
+def _refuse_taken(name: str) -> None:
+    """Finished videos may not bear the name of a control or of a system that floatbench runs itself."""
+    if control(name) is not None or name.partition("@")[0].partition("?")[0] in factories():
+        raise UsageError(f"{name!r} is the name of another method", fix="videos:DIR as NAME with another name")
+
+
 def resolve(methods: Iterable[str | Method]) -> list[Method]:
-    """Methods by name, or as they are, in order and each once: `freeze:1` is the control `frozen`."""
+    """Methods by name, or as they are, in order and each once: `freeze:1` is the control `frozen`.
+
+    Raises UsageError for two different ones of one name.
+    """
     found: dict[str, Method] = {}
     for given in dict.fromkeys(methods):
         method = create(given) if isinstance(given, str) else given
-        found.setdefault(method.name, method)
+        known = found.setdefault(method.name, method)
+        if known is not method and _identity(known) != _identity(method):
+            raise UsageError(f"two different methods are called {method.name!r}", fix="give each a name of its own")
     return list(found.values())
 
 
+def _identity(method: Method) -> object:
+    """What two methods of one name have in common when they are the same."""
+    return method.place if isinstance(method, VideosMethod) else (type(method), method.record())
+
+
+def parse_methods(text: str) -> list[str]:
+    """`a,videos:DIR,c` -> methods as they are typed, doubles removed, order kept.
+
+    A comma belongs to the name of a folder where only the longer name is a folder, or where it is written `\\,`.
+    """
+    parts = [part.replace("\\,", ",") for part in re.split(r"(?<!\\),", text)]
+    found = []
+    while parts:
+        longest = next((n for n in range(1, len(parts) + 1) if _is_folder(",".join(parts[:n]))), 1)
+        found.append(",".join(parts[:longest]).strip())
+        parts = parts[longest:]
+    return [name for name in dict.fromkeys(found) if name]
+
+
+def _is_folder(text: str) -> bool:
+    """True for a whole `videos:` method whose folder is there."""
+    try:
+        return PREFIX in text and finished_videos(text.strip()) is not None
+    except UsageError:
+        return False
+
+
 def parse_names(text: str) -> list[str]:
-    """`a,b,c` -> names, doubles removed, order kept; commas in folder names are written `videos:DIR` on their own."""
+    """`a,b,c` -> names, doubles removed, order kept."""
     names = [part.strip() for part in text.split(",") if part.strip()]
     return list(dict.fromkeys(names))
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from floatbench.protocol.protocol import Clip
 from floatbench.types import ClipMedia
 
 Kind = Literal["system", "baseline", "videos", "control", "oracle"]
@@ -66,6 +67,7 @@ class Generated:
         timing: stage -> seconds; the stages of FLOAT are speech, emotion, encode, solve, decode, convert, mux.
         details: settings and counts worth recording (true NFE, preset, native size ...), JSON types.
         original: what the system wrote, where `video` was resampled from it; kept beside it.
+        input_key: hash of the finished video that this is, see `Method.input_keys`.
     """
 
     video: Path | None = None
@@ -74,6 +76,7 @@ class Generated:
     timing: Mapping[str, float] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
     original: Path | None = None
+    input_key: str = ""
 
 
 class Method(ABC):
@@ -128,6 +131,11 @@ class Method(ABC):
         Empty: a row stays valid for as long as the method keeps its name. No loading.
         """
         return ""
+
+    def input_keys(self, clips: Sequence[Clip]) -> dict[str, str]:
+        """Clip id -> hash of the content of the files outside of the run that its video comes from; a clip without
+        such a file is left out. A row whose file has changed, has come or has gone is made again."""
+        return {}
 
     def expect(self, n_clips: int) -> None:  # noqa: B027
         """Told before `load` how many clips one worker process will ask for in this run."""

@@ -55,6 +55,7 @@ class AudioEnvelope(Backbone):
     """Loudness of every frame's 40 ms of sound: `rms` (T,) float32 of full scale."""
 
     id = "audio-envelope"
+    on_device = False
     uses = frozenset({"audio"})
 
     def settings(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from floatbench.code_hash import code_of
 from floatbench.errors import ClipError, UsageError
 from floatbench.types import ClipMedia, Features
 
@@ -39,6 +40,7 @@ class Backbone(ABC):
             only, so a clip with shifted sound shares its picture features with the unshifted one.
         weights: names in the weight registry, empty for pure signal processing.
         licence: licence of the weights in a few words.
+        on_device: False for what runs on the CPU whatever the device is.
 
     Example:
         >>> import floatbench, numpy as np
@@ -58,6 +60,7 @@ class Backbone(ABC):
     uses: frozenset[Part] = frozenset({"frames"})
     weights: tuple[str, ...] = ()
     licence: str = "none"
+    on_device: bool = True
 
     def settings(self) -> dict[str, Any]:
         """Everything beside the weights that changes the result (JSON types); batch size does not belong here."""
@@ -71,9 +74,19 @@ class Backbone(ABC):
 
         return {name: weights.sha256(name) for name in self.weights}
 
-    def fingerprint(self) -> str:
-        """SHA-256 over id, settings and weight hashes; the first half of a feature's cache key."""
-        record = {"id": self.id, "settings": self.settings(), "weights": self.weight_hashes()}
+    def made_with(self, device: str = "cpu") -> dict[str, Any]:
+        """What computes its features (JSON types).
+
+        `code`: module -> hash of the definitions that it uses; `libraries`: distribution -> version; `device`: its kind
+        (`cpu`, `cuda`), since the last digits differ from one kind to another.
+        """
+        code = code_of(type(self))
+        kind = device.partition(":")[0] if self.on_device else "cpu"
+        return {"code": dict(code.sources), "libraries": dict(code.libraries), "device": kind}
+
+    def fingerprint(self, device: str = "cpu") -> str:
+        """SHA-256 over id, settings, weight hashes and `made_with`; the first half of a feature's cache key."""
+        record = {"id": self.id, "settings": self.settings(), "weights": self.weight_hashes()} | self.made_with(device)
         return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
     @abstractmethod

@@ -25,6 +25,7 @@ class Pixels(Backbone):
     """Small grey pictures: (T, 128, 128) uint8, BT.601 luma, area-averaged; `size` (2,) is the native height, width."""
 
     id = "pixels"
+    on_device = False
 
     def settings(self) -> dict[str, Any]:
         return {"side": SIDE, "luma": "BT.601", "filter": "area"}

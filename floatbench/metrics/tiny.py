@@ -39,6 +39,7 @@ class TinyBackbone(Backbone):
 
     files: tuple[str, ...] = ()
     licence = _LICENCE
+    on_device = False
 
     def __init__(self) -> None:
         self.networks: dict[str, nn.Module] = {}

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from floatbench.errors import DataError, UsageError
 from floatbench.files import file_sha256
-from floatbench.paths import expanded
+from floatbench.paths import expanded, is_output
 from floatbench.protocol.clip_table import checked_clip
 from floatbench.protocol.protocol import Clip, ClipFile, Preprocessing, Protocol
 from floatbench.protocol.tables import TableRow, read_table
@@ -78,8 +78,8 @@ def _safe_name(folder: Path) -> str:
 def _videos(folder: Path) -> tuple[list[str], list[str]]:
     """Video files below a folder (posix paths, sorted) and notes about what was passed over."""
     found, notes = [], []
-    hidden = 0
-    for path in _walk(folder):
+    hidden, outputs = 0, list[Path]()
+    for path in walk(folder, outputs):
         relative = path.relative_to(folder)
         if path.suffix.lower() not in VIDEO_SUFFIXES:
             continue
@@ -91,15 +91,23 @@ def _videos(folder: Path) -> tuple[list[str], list[str]]:
             found.append(relative.as_posix())
     if hidden:
         notes.append(f"passed over {hidden} hidden video{'s' if hidden > 1 else ''}")
+    notes += [f"passed over {printable(output.relative_to(folder))}: floatbench wrote it" for output in outputs]
     return sorted(found), notes
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def walk(folder: Path, outputs: list[Path]) -> Iterator[Path]:
+    """The files below a folder by name, without those of runs and pages, whose folders are added to `outputs`.
+
+    Raises DataError for a folder that cannot be read.
+    """
+
     def stop(error: OSError) -> None:
         raise DataError(f"{printable(error.filename)} cannot be read: {error.strerror}") from error
 
     for root, folders, names in os.walk(folder, onerror=stop):
-        folders.sort()
+        own = [name for name in sorted(folders) if is_output(Path(root) / name)]
+        outputs += [Path(root) / name for name in own]
+        folders[:] = sorted(set(folders) - set(own))
         yield from (Path(root) / name for name in sorted(names))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from floatbench.errors import UsageError
+from floatbench.protocol.own_folder import walk
 from floatbench.protocol.protocol import Clip, ClipFile, Preprocessing, Protocol
 from floatbench.types import VIDEO_SUFFIXES
 from floatbench.weights.file_hashes import FileHashes
@@ -20,7 +21,7 @@ def as_is_protocol(folder: Path, metric_ids: tuple[str, ...]) -> Protocol:
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a folder", fix="--reference DIR with the real videos")
     clips, hashed = [], FileHashes()
-    for video in sorted(path for path in folder.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()):
+    for video in sorted(p for p in walk(folder, []) if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file()):
         name = video.relative_to(folder)
         sound = video.with_suffix(SOUND_SUFFIX)
         hashes: dict[ClipFile, str] = {"video": hashed.sha256(video)}

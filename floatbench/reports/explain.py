@@ -20,7 +20,7 @@ SAME_MACHINE, OTHER_MACHINE = 1e-6, 1e-3  # relative; below it two scores count 
 
 @dataclass(frozen=True)
 class Difference:
-    """One recorded difference: protocol, media, weights, packages, seed, subset, device, method ..."""
+    """One recorded difference: protocol, media, weights, code, libraries, packages, seed, subset, device, method ..."""
 
     factor: str
     what: str
@@ -68,12 +68,29 @@ def differences(a: RecordedRun, b: RecordedRun) -> list[Difference]:
         one, two = a.info.metrics[name], b.info.metrics[name]
         found += _compare("weights", {f"{name} weights": one.weights}, {f"{name} weights": two.weights})
         found += _compare("settings", {f"{name} settings": one.settings}, {f"{name} settings": two.settings})
+    found += _made_with(a, b)
     for name in sorted({*a.info.methods} & {*b.info.methods}):
         found += _compare("method", {name: a.info.methods[name]}, {name: b.info.methods[name]})
     one, two = dict(a.info.environment), dict(b.info.environment)
     found += _compare("packages", {"packages": one.pop("packages", {})}, {"packages": two.pop("packages", {})})
     found += _compare("device", {"device": one.pop("device", None)}, {"device": two.pop("device", None)})
     return found + _compare("environment", one, two)
+
+
+def _made_with(a: RecordedRun, b: RecordedRun) -> list[Difference]:
+    """Code, libraries and device of the backbones that both runs used; each backbone is named once."""
+    one, two = ({n: m for r in run.info.metrics.values() for n, m in r.made_with.items()} for run in (a, b))
+    shared = {n for v in a.info.metrics.keys() & b.info.metrics.keys() for n in a.info.metrics[v].backbones}
+    found = [  # the first version did not keep it
+        Difference("code", f"code of {name}", *("recorded" if name in run else "not recorded" for run in (one, two)))
+        for name in sorted(shared)
+        if (name in one) != (name in two)
+    ]
+    for factor in ("code", "libraries", "device"):
+        for name in sorted(one.keys() & two.keys()):
+            place = f"{factor} of {name}"
+            found += _compare(factor, {place: one[name].get(factor)}, {place: two[name].get(factor)})
+    return found
 
 
 def _compare(factor: str, a: Any, b: Any, place: str = "") -> list[Difference]:

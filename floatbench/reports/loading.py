@@ -131,7 +131,10 @@ def refuse_other_variant(first: RecordedRun, second: RecordedRun, variant: str) 
     a, b = first.scores.metrics[variant], second.scores.metrics[variant]
     names = f"{first.folder} and {second.folder} cannot share the column {variant}"
     if a.backbones != b.backbones or a.weights != b.weights:
-        raise UsageError(f"{names}: made with other backbones or weights", fix="floatbench explain shows which")
+        raise UsageError(
+            f"{names}: made with other weights, settings, code, libraries or device",
+            fix="floatbench explain shows which",
+        )
     if first.dataset != second.dataset:
         return
     failed = [_failed(run, variant) for run in (first, second)]

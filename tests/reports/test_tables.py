@@ -93,7 +93,7 @@ def test_other_clips_seeds_and_replicates_in_one_column_are_refused(tmp_path, ch
 def test_other_weights_under_one_variant_are_refused_also_across_data_sets(tmp_path):
     a, b = runs(tmp_path)
     b.scores.metrics["toy-fid"].weights["toy.pth"] = "b" * 64
-    with pytest.raises(UsageError, match="cannot share the column toy-fid: made with other backbones or weights"):
+    with pytest.raises(UsageError, match="cannot share the column toy-fid: made with other weights"):
         build_table(1, [a, b])
 
 

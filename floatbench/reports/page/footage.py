@@ -21,7 +21,7 @@ from floatbench.errors import ClipError, DataError, UsageError
 from floatbench.media import Mp4Writer, probe, read_audio, read_video, write_image
 from floatbench.methods import catalogue
 from floatbench.methods.method import ClipRequest, Generated
-from floatbench.methods.videos import VideosMethod
+from floatbench.methods.videos import PREFIX, VideosMethod
 from floatbench.protocol.protocol import Clip
 from floatbench.reports.loading import RecordedRun
 from floatbench.types import SAMPLES_PER_FRAME, ClipMedia
@@ -78,10 +78,20 @@ class Footage:
             return Generated(video=self.run.folder / row.video, audio=sound)
         kind = kind_of(self.run.info.methods.get(row.method, {}))
         if kind == "videos":
-            return Generated(video=_finished_video(row, self.clips[row.clip]))
+            return Generated(video=self._finished_video(row))
         if kind != "control":
             raise ClipError("missing", "the run kept no video of it")
         return self._control(row)
+
+    def _finished_video(self, row: Row) -> Path:
+        """The video that was scored, where it lies; runs of the first version kept the folder in the name only."""
+        clip, folder = self.clips[row.clip], row.method.removeprefix(PREFIX)
+        if row.method == folder:
+            folder = str(self.run.info.methods[row.method].get("folder", ""))
+        try:
+            return VideosMethod(folder).find(clip.id, clip.slug)
+        except UsageError as error:
+            raise ClipError("missing", error.what) from error
 
     def _control(self, row: Row) -> Generated:
         """A control is a function of the reference, so it is made again."""
@@ -203,17 +213,6 @@ def provenance_tags(run: RecordedRun, row: Row) -> dict[str, str]:
         mark, what = "altered", f"an altered recording of the data set (control {row.method})"
     document = json.dumps(settings, sort_keys=True, default=str)
     return {"title": f"{row.method}: {row.clip}", "comment": what, "synthetic_media": mark, "floatbench": document}
-
-
-def _finished_video(row: Row, clip: Clip) -> Path:
-    """The video that was scored, where it lies; the row must still find it under its name."""
-    try:
-        method = catalogue.create(row.method)
-    except UsageError as error:
-        raise ClipError("missing", error.what) from error
-    if not isinstance(method, VideosMethod):
-        raise ClipError("missing", "the run kept no video of it")
-    return method.find(clip.id, clip.slug)
 
 
 def remove_stale(page: Path, keep: set[str]) -> None:
