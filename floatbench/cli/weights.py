@@ -120,6 +120,7 @@ def fetch(
     ] = None,
 ) -> None:
     """Download and verify; goes on where it stopped; mirrors of FLOATBENCH_MIRROR are tried first."""
+    from floatbench.engine.answers import first_use
     from floatbench.weights import fetch
 
     progress = output.progress()
@@ -136,6 +137,7 @@ def fetch(
         results.append({"name": name, "path": str(got.path), "sources": got.sources})
         if not output.json:
             output.text(f"{name}: {got.path}{'' if got.sources else ' (was here)'}")
+    first_use([row["name"] for row in results], progress.note)
     if output.json:
         output.document(results)
 
@@ -212,14 +214,20 @@ def import_(
 
 
 @command(group)
-def verify(output: Output, names: Names = None) -> int:
+def verify(
+    output: Output,
+    names: Names = None,
+    answers: Annotated[
+        bool, typer.Option("--answers", help="Also run what is publicly known of the real files and compare.")
+    ] = False,
+) -> int:
     """Read files again and compare hashes; without names, everything that is here. Exit code 4 when one is wrong."""
     from floatbench import weights
     from floatbench.errors import DataError
 
     progress = output.progress()
     chosen = list(names) if names else [name for name in weights.names() if weights.state(name) != "missing"]
-    results = []
+    results: list[dict[str, Any]] = []
     with progress.task("verify", len(chosen), unit="entry") as bar:
         for name in chosen:
             try:
@@ -227,11 +235,27 @@ def verify(output: Output, names: Names = None) -> int:
             except DataError as error:
                 results.append({"name": name, "ok": False, "error": error.what, "fix": error.fix})
             bar.advance(note=name)
-    lines = [
-        f"{row['name']}: ok" if row["ok"] else f"{row['name']}: {row['error']}\nfix: {row['fix']}" for row in results
-    ]
+    if answers:
+        results += _answers([row["name"] for row in results if row["ok"]])
+    lines = []
+    for row in results:
+        lines.append(f"{row['name']}: {row.get('answer', 'ok') if row['ok'] else row['error']}")
+        lines += [f"fix: {row['fix']}"] if row.get("fix") else []
     output.result(results, "\n".join(lines))
     return 0 if all(row["ok"] for row in results) else DataError.exit_code
+
+
+def _answers(names: list[str]) -> list[dict[str, Any]]:
+    """Rows of the known answers of these weights; one that cannot be tried here is no failure."""
+    from floatbench.engine.answers import ask, of
+
+    rows: list[dict[str, Any]] = []
+    for answer in of(names):
+        found = ask(answer)
+        line = f"{found.state}: {found.title}; {found.said}"
+        row = {"name": found.weights, "ok": found.state != "wrong", "answer": line, "fix": found.fix or None}
+        rows.append(row | ({"error": line} if found.state == "wrong" else {}))
+    return rows
 
 
 @command(group)

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from floatbench.data.catalogue import dataset_for
 from floatbench.data.dataset import Dataset
 from floatbench.device import pick_device
+from floatbench.engine.answers import first_use
 from floatbench.engine.control_rules import check_controls
 from floatbench.engine.environment import environment
 from floatbench.engine.executor import Executor, InlineExecutor, LocalExecutor, default_workers
@@ -151,6 +152,7 @@ def run(protocol: Protocol, dataset: Dataset, options: RunOptions, progress: Pro
         raise _missing(plan)
     for what in plan.missing:
         progress.note(f"skipped: {what.what} ({what.fix})")
+    first_use((name for backbone in plan.backbones.values() for name in backbone.weights), progress.note)
     if not plan.metrics or not plan.methods:
         raise DataError("nothing can be scored: every metric or method is unavailable", fix="floatbench doctor")
     folder = options.out or default_folder(protocol, options)

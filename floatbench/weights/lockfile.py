@@ -35,12 +35,16 @@ class FileRecord(Strict):
 
 
 class Record(Strict):
-    """What is known about one entry: its files, where they came from, when, and the seed of fabricated ones."""
+    """What is known about one entry: its files, where they came from, when, the seed of fabricated ones, and answers.
+
+    `answers` holds a line for each known answer that a file has given: its hash, the question, the answer, when.
+    """
 
     files: dict[str, FileRecord] = {}
     source: str = ""
     recorded: str = ""
     seed: int | None = None
+    answers: list[str] = []
 
 
 class LockFile(RecordFile):
@@ -79,6 +83,17 @@ def record(section: Section, name: str, files: dict[str, FileRecord], source: st
         known = getattr(document, section).setdefault(name, Record())
         known.files.update(files)
         known.source, known.recorded, known.seed = source, now(), seed
+        write_record(folder / LOCK_NAME, document)
+
+
+def note_answer(name: str, line: str) -> None:
+    """Remembers an answer of an entry's file; the same question to the same file is kept once."""
+    folder = paths.weights_dir()
+    with guard(folder, "lockfile"):
+        document = read()
+        known = document.entries.setdefault(name, Record())
+        question = line.partition(": ")[0]
+        known.answers = [old for old in known.answers if not old.startswith(f"{question}: ")] + [line]
         write_record(folder / LOCK_NAME, document)
 
 
