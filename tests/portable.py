@@ -58,12 +58,20 @@ def _threads(count: int) -> dict[str, str]:
     return {name: str(count) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 
 
+def _pyenv_versions() -> dict[str, str]:
+    """Lets the shims of pyenv, where it is there, name every Python it has: uv asks them."""
+    pyenv = shutil.which("pyenv")
+    listed = subprocess.run([pyenv, "versions", "--bare"], capture_output=True, text=True).stdout if pyenv else ""
+    return {"PYENV_VERSION": ":".join(listed.split())} if listed else {}
+
+
 def python_setting(version: str, tests: tuple[str, ...]) -> Setting | None:
     """The tests under another Python, in `.venv-<version>`; None where that Python is not on this machine."""
     uv = shutil.which("uv") or str(Path(sys.executable).with_name("uv"))
     found = subprocess.run(
-        [uv, "python", "find", "--no-python-downloads", "--system", version], capture_output=True, text=True
-    )
+        [uv, "python", "find", "--no-python-downloads", "--system", version],
+        env=os.environ | _pyenv_versions(), capture_output=True, text=True,
+    )  # fmt: skip
     if found.returncode:
         return None
     folder = ROOT / f".venv-{version}"

@@ -6,14 +6,13 @@ of colours, scale, sound features. Random weights give none of these answers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from floatbench import paths, weights
+from floatbench.engine import release_sample
 from floatbench.errors import DependencyError
 from floatbench.text import now
 from floatbench.weights import lockfile
@@ -28,21 +27,24 @@ class Answer:
     Attributes:
         weights: names of the files that give it together, the one it is filed under first.
         title: what is asked, and what the record says; source: where it says so.
-        ask: gives whether the answer is right, and what it was, for the input file (its folder when there is none).
-        input, url: file name and address of the input that the question needs, empty when it needs none.
+        ask: gives whether the answer is right, and what it was, for the folder that holds the inputs.
+        inputs: address of every file that the question needs, by the file's name.
     """
 
     weights: tuple[str, ...]
     title: str
     source: str
     ask: Callable[[Path], tuple[bool, str]]
-    input: str = ""
-    url: str = ""
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def input_path(self) -> Path:
-        """Where the input is looked for."""
-        return paths.weights_dir() / "answers" / self.input
+    def absent(self) -> list[str]:
+        """Names of the inputs that are not on this machine."""
+        return [name for name in self.inputs if not (inputs_dir() / name).is_file()]
+
+
+def inputs_dir() -> Path:
+    """Where the inputs of all questions are looked for."""
+    return paths.weights_dir() / "answers"
 
 
 @dataclass(frozen=True)
@@ -77,11 +79,11 @@ def _fvd(name: str, expected: dict[int, float]) -> tuple[bool, str]:
     return right, ", ".join(f"{value:.2f} of {frames} frames" for frames, value in found.items())
 
 
-def _example_of_syncnet(video: Path) -> tuple[bool, str]:
+def _example_of_syncnet(folder: Path) -> tuple[bool, str]:
     from floatbench.media.clip import read_clip
     from floatbench.metrics import lse, syncnet
 
-    clip = read_clip(video)
+    clip = read_clip(folder / "example.avi")
     lips, sound = lse.LipEmbeddings("wholeframe"), lse.SoundEmbeddings()
     windows, other, _ = lse.aligned(lips.extract(clip), sound.extract(clip))
     found = syncnet.judge(syncnet.distances(windows, other))
@@ -90,7 +92,7 @@ def _example_of_syncnet(video: Path) -> tuple[bool, str]:
     return right, f"offset {found.offset}, distance {found.distance:.3f}, confidence {found.confidence:.3f}"
 
 
-def _dog(picture: Path) -> tuple[bool, str]:
+def _dog(folder: Path) -> tuple[bool, str]:
     import torch
     from torchvision.models import VGG19_Weights, vgg19
     from torchvision.transforms.functional import to_tensor
@@ -101,7 +103,7 @@ def _dog(picture: Path) -> tuple[bool, str]:
         network = vgg19(weights=None)
     network.load_state_dict(weights.load_state_dict("vgg19"), assign=True)
     network.eval()
-    shown = VGG19_Weights.IMAGENET1K_V1.transforms()(to_tensor(read_image(picture)))
+    shown = VGG19_Weights.IMAGENET1K_V1.transforms()(to_tensor(read_image(folder / "dog.jpg")))
     with torch.inference_mode():
         best = int(network(shown[None])[0].argmax())
     name = VGG19_Weights.IMAGENET1K_V1.meta["categories"][best]
@@ -110,14 +112,6 @@ def _dog(picture: Path) -> tuple[bool, str]:
 
 FACE = (225.0, 117.0)  # pixels: the middle of the one face in scikit-image's picture of Eileen Collins
 REACH = 40.0
-
-
-def _astronaut() -> np.ndarray:
-    try:
-        from skimage.data import astronaut
-    except ImportError as error:
-        raise DependencyError("the picture is scikit-image's", fix="pip install 'floatbench[metrics]'") from error
-    return np.ascontiguousarray(astronaut())
 
 
 def _one_face(boxes: Sequence[Sequence[float]]) -> tuple[bool, str]:
@@ -133,7 +127,7 @@ def _one_face(boxes: Sequence[Sequence[float]]) -> tuple[bool, str]:
 def _scrfd(_: Path) -> tuple[bool, str]:
     from floatbench.metrics import scrfd
 
-    found = scrfd.shared_detector("cpu").detect(_astronaut())
+    found = scrfd.shared_detector("cpu").detect(release_sample.astronaut())
     return _one_face([list(box) for box, score in zip(found.boxes, found.scores, strict=True) if score > 0.5])
 
 
@@ -142,7 +136,7 @@ def _sfd(_: Path) -> tuple[bool, str]:
 
     detector = lse.FaceDetector()
     detector.load()
-    (found,) = detector.detect(_astronaut()[None])
+    (found,) = detector.detect(release_sample.astronaut()[None])
     return _one_face([list(row[:4]) for row in found if row[4] > 0.9])
 
 
@@ -150,7 +144,7 @@ def _s3fd(_: Path) -> tuple[bool, str]:
     from floatbench.media.boxes_s3fd import S3fdBoxes
 
     boxes = S3fdBoxes()
-    found = [hit.box for hit in boxes.detect(_astronaut(), 0) if hit.score > 0.9]
+    found = [hit.box for hit in boxes.detect(release_sample.astronaut(), 0) if hit.score > 0.9]
     boxes.close()
     return _one_face([list(box) for box in found])
 
@@ -175,8 +169,7 @@ ANSWERS: tuple[Answer, ...] = (
         "the example video: offset 3, distance 5.353, confidence 10.021",
         "joonson/syncnet_python at 6efbb1c305c23f47a62b09cf4215a8ac45e97d49, README",
         _example_of_syncnet,
-        "example.avi",
-        "http://www.robots.ox.ac.uk/~vgg/software/lipsync/data/example.avi",
+        {"example.avi": "http://www.robots.ox.ac.uk/~vgg/software/lipsync/data/example.avi"},
     ),
     Answer(("scrfd-det-10g",), "one face in the picture of an astronaut", _COLLINS, _scrfd),
     Answer(("s3fd-sfd-face",), "one face in the picture of an astronaut", _COLLINS, _sfd),
@@ -186,8 +179,28 @@ ANSWERS: tuple[Answer, ...] = (
         "the dog of torch hub is a Samoyed",
         "https://pytorch.org/hub/pytorch_vision_vgg",
         _dog,
-        "dog.jpg",
-        "https://github.com/pytorch/hub/raw/master/images/dog.jpg",
+        {"dog.jpg": "https://github.com/pytorch/hub/raw/master/images/dog.jpg"},
+    ),
+    Answer(
+        ("arcface-w600k-r50", "scrfd-det-10g"),
+        "one person in FLOAT's sample picture and video (cosine above 0.28), another in the astronaut's (below 0.2)",
+        "deepinsight/insightface, web-demos/src_recognition: the limits of its demonstration for this network",
+        release_sample.identity,
+        release_sample.files("sam_altman.webp", "sam_altman_result.mp4"),
+    ),
+    Answer(
+        ("syncnet-v2", "s3fd-sfd-face"),
+        "FLOAT's sample video speaks its own sound: in time, confidence above 3 and above that of moved sound",
+        "no figure of this clip is public; LatentSync (arXiv 2412.09262) drops talking heads below 3 from its data",
+        release_sample.sync,
+        release_sample.files("sam_altman_result.mp4"),
+    ),
+    Answer(
+        ("float", "wav2vec2-base-960h", "wav2vec2-speech-emotion", "mediapipe-face-landmarker"),
+        "FLOAT's sample picture and sound, 6 s: a face in 95 % of frames, a jaw that follows the sound (p < 0.05)",
+        "the release's own sample; its published video of the same picture and sound gives p = 0.02",
+        release_sample.speaks,
+        release_sample.files("sam_altman.webp", "aud-sample-vs-1.wav"),
     ),
 )
 
@@ -205,11 +218,12 @@ def ask(answer: Answer) -> Outcome:
     name = answer.weights[0]
     if not all(weights.available(needed) for needed in answer.weights):
         return Outcome(name, answer.title, "not tried", "not on this machine", f"floatbench weights fetch {name}")
-    if answer.input and not answer.input_path.is_file():
-        fix = f"mkdir -p {answer.input_path.parent} && curl -L -o {answer.input_path} {answer.url}"
-        return Outcome(name, answer.title, "not tried", f"its input {answer.input} is not on this machine", fix)
+    if absent := answer.absent():
+        gets = " && ".join(f"curl -L -o {inputs_dir() / file} {answer.inputs[file]}" for file in absent)
+        said = f"its input {absent[0]} is not on this machine"
+        return Outcome(name, answer.title, "not tried", said, f"mkdir -p {inputs_dir()} && {gets}")
     try:
-        right, said = answer.ask(answer.input_path)
+        right, said = answer.ask(inputs_dir())
     except DependencyError:
         raise
     except Exception as error:  # other projects' loaders end in many ways at a file that is not theirs

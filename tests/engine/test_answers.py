@@ -12,17 +12,18 @@ from loopback import make_video
 from PIL import Image
 
 from floatbench import weights
-from floatbench.engine import answers
+from floatbench.engine import answers, release_sample
 from floatbench.weights import lockfile
 from floatbench.weights.table import ENTRIES
 
-BY_NAME = {answer.weights[0]: answer for answer in answers.ANSWERS}
+BY_NAME = {answer.weights[0]: answer for answer in reversed(answers.ANSWERS)}
 
 
 def test_answers_belong_to_the_table_and_name_their_source():
     known = {entry.name for entry in ENTRIES}
     assert {name for answer in answers.ANSWERS for name in answer.weights} <= known
-    assert all(answer.source and bool(answer.input) == bool(answer.url) for answer in answers.ANSWERS)
+    assert all(answer.source and answer.title for answer in answers.ANSWERS)
+    assert all(url.startswith(("http://", "https://")) for answer in answers.ANSWERS for url in answer.inputs.values())
     assert [answer.weights[0] for answer in answers.of(["i3d-400", "vgg19"])] == ["i3d-400", "vgg19"]
 
 
@@ -41,10 +42,10 @@ def test_random_weights_do_not_hear_syncnets_example(monkeypatch):
     monkeypatch.setenv("FLOATBENCH_FABRICATED", "1")
     weights.fabricate("syncnet-v2")
     answer = BY_NAME["syncnet-v2"]
-    answer.input_path.parent.mkdir(parents=True)
-    video = answer.input_path.with_suffix(".mp4")
+    answers.inputs_dir().mkdir(parents=True)
+    video = answers.inputs_dir() / "example.mp4"
     make_video(video, seconds=2, rate=Fraction(25))
-    video.rename(answer.input_path)
+    video.rename(video.with_suffix(".avi"))
     found = answers.ask(answer)
     assert found.state == "wrong" and "confidence" in found.said
 
@@ -57,9 +58,9 @@ def test_random_weights_do_not_know_the_dog(monkeypatch):
     state = vgg19(weights=None).state_dict()
     monkeypatch.setattr(weights, "available", lambda name: True)
     monkeypatch.setattr(weights, "load_state_dict", lambda name: state)
-    answer.input_path.parent.mkdir(parents=True)
+    answers.inputs_dir().mkdir(parents=True)
     noise = np.random.default_rng(1).integers(0, 256, (300, 300, 3), np.uint8)
-    Image.fromarray(noise).save(answer.input_path)
+    Image.fromarray(noise).save(answers.inputs_dir() / "dog.jpg")
     assert answers.ask(answer).state == "wrong"
 
 
@@ -69,7 +70,7 @@ def test_what_is_absent_is_no_wrong_answer_and_names_its_command(monkeypatch):
     monkeypatch.setattr(weights, "available", lambda name: True)
     found = answers.ask(BY_NAME["syncnet-v2"])
     assert found.state == "not tried" and "example.avi" in found.said and found.fix.startswith("mkdir -p ")
-    assert "curl -L" in found.fix and BY_NAME["syncnet-v2"].url in found.fix
+    assert "curl -L" in found.fix and BY_NAME["syncnet-v2"].inputs["example.avi"] in found.fix
 
 
 def right(name: str, said: str = "151.26") -> answers.Answer:
@@ -110,7 +111,7 @@ def test_the_distance_of_constant_videos_is_the_frechet_distance(monkeypatch: py
 
 def test_the_face_of_the_astronaut_is_where_it_is_said_to_be():
     """scikit-image's picture, by the detector that needs no download: skin-coloured, upright, in the upper half."""
-    picture = answers._astronaut()
+    picture = release_sample.astronaut()
     assert picture.shape == (512, 512, 3)
     assert answers._one_face([[166, 59, 284, 176]]) == (True, "a face of 117 pixels at (225, 118)")
     assert not answers._one_face([])[0] and not answers._one_face([[0, 0, 512, 512]])[0]
@@ -118,7 +119,7 @@ def test_the_face_of_the_astronaut_is_where_it_is_said_to_be():
 
 
 def test_inputs_lie_beside_the_weights():
-    assert BY_NAME["vgg19"].input_path == Path(weights.folder("answers")) / "dog.jpg"
+    assert answers.inputs_dir() == Path(weights.folder("answers"))
 
 
 def test_the_first_use_asks_once_and_says_what_came_of_it(monkeypatch: pytest.MonkeyPatch):
@@ -140,3 +141,71 @@ def test_the_first_use_asks_once_and_says_what_came_of_it(monkeypatch: pytest.Mo
     monkeypatch.setattr(weights, "sha256", lambda name: "b" * 64)
     answers.first_use(["i3d-400"], lines.append)
     assert len(lines) == 1
+
+
+def sample(folder: Path, shared: Path) -> Path:
+    """The release's files, laid where the questions look for them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in ("portrait/float/sam_altman.webp", "video/float/sam_altman_result.mp4"):
+        (folder / Path(file).name).symlink_to(shared / "data/real" / file)
+    return folder
+
+
+def test_random_weights_know_nobody_in_the_release_sample(shared: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("FLOATBENCH_FABRICATED", "1")
+    answer = next(one for one in answers.ANSWERS if one.weights[0] == "arcface-w600k-r50")
+    for name in answer.weights:
+        weights.fabricate(name)
+    sample(answers.inputs_dir(), shared)
+    found = answers.ask(answer)
+    assert found.state == "wrong" and "cosine" in found.said, found.said
+
+
+@pytest.mark.parametrize(
+    ("same", "other", "right"), [(0.7, 0.05, True), (0.25, 0.05, False), (0.7, 0.3, False), (0.7, None, False)]
+)
+def test_one_person_is_told_from_another_by_both_limits(same, other, right, tmp_path, monkeypatch, shared: Path):
+    def turned(cosine: float | None) -> np.ndarray:
+        return np.zeros(2) if cosine is None else np.array([cosine, (1 - cosine**2) ** 0.5])
+
+    faces = iter([turned(1.0), turned(same), turned(other)])
+    monkeypatch.setattr(release_sample, "_embedding", lambda frame: next(faces))
+    assert release_sample.identity(sample(tmp_path, shared))[0] is right
+
+
+@pytest.mark.parametrize(
+    ("own", "moved", "right"),
+    [((0, 7.9, 6.1), 1.2, True), ((3, 7.9, 6.1), 1.2, False), ((0, 9.9, 2.5), 1.2, False), ((0, 7.9, 6.1), 6.4, False)],
+)
+def test_a_video_in_time_with_its_sound_is_told_from_others(own, moved, right, tmp_path, monkeypatch, shared: Path):
+    found = iter([own, (9, 12.0, moved)])
+    monkeypatch.setattr(release_sample, "_judge", lambda clip: next(found))
+    assert release_sample.sync(sample(tmp_path, shared))[0] is right
+
+
+@pytest.mark.slow
+def test_random_weights_do_not_hear_the_release_sample(shared: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("FLOATBENCH_FABRICATED", "1")
+    answer = next(one for one in answers.ANSWERS if one.weights == ("syncnet-v2", "s3fd-sfd-face"))
+    for name in answer.weights:
+        weights.fabricate(name)
+    sample(answers.inputs_dir(), shared)
+    assert answers.ask(answer).state == "wrong"
+
+
+def test_the_jaw_of_the_published_video_follows_its_own_sound_only(shared: Path):
+    """The trained model's one public video passes, 6 s of it; with the sound of other seconds it does not."""
+    from floatbench.media.clip import read_clip
+    from floatbench.metrics.landmarker import FaceLandmarker
+    from floatbench.types import ClipMedia
+
+    clip = read_clip(shared / "data/real/video/float/sam_altman_result.mp4")
+    model = shared / "data/models/face_landmarker_v2_with_blendshapes.task"
+    features = FaceLandmarker(model).extract(ClipMedia(clip.frames[: release_sample.FRAMES]))
+    assert clip.audio is not None
+    samples = release_sample.FRAMES * 640
+    right, said = release_sample.mouth_follows(features, clip.audio[:samples])
+    assert right and "p = 0.0" in said, said
+    assert not release_sample.mouth_follows(features, clip.audio[samples : 2 * samples])[0]
+    features["found"][: len(features["found"]) // 2] = False
+    assert release_sample.mouth_follows(features, clip.audio[:samples]) == (False, "a face in 50% of the frames")
