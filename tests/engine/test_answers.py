@@ -209,3 +209,19 @@ def test_the_jaw_of_the_published_video_follows_its_own_sound_only(shared: Path)
     assert not release_sample.mouth_follows(features, clip.audio[samples : 2 * samples])[0]
     features["found"][: len(features["found"]) // 2] = False
     assert release_sample.mouth_follows(features, clip.audio[:samples]) == (False, "a face in 50% of the frames")
+
+
+def test_a_random_network_makes_no_face_of_the_release_sample(
+    shared: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A small network with random weights stands for the official one with random weights, which takes minutes."""
+    from floatbench.sampling.animator import Animator
+
+    load, model = Animator.from_pretrained, shared / "data/models/face_landmarker_v2_with_blendshapes.task"
+    monkeypatch.setattr(Animator, "from_pretrained", lambda name: load(checkpoint))
+    monkeypatch.setattr(weights, "available", lambda name: True)
+    monkeypatch.setattr(weights, "path", lambda name: model)
+    folder = sample(answers.inputs_dir(), shared)
+    (folder / "aud-sample-vs-1.wav").symlink_to(shared / "data/real/audio/float/aud-sample-vs-1.wav")
+    found = answers.ask(next(one for one in answers.ANSWERS if one.weights[0] == "float"))
+    assert found.state == "wrong" and found.said == "a face in 0% of the frames", found.said
