@@ -43,7 +43,7 @@ LONG = {"floatbench.weights.table"}
 """Files that are tables: a row a thing, no idea beside it."""
 EXAMPLES = ("baselines/NAME/", "baselines/imtalker/", "results/leaderboard/entries")
 """Paths in documents that a reader will make."""
-DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def sources() -> dict[str, Path]:

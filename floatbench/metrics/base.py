@@ -121,22 +121,34 @@ class Pair:
         return self._load("source", backbone)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MetricInfo:
-    """What a metric variant is; `id` is its variant id (``fid``, ``csim-source``, ``efid-mp52``, ...)."""
+    """What a metric variant is. The first five fields are enough for a metric of one's own.
+
+    Attributes:
+        id: the variant id (`fid`, `csim-source`, `efid-mp52` ...); title: what it is, in one line.
+        higher_is_better: which way is up. backbones: ids of those it reads; sides: of which videos.
+        level: `clip` is a value for each clip and their mean, `corpus` one value of all clips.
+        column: the table's column: FID, FVD, CSIM, E-FID, P-FID, LSE-D, LSE-C, AVCORR ...; without one the id.
+        formula, source, parity: how it is computed, paper or reference tool, how far equality with that was shown.
+        tiny: uses the bundled offline backbones: footnoted, never beside official ones. needs_audio: reads the sound.
+    """
 
     id: str
-    column: str  # the table's column: FID, FVD, CSIM, E-FID, P-FID, LSE-D, LSE-C, AVCORR, ...
     title: str
     higher_is_better: bool
-    level: Literal["corpus", "clip"]
     backbones: tuple[str, ...]
     sides: tuple[Side, ...]
-    formula: str
-    source: str  # paper or reference tool
-    parity: str  # how far equality with the reference tool was shown
-    tiny: bool = False  # uses the bundled offline backbones: footnoted, never beside official ones
+    level: Literal["corpus", "clip"] = "clip"
+    column: str = ""
+    formula: str = "not stated"
+    source: str = "not stated"
+    parity: str = "not shown"
+    tiny: bool = False
     needs_audio: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "column", self.column or self.id)
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,10 @@ class Sound(Backbone):
 class Lag(ClipMetric):
     """Finds the lag of the sound against the reference's own sound; late sound is negative, as SyncNet counts."""
 
-    info = MetricInfo("toy-lag", "LAG", "t", True, "clip", ("toy-sound",), ("generated", "reference"), "f", "s", "p")
+    info = MetricInfo(
+        id="toy-lag", column="LAG", title="t", higher_is_better=True, level="clip", backbones=("toy-sound",),
+        sides=("generated", "reference")
+    )  # fmt: skip
 
     def clip_value(self, pair):
         a, b = pair.generated("toy-sound")["loud"], pair.reference("toy-sound")["loud"]

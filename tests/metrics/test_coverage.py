@@ -84,7 +84,10 @@ def _rows(seed: int, rows: int, dimension: int, lost: int = 0) -> dict[tuple[str
 
 
 def _frechet() -> FrechetMetric:
-    info = MetricInfo("f", "FID", "t", False, "corpus", ("b",), ("generated", "reference"), "f", "s", "p")
+    info = MetricInfo(
+        id="f", column="FID", title="t", higher_is_better=False, level="corpus", backbones=("b",),
+        sides=("generated", "reference")
+    )  # fmt: skip
     return FrechetMetric(info)
 
 

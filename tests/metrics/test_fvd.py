@@ -156,7 +156,10 @@ def test_a_clip_below_the_window_fails_with_too_short(name, least):
 def test_the_styleganv_variant_divides_by_n():
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((6, 3)), rng.standard_normal((6, 3)) + 1
-    info = MetricInfo("t", "FVD", "t", False, "corpus", ("b",), ("generated", "reference"), "f", "s", "p")
+    info = MetricInfo(
+        id="t", column="FVD", title="t", higher_is_better=False, level="corpus", backbones=("b",),
+        sides=("generated", "reference")
+    )  # fmt: skip
     metric = FVD("fvd-styleganv", info)
     sides = {"generated": [np.stack([a, a * np.nan]) for a in x], "reference": [np.stack([b * np.nan, b]) for b in y]}
 
