@@ -25,7 +25,8 @@ class Breathing(floatbench.Method):
     name = "breathing"
 
     def generate(self, request: ClipRequest) -> Generated:
-        write_lossless(request.folder / "video.mkv", breathe(request.source, request.audio))
+        sound = np.zeros(SAMPLES_PER_FRAME * request.n_frames, np.int16) if request.audio is None else request.audio
+        write_lossless(request.folder / "video.mkv", breathe(request.source, sound))
         return Generated(video=request.folder / "video.mkv")
 
 

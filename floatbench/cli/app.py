@@ -14,6 +14,7 @@ from typing import Any
 import typer
 
 from floatbench import __version__
+from floatbench.cli.command import Program
 from floatbench.cli.output import Output, abandon_output, prepare_streams, write
 from floatbench.errors import DependencyError, FloatbenchError
 from floatbench.paths import quiet_third_parties
@@ -24,6 +25,7 @@ ENVIRONMENT = {
 
 app = typer.Typer(
     name="floatbench",
+    cls=Program,
     help="Benchmark audio-driven talking portraits; run, train, ablate and time FLOAT.",
     no_args_is_help=True,
     add_completion=True,

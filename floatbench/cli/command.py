@@ -10,8 +10,9 @@ from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
-from typer.core import TyperCommand, TyperOption
+from typer.core import TyperCommand, TyperGroup, TyperOption
 
+from floatbench.cli.help import COMMAND_PANELS, command_panel, epilogue, option_panel
 from floatbench.cli.output import Output
 from floatbench.paths import quiet_third_parties
 
@@ -58,9 +59,25 @@ class Command(TyperCommand):
         super().__init__(*args, **kwargs)
         self.aliases: dict[str, str] = {}
         for option in self.params:
-            if isinstance(option, TyperOption) and (name := option_name(option)) != option.name:
+            if not isinstance(option, TyperOption):
+                continue
+            if (name := option_name(option)) != option.name:
                 self.aliases[name] = option.name
                 option.name = name
+            option.show_envvar = False  # the rule is said once, under the options
+            option.rich_help_panel = option.rich_help_panel or option_panel(name)
+
+    def format_help(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
+        """As Typer does, with the examples of this command below."""
+        self.epilog = epilogue(ctx.command_path.partition(" ")[2])
+        super().format_help(ctx, formatter)
+
+    def get_help_option(self, ctx: typer.Context) -> Any:
+        """`--help`, shown with what every command has."""
+        option = super().get_help_option(ctx)
+        if isinstance(option, TyperOption):
+            option.show_envvar, option.rich_help_panel = False, option_panel("help")
+        return option
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
         """Reads the command line; an error in it is already told as --json asks."""
@@ -87,6 +104,25 @@ class Command(TyperCommand):
         """Calls the function by the names that its parameters have."""
         values = {self.aliases.get(name, name): value for name, value in ctx.params.items()}
         return None if self.callback is None else ctx.invoke(self.callback, **values)
+
+
+class Program(TyperGroup):
+    """The program itself: its commands stand in groups, in the order in which somebody meets them."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        """Names in the order of `COMMAND_PANELS`; each command is told its group."""
+        order = [name for names in COMMAND_PANELS.values() for name in names]
+        for name, found in self.commands.items():
+            found.rich_help_panel = command_panel(name)  # type: ignore[attr-defined] - Typer's commands have it
+        return sorted(self.commands, key=lambda name: order.index(name) if name in order else len(order))
+
+    def format_help(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
+        """As Typer does, with examples below."""
+        for option in self.get_params(ctx):
+            if isinstance(option, TyperOption):
+                option.show_envvar = False
+        self.epilog = epilogue("")
+        super().format_help(ctx, formatter)
 
 
 def option_name(option: TyperOption) -> str:

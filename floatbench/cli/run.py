@@ -34,7 +34,7 @@ class RunChoices:
     metrics: Annotated[str, typer.Option(help="Metric variants, comma separated; default: the protocol's.")] = ""
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N clips (never ranked).")] = None
     clips: Annotated[str, typer.Option(help="Only these clip ids, comma separated (never ranked).")] = ""
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default runs/<protocol>-<hash>.")] = None
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default: one below runs/.")] = None
     controls: Annotated[bool, typer.Option(help="Also score the control systems.")] = True
     replicates: Annotated[int, typer.Option(min=1, help="Repeat with R seeds and report the spread.")] = 1
     seed: Annotated[int | None, typer.Option(min=0, help="Run seed; default: the protocol's.")] = None
