@@ -12,6 +12,11 @@ unexport PYTHONDONTWRITEBYTECODE
 demo: $(VENV)/.demo
 	$(BIN)/python -m floatbench run --protocol synthetic --methods float-tiny --out runs/demo
 	$(BIN)/python -m floatbench report runs/demo --page runs/demo/page --videos 6
+	@echo
+	@echo "Next: open runs/demo/page/index.html, then type"
+	@echo "  source $(BIN)/activate"
+	@echo "  floatbench demo                                           # a talking portrait"
+	@echo "  floatbench score --generated YOURS --reference REAL       # your videos against real ones"
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from floatbench.cli.command import command
-from floatbench.cli.output import Output, columns, warn
+from floatbench.cli.output import Output, table, warn
 
 if TYPE_CHECKING:
     from floatbench.baselines.manifest import Manifest
@@ -40,7 +40,7 @@ def list_(output: Output) -> None:
         proven = row["proven"].get(row["proven_furthest"].replace(" ", "_"), "").partition(";")[0]
         installed, licence = ",".join(row["installed"]) or "-", row["licence"]["code"][:40]
         lines.append((row["name"], installed, row["proven_furthest"], proven, licence, row["commit"][:8]))
-    output.result(rows, columns(lines))
+    output.result(rows, table(lines))
 
 
 def _row(manifest: Manifest) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from floatbench.cli.command import command
-from floatbench.cli.output import Output, columns
+from floatbench.cli.output import Output, table
 
 if TYPE_CHECKING:
     from floatbench.engine.check import CheckResult
@@ -30,7 +30,7 @@ def list_command(output: Output) -> None:
     for row in rows:
         state = ", ".join(f"{w['name']} ({w['state']})" for w in row["weights"]) or "none needed"
         lines.append((row["id"], row["column"], row["better"], state, row["title"]))
-    output.result(rows, columns(lines))
+    output.result(rows, table(lines))
 
 
 @command(group, "show")
@@ -102,7 +102,7 @@ def _matrix(result: CheckResult) -> str:
     for damage in dict.fromkeys(r.damage for r in result.responses):
         rows.append((damage, *(label(r) for r in result.responses if r.damage == damage)))
     lines = [
-        columns(rows),
+        table(rows),
         "+ worse, - better, as a share of the metric's widest move; ρ = Spearman with the strength; . = no reaction",
     ]
     for shift in result.shifts:

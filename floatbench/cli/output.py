@@ -15,6 +15,9 @@ from floatbench.errors import DependencyError
 from floatbench.progress import NullProgress, Progress
 from floatbench.text import printable
 
+NARROW = 24
+"""Letters up to which a column of a drawn table is never broken."""
+
 
 class Output:
     """Prints what a command found as `--json` and `--quiet` ask.
@@ -85,6 +88,36 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
     padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in cells)
     return "\n".join("  ".join(row).rstrip() for row in padded)
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text, headings first, as standard output takes them: drawn at the terminal's width, else Markdown."""
+    return _drawn(rows) if sys.stdout.isatty() else _markdown(rows)
+
+
+def _drawn(rows: Sequence[Sequence[str]]) -> str:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(*rows[0], box=box.SIMPLE_HEAD, pad_edge=False)
+    for column, cells in zip(drawn.columns, zip(*rows, strict=True), strict=True):
+        column.overflow, column.no_wrap = "fold", max(map(len, cells)) <= NARROW
+    for row in rows[1:]:
+        drawn.add_row(*(Text(printable(cell)) for cell in row))
+    console = Console(file=sys.stdout, highlight=False)
+    with console.capture() as captured:
+        console.print(drawn)
+    return captured.get().rstrip("\n")
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    cells = [[printable(cell).replace("|", "\\|") for cell in row] for row in rows]
+    widths = [max(3, *(len(cell) for cell in column)) for column in zip(*cells, strict=True)]
+    cells.insert(1, ["-" * width for width in widths])
+    lines = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in cells)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def megabytes(size: int | None, digits: int = 1) -> str:

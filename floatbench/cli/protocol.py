@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from floatbench.cli.command import command
-from floatbench.cli.output import Output, columns, warn
+from floatbench.cli.output import Output, table, warn
 from floatbench.text import printable
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def list_command(output: Output) -> None:
     for row in rows:
         ready = f"{row['state']['ready']} of {row['clips']}"
         lines.append((row["name"], row["label"], ready, row["preprocessing"]["boxes"], row["title"]))
-    output.result(rows, columns(lines))
+    output.result(rows, table(lines))
     output.note("any folder of talking videos is a protocol too: folder:DIR")
 
 
@@ -225,4 +225,4 @@ def _clips(protocol: Protocol, states: dict) -> str:
         )
         state = f"{row.state}: {row.reason or row.detail}" if row.state != "ready" else row.state
         lines.append((clip.id, clip.identity, window, clip.audio or "its own", state))
-    return columns(lines)
+    return table(lines)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from floatbench.cli.command import allow_fabricated, command
-from floatbench.cli.output import Output, columns
+from floatbench.cli.output import Output, table
 
 if TYPE_CHECKING:
     from floatbench.speed.measure import SpeedInput
@@ -114,7 +114,7 @@ def _inputs(choices: SpeedChoices) -> tuple[list[SpeedInput], str]:
 
 def _lines(record: SpeedFile) -> list[str]:
     headings = ("method", "FPS", "range", "s/clip", "real time", "first frame", "NFE", "memory")
-    lines = [columns([headings, *map(_cells, record.rows)])]
+    lines = [table([headings, *map(_cells, record.rows)])]
     for row in record.rows:
         lines.append(f"{row.method}: {_standing(row)}")
         if row.stages:

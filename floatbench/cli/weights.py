@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from floatbench.cli.command import allow_fabricated, command
-from floatbench.cli.output import Output, columns, megabytes
+from floatbench.cli.output import Output, columns, megabytes, table
 
 if TYPE_CHECKING:
     from floatbench.weights.fetch import Preview
@@ -67,7 +67,7 @@ def list_(
     for row in rows:
         size, used = megabytes(row["size"]), ", ".join(row["used_by"])
         lines.append((row["name"], row["state"], size, _plain(row["commercial"]), used))
-    output.result(rows, columns(lines))
+    output.result(rows, table(lines))
 
 
 @command(group)

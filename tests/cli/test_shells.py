@@ -224,3 +224,17 @@ def test_the_old_name_of_an_option_is_read_where_the_new_one_is_not_set(
     assert code == 0 and json.loads(out)["json"] == {"value": True, "origin": "environment"}
     monkeypatch.setenv("FLOATBENCH_RUN_JSON", "0")
     assert "json = False  (environment)" in call(capsys, "run", "-p", "hdtf", "--show-config")[1]
+
+
+def test_a_piped_table_is_markdown_and_a_drawn_one_fits_the_terminal(monkeypatch: pytest.MonkeyPatch):
+    from markdown_it import MarkdownIt
+
+    from floatbench.cli import output
+
+    rows = [("name", "what"), ("a|b", "x" * 200), ("c", "short words " * 20)]
+    html = MarkdownIt("commonmark").enable("table").render(output.table(rows))
+    assert html.count("<tr>") == 3 and "<td>a|b</td>" in html
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "60")
+    drawn = output.table(rows)
+    assert max(map(len, drawn.splitlines())) <= 60 and drawn.count("x") == 200
