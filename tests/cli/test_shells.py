@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -236,5 +237,5 @@ def test_a_piped_table_is_markdown_and_a_drawn_one_fits_the_terminal(monkeypatch
     assert html.count("<tr>") == 3 and "<td>a|b</td>" in html
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.setenv("COLUMNS", "60")
-    drawn = output.table(rows)
+    drawn = re.sub(r"\x1b\[[\d;]*m", "", output.table(rows))
     assert max(map(len, drawn.splitlines())) <= 60 and drawn.count("x") == 200
