@@ -7,7 +7,7 @@ PIP     = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint cons
 # Some machines forbid writing bytecode; every process would then compile torch again, which takes ten seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-portable test-slow test-peers test-gpu test-browser lint clean
+.PHONY: demo test test-portable test-slow test-peers test-gpu test-browser lint docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m floatbench run --protocol synthetic --methods float-tiny --out runs/demo
@@ -42,6 +42,10 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
+# the site, into build/site; a warning is an error
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 $(BIN)/uv:
 	@echo "Making the environment in $(VENV) (about a minute, 6 GB)"
 	$(PYTHON) -m venv $(VENV)
@@ -57,6 +61,10 @@ $(VENV)/.dev: $(BIN)/uv pyproject.toml constraints.txt
 
 $(VENV)/.browser: $(VENV)/.dev
 	$(PIP) --editable '.[dev,browser]'
+	touch $@
+
+$(VENV)/.docs: $(BIN)/uv pyproject.toml constraints.txt
+	$(PIP) --editable '.[docs]'
 	touch $@
 
 clean:

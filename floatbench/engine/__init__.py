@@ -1,1 +1,1 @@
-"""Protocol, clip, method, runner, store and executors."""
+"""Jobs, executors, features, scoring and records: from a plan to a scored run."""

@@ -1,0 +1,1 @@
+"""Where the clips of a protocol come from: fetched, prepared, overviewed."""

@@ -1,0 +1,1 @@
+"""What makes videos: FLOAT, baselines, finished videos, controls."""

@@ -1,0 +1,1 @@
+"""What is measured: protocols, their clips and their tables."""
