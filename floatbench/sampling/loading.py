@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -11,8 +12,10 @@ from typing import Any, Literal
 from floatbench import weights
 from floatbench.errors import DataError
 from floatbench.model import checkpoint
+from floatbench.model.config import FLOAT_512, FloatConfig
 from floatbench.model.float import FloatModel
 from floatbench.model.layers import set_impl
+from floatbench.synthetic.expression import EXPRESSION, POSE
 from floatbench.weights import lockfile
 
 SPEECH = ("wav2vec2-base-960h", "wav2vec2-speech-emotion")
@@ -20,6 +23,10 @@ SPEECH = ("wav2vec2-base-960h", "wav2vec2-speech-emotion")
 
 BUNDLED = {"float-tiny": "float-tiny.safetensors"}
 """Models inside the package, by file name in floatbench/assets."""
+
+
+DIRECTIONS = {"float-tiny": (*POSE, *EXPRESSION)}
+"""Names of the motion directions of models whose files do not hold them; other models' are in their files' notes."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,28 @@ def checkpoint_file(name_or_path: str | Path) -> Path:
         names = ", ".join(("float", *BUNDLED))
         raise DataError(f"{name_or_path} is neither one of {names} nor a checkpoint file", fix="--weights NAME|FILE")
     return file
+
+
+def config_of(name_or_path: str | Path) -> FloatConfig | None:
+    """The configuration of a model without loading it; None where its file is not here."""
+    if str(name_or_path) == "float":
+        return FLOAT_512
+    try:
+        return checkpoint.read_metadata(checkpoint_file(name_or_path)).config
+    except DataError:
+        return None
+
+
+def directions_of(name_or_path: str | Path) -> tuple[str, ...]:
+    """The names that the model card gives the motion directions, in order; empty where it gives none."""
+    config = config_of(name_or_path)
+    if config is None:
+        return ()
+    names = DIRECTIONS.get(str(name_or_path), ())
+    if str(name_or_path) != "float" and not names:
+        notes = json.loads(checkpoint.read_metadata(checkpoint_file(name_or_path)).notes or "{}")
+        names = tuple(notes.get("directions", ())) if isinstance(notes, dict) else ()
+    return names if len(names) == config.dim_m else ()
 
 
 def load_model(name_or_path: str | Path, impl: Literal["plain", "fast"] = "fast") -> tuple[FloatModel, Origin]:
