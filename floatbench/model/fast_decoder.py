@@ -187,7 +187,9 @@ class FastDecoder:
         if self.notes or self.batch == 1:
             return False
         self.batch //= 2
-        self.notes.append(f"the device ran out of memory: {self.batch} frames are decoded at once instead of twice as many")
+        self.notes.append(
+            f"the device ran out of memory: {self.batch} frames are decoded at once instead of twice as many"
+        )
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return True

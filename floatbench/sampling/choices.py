@@ -23,7 +23,7 @@ from floatbench.sampling.control import (
     parse_emotion,
     read_wish,
 )
-from floatbench.sampling.loading import config_of, directions_of
+from floatbench.sampling.loading import card_of, config_of
 from floatbench.sampling.options import KINDS, SamplingOptions, from_text, preset
 from floatbench.sampling.solvers import ADAPTIVE
 from floatbench.settings import settings
@@ -81,7 +81,9 @@ def check_arithmetic(dtype: str, impl: str, compile: object, graphs: bool) -> No
     """Raises UsageError for an unknown dtype, implementation or compilation, and for those that exclude each other."""
     for name, value, allowed in (("dtype", dtype, get_args(Dtype)), ("impl", impl, get_args(Impl))):
         if value not in allowed:
-            raise UsageError(f"{name} must be one of {', '.join(allowed)}, not {value!r}", fix=near(str(value), allowed))
+            raise UsageError(
+                f"{name} must be one of {', '.join(allowed)}, not {value!r}", fix=near(str(value), allowed)
+            )
     if not isinstance(compile, bool) and compile != "max":
         raise UsageError(f"compile must be True, False or 'max', not {compile!r}")
     if impl == "plain" and (compile or graphs or dtype != "float32"):
@@ -102,11 +104,26 @@ class NamedModel:
     choices: Choices
 
 
-def parse_name(name: str, changes: Sequence[tuple[str, str]] = ()) -> NamedModel:
+def model_of(
+    name_or_path: str | Path, changes: Sequence[tuple[str, str]] = (), preset_name: str | None = None
+) -> NamedModel:
+    """A model's name with its choices, or a checkpoint file, which has none; arguments and errors of `parse_name`.
+
+    A preset that is given wins over that of the name.
+    """
+    text = str(name_or_path)
+    base = text.partition("?")[0]
+    if isinstance(name_or_path, Path) or Path(base).is_file():
+        return parse_name(f"checkpoint:{text}", changes, preset_name)
+    return parse_name(text, changes, preset_name)
+
+
+def parse_name(name: str, changes: Sequence[tuple[str, str]] = (), preset_given: str | None = None) -> NamedModel:
     """Takes `WEIGHTS@PRESET?choice=value&...` or `checkpoint:FILE?choice=value&...` apart.
 
     Args:
         changes: further choices (name, text), which win over those of the name.
+        preset_given: wins over the preset of the name.
 
     Raises:
         UsageError: an unknown choice or direction, a value of the wrong kind, choices that exclude each other; it names
@@ -116,7 +133,7 @@ def parse_name(name: str, changes: Sequence[tuple[str, str]] = ()) -> NamedModel
     weights, preset_name = weights_of(base)
     try:
         pairs = merged(split(query), changes)
-        found = read(pairs, preset_name, directions_of(weights))
+        found = read(pairs, preset_given or preset_name, card_of(weights).directions)
         text = canonical(pairs, weights)
     except UsageError as error:
         if not mark:
@@ -200,7 +217,7 @@ def _values(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
 def canonical(pairs: Sequence[tuple[str, str]], weights: str) -> str:
     """The one way to write these choices: in the order of `LIST`, numbers in their shortest form."""
     values = _values(pairs)
-    names = directions_of(weights)
+    names = card_of(weights).directions
     parts = []
     for key in LIST:
         if key == REPEATED:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -62,6 +62,10 @@ class Control:
     direction: int
     values: float | tuple[tuple[float, ...], tuple[float, ...]]
     mode: Literal["add", "set"] = "add"
+
+    def record(self) -> dict[str, Any]:
+        """JSON types."""
+        return {"direction": self.direction, "mode": self.mode, "values": self.values}
 
     def curve(self, start: int, length: int) -> np.ndarray:
         """(length,) float32 values for the frames from `start` on."""

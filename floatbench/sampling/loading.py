@@ -9,6 +9,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from floatbench import weights
 from floatbench.errors import DataError
 from floatbench.model import checkpoint
@@ -94,16 +96,33 @@ def config_of(name_or_path: str | Path) -> FloatConfig | None:
         return None
 
 
-def directions_of(name_or_path: str | Path) -> tuple[str, ...]:
-    """The names that the model card gives the motion directions, in order; empty where it gives none."""
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model says about its inputs.
+
+    Attributes:
+        directions: names of the motion directions, in order; empty where they have none.
+        pose: mean and spread (6,) of the head poses it was trained with.
+    """
+
+    directions: tuple[str, ...] = ()
+    pose: tuple[tuple[float, ...], tuple[float, ...]] = ((0.0,) * 6, (1.0,) * 6)
+
+    def standardised(self, pose: np.ndarray) -> np.ndarray:
+        """Head poses (T, 6) as the network takes them."""
+        mean, spread = (np.array(part, np.float32) for part in self.pose)
+        return (pose - mean) / spread
+
+
+def card_of(name_or_path: str | Path) -> ModelCard:
+    """The card of a model, from its file's notes, without loading it; an empty one where the file is not here."""
     config = config_of(name_or_path)
-    if config is None:
-        return ()
-    names = DIRECTIONS.get(str(name_or_path), ())
-    if str(name_or_path) != "float" and not names:
-        notes = json.loads(checkpoint.read_metadata(checkpoint_file(name_or_path)).notes or "{}")
-        names = tuple(notes.get("directions", ())) if isinstance(notes, dict) else ()
-    return names if len(names) == config.dim_m else ()
+    if config is None or str(name_or_path) == "float":
+        return ModelCard()
+    notes = json.loads(checkpoint.read_metadata(checkpoint_file(name_or_path)).notes or "{}")
+    names = tuple(notes.get("directions", DIRECTIONS.get(str(name_or_path), ())))
+    scale = notes.get("pose", {"mean": ModelCard.pose[0], "std": ModelCard.pose[1]})
+    return ModelCard(names if len(names) == config.dim_m else (), (tuple(scale["mean"]), tuple(scale["std"])))
 
 
 def load_model(name_or_path: str | Path, impl: Literal["plain", "fast"] = "fast") -> tuple[FloatModel, Origin]:
