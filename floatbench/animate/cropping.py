@@ -44,7 +44,7 @@ def settle(crop: str | None, pictures: Sequence[Path | np.ndarray], side: int, g
         given: the pictures are arrays of the caller, who may be told of their shape instead of a detector.
 
     Raises:
-        UsageError: an unknown back end. DataError: a detector's weights are missing, with the command that fetches them.
+        UsageError: an unknown back end. DataError: a detector's weights are missing, and the command that fetches them.
     """
     if crop is None:
         return Settled("none")

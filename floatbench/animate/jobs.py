@@ -19,7 +19,7 @@ from floatbench.model.config import FLOAT_512
 from floatbench.progress import Progress
 from floatbench.protocol.tables import TableRow, read_table
 from floatbench.sampling.animator import Direction
-from floatbench.sampling.choices import Choices, check_against_model
+from floatbench.sampling.choices import ModelChoices, check_against_model
 from floatbench.sampling.clock import StageClock
 from floatbench.sampling.control import check_controls, parse_emotion, read_pose
 from floatbench.sampling.loading import config_of
@@ -46,7 +46,7 @@ class GenerateSettings:
     """What all jobs of a call share; see the options of `floatbench generate`."""
 
     weights: str = "float"
-    choices: Choices = field(default_factory=Choices)
+    choices: ModelChoices = field(default_factory=ModelChoices)
     device: str = "auto"
     crop: str = AUTO
     boxes: Path | None = None

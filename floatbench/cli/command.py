@@ -79,7 +79,7 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
         """Reads the command line; an error in it is already told as --json asks."""
-        args = [self._spelled(argument, after) for argument, after in zip(args, [*args[1:], "--"], strict=True)]
+        args = [self._spelled(argument, after) for argument, after in zip(args, [*args[1:], "--"], strict=False)]
         for option in self.params:
             if option.name in self.aliases:
                 _read_alias(option, self.aliases[option.name], ctx.auto_envvar_prefix)

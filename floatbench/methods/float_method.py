@@ -22,7 +22,7 @@ from floatbench.text import near
 if TYPE_CHECKING:
     from floatbench.animate.pipeline import FLOAT
     from floatbench.sampling.animator import Direction, Stream
-    from floatbench.sampling.choices import Choices
+    from floatbench.sampling.choices import ModelChoices
     from floatbench.sampling.clock import StageClock
 
 TOGETHER = 8
@@ -37,7 +37,7 @@ class FloatMethod(Method):
         preset: of the sampling options; `float` alone means `default`.
         name: of the row; made from weights and preset when absent.
         choices: all of them at once; preset is left out then.
-        others: single choices, of `Choices` or of `SamplingOptions`: `nfe=5`, `emotion="happy"`, `dtype="bfloat16"`.
+        others: single choices, of `ModelChoices` or of `SamplingOptions`: `nfe=5`, `emotion="happy"`, `dtype="bfloat16"`.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class FloatMethod(Method):
         weights: str = "float",
         preset: str = "default",
         name: str = "",
-        choices: Choices | None = None,
+        choices: ModelChoices | None = None,
         **others: Any,
     ) -> None:
         from floatbench.sampling.choices import check_against_model
@@ -227,14 +227,14 @@ def with_options(name: str) -> Method | None:
         raise UsageError(f"{name}: {error.what}", fix=error.fix) from None
 
 
-def _chosen(preset_name: str, others: dict[str, Any]) -> Choices:
-    """Choices from single ones, those of the sampling and all others."""
-    from floatbench.sampling.choices import Choices
+def _chosen(preset_name: str, others: dict[str, Any]) -> ModelChoices:
+    """ModelChoices from single ones, those of the sampling and all others."""
+    from floatbench.sampling.choices import ModelChoices
     from floatbench.sampling.options import KINDS, preset
 
     sampling = {key: value for key, value in others.items() if key in KINDS}
     rest = {key: value for key, value in others.items() if key not in KINDS}
-    known = Choices.__dataclass_fields__  # pyright: ignore[reportAttributeAccessIssue]
+    known = ModelChoices.__dataclass_fields__  # pyright: ignore[reportAttributeAccessIssue]
     if unknown := sorted(set(rest) - set(known)):
         raise UsageError(f"unknown choice {unknown[0]!r}", fix=near(unknown[0], [*KINDS, *known]))
-    return Choices(preset=preset_name, options=preset(preset_name, **sampling), **rest)
+    return ModelChoices(preset=preset_name, options=preset(preset_name, **sampling), **rest)

@@ -21,7 +21,7 @@ from floatbench.model.fast_decoder import Compile, FastDecoder, Precision, Prepa
 from floatbench.model.fast_transformer import FastTransformer
 from floatbench.model.float import FloatModel
 from floatbench.sampling.ahead import to_host
-from floatbench.sampling.choices import Choices, Dtype, Impl, check_arithmetic, model_of
+from floatbench.sampling.choices import ModelChoices, Dtype, Impl, check_arithmetic, model_of
 from floatbench.sampling.clock import StageClock
 from floatbench.sampling.colour import to_yuv420
 from floatbench.sampling.control import Control, check_controls, edit_motion, parse_emotion, project_motion
@@ -239,7 +239,7 @@ class Animator:
         impl: Impl = "fast",
         compile: Compile = False,
         graphs: bool = False,
-        choices: Choices | None = None,
+        choices: ModelChoices | None = None,
         card: ModelCard | None = None,
     ) -> None:
         check_arithmetic(dtype, impl, compile, graphs)
@@ -248,7 +248,7 @@ class Animator:
         keep_float32()
         self.network = network.eval().requires_grad_(False).to(device)
         self.origin, self.dtype, self.impl = origin, dtype, impl
-        self.choices, self.card = choices or Choices(), card or ModelCard()
+        self.choices, self.card = choices or ModelChoices(), card or ModelCard()
         self.size = network.config.image_size
         self.compiled, self.graphs = compile, graphs
         self._decoder: FastDecoder | None = None

@@ -46,11 +46,11 @@ LIST: dict[str, Any] = {name: kind for name, kind in KINDS.items() if name not i
 REPEATED = "control"
 """The one choice that may be named several times."""
 FIXED_GRID, BY_ERROR = ("nfe", "ode_grid"), ("rtol", "atol")
-"""Choices that only a solver on a fixed grid reads, and those that only an adaptive one does."""
+"""ModelChoices that only a solver on a fixed grid reads, and those that only an adaptive one does."""
 
 
 @settings
-class Choices:
+class ModelChoices:
     """What is chosen about a FLOAT; the defaults are those of `float`.
 
     Attributes:
@@ -101,7 +101,7 @@ class NamedModel:
 
     name: str
     weights: str
-    choices: Choices
+    choices: ModelChoices
 
 
 def model_of(
@@ -168,7 +168,9 @@ def merged(pairs: Sequence[tuple[str, str]], changes: Sequence[tuple[str, str]])
     return [pair for pair in pairs if pair[0] not in replaced] + list(changes)
 
 
-def read(pairs: Sequence[tuple[str, str]], preset_name: str = "default", directions: Sequence[str] = ()) -> Choices:
+def read(
+    pairs: Sequence[tuple[str, str]], preset_name: str = "default", directions: Sequence[str] = ()
+) -> ModelChoices:
     """The choices of pairs of name and text, checked alone and together.
 
     Args:
@@ -181,7 +183,7 @@ def read(pairs: Sequence[tuple[str, str]], preset_name: str = "default", directi
     if useless := [key for key in unread if key in values]:
         raise UsageError(f"{useless[0]} does nothing with solver={options.solver}", fix=f"leave out {useless[0]}")
     wishes = [read_wish(text, directions) for key, text in pairs if key == REPEATED]
-    return Choices(
+    return ModelChoices(
         preset=preset_name,
         options=options,
         emotion=values.get("emotion", FROM_SPEECH),
@@ -267,7 +269,7 @@ def canonical_name(name: str) -> str:
         return name
 
 
-def check_against_model(choices: Choices, weights: str) -> None:
+def check_against_model(choices: ModelChoices, weights: str) -> None:
     """Raises UsageError for what this model cannot do, as far as its file tells without being loaded."""
     config = config_of(weights)
     if config is None:

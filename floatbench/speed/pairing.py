@@ -32,8 +32,8 @@ def finished_run(folder: Path) -> FinishedRun:
 def pair(rows: list[SpeedRow], run: FinishedRun | None) -> None:
     """Fills in `quality`, or `unpaired_because`, of every measured row.
 
-    A row and a run belong together when the run scored a method of that name, however its choices are ordered, whose description (settings, weights,
-    versions) is the same, and neither used fabricated weights.
+    A row and a run belong together when the run scored a method of that name, however its choices are ordered, whose
+    description (settings, weights, versions) is the same, and neither used fabricated weights.
     """
     for row in rows:
         if row.status != "ok":
