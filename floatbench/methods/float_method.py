@@ -37,7 +37,7 @@ class FloatMethod(Method):
         preset: of the sampling options; `float` alone means `default`.
         name: of the row; made from weights and preset when absent.
         choices: all of them at once; preset is left out then.
-        others: single choices, of `ModelChoices` or of `SamplingOptions`: `nfe=5`, `emotion="happy"`, `dtype="bfloat16"`.
+        others: single choices of `ModelChoices` or `SamplingOptions`: `nfe=5`, `emotion="happy"`, `dtype="bfloat16"`.
     """
 
     def __init__(

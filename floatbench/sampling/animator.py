@@ -21,7 +21,7 @@ from floatbench.model.fast_decoder import Compile, FastDecoder, Precision, Prepa
 from floatbench.model.fast_transformer import FastTransformer
 from floatbench.model.float import FloatModel
 from floatbench.sampling.ahead import to_host
-from floatbench.sampling.choices import ModelChoices, Dtype, Impl, check_arithmetic, model_of
+from floatbench.sampling.choices import Dtype, Impl, ModelChoices, check_arithmetic, model_of
 from floatbench.sampling.clock import StageClock
 from floatbench.sampling.colour import to_yuv420
 from floatbench.sampling.control import Control, check_controls, edit_motion, parse_emotion, project_motion
