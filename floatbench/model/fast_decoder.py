@@ -186,10 +186,8 @@ class FastDecoder:
         """Halves the batch, once, and says so; False when that was done before or the batch is 1."""
         if self.notes or self.batch == 1:
             return False
-        self.batch //= 2
-        self.notes.append(
-            f"the device ran out of memory: {self.batch} frames are decoded at once instead of twice as many"
-        )
+        before, self.batch = self.batch, self.batch // 2
+        self.notes.append(f"the device ran out of memory: {self.batch} frames are decoded at once instead of {before}")
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         return True
