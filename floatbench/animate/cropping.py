@@ -36,12 +36,12 @@ def installed() -> str | None:
 def settle(crop: str | None, pictures: Sequence[Path | np.ndarray], side: int, given: bool = False) -> Settled:
     """What `crop` comes to: `auto` is the first detector that is installed.
 
-    Without any, `auto` takes pictures of the network's own size as finished crops.
+    Arrays of the network's own size are finished crops, and so are files of that size where no detector is installed.
 
     Args:
         pictures: files or arrays; what cannot be read is left to whoever reads it.
         side: of the network's picture.
-        given: the pictures are arrays of the caller, who may be told of their shape instead of a detector.
+        given: the pictures came as arrays.
 
     Raises:
         UsageError: an unknown back end. DataError: a detector's weights are missing, and the command that fetches them.
@@ -54,6 +54,8 @@ def settle(crop: str | None, pictures: Sequence[Path | np.ndarray], side: int, g
         if crop in DETECTORS:
             weights.path(DETECTORS[crop])
         return Settled(crop)
+    if given and all(_size(picture) == (side, side) for picture in pictures):
+        return Settled("none")
     if found := installed():
         return Settled(found)
     for picture in pictures:

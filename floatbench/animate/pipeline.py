@@ -185,7 +185,8 @@ class FLOAT(Animator):
 
         The arguments and errors are those of `generate`.
         """
-        return self._begin(self._prepare(image, audio, wishes, StageClock(self.device)))
+        prepared = self._prepare(image, audio, wishes, StageClock(self.device))
+        return self._begin(replace(prepared, clock=StageClock(self.device)))  # which begins with the encoder
 
     def generate_many(
         self,

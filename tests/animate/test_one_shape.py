@@ -198,9 +198,18 @@ class TestCrop:
     def test_without_one_a_picture_of_the_networks_size_is_a_finished_crop_and_that_is_said(
         self, model: FLOAT, detectors: set[str], tmp_path: Path
     ):
-        video = model.generate(PICTURES[0], _speech(1), tmp_path / "o.mkv", nfe=2)
+        write_image(tmp_path / "a.png", PICTURES[0])
+        video = model.generate(tmp_path / "a.png", _speech(1), tmp_path / "o.mkv", nfe=2)
         assert video.settings["crop"] == "none"
         assert any("floatbench weights fetch s3fd-face-alignment" in note for note in video.notes)
+
+    def test_an_array_of_the_networks_size_is_a_finished_crop_and_another_one_is_not(self, detectors: set[str]):
+        detectors.add("s3fd-face-alignment")
+        assert cropping.settle("auto", [PICTURES[0]], 64, given=True) == cropping.Settled("none")
+        assert cropping.settle("auto", [PICTURES[0]], 128, given=True).name == "s3fd"
+        detectors.clear()
+        with pytest.raises(UsageError, match="cropped to 128 x 128 pixels, not 64 x 64"):
+            cropping.settle("auto", [PICTURES[0]], 128, given=True)
 
     def test_without_one_another_picture_names_the_command_that_fetches_it(self, detectors: set[str], tmp_path: Path):
         write_image(tmp_path / "wide.png", np.zeros((80, 90, 3), np.uint8))

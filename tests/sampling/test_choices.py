@@ -1,6 +1,7 @@
 """Choices in a name: one parser and one list, each checked, and one canonical form."""
 
 import json
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,13 @@ def test_a_checkpoint_brings_the_names_of_its_directions(network, tmp_path: Path
 def test_generate_has_an_option_for_every_choice():
     options = {field.name.rstrip("_") for field in fields(GenerateChoices)}
     assert set(LIST) <= options
+
+
+def test_the_documentation_lists_every_choice_in_the_order_of_a_name():
+    text = (Path(__file__).resolve().parents[2] / "docs" / "float.md").read_text(encoding="utf-8")
+    table = text.partition("| choice |")[2].partition("\n\n")[0]
+    first = [line.split("|")[1] for line in table.splitlines()[2:]]
+    assert re.findall(r"`(\w+)`", " ".join(first)) == list(LIST)
 
 
 def test_python_can_wish_for_every_sampling_option():
