@@ -201,7 +201,7 @@ def measure(
     source: Iterable[Any] | None = None,
     *,
     identities: Sequence[str] | None = None,
-    device: str = "cpu",
+    device: str = "auto",
 ) -> Score:
     """One metric over clips in memory or files, without a run folder: nothing is cropped, nothing is cached.
 
@@ -225,6 +225,7 @@ def measure(
         >>> floatbench.measure("psnr-grey128", ["mine/a.mkv"], ["real/a.mkv"]).value
         100.0
     """
+    from floatbench.device import pick_device
     from floatbench.metrics import direct, registry
     from floatbench.metrics.base import Metric
 
@@ -232,7 +233,7 @@ def measure(
     if not isinstance(found, Metric):
         raise UsageError(f"{found!r} is no metric", fix="give the id of a variant or an instance: FID()")
     sides = [_clips(generated, _video), _clips(reference, _video), _clips(source, _picture)]
-    return direct.measure(found, sides[0] or [], sides[1], sides[2], identities, device)
+    return direct.measure(found, sides[0] or [], sides[1], sides[2], identities, pick_device(device))
 
 
 def generate(
@@ -241,14 +242,16 @@ def generate(
     out: str | Path = "out.mp4",
     *,
     weights: str | Path = "float",
-    device: str = "cpu",
+    device: str = "auto",
     **choices: Any,
 ) -> Video:
     """Animates one portrait with one sound; for more than one video keep a `FLOAT.from_pretrained` and use it again.
 
     Args:
         image, audio, out: see `FLOAT.generate`.
-        weights: `float`, `float-tiny` or a checkpoint file. choices: the other arguments of `FLOAT.generate`.
+        weights: `float`, `float-tiny` or a checkpoint file, with its choices: `float@official?nfe=5&dtype=bfloat16`.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        choices: the other arguments of `FLOAT.generate`: `nfe=5`, `emotion="happy"`, `seed=7` ...
 
     Example:
         >>> import floatbench
@@ -256,8 +259,14 @@ def generate(
         >>> video.n_frames
         25
     """
+    from floatbench.animate.cropping import AUTO, settle
     from floatbench.animate.pipeline import FLOAT
+    from floatbench.sampling.choices import model_of
+    from floatbench.sampling.loading import config_of
 
+    config, crop = config_of(model_of(weights).weights), choices.get("crop", AUTO)
+    if config is not None and isinstance(image, (str, Path)) and isinstance(crop, str):
+        settle(crop, [Path(image)], config.image_size)  # a missing detector is noticed before the model is loaded
     return FLOAT.from_pretrained(weights, device=device).generate(image, audio, out, **choices)
 
 

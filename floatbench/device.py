@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import warnings
+from pathlib import Path
+
 from floatbench.errors import DependencyError, UsageError
 
 CHOICES = "--device auto|cpu|cuda|cuda:N"
+BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+"""Processor flags, any of which means that bfloat16 is computed and not emulated."""
 
 
 def pick_device(device: str) -> str:
@@ -16,21 +22,65 @@ def pick_device(device: str) -> str:
     """
     if device == "cpu":
         return device
+    if device == "auto":
+        return "cuda" if _cuda_answers() else "cpu"
     import torch
 
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         found = torch.device(device)
     except RuntimeError:
         raise UsageError(f"unknown device {device!r}", fix=CHOICES) from None
     if found.type not in ("cpu", "cuda"):
         raise UsageError(f"the device {device!r} is not supported", fix=CHOICES)
-    if found.type == "cuda" and not torch.cuda.is_available():
-        raise DependencyError("CUDA was asked for, but torch sees no CUDA device", fix="floatbench doctor")
+    if found.type == "cuda" and not _cuda_answers():
+        raise DependencyError(*_why_no_cuda())
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise DependencyError(f"torch sees {torch.cuda.device_count()} CUDA devices, none is {device}", fix=CHOICES)
     return device
+
+
+def _cuda_answers() -> bool:
+    """Whether torch can use a CUDA device. What it warns of (a driver that is too old) becomes one line."""
+    import torch
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        answers = torch.cuda.is_available()
+    for warning in told:
+        what = _old_driver(str(warning.message))
+        warnings.warn(f"CUDA is not used: {what}" if what else str(warning.message), RuntimeWarning, stacklevel=3)
+    return answers
+
+
+def _why_no_cuda() -> tuple[str, str]:
+    """What keeps torch from using CUDA here, and what mends it."""
+    import torch
+
+    try:
+        torch.cuda.init()
+    except (RuntimeError, AssertionError) as error:
+        if what := _old_driver(str(error)):
+            return what, "update the NVIDIA driver, or install a torch for it: https://pytorch.org"
+    return "CUDA was asked for, but torch sees no CUDA device", "floatbench doctor"
+
+
+def _old_driver(text: str) -> str:
+    """Torch's complaint about an old driver in a few words; empty for any other text."""
+    import torch
+
+    if "driver" not in text or "too old" not in text:
+        return ""
+    found = re.search(r"found version (\d+)", text)
+    version = int(found[1]) if found else 0  # 12020 is CUDA 12.2
+    can = f"it knows CUDA {version // 1000}.{version % 1000 // 10}, " if version else ""
+    return f"the NVIDIA driver is too old for this torch ({can}torch was built for {torch.version.cuda})"
+
+
+def ran_out_of_memory(error: BaseException) -> bool:
+    """True for what torch raises when the device or the machine has no memory left."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def keep_float32() -> None:
@@ -44,3 +94,13 @@ def keep_float32() -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
+
+
+def emulates_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """True where the processor says what it can do, and bfloat16 arithmetic is not among it."""
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return False
+    flags = {flag for line in lines if line.lower().startswith(("flags", "features")) for flag in line.split()}
+    return bool(flags) and not flags & BF16_FLAGS

@@ -24,4 +24,4 @@ def near(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
     close = difflib.get_close_matches(name, names, n=3)
     if close:
         return f"did you mean {' or '.join(close)}?"
-    return otherwise or f"known: {', '.join(names)}"
+    return f"known: {', '.join(names)}" if otherwise is None else otherwise

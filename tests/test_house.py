@@ -207,6 +207,17 @@ def test_documents_name_only_files_that_exist(document: Path):
     assert missing == []
 
 
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_tables_in_documents_are_whole(document: Path):
+    """A blank line within a table, or a pipe within a cell, turns the rest of it into text."""
+    text = re.sub(r"```.*?```", "", document.read_text(encoding="utf-8"), flags=re.S)
+    for table in re.findall(r"(?:^\|.*\n?)+", text, flags=re.M):
+        rows = table.strip().splitlines()
+        cells = [len(re.findall(r"(?<!\\)\|", row.rstrip())) for row in rows]
+        assert len(rows) > 1 and re.fullmatch(r"\|[\s:|-]+\|", rows[1].strip()), rows[0]
+        assert set(cells) == {cells[0]}, rows[cells.index(next(n for n in cells if n != cells[0]))]
+
+
 def test_modules_named_in_documents_exist():
     for document in DOCUMENTS:
         text = document.read_text(encoding="utf-8")

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from floatbench import weights
+from floatbench.animate.cropping import FETCH, installed
 from floatbench.animate.pipeline import FLOAT, Video
 from floatbench.errors import ClipError, DataError
 from floatbench.progress import Progress
@@ -16,8 +17,6 @@ from floatbench.sampling.loading import BUNDLED, SPEECH, checkpoint_file
 from floatbench.synthetic.clip import TEST_FIRST, SyntheticClip
 
 OFFICIAL = ("float", *SPEECH)
-DETECTORS = {"s3fd": "s3fd-face-alignment", "mediapipe": "mediapipe-face-landmarker"}
-"""Face detectors by the weights they need, the preferred one first."""
 SECONDS = 4.0
 
 
@@ -62,11 +61,9 @@ def choose_model() -> tuple[str, list[str]]:
 
 def choose_crop() -> tuple[str | None, list[str]]:
     """The first face detector whose weights are there, else None (the whole picture), with a note."""
-    for name, needed in DETECTORS.items():
-        if weights.available(needed):
-            return name, []
-    first = next(iter(DETECTORS.values()))
-    return None, [f"no face detector is installed, the whole picture is used: floatbench weights fetch {first}"]
+    if name := installed():
+        return name, []
+    return None, [f"no face detector is installed, the whole picture is used: {FETCH}"]
 
 
 def show(image: Path | None, audio: Path | None, out: Path, seed: int, device: str, progress: Progress) -> Shown:

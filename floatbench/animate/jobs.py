@@ -8,17 +8,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from floatbench.animate.cropping import AUTO, settle
 from floatbench.animate.pipeline import FLOAT, Video
-from floatbench.errors import ClipError, DataError, FloatbenchError, UsageError
+from floatbench.device import pick_device
+from floatbench.errors import ClipError, DataError, DependencyError, FloatbenchError, UsageError
 from floatbench.media import probe, read_audio
 from floatbench.media.backends import box_backend
 from floatbench.media.boxes import BoxBackend
+from floatbench.model.config import FLOAT_512
 from floatbench.progress import Progress
 from floatbench.protocol.tables import TableRow, read_table
-from floatbench.sampling.animator import Direction, Dtype, Impl
+from floatbench.sampling.animator import Direction
+from floatbench.sampling.choices import ModelChoices, check_against_model
 from floatbench.sampling.clock import StageClock
-from floatbench.sampling.control import Control, check_controls, parse_emotion
-from floatbench.sampling.options import SamplingOptions
+from floatbench.sampling.control import check_controls, parse_emotion, read_pose
+from floatbench.sampling.loading import config_of
+from floatbench.sampling.windows import n_frames
 from floatbench.settings import settings
 
 NEEDED = ("image", "audio", "out")
@@ -40,19 +45,12 @@ class VideoJob:
 class GenerateSettings:
     """What all jobs of a call share; see the options of `floatbench generate`."""
 
-    options: SamplingOptions
     weights: str = "float"
-    device: str = "cpu"
-    dtype: Dtype = "float32"
-    impl: Impl = "fast"
-    compile: bool = False
-    preset: str = "default"
-    crop: str = "s3fd"
+    choices: ModelChoices = field(default_factory=ModelChoices)
+    device: str = "auto"
+    crop: str = AUTO
     boxes: Path | None = None
-    emotion: str = "speech"
     seed: int = 0
-    project: bool = False
-    controls: tuple[Control, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -125,19 +123,27 @@ def run(
     Raises:
         FloatbenchError: what concerns all jobs: weights, device, options.
     """
-    parse_emotion(common.emotion)
+    chosen = common.choices
+    check_against_model(chosen, common.weights)
     _check_outputs(jobs, [Path(common.weights), *([common.boxes] if common.boxes else [])])
+    config = config_of(common.weights)
+    crop = settle(common.crop, [job.image for job in jobs], config.image_size if config else FLOAT_512.image_size)
+    backend = None
+    if crop.name != "none":
+        backend = box_backend(crop.name, file=common.boxes, device=pick_device(common.device))
     model = FLOAT.from_pretrained(
-        common.weights, device=common.device, dtype=common.dtype, impl=common.impl, compile=common.compile
-    )
-    check_controls(common.controls, model.network.config.dim_m)
+        Path(common.weights), device=common.device, dtype=chosen.dtype, impl=chosen.impl, compile=chosen.compile,
+        graphs=chosen.graphs,
+    )  # fmt: skip
+    check_controls(chosen.controls, model.network.config.dim_m)
     if model.origin.fabricated:
         progress.note("the weights are random stand-ins: the video shows noise and cannot be scored")
-    backend = None if common.crop == "none" else box_backend(common.crop, file=common.boxes, device=common.device)
+    for note in crop.notes:
+        progress.note(note)
     outcomes = []
     for job in jobs:
         try:
-            outcomes.append(_make(model, common, job, backend, progress, resume=not stop_at_first))
+            outcomes.append(_make(model, common, job, backend, crop.name, progress, resume=not stop_at_first))
         except FloatbenchError as error:
             error = _located(error, job)
             if stop_at_first or error.exit_code in (3, 130):  # a full disk will not be emptier for the next row
@@ -172,23 +178,33 @@ def _located(error: FloatbenchError, job: VideoJob) -> FloatbenchError:
     """A clip's error as one of its input file, which is damaged or unusable data (exit code 4)."""
     if not isinstance(error, ClipError):
         return error
+    if error.reason == "out_of_memory":
+        return DependencyError(
+            f"{error.reason}: {error.what} ({job.image.name} with {job.audio.name})",
+            fix="--audio-context window, --dtype bfloat16 or --device cpu",
+        )
     return DataError(f"{error.reason}: {error.what} ({job.image.name} with {job.audio.name})")
 
 
 def _make(
-    model: FLOAT, common: GenerateSettings, job: VideoJob, backend: BoxBackend | None, progress: Progress, resume: bool
-) -> VideoOutcome:
-    options, clock = model.fit(common.options), StageClock(model.device)
-    direction = Direction(job.emotion or common.emotion, common.controls, common.project)
+    model: FLOAT, common: GenerateSettings, job: VideoJob, backend: BoxBackend | None, crop: str, progress: Progress,
+    resume: bool,
+) -> VideoOutcome:  # fmt: skip
+    chosen, clock = common.choices, StageClock(model.device)
+    options, preset = model.fit(chosen.options), chosen.preset
     seed = common.seed if job.seed is None else job.seed
     with clock("crop"):
         picture, notes = model.picture(job.image, backend, options)
     pcm = read_audio(job.audio)
-    if resume and _same(job.out, model.settings(options, direction, seed, common.preset, picture, pcm, common.crop)):
+    pose = None
+    if chosen.pose is not None:
+        pose = model.card.standardised(read_pose(chosen.pose)[: n_frames(len(pcm))])
+    direction = Direction(job.emotion or chosen.emotion, chosen.controls, chosen.project, pose)
+    if resume and _same(job.out, model.settings(options, direction, seed, preset, picture, pcm, crop)):
         return VideoOutcome(job.out)
     video = model.animate(
-        picture, pcm, job.out, options=options, direction=direction, seed=seed, preset=common.preset,
-        crop=common.crop, notes=notes, clock=clock, progress=progress,
+        picture, pcm, job.out, options=options, direction=direction, seed=seed, preset=preset, crop=crop, notes=notes,
+        clock=clock, progress=progress,
     )  # fmt: skip
     for note in video.notes:
         progress.note(f"{job.out.name}: {note}")

@@ -9,14 +9,15 @@ import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import torch
 
 import floatbench
+from floatbench.animate.cropping import AUTO, settle
 from floatbench.errors import UsageError
 from floatbench.media import LosslessWriter, Mp4Writer, read_audio, read_image
 from floatbench.media.backends import box_backend
@@ -26,12 +27,17 @@ from floatbench.progress import NullProgress, Progress
 from floatbench.sampling.ahead import ahead
 from floatbench.sampling.animator import Animator, Direction, Stream
 from floatbench.sampling.clock import StageClock
-from floatbench.sampling.control import Control
-from floatbench.sampling.options import SamplingOptions
+from floatbench.sampling.control import Control, check_controls, parse_control, read_pose
+from floatbench.sampling.options import KINDS, SamplingOptions, preset
 from floatbench.sampling.picture import check_picture, crop_face, whole_picture
 from floatbench.sampling.sound import check_sound
+from floatbench.sampling.together import solve_together
+from floatbench.sampling.windows import n_frames
+from floatbench.text import near
 
 SYNTHETIC_MARK = "synthetic media: this portrait was animated by a machine and shows no real event"
+Image = str | Path | np.ndarray
+Sound = str | Path | np.ndarray
 AHEAD = 32
 """Frames that may wait for the encoder when it runs beside the networks."""
 
@@ -74,6 +80,59 @@ class Video:
         }
 
 
+class Wishes(TypedDict, total=False):
+    """What may be asked for of one video, in `generate`, `stream` and `generate_many` alike.
+
+    - `crop`: `auto`, a box back end or its name (`s3fd`, `mediapipe`); `none` or None takes the picture as it is.
+    - `preset`: of the sampling options. `options`: all of them at once. Single ones (`nfe=5`) change these.
+    - `emotion`, `controls` (also `"yaw=0.5"`), `project`, `pose`: see `Direction`; or `direction`: all of them at once.
+    - `seed`: of the noise.
+    """
+
+    crop: str | BoxBackend | None
+    preset: str
+    options: SamplingOptions | None
+    emotion: str | np.ndarray | Sequence[float] | None
+    controls: Sequence[Control | str]
+    project: bool
+    pose: np.ndarray | None
+    direction: Direction | None
+    seed: int
+    solver: str
+    nfe: int
+    ode_grid: str
+    rtol: float
+    atol: float
+    diffusion_steps: int
+    ddim_steps: int
+    diffusion_time: str
+    a_cfg: float
+    e_cfg: float
+    r_cfg: float
+    reference_branch: bool
+    unconditional_audio: str
+    window_noise: str
+    audio_context: str
+    crop_face: str
+    crop_filter: str
+    pixels: str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A video that can begin: (R, R, 3) uint8 picture, (S,) int16 sound, and everything settled."""
+
+    picture: np.ndarray
+    pcm: np.ndarray
+    options: SamplingOptions
+    direction: Direction
+    seed: int
+    preset: str
+    crop: str
+    notes: list[str]
+    clock: StageClock
+
+
 class FLOAT(Animator):
     """A FLOAT model with everything around it: reads and crops, writes the video.
 
@@ -99,19 +158,12 @@ class FLOAT(Animator):
 
     def generate(
         self,
-        image: str | Path | np.ndarray,
-        audio: str | Path | np.ndarray,
+        image: Image,
+        audio: Sound,
         out: str | Path = "out.mp4",
         *,
-        crop: str | BoxBackend | None = None,
-        options: SamplingOptions | None = None,
-        emotion: str | np.ndarray | None = None,
-        controls: Sequence[Control] = (),
-        project: bool = False,
-        pose: np.ndarray | None = None,
-        seed: int = 0,
-        preset: str = "",
         progress: Progress | None = None,
+        **wishes: Unpack[Wishes],
     ) -> Video:
         """Animates a picture with a sound and writes the video, whole or not at all.
 
@@ -119,23 +171,144 @@ class FLOAT(Animator):
             image, audio: files, or (H, W, 3) uint8 RGB and (S,) int16 mono 16 kHz; other arrays are refused, since
                 pictures and sounds in 0..1 would come out black and silent.
             out: `.mp4` (H.264 and AAC) or `.mkv` (lossless pictures, no sound).
-            crop: a box back end or its name (`s3fd`, `mediapipe`); None takes the picture as it is.
-            options: see `floatbench.sampling.options.preset`. emotion, controls, project, pose: see `Direction`.
-            seed: of the noise. preset: a label for the record.
+            wishes: see `Wishes`; what is not given is as the model's name chooses it.
 
         Raises:
             ClipError: an unusable picture or sound. UsageError: impossible options. DependencyError: a full disk.
+            DataError: the face detector's weights are missing.
         """
-        options, clock = self.fit(options or SamplingOptions()), StageClock(self.device)
+        prepared = self._prepare(image, audio, wishes, StageClock(self.device))
+        return self._finish(prepared, self._begin(prepared), Path(out), progress)
+
+    def stream(self, image: Image, audio: Sound, **wishes: Unpack[Wishes]) -> Stream:
+        """The frames of the video that `generate` writes, one after another as they are made: (R, R, 3) uint8 RGB.
+
+        The arguments and errors are those of `generate`.
+        """
+        prepared = self._prepare(image, audio, wishes, StageClock(self.device))
+        return self._begin(replace(prepared, clock=StageClock(self.device)))  # which begins with the encoder
+
+    def generate_many(
+        self,
+        images: Sequence[Image],
+        audios: Sequence[Sound],
+        outs: Sequence[str | Path],
+        *,
+        seeds: Sequence[int] | None = None,
+        batch: int = 8,
+        progress: Progress | None = None,
+        **wishes: Unpack[Wishes],
+    ) -> list[Video]:
+        """Several videos, whose motion is solved in batches: those of `generate` one by one, up to rounding.
+
+        Args:
+            images, audios, outs: of each video, see `generate`; the sounds may differ in length.
+            seeds: of each video; None gives each one `seed`.
+            batch: videos that are solved at once. When memory runs out it is halved, once, and said.
+
+        Raises:
+            As `generate`; what was written before stays.
+        """
+        paths = [Path(out) for out in outs]
+        self._check_many(len(images), len(audios), paths, seeds)
+        made = []
+        for start in range(0, len(paths), batch):
+            clock, part = StageClock(self.device), range(start, min(start + batch, len(paths)))
+            prepared = [
+                self._prepare(images[i], audios[i], wishes | ({"seed": seeds[i]} if seeds else {}), clock) for i in part
+            ]
+            streams = [self._begin(one) for one in prepared]
+            notes = solve_together(streams, clock)
+            for i, one, stream in zip(part, prepared, streams, strict=True):
+                made.append(self._finish(replace(one, notes=[*one.notes, *notes]), stream, paths[i], progress))
+        return made
+
+    def _check_many(self, images: int, audios: int, outs: Sequence[Path], seeds: Sequence[int] | None) -> None:
+        counts = {"images": images, "audios": audios, "outs": len(outs), "seeds": len(outs if seeds is None else seeds)}
+        if len(set(counts.values())) > 1:
+            raise UsageError(f"as many of each are needed: {', '.join(f'{n} {name}' for name, n in counts.items())}")
+        for out in outs:
+            _check_suffix(out)
+        if len({out.resolve() for out in outs}) < len(outs):
+            raise UsageError("two videos would be written to one file", fix="give each an output of its own")
+
+    def _prepare(self, image: Image, audio: Sound, wishes: Wishes, clock: StageClock) -> Prepared:
+        """Reads picture and sound, and settles what was left open."""
+        options, direction = self.wished(wishes)
+        check_controls(direction.controls, self.network.config.dim_m)
+        direction.emotion_vector()
         with clock("crop"):
-            backend = box_backend(crop, device=str(self.device)) if isinstance(crop, str) else crop
-            picture, notes = self.picture(image, backend, options)
+            rgb = read_image(Path(image)) if isinstance(image, (str, Path)) else check_picture(image)
+            crop, notes = wishes.get("crop", AUTO), []
+            if isinstance(crop, BoxBackend):
+                backend: BoxBackend | None = crop
+            else:
+                settled = settle(crop, [rgb], self.size, given=not isinstance(image, (str, Path)))
+                notes = settled.notes
+                backend = None if settled.name == "none" else box_backend(settled.name, device=str(self.device))
+            picture, more = self.picture(rgb, backend, options)
         pcm = read_audio(Path(audio)) if isinstance(audio, (str, Path)) else check_sound(audio)
-        return self.animate(
-            picture, pcm, Path(out), options=options, direction=Direction(emotion, tuple(controls), project, pose),
-            seed=seed, preset=preset, crop=backend.name if backend else "none", notes=notes, clock=clock,
-            progress=progress,
+        if self.choices.pose is not None and direction.pose is not None:  # a file may hold more than this sound needs
+            direction = replace(direction, pose=direction.pose[: n_frames(len(pcm))])
+        return Prepared(
+            picture, pcm, options, direction, wishes.get("seed", 0), wishes.get("preset", self.choices.preset),
+            backend.name if backend else "none", [*notes, *more], clock,
         )  # fmt: skip
+
+    def wished(self, wishes: Wishes) -> tuple[SamplingOptions, Direction]:
+        """The options and the direction of a call: what is given, and else what the model's name chooses.
+
+        Raises:
+            UsageError: an unknown wish, impossible options, a direction that is no direction.
+        """
+        given: dict[str, Any] = dict(wishes)
+        of_call = {name: given.pop(name, None) for name in ("crop", "seed", "preset", "options", "direction")}
+        steering = {name: given.pop(name) for name in ("emotion", "controls", "project", "pose") if name in given}
+        if of_call["direction"] is not None and steering:
+            raise UsageError(
+                f"{next(iter(steering))} and direction exclude each other", fix="put it into the direction"
+            )
+        known = [*Wishes.__annotations__]
+        if unknown := sorted(set(given) - set(KINDS)):
+            raise UsageError(f"unknown choice {unknown[0]!r}", fix=near(unknown[0], known))
+        if of_call["options"] is not None:
+            options = replace(of_call["options"], **given)
+        elif of_call["preset"] is not None:
+            options = preset(of_call["preset"], **given)
+        else:
+            options = replace(self.choices.options, **given)
+        return self.fit(options), of_call["direction"] or self._directed(steering)
+
+    def _directed(self, steering: dict[str, Any]) -> Direction:
+        """What is given, and else what the model's name chooses."""
+        chosen = self.choices
+        if "controls" in steering:
+            steering["controls"] = tuple(
+                parse_control(one, self.card.directions) if isinstance(one, str) else one
+                for one in steering["controls"]
+            )
+        pose = None if chosen.pose is None else self.card.standardised(read_pose(chosen.pose))
+        return Direction(**{"emotion": chosen.emotion, "controls": chosen.controls, "project": chosen.project,
+                            "pose": pose} | steering)  # fmt: skip
+
+    def _begin(self, prepared: Prepared) -> Stream:
+        return self.play(
+            prepared.picture, prepared.pcm, options=prepared.options, direction=prepared.direction,
+            seed=prepared.seed, clock=prepared.clock,
+        )  # fmt: skip
+
+    def _finish(self, prepared: Prepared, stream: Stream, out: Path, progress: Progress | None) -> Video:
+        """Writes the video of a stream."""
+        _check_suffix(out)
+        notes, pcm = list(prepared.notes), prepared.pcm
+        if len(pcm) and loudness_dbfs(pcm) < SILENCE_DBFS:
+            notes.append("the sound is silent: the portrait will not speak")
+        settings = self.settings(
+            prepared.options, prepared.direction, prepared.seed, prepared.preset, prepared.picture, pcm, prepared.crop
+        )
+        write_stream(stream, out, pcm, settings, progress)
+        seconds, notes = dict(stream.clock.seconds), [*notes, *stream.notes]
+        return Video(out, stream.n_frames, seconds, stream.evaluations, stream.rows, settings, notes)
 
     def animate(
         self,
@@ -153,15 +326,10 @@ class FLOAT(Animator):
         progress: Progress | None = None,
     ) -> Video:
         """As `generate`, with the picture cropped to (R, R, 3) and the sound read; `crop` names how, for the record."""
-        if out.suffix.lower() not in (".mp4", ".mkv"):
-            raise UsageError(f"the output must end in .mp4 or .mkv, not {out.suffix or out.name!r}")
-        clock, notes = clock or StageClock(self.device), list(notes)
-        if len(pcm) and loudness_dbfs(pcm) < SILENCE_DBFS:
-            notes.append("the sound is silent: the portrait will not speak")
-        stream = self.stream(picture, pcm, options=options, direction=direction, seed=seed, clock=clock)
-        settings = self.settings(options, direction, seed, preset, picture, pcm, crop)
-        write_stream(stream, out, pcm, settings, progress)
-        return Video(out, stream.n_frames, dict(clock.seconds), stream.evaluations, stream.rows, settings, notes)
+        _check_suffix(out)
+        clock = clock or StageClock(self.device)
+        prepared = Prepared(picture, pcm, options, direction, seed, preset, crop, list(notes), clock)
+        return self._finish(prepared, self._begin(prepared), out, progress)
 
     def settings(
         self,
@@ -175,6 +343,7 @@ class FLOAT(Animator):
     ) -> dict[str, Any]:
         """Everything that decides a video, JSON types; pictures and sounds enter by their hashes."""
         exact = {"tf32": False} if self.device.type == "cuda" else {}  # see floatbench.device.keep_float32
+        exact |= {"graphs": True} if self.graphs else {}
         return exact | {
             "floatbench": floatbench.__version__,
             "torch": torch.__version__,
@@ -191,6 +360,11 @@ class FLOAT(Animator):
             "picture_sha256": hashlib.sha256(picture.tobytes()).hexdigest(),
             "sound_sha256": hashlib.sha256(pcm.astype("<i2").tobytes()).hexdigest(),
         }
+
+
+def _check_suffix(out: Path) -> None:
+    if out.suffix.lower() not in (".mp4", ".mkv"):
+        raise UsageError(f"the output must end in .mp4 or .mkv, not {out.suffix or out.name!r}")
 
 
 def write_stream(

@@ -26,7 +26,9 @@ class AblateChoices:
     train: Annotated[bool, typer.Option("--train", help="Train the networks that are missing.")] = False
     steps: Annotated[int, typer.Option(min=1, help="Budget of --train: optimiser steps a variant.")] = 2500
     config: Annotated[str, typer.Option(help="Training configuration of the variants.")] = "float-tiny"
-    weights: Annotated[str, typer.Option(help="Model of unchanged rows and sweeps, auto-encoder of all.")] = ""
+    weights: Annotated[
+        str, typer.Option(help="Model of unchanged rows and sweeps, auto-encoder of all; choices hold for all rows.")
+    ] = ""
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder of the variants and of the run.")] = Path(
         "runs/ablation"
     )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from types import MappingProxyType
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
@@ -30,16 +31,26 @@ class _Shared:
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no notes.")] = False
 
 
-def command(app: typer.Typer, name: str | None = None) -> Callable[[Function], Function]:
+def command(
+    app: typer.Typer,
+    name: str | None = None,
+    other_names: Mapping[str, str] = MappingProxyType({}),
+    bare: Mapping[str, str] = MappingProxyType({}),
+) -> Callable[[Function], Function]:
     """Adds a function to the program, as it is: `command(app)(function)`, or as a decorator.
 
     Of its parameters `output: Output` is handed over, with --json, --offline and --quiet behind it; one whose type is
     a dataclass stands for the options that are its fields; all others are options and arguments of Typer. The function
     returns the exit code, None for 0.
+
+    Args:
+        other_names: other spelling -> option: understood and not shown.
+        bare: option -> the value that it has where none is written behind it.
     """
+    kind = type("Command", (Command,), {"other_names": other_names, "bare": bare})
 
     def add(function: Function) -> Function:
-        app.command(name or function.__name__.strip("_"), cls=Command)(_expanded(function))
+        app.command(name or function.__name__.strip("_"), cls=kind)(_expanded(function))
         return function
 
     return add
@@ -53,7 +64,11 @@ class Command(TyperCommand):
 
     Attributes:
         aliases: the old name of each option that was renamed.
+        other_names, bare: see `command`.
     """
+
+    other_names: Mapping[str, str] = MappingProxyType({})
+    bare: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -81,12 +96,21 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
         """Reads the command line; an error in it is already told as --json asks."""
+        args = [self._spelled(argument, after) for argument, after in zip(args, [*args[1:], "--"], strict=False)]
         for option in self.params:
             if option.name in self.aliases:
                 _read_alias(option, self.aliases[option.name], ctx.auto_envvar_prefix)
         if isinstance(ctx.obj, Output):
             ctx.obj.json = self._wants_json(ctx, args)
         return super().parse_args(ctx, args)
+
+    def _spelled(self, argument: str, after: str) -> str:
+        """An argument as its option is spelled, with a value where the one behind it is none."""
+        name, mark, value = argument.partition("=")
+        name = self.other_names.get(name, name)
+        if name in self.bare and not mark and after.startswith("-"):
+            return f"{name}={self.bare[name]}"
+        return f"{name}{mark}{value}" if name.startswith("--") else argument
 
     def _wants_json(self, ctx: typer.Context, args: Sequence[str]) -> bool:
         (option,) = (option for option in self.params if option.name == "json")

@@ -29,7 +29,7 @@ def demo(
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help=".mp4, or .mkv for lossless pictures.")] = Path("demo.mp4"),
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the noise.")] = 0,
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 ...")] = "cpu",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 ...")] = "auto",
 ) -> None:
     """Shows one portrait talking with the best model that is installed, and says which weights it used.
 

@@ -62,10 +62,11 @@ def speed(choices: SpeedChoices, output: Output) -> int:
 
     scenario = _scenario(choices.scenario)
     allow_fabricated(choices.fabricated)
-    names = _names(choices.methods)
+    device = pick_device(choices.device)
+    names = _names(choices.methods, device)
     quality = finished_run(choices.run) if choices.run else None  # a wrong folder is found before anything is timed
     inputs, label = _inputs(choices)
-    plan = SpeedPlan(scenario, choices.warmup, choices.repeats, choices.seed, pick_device(choices.device))
+    plan = SpeedPlan(scenario, choices.warmup, choices.repeats, choices.seed, device)
     with output.progress().task("speed", len(names) * plan.calls(len(inputs)), unit="call") as bar:
         record = measure_all(names, inputs, label, plan, choices.threads, lambda note: bar.advance(note=note))
     pair(record.rows, quality)
@@ -84,15 +85,13 @@ def _scenario(text: str) -> Scenario:
     return text
 
 
-def _names(text: str) -> list[str]:
-    """The methods that were named, each checked before any process is started."""
+def _names(text: str, device: str) -> list[str]:
+    """The methods that were named, as a run names them, each checked before any process is started."""
     from floatbench.errors import UsageError
     from floatbench.methods.catalogue import parse_methods
     from floatbench.speed.process import created
 
-    names = parse_methods(text)
-    for name in names:
-        created(name)
+    names = list(dict.fromkeys(created(name, device).name for name in parse_methods(text)))
     if not names:
         raise UsageError("no method was named", fix="--methods float")
     return names

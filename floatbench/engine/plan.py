@@ -130,7 +130,7 @@ def make_plan(
     wanted = metric_names if metric_names is not None else protocol.metrics
     _refuse_mixed_columns(wanted, protocol)
     measures = _find_metrics(wanted, protocol, device)
-    makers = _find_methods(resolved)
+    makers = _find_methods(resolved, device)
     sorted_clips = _sort_clips(protocol, clips, dataset)
     ready, available = sorted_clips["ready"], sorted_clips["available"]
     content = dataset.content_keys(list({clip.id: clip for clip in (*ready, *available)}.values()))
@@ -178,13 +178,17 @@ def _backbone(name: str, protocol: Protocol) -> Backbone:
     return registry.backbone(name, **protocol.settings.get(name, {}))
 
 
-def _find_methods(methods: Sequence[Method]) -> dict[str, Any]:
-    """The methods that can run here with their records and keys, and what the others lack."""
+def _find_methods(methods: Sequence[Method], device: str) -> dict[str, Any]:
+    """The methods that can run here with their records and keys, and what the others lack.
+
+    Raises UsageError for one that was asked for with something that the device does not have.
+    """
     resolved: dict[str, Method] = {}
     records: dict[str, dict[str, Any]] = {}
     keys: dict[str, str] = {}
     missing: list[Missing] = []
     for method in methods:
+        method.check_device(device)
         try:
             record, key = method.record(), method.key()
         except FloatbenchError as error:

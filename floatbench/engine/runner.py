@@ -30,6 +30,7 @@ from floatbench.engine.same_film import blind_controls, film_notes
 from floatbench.engine.scoring import clip_values, metric_record, score_all, unranked_because
 from floatbench.errors import DataError, DependencyError, FloatbenchError, Interrupted, UsageError
 from floatbench.files import atomic_path
+from floatbench.methods import catalogue
 from floatbench.methods.controls import CONTROLS
 from floatbench.methods.method import Method
 from floatbench.methods.videos import VideosMethod
@@ -121,13 +122,28 @@ def _as_begun(protocol: Protocol, dataset: Dataset, options: RunOptions) -> tupl
     return protocol, dataset
 
 
+def _as_named(folder: Path, methods: Sequence[str | Method]) -> list[Method]:
+    """The methods, under the names that the rows of this folder have: until version 0.2 a name kept the order in which
+    its choices were typed."""
+    found, record = catalogue.resolve(methods), folder / "run.json"
+    if any("?" in method.name for method in found) and record.exists():
+        from floatbench.sampling.choices import canonical_name
+
+        typed = read_record(record, RunInfo).methods
+        earlier = {canonical_name(name): name for name in typed}
+        for method in found:
+            if method.name not in typed:
+                method.name = earlier.get(method.name, method.name)
+    return found
+
+
 def plan_run(protocol: Protocol, dataset: Dataset, options: RunOptions) -> Plan:
     """The plan without running anything; missing data and weights are listed in it."""
     protocol, dataset = _as_begun(protocol, dataset, options)
     return make_plan(
         protocol,
         dataset,
-        options.all_methods(),
+        _as_named(options.out or default_folder(protocol, options), options.all_methods()),
         options.metrics,
         options.limit,
         options.clips,

@@ -14,6 +14,7 @@ from floatbench.methods.videos import PREFIX, VideosMethod, finished_videos
 from floatbench.plugins import collect
 from floatbench.text import near, printable
 
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
 MODULES = ("floatbench.methods.float_method", "floatbench.methods.baseline")
 """Modules with a dictionary `METHODS`: name -> factory; outside ones as floatbench.plugins says."""
 
@@ -61,17 +62,27 @@ def _refuse_taken(name: str) -> None:
 
 
 def resolve(methods: Iterable[str | Method]) -> list[Method]:
-    """Methods by name, or as they are, in order and each once: `freeze:1` is the control `frozen`.
+    """Methods by name, or as they are, in order and each once: `freeze:1` is the control `frozen`, and choices are the
+    same in any order.
 
     Raises UsageError for two different ones of one name.
     """
     found: dict[str, Method] = {}
-    for given in dict.fromkeys(methods):
+    for given in dict.fromkeys(_canonical(method) if isinstance(method, str) else method for method in methods):
         method = create(given) if isinstance(given, str) else given
         known = found.setdefault(method.name, method)
         if known is not method and _identity(known) != _identity(method):
             raise UsageError(f"two different methods are called {method.name!r}", fix="give each a name of its own")
     return list(found.values())
+
+
+def _canonical(name: str) -> str:
+    """The one way to write a method's choices; other names as they are."""
+    if "?" not in name or finished_videos(name) is not None:
+        return name
+    from floatbench.sampling.choices import canonical_name
+
+    return canonical_name(name)
 
 
 def _identity(method: Method) -> object:
@@ -82,12 +93,15 @@ def _identity(method: Method) -> object:
 def parse_methods(text: str) -> list[str]:
     """`a,videos:DIR,c` -> methods as they are typed, doubles removed, order kept.
 
-    A comma belongs to the name of a folder where only the longer name is a folder, or where it is written `\\,`.
+    A comma belongs to the name of a folder where only the longer name is a folder, or where it is written `\\,`, and to
+    a list of numbers that a name chooses: `float?emotion=0,0,0,1,0,0,0`.
     """
     parts = [part.replace("\\,", ",") for part in re.split(r"(?<!\\),", text)]
     found = []
     while parts:
         longest = next((n for n in range(1, len(parts) + 1) if _is_folder(",".join(parts[:n]))), 1)
+        while "?" in parts[0] and longest < len(parts) and NUMBER.fullmatch(parts[longest].partition("&")[0].strip()):
+            longest += 1
         found.append(",".join(parts[:longest]).strip())
         parts = parts[longest:]
     return [name for name in dict.fromkeys(found) if name]

@@ -1,25 +1,32 @@
 """FLOAT as a method of the engine: `float`, `float@official`, `float@paper` and the bundled `float-tiny`.
 
 `checkpoint:FILE` is any other checkpoint, and `NAME?nfe=5&emotion=happy&dtype=bfloat16` any of these with other
-choices: the sampling options, `emotion`, `dtype`, `impl` and `compile`.
+choices: those of `floatbench.sampling.choices`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from floatbench.device import pick_device
 from floatbench.errors import ClipError, UsageError
 from floatbench.methods.method import ClipRequest, Generated, Method
+from floatbench.text import near
 
 if TYPE_CHECKING:
     from floatbench.animate.pipeline import FLOAT
-    from floatbench.sampling.animator import Direction, Dtype, Impl, Stream
+    from floatbench.sampling.animator import Direction, Stream
+    from floatbench.sampling.choices import ModelChoices
+    from floatbench.sampling.clock import StageClock
+
+TOGETHER = 8
+"""Clips that `generate_many` solves as one batch."""
 
 
 class FloatMethod(Method):
@@ -29,9 +36,8 @@ class FloatMethod(Method):
         weights: `float`, `float-tiny` or a checkpoint file.
         preset: of the sampling options; `float` alone means `default`.
         name: of the row; made from weights and preset when absent.
-        emotion: `speech`, a label or seven weights.
-        dtype, impl, compile: see `floatbench.sampling.animator.Animator`.
-        options: changes of single sampling options.
+        choices: all of them at once; preset is left out then.
+        others: single choices of `ModelChoices` or `SamplingOptions`: `nfe=5`, `emotion="happy"`, `dtype="bfloat16"`.
     """
 
     def __init__(
@@ -39,25 +45,20 @@ class FloatMethod(Method):
         weights: str = "float",
         preset: str = "default",
         name: str = "",
-        emotion: str = "speech",
-        dtype: Dtype = "float32",
-        impl: Impl = "fast",
-        compile: bool = False,
-        **options: Any,
+        choices: ModelChoices | None = None,
+        **others: Any,
     ) -> None:
-        from floatbench.sampling.control import parse_emotion
-        from floatbench.sampling.options import preset as preset_options
+        from floatbench.sampling.choices import check_against_model
+        from floatbench.sampling.control import read_pose
 
         self.name = name or (weights if preset == "default" else f"{weights}@{preset}")
-        self._weights, self._preset, self._emotion = weights, preset, emotion
-        self._dtype: Dtype = dtype
-        self._impl: Impl = impl
-        self._compile = compile
-        self._options = preset_options(preset, **options)
-        parse_emotion(emotion)
+        self._weights = weights
+        self._choices = _chosen(preset, others) if choices is None else choices
+        self._options = self._choices.options
+        check_against_model(self._choices, weights)
+        self._pose = None if self._choices.pose is None else read_pose(self._choices.pose)
         self._model: FLOAT | None = None
-        self._pose_scale: dict[str, list[float]] | None = None
-        self._faces = False
+        self._poses = self._faces = False
         if weights not in METHODS and Path(weights).is_file():
             self._look_at_conditions(weights)
 
@@ -67,10 +68,13 @@ class FloatMethod(Method):
 
         metadata = read_metadata(Path(weights))
         self._faces = metadata.config.emotion_condition == "image"
-        if metadata.config.pose_condition:
-            self._pose_scale = json.loads(metadata.notes or "{}").get("pose", {"mean": [0.0] * 6, "std": [1.0] * 6})
-        if self._faces or self._pose_scale is not None:
+        self._poses = metadata.config.pose_condition
+        if self._faces or (self._poses and self._pose is None):
             self.kind, self.needs, self.ranked = "oracle", frozenset({"reference", "truth"}), False
+
+    def check_device(self, device: str) -> None:
+        if self._choices.graphs and not pick_device(device).startswith("cuda"):
+            raise UsageError(f"{self.name}: CUDA graphs need a CUDA device, not {device}", fix="leave out graphs")
 
     def describe(self) -> dict[str, Any]:
         """Weights with hashes and licence, options, preset, arithmetic; raises DataError when weights are missing."""
@@ -85,15 +89,25 @@ class FloatMethod(Method):
         }
 
     def _settings(self) -> dict[str, Any]:
-        """What decides a pixel beside the weights, JSON types."""
-        return {
-            "preset": self._preset,
-            "options": self._options.record(),
-            "emotion": self._emotion,
-            "dtype": self._dtype,
-            "impl": self._impl,
-            "compiled": self._compile,
+        """What decides a pixel beside the weights, JSON types; what is left as it is by default is not named."""
+        chosen = self._choices
+        settings: dict[str, Any] = {
+            "preset": chosen.preset,
+            "options": chosen.options.record(),
+            "emotion": chosen.emotion,
+            "dtype": chosen.dtype,
+            "impl": chosen.impl,
+            "compiled": chosen.compile,
         }
+        if chosen.controls:
+            settings["controls"] = [control.record() for control in chosen.controls]
+        if chosen.project:
+            settings["project_motion"] = True
+        if self._pose is not None:
+            settings["pose_sha256"] = hashlib.sha256(self._pose.tobytes()).hexdigest()
+        if chosen.graphs:
+            settings["graphs"] = True
+        return settings
 
     def key(self) -> str:
         """Hash of the content of the weight files and of the settings; raises DataError when weights are missing.
@@ -108,49 +122,74 @@ class FloatMethod(Method):
     def load(self, device: str = "cpu") -> None:
         from floatbench.animate.pipeline import FLOAT
 
+        chosen = self._choices
         self._model = FLOAT.from_pretrained(
-            self._weights, device=device, dtype=self._dtype, impl=self._impl, compile=self._compile
-        )
+            Path(self._weights), device=device, dtype=chosen.dtype, impl=chosen.impl, compile=chosen.compile,
+            graphs=chosen.graphs,
+        )  # fmt: skip
 
     def close(self) -> None:
         self._model = None
 
-    def _stream(self, request: ClipRequest) -> Stream:
+    def _stream(self, request: ClipRequest, clock: StageClock | None = None) -> Stream:
         if self._model is None:
             raise RuntimeError(f"{self.name}: load() comes before generate()")
         if request.audio is None:
             raise ClipError("no_audio", f"{self.name} needs driving sound")
         picture, _ = self._model.picture(request.source, None, self._options)
         pcm = request.audio[: request.n_frames * 640]
-        direction = self._direction(request)
-        return self._model.stream(picture, pcm, options=self._options, direction=direction, seed=request.seed)
+        return self._model.play(
+            picture, pcm, options=self._options, direction=self._direction(request), seed=request.seed, clock=clock
+        )
 
     def _direction(self, request: ClipRequest) -> Direction:
         from floatbench.methods.frame_conditions import face_emotions, head_pose
         from floatbench.sampling.animator import Direction
 
-        emotion: Any = self._emotion
-        pose = None
+        chosen = self._choices
+        emotion: Any = chosen.emotion
+        pose = self._pose
         if self._faces and request.reference is not None:
             emotion = face_emotions(request.reference, request.truth)
-        if self._pose_scale is not None and request.reference is not None:
-            mean, std = (np.array(self._pose_scale[name], np.float32) for name in ("mean", "std"))
-            pose = (head_pose(request.reference, request.truth) - mean) / std
-        return Direction(emotion=emotion, pose=pose)
+        if self._poses and pose is None and request.reference is not None:
+            pose = head_pose(request.reference, request.truth)
+        if pose is not None and self._model is not None:
+            if len(pose) < request.n_frames:
+                raise ClipError("bad_input", f"{chosen.pose} has {len(pose)} poses for {request.n_frames} frames")
+            pose = self._model.card.standardised(pose[: request.n_frames])
+        return Direction(emotion, chosen.controls, chosen.project, pose)
 
     def generate(self, request: ClipRequest) -> Generated:
+        return self._written(self._stream(request), request)
+
+    def generate_many(self, requests: Sequence[ClipRequest]) -> list[Generated]:
+        """The clips in order, their motion solved in batches of `TOGETHER`: equal to single calls up to rounding."""
+        from floatbench.sampling.clock import StageClock
+        from floatbench.sampling.together import solve_together
+
+        made = []
+        for start in range(0, len(requests), TOGETHER):
+            part = requests[start : start + TOGETHER]
+            clock = StageClock("cpu" if self._model is None else self._model.device)
+            streams = [self._stream(request, clock) for request in part]
+            solve_together(streams, clock)
+            made += [self._written(stream, request) for stream, request in zip(streams, part, strict=True)]
+        return made
+
+    def _written(self, stream: Stream, request: ClipRequest) -> Generated:
         from floatbench.animate.pipeline import write_stream
 
-        stream = self._stream(request)
         video = request.folder / f"{request.slug}.mkv"
         write_stream(stream, video)
-        details = {
+        details: dict[str, Any] = {
             "nfe": stream.evaluations,
             "network_rows": stream.rows,
             "native_size": stream.size,
-            "preset": self._preset,
+            "preset": self._choices.preset,
             "seed": request.seed,
         }
+        if stream.notes:
+            details["notes"] = stream.notes
         return Generated(video=video, timing=dict(stream.clock.seconds), details=details)
 
     def stream(self, request: ClipRequest) -> Iterator[np.ndarray]:
@@ -168,27 +207,34 @@ METHODS: dict[str, Callable[..., Method]] = {
 def with_options(name: str) -> Method | None:
     """`checkpoint:FILE`, or `NAME?choice=value&...` of a FLOAT model; None for other names.
 
+    The method bears the name in its canonical form, see `floatbench.sampling.choices`.
+
     Raises:
         UsageError: a file that is not there, an unknown choice or a value of the wrong kind.
     """
     base, _, query = name.partition("?")
-    weights, _, preset = base.partition("@")
     if base.startswith("checkpoint:"):
-        weights, preset = base.removeprefix("checkpoint:"), ""
-        if not Path(weights).is_file():
+        if not Path(base.removeprefix("checkpoint:")).is_file():
             raise UsageError(f"{name}: no such checkpoint", fix="--methods checkpoint:FILE")
-    elif not query or weights not in METHODS:
+    elif not query or base.partition("@")[0] not in METHODS:
         return None
-    return FloatMethod(weights, preset or "default", name=name, **_choices(query, name))
+    from floatbench.sampling.choices import parse_name
 
-
-def _choices(query: str, name: str) -> dict[str, Any]:
-    from floatbench.sampling.animator import Dtype, Impl
-    from floatbench.sampling.options import KINDS, from_text
-
-    parts = (part.partition("=") for part in query.split("&") if part)
-    kinds = KINDS | {"emotion": str, "dtype": Dtype, "impl": Impl, "compile": bool}
+    named = parse_name(name)
     try:
-        return from_text({key: value for key, _, value in parts}, kinds)
+        return FloatMethod(named.weights, name=named.name, choices=named.choices)
     except UsageError as error:
         raise UsageError(f"{name}: {error.what}", fix=error.fix) from None
+
+
+def _chosen(preset_name: str, others: dict[str, Any]) -> ModelChoices:
+    """ModelChoices from single ones, those of the sampling and all others."""
+    from floatbench.sampling.choices import ModelChoices
+    from floatbench.sampling.options import KINDS, preset
+
+    sampling = {key: value for key, value in others.items() if key in KINDS}
+    rest = {key: value for key, value in others.items() if key not in KINDS}
+    known = ModelChoices.__dataclass_fields__  # pyright: ignore[reportAttributeAccessIssue]
+    if unknown := sorted(set(rest) - set(known)):
+        raise UsageError(f"unknown choice {unknown[0]!r}", fix=near(unknown[0], [*KINDS, *known]))
+    return ModelChoices(preset=preset_name, options=preset(preset_name, **sampling), **rest)

@@ -140,6 +140,9 @@ class Method(ABC):
     def expect(self, n_clips: int) -> None:  # noqa: B027
         """Told before `load` how many clips one worker process will ask for in this run."""
 
+    def check_device(self, device: str) -> None:  # noqa: B027 - most run on any
+        """Raises UsageError when the method was asked for with something that this device does not have."""
+
     def load(self, device: str = "cpu") -> None:  # noqa: B027 - controls load nothing
         """Loads networks or starts the system's worker; called once in every worker process."""
 

@@ -16,7 +16,7 @@ On a CPU latents are decoded one by one, which is faster there; on CUDA in batch
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal, cast
@@ -25,11 +25,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from floatbench.device import ran_out_of_memory
 from floatbench.model.autoencoder import Decoder, ToFlow, ToRGB
 from floatbench.model.captured import Captured
 from floatbench.model.layers import DEMODULATION_EPS, GAIN, SLOPE, Blur, StyledConv
 
 Precision = Literal["fp32", "bf16", "fp16"]
+Compile = bool | Literal["max"]
+"""Whether to compile; `max` also lets the compiler time its kernels and choose, which takes minutes."""
 DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 CUDA_BATCH = 16
 DEEP_LEVEL = 32
@@ -49,15 +52,26 @@ class PreparedSource:
     colours: tuple[Tensor, ...]
 
 
+def compiled(function: Callable[..., Tensor], how: Compile) -> Callable[..., Tensor]:
+    """The function, compiled as asked for. Graphs are captured here and not by the compiler."""
+    if not how:
+        return function
+    return torch.compile(function, dynamic=False, mode="max-autotune-no-cudagraphs" if how == "max" else None)
+
+
 class FastDecoder:
     """Decodes latents of one prepared source after another with constant memory.
 
     Args:
         decoder: in evaluation mode; its weights are copied in prepared form, so make a new one when they change.
         precision: of the convolutions; `fp32` is exact to rounding.
-        compile: run the frame through `torch.compile` (seconds to minutes at the first frame).
+        compile: run the frame through `torch.compile` (seconds to minutes at the first frame); `max` also lets the
+            compiler time its kernels.
         graphs: replay the frame as a CUDA graph per batch size (CUDA only; not yet measured on CUDA).
         batch: latents decoded at once; None is 1 on a CPU and 16 on CUDA.
+
+    Attributes:
+        notes: what a user should know: that memory ran out and the batch was halved.
 
     Raises:
         ValueError: an unknown precision, or graphs without CUDA.
@@ -67,7 +81,7 @@ class FastDecoder:
         self,
         decoder: Decoder,
         precision: Precision = "fp32",
-        compile: bool = False,
+        compile: Compile = False,
         graphs: bool = False,
         batch: int | None = None,
     ) -> None:
@@ -80,12 +94,13 @@ class FastDecoder:
         if batch is not None and batch < 1:
             raise ValueError(f"batch must be at least 1, got {batch}")
         self.batch = batch or (CUDA_BATCH if self.device.type == "cuda" else 1)
+        self.notes: list[str] = []
         self._folds = self.device.type == "cpu"
         self._layers = _styled_layers(decoder)
         self._colour_heads = cast("list[ToRGB]", list(decoder.to_rgbs))
         with torch.no_grad():
             self._prepare()
-        self._frame = torch.compile(self._eager_frame, dynamic=False) if compile else self._eager_frame
+        self._frame = compiled(self._eager_frame, compile)
         self._captured = Captured(self._flat_frame) if graphs else None
 
     def _prepare(self) -> None:
@@ -149,12 +164,33 @@ class FastDecoder:
         if latents.ndim != 2 or latents.shape[1] != width:
             raise ValueError(f"latents must be (T, {width}), got {tuple(latents.shape)}")
         with torch.no_grad():
-            for part in latents.to(self.device, self._style_dtype).split(self.batch):
-                styles, gains = self._styles(part)
-                if self._captured is not None:
-                    yield self._captured(*styles, *gains, *source.features, *source.colours)
-                else:
-                    yield self._frame(styles, gains, source.features, source.colours)
+            latents, start = latents.to(self.device, self._style_dtype), 0
+            while start < len(latents):
+                part = latents[start : start + self.batch]
+                try:
+                    pictures = self._pictures(part, source)
+                except (RuntimeError, MemoryError) as error:
+                    if not ran_out_of_memory(error) or not self._smaller():
+                        raise
+                    continue
+                start += len(part)
+                yield pictures
+
+    def _pictures(self, latents: Tensor, source: PreparedSource) -> Tensor:
+        styles, gains = self._styles(latents)
+        if self._captured is not None:
+            return self._captured(*styles, *gains, *source.features, *source.colours)
+        return self._frame(styles, gains, source.features, source.colours)
+
+    def _smaller(self) -> bool:
+        """Halves the batch, once, and says so; False when that was done before or the batch is 1."""
+        if self.notes or self.batch == 1:
+            return False
+        before, self.batch = self.batch, self.batch // 2
+        self.notes.append(f"the device ran out of memory: {self.batch} frames are decoded at once instead of {before}")
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        return True
 
     def _styles(self, latents: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         """Styles (b, C_in) of every layer and flow head, and gains (b, C_out) = sqrt(2) demodulation of every layer."""

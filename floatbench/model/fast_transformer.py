@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from floatbench.model.captured import Captured
 from floatbench.model.conditions import Conditions
-from floatbench.model.fast_decoder import DTYPES, Precision
+from floatbench.model.fast_decoder import DTYPES, Compile, Precision, compiled
 from floatbench.model.transformer import AdaLNBlock, AdaLNHead, FlowMatchingTransformer
 
 
@@ -30,7 +30,7 @@ class FastTransformer:
     Args:
         fmt: with adaLN conditioning, in evaluation mode.
         precision: of the whole transformer; `fp32` is exact to rounding, the others work on a copy of the weights.
-        compile: run the blocks through `torch.compile`.
+        compile: run the blocks through `torch.compile`; `max` also lets the compiler time its kernels.
         graphs: replay the blocks as CUDA graphs, one per batch and number of distinct rows (CUDA only; not yet
             measured on CUDA).
 
@@ -43,7 +43,7 @@ class FastTransformer:
         self,
         fmt: FlowMatchingTransformer,
         precision: Precision = "fp32",
-        compile: bool = False,
+        compile: Compile = False,
         graphs: bool = False,
     ) -> None:
         if precision not in DTYPES:
@@ -56,7 +56,7 @@ class FastTransformer:
         self._head = cast("AdaLNHead", self.fmt.decoder)
         if graphs and fmt.pos_embed.device.type != "cuda":
             raise ValueError("CUDA graphs need a model on a CUDA device")
-        self._blocks_of = torch.compile(self._eager, dynamic=False) if compile else self._eager
+        self._blocks_of = compiled(self._eager, compile)
         self._captured = Captured(self._flat) if graphs else None
 
     def bind(self, times: Sequence[float], conditions: Conditions) -> WindowField:

@@ -8,33 +8,37 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Self, get_args
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from floatbench.device import keep_float32, pick_device
+from floatbench.device import emulates_bf16, keep_float32, pick_device, ran_out_of_memory
 from floatbench.errors import ClipError, UsageError
-from floatbench.model.fast_decoder import FastDecoder, Precision, PreparedSource
+from floatbench.model.conditions import Conditions
+from floatbench.model.fast_decoder import Compile, FastDecoder, Precision, PreparedSource
 from floatbench.model.fast_transformer import FastTransformer
 from floatbench.model.float import FloatModel
 from floatbench.sampling.ahead import to_host
+from floatbench.sampling.choices import Dtype, Impl, ModelChoices, check_arithmetic, model_of
 from floatbench.sampling.clock import StageClock
 from floatbench.sampling.colour import to_yuv420
 from floatbench.sampling.control import Control, check_controls, edit_motion, parse_emotion, project_motion
 from floatbench.sampling.guidance import Network
-from floatbench.sampling.loading import Origin, load_model
+from floatbench.sampling.loading import ModelCard, Origin, card_of, load_model
 from floatbench.sampling.network import fast_network, motion_shape, plain_network
 from floatbench.sampling.options import SamplingOptions
 from floatbench.sampling.picture import check_picture, to_pixels, to_tensor
-from floatbench.sampling.sampler import evaluation_times, sample_windows
+from floatbench.sampling.sampler import SampledWindow, evaluation_times, sample_windows
 from floatbench.sampling.sound import SpeechConditions, check_sound
 
 PRECISIONS: dict[str, Precision] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+EMULATED = (
+    "this processor emulates bfloat16 (it has neither avx512_bf16 nor amx_bf16): a frame of 512 px took 2.1 times as "
+    "long as in float32 where that was measured with AVX-512, 12 times with AVX2 alone"
+)
 
-Dtype = Literal["float32", "bfloat16", "float16"]
-Impl = Literal["plain", "fast"]
 Colour = Literal["rgb", "yuv420"]
 
 
@@ -77,7 +81,7 @@ class Direction:
         emotion = self.emotion.tolist() if isinstance(self.emotion, np.ndarray) else self.emotion
         return {
             "emotion": emotion or "speech",
-            "controls": [{"direction": c.direction, "mode": c.mode, "values": c.values} for c in self.controls],
+            "controls": [control.record() for control in self.controls],
             "project_motion": self.project,
         }
 
@@ -99,6 +103,7 @@ class Stream:
     Attributes:
         n_frames: T. size: R, frames are (R, R, 3) uint8 RGB. device: where they are made.
         clock: seconds by stage. evaluations, rows: of the network so far, see `NfeMeter`.
+        solved: the clip's windows where they were solved beforehand, see `floatbench.sampling.together`.
     """
 
     def __init__(
@@ -115,15 +120,46 @@ class Stream:
         self._seed, self._options, self._direction = seed, options, direction
         self.n_frames, self.size, self.clock, self.device = speech.total, model.size, clock, model.device
         self.evaluations = self.rows = 0
+        self.solved: list[SampledWindow] | None = None
+
+    @property
+    def seed(self) -> int:
+        """Of the noise."""
+        return self._seed
+
+    @property
+    def options(self) -> SamplingOptions:
+        """How the network is sampled."""
+        return self._options
+
+    @property
+    def model(self) -> Animator:
+        """Whose networks make the frames."""
+        return self._model
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know about how the frames were made."""
+        return list(self._model.notes)
+
+    def conditions(self) -> Iterator[Conditions]:
+        """The conditions of window after window, B = 1, from the beginning at every call."""
+        return self._speech.windows(self._source.motion)
+
+    def _windows(self) -> Iterator[SampledWindow]:
+        if self.solved is not None:
+            return iter(self.solved)
+        net = self._model.network
+        return sample_windows(
+            self._model.sampled_network(self._options), self.conditions(), [self._seed], self._options,
+            motion_shape(net),
+        )  # fmt: skip
 
     def motion(self) -> Iterator[Tensor]:
         """Motion latents (n, D) of window after window, edited as directed."""
         net, clock = self._model.network, self.clock
         basis = net.basis()
-        windows = sample_windows(
-            self._model.sampled_network(self._options), self._speech.windows(self._source.motion), [self._seed],
-            self._options, motion_shape(net),
-        )  # fmt: skip
+        windows = self._windows()
         start = 0
         while True:
             with clock("solve"):  # the stages speech and emotion interrupt it
@@ -144,12 +180,17 @@ class Stream:
         """(R, R, 3) uint8 RGB frames, or (3 R / 2, R) uint8 planes of yuv420p, see `to_yuv420`.
 
         Raises:
-            ClipError: `not_finite`.
+            ClipError: `not_finite`, `out_of_memory`.
         """
         batches = to_host(self._converted(colour))
         while True:
-            with self.clock("convert"):  # the other stages interrupt it
-                batch = next(batches, None)
+            try:
+                with self.clock("convert"):  # the other stages interrupt it
+                    batch = next(batches, None)
+            except (RuntimeError, MemoryError) as error:
+                if not ran_out_of_memory(error):
+                    raise
+                raise ClipError("out_of_memory", f"{self.device} has too little memory for this video") from error
             if batch is None:
                 return
             pixels, finite = batch
@@ -183,26 +224,33 @@ class Animator:
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         dtype: of the transformer and the decoder's convolutions; all else stays in float32.
         impl: `fast`, or the `plain` arithmetic that it is compared with.
-        compile: compile the transformer and the decoder at their first call.
+        compile: compile the transformer and the decoder at their first call; `max` lets the compiler time its kernels.
         graphs: replay both as CUDA graphs (CUDA only; not yet measured on CUDA).
+        choices: what is generated when nothing else is said, from the model's name.
+        card: what the model says about its inputs.
     """
 
     def __init__(
         self,
         network: FloatModel,
         origin: Origin,
-        device: str = "cpu",
+        device: str = "auto",
         dtype: Dtype = "float32",
         impl: Impl = "fast",
-        compile: bool = False,
+        compile: Compile = False,
         graphs: bool = False,
+        choices: ModelChoices | None = None,
+        card: ModelCard | None = None,
     ) -> None:
-        _check(dtype, impl, compile, graphs, device)
+        check_arithmetic(dtype, impl, compile, graphs)
+        device = pick_device(device)
+        check_graphs(graphs, device)
         keep_float32()
-        self.network = network.eval().requires_grad_(False).to(pick_device(device))
+        self.network = network.eval().requires_grad_(False).to(device)
         self.origin, self.dtype, self.impl = origin, dtype, impl
+        self.choices, self.card = choices or ModelChoices(), card or ModelCard()
         self.size = network.config.image_size
-        self.compiled = compile
+        self.compiled, self.graphs = compile, graphs
         self._decoder: FastDecoder | None = None
         self._transformer: FastTransformer | None = None
         if impl == "fast":
@@ -215,22 +263,37 @@ class Animator:
         cls,
         name_or_path: str | Path = "float",
         *,
-        device: str = "cpu",
-        dtype: Dtype = "float32",
-        impl: Impl = "fast",
-        compile: bool = False,
-        graphs: bool = False,
+        device: str = "auto",
+        dtype: Dtype | None = None,
+        impl: Impl | None = None,
+        compile: Compile | None = None,
+        graphs: bool | None = None,
     ) -> Self:
         """Loads `float` (the official release), `float-tiny` (bundled) or a checkpoint file.
+
+        A name may carry choices, as the methods of a benchmark do: `float@official?nfe=5&dtype=bfloat16`. What is
+        given beside it wins over the name.
 
         Raises:
             DataError: missing or damaged weights, with the command that fetches them. DependencyError: no such device.
             UsageError: options that do not go together.
         """
-        _check(dtype, impl, compile, graphs, device)
+        named = model_of(name_or_path)
+        weights, choices = named.weights, named.choices
+        given = {"dtype": dtype, "impl": impl, "compile": compile, "graphs": graphs}
+        given = {name: value for name, value in given.items() if value is not None}
+        chosen = {name: getattr(choices, name) for name in ("dtype", "impl", "compile", "graphs")} | given
+        check_arithmetic(**chosen)
         device = pick_device(device)
-        network, origin = load_model(name_or_path, impl)
-        return cls(network, origin, device, dtype, impl, compile, graphs)
+        check_graphs(chosen["graphs"], device)
+        network, origin = load_model(weights, chosen["impl"])
+        return cls(network, origin, device, **chosen, choices=choices, card=card_of(weights))
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user should know about how this model computes: emulated arithmetic, too little memory."""
+        emulated = self.dtype == "bfloat16" and self.device.type == "cpu" and emulates_bf16()
+        return [*([EMULATED] if emulated else []), *(self._decoder.notes if self._decoder is not None else [])]
 
     @property
     def device(self) -> torch.device:
@@ -260,7 +323,7 @@ class Animator:
             motion = self.network.motion(self.network.coefficients(latent))
             return EncodedPortrait(latent, motion, self._decoder.source(features) if self._decoder else features)
 
-    def stream(
+    def play(
         self,
         picture: np.ndarray,
         pcm: np.ndarray,
@@ -289,12 +352,7 @@ class Animator:
         return replace(options, prediction=self.network.config.prediction)
 
 
-def _check(dtype: str, impl: str, compile: bool, graphs: bool, device: str) -> None:
-    for name, value, allowed in (("dtype", dtype, tuple(PRECISIONS)), ("impl", impl, get_args(Impl))):
-        if value not in allowed:
-            raise UsageError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
+def check_graphs(graphs: bool, device: str) -> None:
+    """Raises UsageError for CUDA graphs on another device."""
     if graphs and not device.startswith("cuda"):
-        raise UsageError(f"CUDA graphs need a CUDA device, not {device}")
-    if impl == "plain" and (compile or graphs or dtype != "float32"):
-        raise UsageError("the plain arithmetic is float32 and not compiled: it is what the fast one is compared with",
-                         fix="leave out --impl plain")  # fmt: skip
+        raise UsageError(f"CUDA graphs need a CUDA device, not {device}", fix="leave out graphs, or --device cuda")

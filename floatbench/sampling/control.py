@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import csv
+import difflib
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -14,17 +17,20 @@ from torch import Tensor
 
 from floatbench.errors import DataError, UsageError
 from floatbench.model.config import EMOTIONS
+from floatbench.text import near
 
 FROM_SPEECH = "speech"
+RELEASE_SPEECH = "s2e"
+"""How the release spells it."""
 
 
 def parse_emotion(text: str | None) -> np.ndarray | None:
-    """(7,) float32 from a label or seven comma-separated weights; None for `speech` or nothing.
+    """(7,) float32 from a label or seven comma-separated weights; None for `speech` (`S2E`) or nothing.
 
     Raises:
         UsageError: an unknown label, a wrong count, or weights that are not finite.
     """
-    if text is None or text.strip().lower() in ("", FROM_SPEECH):
+    if text is None or text.strip().lower() in ("", FROM_SPEECH, RELEASE_SPEECH):
         return None
     name = text.strip().lower()
     if name in EMOTIONS:
@@ -35,7 +41,11 @@ def parse_emotion(text: str | None) -> np.ndarray | None:
         weights = np.empty(0, dtype=np.float32)
     if weights.shape != (len(EMOTIONS),) or not np.isfinite(weights).all():
         choices = ", ".join((FROM_SPEECH, *EMOTIONS))
-        raise UsageError(f"emotion {text!r} is neither one of {choices} nor 7 comma-separated numbers")
+        close = difflib.get_close_matches(name, (FROM_SPEECH, *EMOTIONS), n=1)
+        raise UsageError(
+            f"emotion {text!r} is neither one of {choices} nor 7 comma-separated numbers",
+            fix=f"did you mean {close[0]}?" if close else None,
+        )
     return weights
 
 
@@ -53,6 +63,10 @@ class Control:
     values: float | tuple[tuple[float, ...], tuple[float, ...]]
     mode: Literal["add", "set"] = "add"
 
+    def record(self) -> dict[str, Any]:
+        """JSON types."""
+        return {"direction": self.direction, "mode": self.mode, "values": self.values}
+
     def curve(self, start: int, length: int) -> np.ndarray:
         """(length,) float32 values for the frames from `start` on."""
         if isinstance(self.values, int | float):
@@ -61,24 +75,96 @@ class Control:
         return np.interp(np.arange(start, start + length), frames, values).astype(np.float32)
 
 
-def parse_control(text: str) -> Control:
+@dataclass(frozen=True)
+class ControlWish:
+    """A control as it was typed: direction number, a number or a curve's file, and how it acts."""
+
+    direction: int
+    value: float | str
+    mode: Literal["add", "set"] = "add"
+
+    def control(self) -> Control:
+        """The control; reads its curve. Raises DataError for a missing or damaged one."""
+        value = read_curve(Path(self.value)) if isinstance(self.value, str) else self.value
+        return Control(self.direction, value, self.mode)
+
+
+def parse_control(text: str, names: Sequence[str] = ()) -> Control:
+    """The control of `DIR=VALUE`, see `read_wish`; raises DataError for a missing or damaged curve file."""
+    return read_wish(text, names).control()
+
+
+def read_wish(text: str, names: Sequence[str] = ()) -> ControlWish:
     """`DIR=VALUE`, `DIR=curve.csv`, with `set:` before the value to replace the coefficient instead of adding to it.
 
+    Within a method's name a colon stands for the equals sign: `DIR:VALUE`.
+
+    Args:
+        names: of the directions, in order: DIR is one of them or a number.
+
     Raises:
-        UsageError: a malformed direction or value. DataError: a missing or damaged curve file.
+        UsageError: a malformed direction or value.
     """
-    direction, mark, value = text.partition("=")
-    if not mark or not direction.strip().isdecimal():
-        raise UsageError(f"--control takes DIR=VALUE or DIR=curve.csv with a direction number, not {text!r}")
+    found = re.match(r"\s*([^=:]*)[=:](.*)", text, re.DOTALL)
+    if found is None or not found[2].strip():
+        raise UsageError(f"--control takes DIR=VALUE or DIR=curve.csv with a direction number or name, not {text!r}")
+    direction, value = found[1].strip(), found[2].strip()
     mode: Literal["add", "set"] = "set" if value.startswith("set:") else "add"
     value = value.removeprefix("set:")
+    number = _direction(direction, names, text)
     try:
-        number = float(value)
+        amount = float(value)
     except ValueError:
-        return Control(int(direction), read_curve(Path(value)), mode)
-    if not np.isfinite(number):
+        return ControlWish(number, value, mode)
+    if not np.isfinite(amount):
         raise UsageError(f"--control {text!r}: the value is not finite")
-    return Control(int(direction), number, mode)
+    return ControlWish(number, amount, mode)
+
+
+def _direction(text: str, names: Sequence[str], control: str) -> int:
+    if text in names:
+        return list(names).index(text)
+    if text.isdecimal():
+        return int(text)
+    if not names:
+        raise UsageError(
+            f"--control {control!r}: the directions of this model have no names, only numbers", fix="--list-controls"
+        )
+    raise UsageError(f"--control {control!r}: there is no direction {text!r}", fix=near(text, names))
+
+
+def read_pose(path: Path) -> np.ndarray:
+    """(T, 6) float32 head poses of frame after frame, three angles and three translations, from `.npy` or CSV.
+
+    They are in the units of the network's training data; see `floatbench.methods.frame_conditions.head_pose`.
+
+    Raises:
+        DataError: the file is missing, or is no table of six finite numbers a row.
+    """
+    fix = "six numbers a frame: yaw, pitch, roll, x, y, z"
+    if not path.is_file():
+        raise DataError(f"the pose file {path} does not exist", fix="give an existing .npy or .csv file")
+    try:
+        if path.suffix.lower() == ".npy":
+            found = np.asarray(np.load(path, allow_pickle=False), dtype=np.float32)
+        else:
+            rows = [row for row in csv.reader(path.read_text("utf-8-sig").splitlines()) if any(row)]
+            if rows and not _is_number(rows[0][0]):
+                rows = rows[1:]
+            found = np.array([[float(cell) for cell in row] for row in rows], dtype=np.float32)
+    except (ValueError, OSError, csv.Error) as error:
+        raise DataError(f"the pose file {path} is damaged: {error}", fix) from error
+    if found.ndim != 2 or found.shape[1:] != (6,) or not len(found) or not np.isfinite(found).all():
+        raise DataError(f"the pose file {path} holds {found.shape}, not (frames, 6) finite numbers", fix)
+    return found
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def read_curve(path: Path) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from floatbench import weights
 from floatbench.errors import DataError
 from floatbench.model import checkpoint
+from floatbench.model.config import FLOAT_512, FloatConfig
 from floatbench.model.float import FloatModel
 from floatbench.model.layers import set_impl
+from floatbench.synthetic.expression import EXPRESSION, POSE
 from floatbench.weights import lockfile
 
 SPEECH = ("wav2vec2-base-960h", "wav2vec2-speech-emotion")
@@ -20,6 +25,10 @@ SPEECH = ("wav2vec2-base-960h", "wav2vec2-speech-emotion")
 
 BUNDLED = {"float-tiny": "float-tiny.safetensors"}
 """Models inside the package, by file name in floatbench/assets."""
+
+
+DIRECTIONS = {"float-tiny": (*POSE, *EXPRESSION)}
+"""Names of the motion directions of models whose files do not hold them; other models' are in their files' notes."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +84,45 @@ def checkpoint_file(name_or_path: str | Path) -> Path:
         names = ", ".join(("float", *BUNDLED))
         raise DataError(f"{name_or_path} is neither one of {names} nor a checkpoint file", fix="--weights NAME|FILE")
     return file
+
+
+def config_of(name_or_path: str | Path) -> FloatConfig | None:
+    """The configuration of a model without loading it; None where its file is not here."""
+    if str(name_or_path) == "float":
+        return FLOAT_512
+    try:
+        return checkpoint.read_metadata(checkpoint_file(name_or_path)).config
+    except DataError:
+        return None
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model says about its inputs.
+
+    Attributes:
+        directions: names of the motion directions, in order; empty where they have none.
+        pose: mean and spread (6,) of the head poses it was trained with.
+    """
+
+    directions: tuple[str, ...] = ()
+    pose: tuple[tuple[float, ...], tuple[float, ...]] = ((0.0,) * 6, (1.0,) * 6)
+
+    def standardised(self, pose: np.ndarray) -> np.ndarray:
+        """Head poses (T, 6) as the network takes them."""
+        mean, spread = (np.array(part, np.float32) for part in self.pose)
+        return (pose - mean) / spread
+
+
+def card_of(name_or_path: str | Path) -> ModelCard:
+    """The card of a model, from its file's notes, without loading it; an empty one where the file is not here."""
+    config = config_of(name_or_path)
+    if config is None or str(name_or_path) == "float":
+        return ModelCard()
+    notes = json.loads(checkpoint.read_metadata(checkpoint_file(name_or_path)).notes or "{}")
+    names = tuple(notes.get("directions", DIRECTIONS.get(str(name_or_path), ())))
+    scale = notes.get("pose", {"mean": ModelCard.pose[0], "std": ModelCard.pose[1]})
+    return ModelCard(names if len(names) == config.dim_m else (), (tuple(scale["mean"]), tuple(scale["std"])))
 
 
 def load_model(name_or_path: str | Path, impl: Literal["plain", "fast"] = "fast") -> tuple[FloatModel, Origin]:

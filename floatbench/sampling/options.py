@@ -41,7 +41,7 @@ class SamplingOptions:
         audio_context: encode the `full` sound at once, or each `window` with its 0.4 s of history, as in training.
         crop_face: which of several faces is cropped: `central` (largest, then central) or `first` (detector order).
         crop_filter: of the resize to the network's size: `auto` (area when shrinking, else cubic) or `official` (area
-            whenever the whole picture is higher than 360 px).
+            whenever the whole picture is higher than 360 px, and crops however small are enlarged).
         pixels: `round` or `truncate` to 8 bits.
     """
 
@@ -161,6 +161,8 @@ DIVERGENCES: tuple[Divergence, ...] = (
     Divergence("c4", "pixels", "how values become 8 bits", "round", "truncate", "round"),
     Divergence("c5", "fixed by the checkpoint", "the warp's grid: linspace(-1, 1) with zero padding", "code", "code",
                "code"),
+    Divergence("c6", "crop_filter", "a crop below half of the network's size: refused (auto), or enlarged (official)",
+               "auto", "official", "auto"),
 )  # fmt: skip
 
 PresetName = Literal["default", "paper", "official"]
@@ -199,5 +201,6 @@ def from_text(texts: Mapping[str, str], kinds: Mapping[str, Any] = KINDS) -> dic
         try:
             values[name] = TypeAdapter(kinds[name]).validate_strings(text)
         except ValidationError as error:
-            raise UsageError(problem_of(error, f"{name}.")) from None
+            allowed = [value for value in get_args(kinds[name]) if isinstance(value, str)]
+            raise UsageError(problem_of(error, f"{name}."), fix=near(text, allowed, "") or None) from None
     return values

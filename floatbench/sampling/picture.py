@@ -65,7 +65,8 @@ def crop_face(
         (size, size, 3) uint8, and notes on what a user should know: several faces, padding, enlargement.
 
     Raises:
-        ClipError: `no_face`, or `too_small` when the crop is below half of `size`.
+        ClipError: `no_face`, or `too_small` when the crop is below half of `size`; the release enlarges any crop, and
+            so does `filters="official"`.
     """
     height, width = picture.shape[:2]
     boxes.begin("")
@@ -73,7 +74,8 @@ def crop_face(
     box = choose_face(found, height, width, boxes.start_score, rule)
     crop = from_boxes([box])
     side = 2 * crop.h
-    _check_side(side, size, "the face crop")
+    if filters != "official":
+        _check_side(side, size, "the face crop")
     notes = []
     count = sum(d.score > boxes.start_score for d in found)
     if count > 1:
@@ -92,10 +94,11 @@ def whole_picture(picture: np.ndarray, size: int, filters: FilterRule = "auto") 
     """Resizes a picture that is already cropped to (size, size, 3), squeezing it when it is not square.
 
     Raises:
-        ClipError: `too_small` when a side is below half of `size`.
+        ClipError: `too_small` when a side is below half of `size`, unless `filters="official"`, as in `crop_face`.
     """
     height, width = picture.shape[:2]
-    _check_side(min(height, width), size, "the picture")
+    if filters != "official":
+        _check_side(min(height, width), size, "the picture")
     notes = []
     if height != width:
         notes.append(f"the picture is {width}x{height}, not square, and was squeezed")

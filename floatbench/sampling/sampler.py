@@ -66,8 +66,9 @@ def sample_windows(
     """Samples window after window; each sees the motion sampled before it (FLOAT, section 4.2).
 
     Args:
-        windows: of B clips of one length, L frames each, see `floatbench.sampling.windows.cut`. Previous frames that a
-            window does not bring itself are the last ones of the window before it, zeros before the first.
+        windows: of B clips, L frames each, see `floatbench.sampling.windows.cut`. Previous frames that a window does
+            not bring itself are the last ones of the window before it, zeros before the first. Clips of several lengths
+            come longest first: a window holds the first ones, as many as last that long.
         seeds: one a clip.
 
     Raises:
@@ -75,7 +76,9 @@ def sample_windows(
     """
     before: dict[str, Tensor] = {}
     for index, given in enumerate(windows):
-        noise = window_noise(seeds, index, shape, options.window_noise == "shared").to(given.wr.device)
+        count = len(given.wr)
+        before = {name: value[:count] for name, value in before.items()}
+        noise = window_noise(seeds[:count], index, shape, options.window_noise == "shared").to(given.wr.device)
         meter = NfeMeter()
         motion = solve_window(network, _continued(given, before, shape.previous), noise, options, meter)
         if not torch.isfinite(motion).all():

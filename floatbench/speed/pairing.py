@@ -9,6 +9,7 @@ from typing import Any
 from floatbench.engine.records import RunInfo, ScoreFile
 from floatbench.files import file_sha256
 from floatbench.records import read_record
+from floatbench.sampling.choices import canonical_name
 from floatbench.speed.record import Quality, SpeedRow, plain
 
 
@@ -31,8 +32,8 @@ def finished_run(folder: Path) -> FinishedRun:
 def pair(rows: list[SpeedRow], run: FinishedRun | None) -> None:
     """Fills in `quality`, or `unpaired_because`, of every measured row.
 
-    A row and a run belong together when the run scored a method of that name whose description (settings, weights,
-    versions) is the same, and neither used fabricated weights.
+    A row and a run belong together when the run scored a method of that name, however its choices are ordered, whose
+    description (settings, weights, versions) is the same, and neither used fabricated weights.
     """
     for row in rows:
         if row.status != "ok":
@@ -40,9 +41,15 @@ def pair(rows: list[SpeedRow], run: FinishedRun | None) -> None:
         if run is None:
             row.unpaired_because = "no --run was given"
             continue
+        row.method = _as_scored(row.method, run.info.methods)
         row.unpaired_because = _difference(row, run.info.methods) or _unscored(row, run.scores)
         if not row.unpaired_because:
             row.quality = _quality(row, run)
+
+
+def _as_scored(name: str, known: dict[str, dict[str, Any]]) -> str:
+    """The name under which a run has a method: older runs wrote its choices in the order they were typed."""
+    return name if name in known else next((other for other in known if canonical_name(other) == name), name)
 
 
 def _difference(row: SpeedRow, known: dict[str, dict[str, Any]]) -> str:

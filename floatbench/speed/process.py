@@ -151,13 +151,14 @@ def _inputs(dataset: Any, clips: Iterable[Any]) -> Iterable[SpeedInput]:
         yield SpeedInput(clip.id, clip.slug, reference.source, reference.media.audio)
 
 
-def created(name: str) -> Method:
-    """Checks a method before any process is started.
+def created(name: str, device: str = "cpu") -> Method:
+    """Checks a method before any process is started; it bears the canonical form of the name.
 
     Raises UsageError with near names, or DataError with the command that fetches its weights.
     """
     from floatbench.methods import catalogue
 
     method = catalogue.create(name)
+    method.check_device(device)
     method.describe()
     return method

@@ -34,6 +34,7 @@ from floatbench.training.config import TrainConfig
 from floatbench.training.devices import Devices
 from floatbench.training.flow_phase import FlowPhase
 from floatbench.training.frame_folders import PREFIX, FrameFolders, JoinedClips
+from floatbench.training.ground_truth import MOTION_NAMES
 from floatbench.training.loop import Schedule, run_phase
 from floatbench.training.protocol_clips import ProtocolClips
 from floatbench.training.recogniser import trained_recogniser
@@ -161,6 +162,8 @@ def train_flow(
         motions = [_rescaled(clip, mean.numpy(), gain) for clip in motions]
     phase = FlowPhase(config, model, motions, devices, clips.load(motions[0].number), motions[0])
     start = time.monotonic()
+    if c.targets == "truth":
+        notes["directions"] = list(MOTION_NAMES)
     schedule = _schedule(config, "flow", out, devices)
     steps = run_phase(phase, schedule, quiet, resume)
     target = out / "float.safetensors"

@@ -23,9 +23,12 @@ from floatbench.engine import runner
 from floatbench.engine.runner import RunOptions, RunResult
 from floatbench.errors import DataError, UsageError
 from floatbench.files import atomic_path, write_json
+from floatbench.methods import catalogue
+from floatbench.methods.method import Method
 from floatbench.model.checkpoint import read_metadata
 from floatbench.progress import NullProgress, Progress
 from floatbench.protocol.load import load_protocol
+from floatbench.sampling.choices import parse_name
 from floatbench.sampling.loading import BUNDLED, checkpoint_file, load_model
 from floatbench.training.clips import ClipSet
 from floatbench.training.coefficients import standardise
@@ -90,10 +93,12 @@ def rows(variants: Sequence[Variant], folder: Path, weights: str, own: bool) -> 
     """The method of every row.
 
     Args:
-        weights: checkpoint of the rows that change no network: a name or a file.
+        weights: checkpoint of the rows that change no network, a name or a file; what a name chooses beside
+            (`float-tiny?dtype=bfloat16`) holds for all rows, unless a row changes it.
         own: prefer FOLDER/variants/float for these, so that all rows had the same budget.
     """
     found = []
+    weights, _, shared = weights.partition("?")
     for variant in variants:
         trained = folder_of(folder, variant) / "float.safetensors"
         if variant.model or (own and trained.is_file()):
@@ -101,8 +106,11 @@ def rows(variants: Sequence[Variant], folder: Path, weights: str, own: bool) -> 
         elif weights in BUNDLED and not _bundled(weights):
             base = ""
         else:
-            base = weights if weights in ("float", *BUNDLED) else f"checkpoint:{weights}"
-        query = "&".join(f"{key}={value}" for key, value in variant.sampling.items())
+            base = weights if weights.partition("@")[0] in ("float", *BUNDLED) else f"checkpoint:{weights}"
+        own_choices = [(key, str(value)) for key, value in variant.sampling.items()]
+        query = "&".join(f"{key}={value}" for key, value in own_choices)
+        if base and shared:
+            base, query = parse_name(f"{base}?{shared}", own_choices).name, ""
         found.append(VariantRow(variant, f"{base}?{query}" if base and query else base))
     return found
 
@@ -188,6 +196,19 @@ def _shared_autoencoder(
     return target
 
 
+def _unchosen(weights: str) -> str:
+    """A model's name or file without what the name chooses beside the weights."""
+    base = weights.partition("?")[0]
+    return base if Path(base).is_file() else base.partition("@")[0]
+
+
+def _named(name: str) -> Method:
+    """The method of a row under the row's own name, which older folders have: `a_cfg=1.0`."""
+    method = catalogue.create(name)
+    method.name = name
+    return method
+
+
 def _bundled(name: str) -> bool:
     try:
         return checkpoint_file(name).is_file()
@@ -271,7 +292,7 @@ def ablate(plan: AblationPlan, progress: Progress | None = None, clips: ClipSet 
     tables_asked = any(heading.startswith("table") for heading in chosen)
     if plan.train and tables_asked:
         trained = train_variants(
-            variants, load_config(plan.config), plan.out, plan.steps, plan.model(), progress, clips=clips
+            variants, load_config(plan.config), plan.out, plan.steps, _unchosen(plan.model()), progress, clips=clips
         )
     found = {
         heading: rows(part, plan.out, plan.model(), own=heading.startswith("table")) for heading, part in chosen.items()
@@ -283,5 +304,7 @@ def ablate(plan: AblationPlan, progress: Progress | None = None, clips: ClipSet 
         if not names:
             raise error
         progress.note(f"{error.what} ({error.fix})")
-    options = replace(plan.options, methods=names, out=plan.out / f"run-{protocol.id}-{protocol.hash[:8]}")
+    options = replace(
+        plan.options, methods=[_named(name) for name in names], out=plan.out / f"run-{protocol.id}-{protocol.hash[:8]}"
+    )
     return Ablated(found, runner.run(protocol, dataset_for(protocol), options, progress), trained)

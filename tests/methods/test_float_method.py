@@ -7,9 +7,11 @@ import pytest
 
 from floatbench.errors import ClipError, DataError, UsageError
 from floatbench.media import read_video
-from floatbench.methods.catalogue import create
+from floatbench.methods.catalogue import create, parse_methods, resolve
 from floatbench.methods.float_method import METHODS, FloatMethod
 from floatbench.methods.method import ClipRequest
+from floatbench.model.checkpoint import Metadata, save
+from floatbench.speed.measure import Batches
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
 
@@ -95,3 +97,97 @@ def test_a_name_carries_every_choice(checkpoint: Path):
 def test_a_choice_that_cannot_be_is_refused_with_the_methods_name(choice: str, message: str):
     with pytest.raises(UsageError, match=rf"float\?{choice}: .*{message}"):
         create(f"float?{choice}")
+
+
+def test_every_choice_is_in_the_row(network, tmp_path: Path, checkpoint: Path):
+    name = f"checkpoint:{checkpoint}?control=1:set:2&project_motion=1&emotion=happy&compile=max&graphs=1"
+    record = create(name).describe()
+    assert record["controls"] == [{"direction": 1, "mode": "set", "values": 2.0}]
+    assert (record["project_motion"], record["emotion"], record["compiled"], record["graphs"]) == (
+        True, "happy", "max", True,
+    )  # fmt: skip
+
+
+def test_what_is_left_as_it_is_changes_no_key_of_an_older_row(checkpoint: Path):
+    assert set(FloatMethod(str(checkpoint)).describe()) == {
+        "weights", "licence", "fabricated", "preset", "options", "emotion", "dtype", "impl", "compiled",
+    }  # fmt: skip
+    keys = {
+        create(f"checkpoint:{checkpoint}{query}").key() for query in ("", "?control=1:2", "?control=1:3", "?graphs=1")
+    }
+    assert len(keys) == 4
+
+
+def test_a_control_and_an_emotion_in_the_name_reach_the_frames(checkpoint: Path, tmp_path: Path):
+    frames = {}
+    for query in ("", "&emotion=happy", "&control=1:5"):
+        method = create(f"checkpoint:{checkpoint}?nfe=2{query}")
+        method.load()
+        assert isinstance(method, FloatMethod)
+        frames[query] = np.stack(list(method.stream(_request(tmp_path))))
+    assert not np.array_equal(frames[""], frames["&emotion=happy"])
+    assert not np.array_equal(frames[""], frames["&control=1:5"])
+
+
+def test_the_curve_and_the_pose_of_a_name_count_by_content(make_network, checkpoint: Path, tmp_path: Path):
+    curve, keys = tmp_path / "turn.csv", []
+    for value in (1, 2):
+        curve.write_text(f"value\n{value}\n")
+        keys.append(create(f"checkpoint:{checkpoint}?control=0:{curve}").key())
+    posed = tmp_path / "posed.safetensors"
+    save(network := make_network(pose_condition=True), posed, Metadata(network.config))
+    for value in (1, 2):
+        np.save(tmp_path / "pose.npy", np.full((4, 6), value))
+        keys.append(create(f"checkpoint:{posed}?pose={tmp_path / 'pose.npy'}").key())
+    assert len(set(keys)) == 4
+
+
+def test_a_pose_of_a_file_makes_a_system_of_an_oracle_and_must_be_long_enough(make_network, tmp_path: Path):
+    posed = tmp_path / "posed.safetensors"
+    save(network := make_network(pose_condition=True), posed, Metadata(network.config))
+    np.save(tmp_path / "pose.npy", np.zeros((4, 6)))
+    oracle, system = create(f"checkpoint:{posed}"), create(f"checkpoint:{posed}?nfe=2&pose={tmp_path / 'pose.npy'}")
+    assert (oracle.kind, system.kind, system.ranked, set(system.needs)) == ("oracle", "system", True, set())
+    system.load()
+    assert system.generate(_request(tmp_path, 4)).video is not None
+    with pytest.raises(ClipError, match="4 poses for 5 frames"):
+        system.generate(_request(tmp_path, 5))
+
+
+def test_an_emotion_for_a_network_without_one_is_refused_at_once(make_network, tmp_path: Path):
+    file = tmp_path / "plain.safetensors"
+    save(network := make_network(emotion_condition="none"), file, Metadata(network.config))
+    with pytest.raises(UsageError, match="takes no emotion"):
+        create(f"checkpoint:{file}?emotion=happy")
+
+
+def test_many_clips_are_those_of_single_calls(method: FloatMethod, tmp_path: Path):
+    folders = [tmp_path / str(k) for k in range(3)]
+    for folder in folders:
+        folder.mkdir()
+    requests = [
+        _request(folder, frames, seed) for folder, frames, seed in zip(folders, (4, 60, 9), (1, 2, 3), strict=True)
+    ]
+    assert isinstance(method, Batches)
+    for request, made in zip(requests, method.generate_many(requests), strict=True):
+        assert made.video is not None
+        frames = read_video(made.video)[0].astype(int)
+        single = np.stack(list(method.stream(request))).astype(int)
+        assert np.abs(frames - single).max() <= 1 and (frames != single).mean() < 1e-3
+        assert made.details["nfe"] == 2 * -(-request.n_frames // 50)
+
+
+def test_the_same_choices_in_another_order_are_one_method(checkpoint: Path):
+    names = [f"checkpoint:{checkpoint}?{query}" for query in ("e_cfg=5&nfe=2", "nfe=2&e_cfg=5.0")]
+    (found,) = resolve(names)
+    assert found.name == f"checkpoint:{checkpoint}?nfe=2&e_cfg=5"
+
+
+def test_graphs_are_refused_where_there_is_no_cuda(checkpoint: Path):
+    with pytest.raises(UsageError, match="CUDA graphs need a CUDA device, not cpu"):
+        create(f"checkpoint:{checkpoint}?graphs=1").check_device("cpu")
+
+
+def test_a_list_of_numbers_in_a_name_is_not_taken_apart():
+    text = "float-tiny?emotion=0,0,0,1,0,0,.5&nfe=2,frozen,float"
+    assert parse_methods(text) == ["float-tiny?emotion=0,0,0,1,0,0,.5&nfe=2", "frozen", "float"]

@@ -74,6 +74,32 @@ def test_decoding_through_captures_equals_decoding_without(monkeypatch):
 
 
 @torch.no_grad()
+def test_frames_that_do_not_fit_into_memory_are_decoded_in_a_smaller_batch_once(monkeypatch):
+    net = MotionAutoencoder(FloatConfig(image_size=64, dim_w=48, dim_m=8, channel_max=64, channel_base=1024)).eval()
+    latent, features = net.encode(noise(1, 3, 64, 64))
+    latents = latent + net.motion(noise(7, 8, seed=1))
+    decoder = FastDecoder(net.dec, batch=4)
+    source, real = decoder.source(features), decoder._frame
+    expected, sizes = decoder(latents, source), []
+
+    def scarce(styles, *others):
+        sizes.append(len(styles[0]))
+        if sizes[-1] > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(styles, *others)
+
+    monkeypatch.setattr(decoder, "_frame", scarce)
+    limit = 2
+    assert torch.allclose(decoder(latents, source), expected, atol=1e-4)
+    assert sizes == [4, 2, 2, 2, 1] and decoder.notes == [
+        "the device ran out of memory: 2 frames are decoded at once instead of 4"
+    ]
+    limit = 1
+    with pytest.raises(torch.OutOfMemoryError):
+        decoder(latents, source)
+
+
+@torch.no_grad()
 def test_a_solve_through_captures_equals_the_solve_without(monkeypatch):
     fmt = FlowMatchingTransformer(FloatConfig(dim_w=16, dim_m=8, dim_a=16, dim_h=32, heads=4, depth=3)).eval()
     randomise(fmt, seed=1, prefix="fmt.")

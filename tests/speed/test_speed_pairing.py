@@ -107,3 +107,12 @@ def test_failed_rows_are_left_alone(run):
 def test_folder_that_is_no_run_is_an_error(tmp_path):
     with pytest.raises(DataError, match=r"run\.json"):
         finished_run(tmp_path)
+
+
+def test_quality_and_speed_meet_under_one_name_however_the_choices_are_ordered(run):
+    finished = run(score("fid", 21.1, method="float?e_cfg=5.0&nfe=5"))
+    finished.info.methods["float?e_cfg=5.0&nfe=5"] = SETTINGS
+    found = row(method="float?nfe=5&e_cfg=5")
+    pair([found], finished)
+    assert found.quality is not None and found.quality.scores == {"fid": 21.1}
+    assert found.method == "float?e_cfg=5.0&nfe=5"  # as the run has it

@@ -122,3 +122,12 @@ def test_unknown_tables_sweeps_and_options_are_refused(tmp_path, trained):
 def test_the_table_says_what_is_missing_and_shows_the_paper():
     text = markdown("Table 3", [("float", "FLOAT", "", "")], None, published_table(3))
     assert "| FLOAT | - | 21.100 | 162.052 |" in text
+
+
+def test_what_the_name_of_the_weights_chooses_holds_for_every_row_unless_the_row_changes_it(tmp_path):
+    found = rows(NFE[:2], tmp_path, "float?dtype=bfloat16&nfe=7&emotion=happy", own=False)
+    assert [row.method for row in found] == [
+        "float?nfe=2&emotion=happy&dtype=bfloat16", "float?nfe=5&emotion=happy&dtype=bfloat16",
+    ]  # fmt: skip
+    assert [row.method for row in rows(GUIDANCE[:1], tmp_path, "float", own=False)] == ["float?a_cfg=1.0&e_cfg=1.0"]
+    assert rows(TABLE_3[3:], tmp_path, "float@official?compile=1", own=False)[0].method == "float@official?compile=true"

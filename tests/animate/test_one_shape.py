@@ -1,0 +1,259 @@
+"""One shape in Python: generate, stream and generate_many take the same wishes and make the same frames."""
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import floatbench
+from floatbench.animate import cropping
+from floatbench.animate.pipeline import FLOAT
+from floatbench.errors import ClipError, DataError, UsageError
+from floatbench.media import read_video, write_image, write_wav
+from floatbench.model.checkpoint import Metadata, save
+from floatbench.sampling.animator import Direction
+from floatbench.sampling.control import Control
+from floatbench.sampling.loading import ModelCard, Origin
+from floatbench.sampling.options import SamplingOptions, preset
+
+PICTURES = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+ORIGIN = Origin("float-test", {"float-test": "0" * 64})
+
+
+def _speech(frames: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 3000, frames * 640).astype(np.int16)
+
+
+@pytest.fixture
+def model(network) -> FLOAT:
+    return FLOAT(network, ORIGIN, device="cpu")
+
+
+def test_files_go_in_and_frames_come_as_they_are_made(checkpoint: Path, tmp_path: Path):
+    write_image(tmp_path / "a.png", PICTURES[0])
+    write_wav(tmp_path / "b.wav", _speech(4))
+    model = FLOAT.from_pretrained(checkpoint)
+    given = {"nfe": 2, "a_cfg": 1.0, "emotion": "happy", "seed": 3, "controls": [Control(1, 2.0)]}
+    video = model.generate(str(tmp_path / "a.png"), str(tmp_path / "b.wav"), tmp_path / "o.mkv", **given)  # type: ignore[arg-type]
+    frames = list(model.stream(tmp_path / "a.png", tmp_path / "b.wav", **given))  # type: ignore[arg-type]
+    assert np.array_equal(read_video(video.path)[0], np.stack(frames)) and len(frames) == 4
+
+
+def test_a_stream_has_given_its_first_frame_before_the_later_windows_are_solved(model: FLOAT):
+    stream = model.stream(PICTURES[0], _speech(60), nfe=2)
+    next(iter(stream))
+    assert stream.evaluations == 2  # of the four
+
+
+def test_the_name_of_a_model_chooses_what_is_not_said(checkpoint: Path):
+    model = FLOAT.from_pretrained(f"{checkpoint}?nfe=3&emotion=sad&control=1:2&dtype=bfloat16", device="cpu")
+    assert model.dtype == "bfloat16"
+    options, direction = model.wished({})
+    assert (options.nfe, direction) == (3, Direction("sad", (Control(1, 2.0),)))
+    options, direction = model.wished({"nfe": 4, "emotion": "happy"})
+    assert (options.nfe, direction.emotion, direction.controls) == (4, "happy", (Control(1, 2.0),))
+    assert model.wished({"preset": "official"})[0] == preset("official")
+    assert model.wished({"options": SamplingOptions(nfe=7), "a_cfg": 1.0})[0] == SamplingOptions(nfe=7, a_cfg=1.0)
+    assert FLOAT.from_pretrained(f"{checkpoint}?dtype=bfloat16", dtype="float32").dtype == "float32"
+
+
+def test_directions_are_called_by_name_where_the_model_names_them(network):
+    model = FLOAT(network, ORIGIN, card=ModelCard(("yaw", "pitch", "roll", "jaw")))
+    assert model.wished({"controls": ["jaw=0.5"]})[1].controls == (Control(3, 0.5),)
+    with pytest.raises(UsageError, match="no direction 'jaws'"):
+        model.wished({"controls": ["jaws=0.5"]})
+
+
+@pytest.mark.parametrize(
+    ("wishes", "message"),
+    [
+        ({"nfee": 5}, "unknown choice 'nfee'"),
+        ({"nfe": 0}, "nfe: should be"),
+        ({"preset": "fast"}, "unknown preset"),
+        ({"direction": Direction(), "emotion": "sad"}, "emotion and direction exclude each other"),
+        ({"emotion": "hapy"}, "emotion 'hapy'"),
+        ({"controls": [Control(4, 1.0)]}, "directions 0 to 3"),
+        ({"crop": "magic"}, "unknown box back end"),
+    ],
+)
+def test_a_wish_that_cannot_be_is_refused_by_every_entry(model: FLOAT, tmp_path: Path, wishes: Any, message: str):
+    for call in (
+        lambda: model.generate(PICTURES[0], _speech(1), tmp_path / "o.mkv", **wishes),
+        lambda: model.stream(PICTURES[0], _speech(1), **wishes),
+        lambda: model.generate_many([PICTURES[0]], [_speech(1)], [tmp_path / "o.mkv"], **wishes),
+    ):
+        with pytest.raises(UsageError, match=message):
+            call()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("context", ["full", "window"])
+@pytest.mark.parametrize("batch", [8, 2])
+def test_many_videos_are_those_of_single_calls(model: FLOAT, tmp_path: Path, context: str, batch: int):
+    sounds, seeds = [_speech(frames, frames) for frames in (7, 103, 55)], [5, 6, 7]
+    given: Any = {"nfe": 3, "emotion": "happy", "audio_context": context}
+    outs = [tmp_path / f"{k}.mkv" for k in range(3)]
+    many = model.generate_many(PICTURES, sounds, outs, seeds=seeds, batch=batch, **given)  # pyright: ignore[reportArgumentType]
+    for picture, sound, seed, made in zip(PICTURES, sounds, seeds, many, strict=True):
+        single = model.generate(picture, sound, tmp_path / "single.mkv", seed=seed, **given)
+        frames, expected = read_video(made.path)[0].astype(int), read_video(single.path)[0].astype(int)
+        assert frames.shape == expected.shape and np.abs(frames - expected).max() <= 1  # float32 rounding, then 8 bits
+        assert (frames != expected).mean() < 1e-3
+        assert (made.evaluations, made.rows, made.settings) == (single.evaluations, single.rows, single.settings)
+        assert set(made.seconds) == set(single.seconds)
+
+
+def test_a_clip_of_a_batch_keeps_its_own_seed(model: FLOAT, tmp_path: Path):
+    outs = [tmp_path / f"{k}.mkv" for k in range(3)]
+    pictures, sounds = [PICTURES[0]] * 3, [_speech(3)] * 3
+    made = model.generate_many(pictures, sounds, outs, seeds=[1, 1, 2], nfe=2)
+    a, b, c = (read_video(video.path)[0] for video in made)
+    assert np.array_equal(a, b) and not np.array_equal(a, c)
+    assert [video.settings["seed"] for video in made] == [1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"audios": []}, "1 images, 0 audios"), ({"outs": ["a.mkv", "./a.mkv"]}, "2 outs"), ({"seeds": [1, 2]}, "2 seeds"),
+     ({"images": [PICTURES[0]] * 2, "audios": [_speech(1)] * 2, "outs": ["a.mkv", "./a.mkv"]}, "one file"),
+     ({"outs": ["a.avi"]}, "must end in")],
+)  # fmt: skip
+def test_batches_that_do_not_fit_are_refused_before_anything_is_made(
+    model: FLOAT, tmp_path, monkeypatch, change, message
+):
+    monkeypatch.chdir(tmp_path)
+    given = {"images": [PICTURES[0]], "audios": [_speech(1)], "outs": ["a.mkv"]} | change
+    with pytest.raises(UsageError, match=message):
+        model.generate_many(**given)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_halved_once_and_said(model: FLOAT, tmp_path: Path, monkeypatch):
+    real, sizes = model.sampled_network, []
+
+    def scarce(options: SamplingOptions) -> Any:
+        network = real(options)
+
+        def bound(conditions: Any) -> Any:
+            sizes.append(len(conditions.wr))
+            if sizes[-1] > limit * 3:  # three branches of guidance
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return network(conditions)
+
+        return bound
+
+    monkeypatch.setattr(model, "sampled_network", scarce)
+    limit, outs = 2, [tmp_path / f"{k}.mkv" for k in range(4)]
+    given: Any = ([PICTURES[0]] * 4, [_speech(2)] * 4, outs)
+    made = model.generate_many(*given, nfe=2)
+    assert sizes == [12, 6, 6] and all(
+        any("2 clips are solved at once instead of 4" in n for n in v.notes) for v in made
+    )
+    limit = 1
+    with pytest.raises(torch.OutOfMemoryError):
+        model.generate_many(*given, nfe=2)
+
+
+def test_the_defaults_of_command_line_and_python_are_the_same():
+    from floatbench.animate.jobs import GenerateSettings
+    from floatbench.cli.demo import demo
+    from floatbench.cli.generate import GenerateChoices
+    from floatbench.cli.run import RunChoices
+    from floatbench.cli.speed import SpeedChoices
+
+    functions = (
+        floatbench.run,
+        floatbench.score,
+        floatbench.measure,
+        floatbench.generate,
+        FLOAT.from_pretrained,
+        FLOAT,
+    )
+    devices = [inspect.signature(function).parameters["device"].default for function in (*functions, demo)]
+    devices += [kind.__dataclass_fields__["device"].default for kind in (GenerateChoices, RunChoices, SpeedChoices)]
+    assert set(devices) == {"auto"}
+    assert GenerateChoices.crop == GenerateSettings.crop == cropping.AUTO == "auto"
+
+
+class TestCrop:
+    """What `crop="auto"` comes to."""
+
+    @pytest.fixture
+    def detectors(self, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+        """The weights that are here."""
+        here: set[str] = set()
+        monkeypatch.setattr(cropping.weights, "available", here.__contains__)
+        return here
+
+    def test_it_is_the_first_detector_that_is_here(self, detectors: set[str]):
+        picture = np.zeros((80, 90, 3), np.uint8)
+        detectors.add("mediapipe-face-landmarker")
+        assert cropping.settle("auto", [picture], 64).name == "mediapipe"
+        detectors.add("s3fd-face-alignment")
+        assert cropping.settle("auto", [picture], 64).name == "s3fd"
+
+    def test_without_one_a_picture_of_the_networks_size_is_a_finished_crop_and_that_is_said(
+        self, model: FLOAT, detectors: set[str], tmp_path: Path
+    ):
+        write_image(tmp_path / "a.png", PICTURES[0])
+        video = model.generate(tmp_path / "a.png", _speech(1), tmp_path / "o.mkv", nfe=2)
+        assert video.settings["crop"] == "none"
+        assert any("floatbench weights fetch s3fd-face-alignment" in note for note in video.notes)
+
+    def test_an_array_of_the_networks_size_is_a_finished_crop_and_another_one_is_not(self, detectors: set[str]):
+        detectors.add("s3fd-face-alignment")
+        assert cropping.settle("auto", [PICTURES[0]], 64, given=True) == cropping.Settled("none")
+        assert cropping.settle("auto", [PICTURES[0]], 128, given=True).name == "s3fd"
+        detectors.clear()
+        with pytest.raises(UsageError, match="cropped to 128 x 128 pixels, not 64 x 64"):
+            cropping.settle("auto", [PICTURES[0]], 128, given=True)
+
+    def test_without_one_another_picture_names_the_command_that_fetches_it(self, detectors: set[str], tmp_path: Path):
+        write_image(tmp_path / "wide.png", np.zeros((80, 90, 3), np.uint8))
+        with pytest.raises(DataError, match="90 x 80") as caught:
+            cropping.settle("auto", [tmp_path / "wide.png"], 64)
+        assert (caught.value.fix or "").startswith("floatbench weights fetch s3fd-face-alignment")
+
+    def test_a_missing_detector_is_noticed_before_the_model_is_loaded(
+        self, detectors: set[str], tmp_path: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+    ):
+        from floatbench.animate.jobs import GenerateSettings, VideoJob, run
+        from floatbench.progress import NullProgress
+
+        write_image(tmp_path / "wide.png", np.zeros((80, 90, 3), np.uint8))
+        write_wav(tmp_path / "b.wav", _speech(1))
+        monkeypatch.setattr(FLOAT, "from_pretrained", lambda *_, **__: pytest.fail("the model was loaded"))
+        job = VideoJob(tmp_path / "wide.png", tmp_path / "b.wav", tmp_path / "o.mkv")
+        for crop in ("auto", "s3fd", "mediapipe"):
+            with pytest.raises(DataError):
+                run(GenerateSettings(weights=str(checkpoint), crop=crop), [job], NullProgress())
+            with pytest.raises(DataError):
+                floatbench.generate(job.image, job.audio, job.out, weights=checkpoint, crop=crop)
+
+    def test_none_takes_the_picture_as_it_is(self, model: FLOAT, tmp_path: Path):
+        for crop in (None, "none"):
+            video = model.generate(np.zeros((80, 90, 3), np.uint8), _speech(1), tmp_path / "o.mkv", crop=crop, nfe=2)
+            assert video.settings["crop"] == "none"
+
+
+def test_the_official_preset_enlarges_what_the_release_enlarges(model: FLOAT, tmp_path: Path):
+    small = PICTURES[0][:20, :20]
+    with pytest.raises(ClipError, match="too_small"):
+        model.generate(small, _speech(1), tmp_path / "o.mkv", crop=None, nfe=2)
+    video = model.generate(small, _speech(1), tmp_path / "o.mkv", crop=None, preset="official", nfe=2)
+    assert any("20x20 and was enlarged to 64" in note for note in video.notes)
+
+
+def test_poses_of_a_file_are_standardised_as_in_training(make_network, tmp_path: Path):
+    network, file = make_network(pose_condition=True), tmp_path / "posed.safetensors"
+    notes = '{"pose": {"mean": [1, 1, 1, 1, 1, 1], "std": [2, 2, 2, 2, 2, 2]}}'
+    save(network, file, Metadata(network.config, notes=notes))
+    pose = np.random.default_rng(0).normal(size=(9, 6)).astype(np.float32)
+    np.save(tmp_path / "pose.npy", pose)
+    named = FLOAT.from_pretrained(f"{file}?nfe=2&pose={tmp_path / 'pose.npy'}", device="cpu")
+    direct = FLOAT.from_pretrained(f"{file}?nfe=2", device="cpu")
+    frames = np.stack(list(named.stream(PICTURES[0], _speech(4))))
+    assert np.array_equal(frames, np.stack(list(direct.stream(PICTURES[0], _speech(4), pose=(pose[:4] - 1) / 2))))
