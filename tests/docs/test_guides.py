@@ -44,7 +44,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_video(folder / "mine" / f"talk{person}.mp4", clip, sound=False, crf=36)
         write_video(folder / "other" / f"talk{person}.mp4", clip, sound=False, crf=48)
     clip = SyntheticClip(90004, seconds=1.0)
-    for name, size in (("face.png", 256), ("face128.png", 128)):
+    for name, size in (("face.png", 128),):
         Image.fromarray(clip.frames(size, every=25)[0]).save(folder / name)
     write_wav(folder / "speech.wav", clip.audio())
     for example in (ROOT / "examples").iterdir():
