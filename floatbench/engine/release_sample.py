@@ -97,7 +97,7 @@ def speaks(folder: Path) -> tuple[bool, str]:
     options = SamplingOptions()
     picture, _ = whole_picture(read_image(folder / "sam_altman.webp"), model.size, options.crop_filter)
     pcm = read_audio(folder / "aud-sample-vs-1.wav")[: FRAMES * SAMPLES_PER_FRAME]
-    frames = np.stack(list(model.stream(picture, pcm, options=options)))
+    frames = np.stack(list(model.play(picture, pcm, options=options)))
     return mouth_follows(FaceLandmarker().extract(ClipMedia(frames)), pcm)
 
 
