@@ -23,6 +23,7 @@ from floatbench.engine.control_rules import check_controls
 from floatbench.engine.environment import environment
 from floatbench.engine.executor import Executor, InlineExecutor, LocalExecutor, default_workers
 from floatbench.engine.features import FeatureStore, shared_cache
+from floatbench.engine.framing import check_framing, picture_notes, refuse_crop, refuse_other_framing
 from floatbench.engine.job import JobSettings
 from floatbench.engine.plan import Plan, make_plan, remaining_jobs
 from floatbench.engine.records import Row, RowFile, RunInfo, ScoreFile, environment_id, kind_of
@@ -30,6 +31,7 @@ from floatbench.engine.same_film import blind_controls, film_notes
 from floatbench.engine.scoring import clip_values, metric_record, score_all, unranked_because
 from floatbench.errors import DataError, DependencyError, FloatbenchError, Interrupted, UsageError
 from floatbench.files import atomic_path
+from floatbench.methods import catalogue
 from floatbench.methods.controls import CONTROLS
 from floatbench.methods.method import Method
 from floatbench.methods.videos import VideosMethod
@@ -60,10 +62,21 @@ class RunOptions:
     skip_unavailable: bool = False
     retry_failed: bool = False
     keep_videos: bool = True
+    crop_videos: str = "none"  # what is done to finished videos before they are scored
+    any_framing: bool = False  # finished videos are scored though they are framed differently from the reference
 
     def all_methods(self) -> list[str | Method]:
-        """The chosen methods and, unless switched off, the controls."""
-        return [*self.methods, *(CONTROLS if self.controls else ())]
+        """The chosen methods and, unless switched off, the controls; finished videos with the chosen crop.
+
+        Raises UsageError for a crop that is none.
+        """
+        if self.crop_videos not in ("none", "same"):
+            raise UsageError(f"unknown crop {self.crop_videos!r} of finished videos", fix="--crop-videos none|same")
+        chosen = [*self.methods, *(CONTROLS if self.controls else ())]
+        if self.crop_videos == "none":
+            return chosen
+        found = catalogue.resolve(chosen)
+        return [method.cropped(self.crop_videos) if isinstance(method, VideosMethod) else method for method in found]
 
 
 @dataclass
@@ -124,6 +137,8 @@ def _as_begun(protocol: Protocol, dataset: Dataset, options: RunOptions) -> tupl
 def plan_run(protocol: Protocol, dataset: Dataset, options: RunOptions) -> Plan:
     """The plan without running anything; missing data and weights are listed in it."""
     protocol, dataset = _as_begun(protocol, dataset, options)
+    if options.crop_videos == "same":
+        refuse_crop(protocol)
     return make_plan(
         protocol,
         dataset,
@@ -226,6 +241,7 @@ def _open(folder: Path, plan: Plan, options: RunOptions) -> RunInfo:
         _refuse_other_kind(folder, before, plan)
         info.methods, info.metrics = before.methods, before.metrics
         info.environment, info.environments = before.environment, before.all_environments()
+        info.framing = before.framing
     info.available = [clip.id for clip in plan.available]
     info.rejected = plan.rejected
     info.methods |= plan.methods
@@ -254,6 +270,11 @@ def _execute(
     row_file.repair()
     rows = row_file.read()
     jobs = remaining_jobs(plan, rows, store, options.retry_failed)
+    begun = {item.method for job in jobs for item in job.items}
+    done = {name: framing for name, framing in info.framing.items() if name not in begun}
+    info.framing |= check_framing(plan.resolved, plan.available, dataset, done)
+    if not options.any_framing:
+        refuse_other_framing({name: info.framing[name] for name in plan.methods if name in info.framing}, plan.protocol)
     if jobs or not info.environment:
         info.environment = environment(plan.device)
         info.environments = {**info.environments, environment_id(info.environment): info.environment}
@@ -342,7 +363,7 @@ def score_run(
     with progress.task("scores", len(plan.methods) * len(plan.metrics), unit="score") as task:
         cells = score_all(plan, rows, store, lambda note: task.advance(note=note))
     records = {name: info.metrics[name] for name in plan.metrics}
-    descriptions = {name: info.methods[name] for name in plan.methods}
+    descriptions, about_pictures = picture_notes(info, plan.methods, rows)
     reasons = unranked_because(plan, list(records.values()), descriptions, rows)
     blind = blind_controls(rows)
     scores = ScoreFile(
@@ -361,7 +382,7 @@ def score_run(
         metrics=records,
         scores=cells,
         controls=check_controls(records, cells, blind),
-        notes=film_notes(plan.available, rows),
+        notes=[*film_notes(plan.available, rows), *about_pictures],
         blind_controls=blind,
         environment=_named_environments(scoring or info.environment, info),
     )
