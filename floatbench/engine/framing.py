@@ -34,12 +34,16 @@ def framing_of(method: VideosMethod, clips: Sequence[Clip], dataset: Dataset) ->
     """Compares the first picture of each video with the source picture of its clip."""
     found = [one for clip in _spread(clips) for one in _compared(method, clip, dataset)]
     known = [one for one in found if one is not None]
+    scales = [round(scale, 4) for scale, _ in known] or [1.0]
+    shifts = [round(shift, 4) for _, shift in known] or [0.0]
     return Framing(
         compared=len(found),
         known=len(known),
         apart=sum(abs(math.log(scale)) > math.log(OTHER_SCALE) or shift > OTHER_PLACE for scale, shift in known),
-        scale=round(statistics.median(scale for scale, _ in known), 3) if known else 1.0,
-        shift=round(statistics.median(shift for _, shift in known), 4) if known else 0.0,
+        scale=statistics.median(scales),
+        shift=statistics.median(shifts),
+        scales=(min(scales), max(scales)),
+        shifts=(min(shifts), max(shifts)),
     )
 
 
@@ -77,22 +81,25 @@ def check_framing(
     }
 
 
-def refuse_other_framing(found: Mapping[str, Framing], protocol: Protocol) -> None:
-    """Raises UsageError for systems whose videos are framed differently throughout, with the ways on."""
+def refuse_other_framing(found: Mapping[str, Framing], protocol: Protocol, crop: str) -> None:
+    """Raises UsageError for systems whose videos are framed differently throughout, with the ways on.
+
+    Args:
+        crop: what was done to the videos already, see `RunOptions.crop_videos`.
+    """
     apart = {name: framing for name, framing in found.items() if framing.systematic}
     if apart:
         said = "; ".join(f"{printable(name)}: {described(framing)}" for name, framing in apart.items())
-        raise UsageError(f"finished videos and reference are framed differently: {said}", fix=_ways_on(protocol))
+        raise UsageError(f"finished videos and reference are framed differently: {said}", fix=_ways_on(protocol, crop))
 
 
-def _ways_on(protocol: Protocol) -> str:
-    rule = protocol.preprocessing
-    ways = []
+def _ways_on(protocol: Protocol, crop: str) -> str:
+    rule, ways = protocol.preprocessing, []
     if protocol.dataset == "folder" and rule.boxes != "none":
         ways.append("--boxes none (the reference is not cropped to the face)")
-    if rule.spec in ("pp1", "pp2"):
+    if rule.spec in ("pp1", "pp2") and crop == "none":
         ways.append("--crop-videos same (the videos show the whole scene and get the reference's crop)")
-    else:
+    if not ways:
         ways.append("give both sides the same crop")
     return ", or ".join([*ways, "--any-framing (scored as they are, and said in every table)"])
 
@@ -100,7 +107,8 @@ def _ways_on(protocol: Protocol) -> str:
 def described(framing: Framing) -> str:
     """The numbers in one line: medians over the clips, and how many of them differ."""
     return (
-        f"scale {framing.scale:.2f}, shift {framing.shift:.1%} of the width (medians), "
+        f"scale {framing.scale:.2f} ({framing.scales[0]:.2f} to {framing.scales[1]:.2f}), "
+        f"shift {framing.shift:.1%} of the width ({framing.shifts[0]:.1%} to {framing.shifts[1]:.1%}), "
         f"{framing.apart} of {framing.known} clips differ"
     )
 
@@ -113,13 +121,10 @@ def refuse_crop(protocol: Protocol) -> None:
 
 
 def joined_framing(parts: Sequence[Mapping[str, Framing]]) -> dict[str, Framing]:
-    """That of several runs over other clips: counts are added, of two medians that of more clips stays."""
+    """That of several runs over other clips, see `Framing.joined`."""
     joined: dict[str, Framing] = {}
-    for name, part in ((name, part) for found in parts for name, part in found.items()):
-        one = joined.get(name, part)
-        most = max(one, part, key=lambda framing: framing.known)
-        counts = {field: getattr(one, field) + getattr(part, field) for field in ("compared", "known", "apart")}
-        joined[name] = most.model_copy(update=counts) if name in joined else part
+    for found in parts:
+        joined |= {name: part.joined(joined[name]) if name in joined else part for name, part in found.items()}
     return joined
 
 

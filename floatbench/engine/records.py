@@ -84,6 +84,7 @@ class Framing(Strict):
     Attributes:
         compared, known, apart: clips whose pictures were compared, where a transform was found, where it is not small.
         scale: size of things as a share of the width, over that in the reference. shift: as a share of the width.
+        scales, shifts: the smallest and the largest.
     """
 
     compared: int
@@ -91,11 +92,26 @@ class Framing(Strict):
     apart: int
     scale: float
     shift: float
+    scales: tuple[float, float]
+    shifts: tuple[float, float]
 
     @property
     def systematic(self) -> bool:
         """True where more than half of the clips that are known differ: one odd clip proves nothing."""
         return 2 * self.apart > self.known
+
+    def joined(self, other: Framing) -> Framing:
+        """That of two parts of one system: counts are added, and the medians are those of the part of more clips."""
+        most = max(self, other, key=lambda framing: framing.known)
+        return Framing(
+            compared=self.compared + other.compared,
+            known=self.known + other.known,
+            apart=self.apart + other.apart,
+            scale=most.scale,
+            shift=most.shift,
+            scales=(min(self.scales[0], other.scales[0]), max(self.scales[1], other.scales[1])),
+            shifts=(min(self.shifts[0], other.shifts[0]), max(self.shifts[1], other.shifts[1])),
+        )
 
 
 class RunInfo(RecordFile):

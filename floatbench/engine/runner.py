@@ -274,7 +274,8 @@ def _execute(
     done = {name: framing for name, framing in info.framing.items() if name not in begun}
     info.framing |= check_framing(plan.resolved, plan.available, dataset, done)
     if not options.any_framing:
-        refuse_other_framing({name: info.framing[name] for name in plan.methods if name in info.framing}, plan.protocol)
+        mine = {name: framing for name, framing in info.framing.items() if name in plan.methods}
+        refuse_other_framing(mine, plan.protocol, options.crop_videos)
     if jobs or not info.environment:
         info.environment = environment(plan.device)
         info.environments = {**info.environments, environment_id(info.environment): info.environment}
