@@ -113,9 +113,11 @@ def described(framing: Framing) -> str:
     )
 
 
-def refuse_crop(protocol: Protocol) -> None:
-    """Raises UsageError where the reference was not cut out of anything."""
-    if protocol.preprocessing.spec not in ("pp1", "pp2"):
+def check_crop(protocol: Protocol, crop: str) -> None:
+    """Raises UsageError for an unknown crop of finished videos, and where the reference was not cut out of anything."""
+    if crop not in ("none", "same"):
+        raise UsageError(f"unknown crop {crop!r} of finished videos", fix="--crop-videos none|same")
+    if crop == "same" and protocol.preprocessing.spec not in ("pp1", "pp2"):
         what = f"--crop-videos same: the reference of {protocol.id} is not cropped"
         raise UsageError(what, fix="leave it out: videos are taken as they are")
 

@@ -23,7 +23,7 @@ from floatbench.engine.control_rules import check_controls
 from floatbench.engine.environment import environment
 from floatbench.engine.executor import Executor, InlineExecutor, LocalExecutor, default_workers
 from floatbench.engine.features import FeatureStore, shared_cache
-from floatbench.engine.framing import check_framing, picture_notes, refuse_crop, refuse_other_framing
+from floatbench.engine.framing import check_crop, check_framing, picture_notes, refuse_other_framing
 from floatbench.engine.job import JobSettings
 from floatbench.engine.plan import Plan, make_plan, remaining_jobs
 from floatbench.engine.records import Row, RowFile, RunInfo, ScoreFile, environment_id, kind_of
@@ -66,12 +66,7 @@ class RunOptions:
     any_framing: bool = False  # finished videos are scored though they are framed differently from the reference
 
     def all_methods(self) -> list[str | Method]:
-        """The chosen methods and, unless switched off, the controls; finished videos with the chosen crop.
-
-        Raises UsageError for a crop that is none.
-        """
-        if self.crop_videos not in ("none", "same"):
-            raise UsageError(f"unknown crop {self.crop_videos!r} of finished videos", fix="--crop-videos none|same")
+        """The chosen methods and, unless switched off, the controls; finished videos with the chosen crop."""
         chosen = [*self.methods, *(CONTROLS if self.controls else ())]
         if self.crop_videos == "none":
             return chosen
@@ -137,8 +132,7 @@ def _as_begun(protocol: Protocol, dataset: Dataset, options: RunOptions) -> tupl
 def plan_run(protocol: Protocol, dataset: Dataset, options: RunOptions) -> Plan:
     """The plan without running anything; missing data and weights are listed in it."""
     protocol, dataset = _as_begun(protocol, dataset, options)
-    if options.crop_videos == "same":
-        refuse_crop(protocol)
+    check_crop(protocol, options.crop_videos)
     return make_plan(
         protocol,
         dataset,
@@ -160,6 +154,7 @@ def run(protocol: Protocol, dataset: Dataset, options: RunOptions, progress: Pro
     progress = progress or NullProgress()
     protocol, dataset = _as_begun(protocol, dataset, options)
     device = pick_device(options.device)
+    check_crop(protocol, options.crop_videos)
     if dataset.auto_prepare:
         dataset.prepare(progress, default_workers("cpu") if options.workers is None else max(1, options.workers))
     plan = plan_run(protocol, dataset, options)
