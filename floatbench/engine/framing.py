@@ -156,12 +156,10 @@ def picture_notes(
 def _framing_notes(name: str, framing: Framing) -> list[str]:
     notes = []
     if framing.systematic:
-        notes.append(f"{name} and the reference are framed differently: {described(framing)}")
+        notes.append(f"the framing of {name} differs from the reference's: {described(framing)}")
     unknown = framing.compared - framing.known
     if unknown:
-        notes.append(
-            f"how {name} is framed beside the reference is not known on {unknown} of {framing.compared} clips compared"
-        )
+        notes.append(f"the framing of {name} is not known on {unknown} of {framing.compared} clips compared")
     return notes
 
 
@@ -183,7 +181,7 @@ def _size_note(name: str, rows: Mapping[tuple[str, str, int], Row], protocol: Pr
     examples = first if len(kinds) == 1 else f"{first} and {len(kinds) - 1} more"
     return (
         mark,
-        f"{name} has pictures of another size than the reference ({examples}) on {len(other)} of "
+        f"the pictures of {name} have another size than the reference's ({examples}) on {len(other)} of "
         f"{len(pairs)} clips{aspect}",
     )
 
