@@ -115,6 +115,7 @@ def test_what_is_decoded_otherwise_under_pp2_has_another_key_there_only(protocol
         ].digest
 
     assert digest("h264:23", "pp1") == digest("blur:5", "pp1") == digest("blur:5", "pp2") != digest("h264:23", "pp2")
+    assert digest("edtalk@official", "pp1") == digest("edtalk", "pp2") != digest("edtalk@official", "pp2")
 
 
 @pytest.mark.parametrize("method", ["reencoded", "frozen-reencoded", "videos:videos"])
