@@ -14,11 +14,15 @@ import pytest
 import floatbench
 from floatbench.api import Result
 from floatbench.cli.app import main
-from floatbench.engine.framing import joined_framing
+from floatbench.data.catalogue import dataset_for
+from floatbench.engine.framing import framing_of, joined_framing
 from floatbench.engine.merge import merge
 from floatbench.engine.records import Framing, RunInfo
 from floatbench.errors import UsageError
 from floatbench.media import read_video, write_lossless
+from floatbench.methods.videos import VideosMethod
+from floatbench.protocol.load import load_protocol
+from floatbench.protocol.protocol import Clip
 from floatbench.records import read_record
 from floatbench.reports.layout import build_table
 from floatbench.reports.loading import load_run
@@ -157,6 +161,22 @@ def test_a_video_that_is_missing_or_broken_is_its_row_alone(project: Path) -> No
     assert read_record(result.folder / "run.json", RunInfo).framing["Mine"].compared == 1
 
 
+def test_the_picture_of_a_drawn_clip_is_found_without_drawing_the_rest() -> None:
+    protocol = load_protocol("synthetic")
+    dataset, clip = dataset_for(protocol), protocol.clips[0]
+    picture, cut = dataset.load_source(clip)
+    np.testing.assert_array_equal(picture, dataset.load(clip).source)
+    assert cut is None
+
+
+def test_clips_that_a_system_has_are_compared_wherever_they_stand(project: Path) -> None:
+    clips = [Clip(id=f"{k:03}", identity="one") for k in range(200)]
+    film(project / "mine/117.mkv", picture_of(project / "real/a.mkv"))
+    dataset = dataset_for(load_protocol("folder:real", boxes="none", size=128))
+    dataset.load_source = lambda clip: (picture_of(project / "real/a.mkv"), None)
+    assert framing_of(VideosMethod("mine"), clips, dataset).compared == 1
+
+
 def test_score_compares_the_two_folders(project: Path) -> None:
     for name in CLIPS:
         film(project / f"mine/{name}.mkv", picture_of(project / f"real/{name}.mkv")[20:100, 24:104])
@@ -237,9 +257,6 @@ def test_counts_are_added_and_ranges_widened_when_parts_are_joined() -> None:
 def test_the_page_shows_what_was_cropped_as_it_was_scored(project: Path) -> None:
     result = run(crop_videos="same")
     found = load_run(result.folder)
-    from floatbench.data.catalogue import dataset_for
-    from floatbench.protocol.load import load_protocol
-
     footage = Footage(found, dataset_for(load_protocol("folder:real", boxes="given", size=128)))
     row = found.rows["Mine", "a.mkv", 0]
     assert footage.load(row).pixels_sha256 == row.pixels_sha256 == row.reference_pixels_sha256
