@@ -105,6 +105,8 @@ def run(
     skip_unavailable: bool = False,
     retry_failed: bool = False,
     keep_videos: bool = True,
+    crop_videos: str = "none",
+    any_framing: bool = False,
     progress: Progress | None = None,
 ) -> Result:
     """Generates, extracts and scores, as `floatbench run` does; the same call again carries on where it stopped.
@@ -123,10 +125,12 @@ def run(
         replicates, seed: repetitions with further seeds; the run's seed, None takes the protocol's.
         workers, threads, device, timeout, executor, address: where and how it runs.
         skip_unavailable, retry_failed, keep_videos: leave out what is missing; try failed clips again; keep videos.
+        crop_videos: `same` cuts finished videos as the reference was cut out of its original.
+        any_framing: score finished videos though they are framed differently from the reference; tables say so.
 
     Raises:
-        UsageError: unknown names, a folder of another run. DataError: missing data or weights.
-        DependencyError: disk or device. Interrupted: what was finished is kept.
+        UsageError: unknown names, a folder of another run, finished videos framed differently from the reference.
+        DataError: missing data or weights. DependencyError: disk or device. Interrupted: what was finished is kept.
 
     Example:
         >>> import floatbench
@@ -151,7 +155,7 @@ def run(
         controls=controls, limit=limit, clips=None if clips is None else _names(clips, "clips"),
         out=None if out is None else Path(out), replicates=replicates, seed=seed, workers=workers, threads=threads,
         executor=executor, address=address, device=device, timeout=timeout, skip_unavailable=skip_unavailable,
-        retry_failed=retry_failed, keep_videos=keep_videos,
+        retry_failed=retry_failed, keep_videos=keep_videos, crop_videos=crop_videos, any_framing=any_framing,
     )  # fmt: skip
     return _finished(runner.run(loaded, dataset_for(loaded), options, progress))
 
@@ -167,6 +171,7 @@ def score(
     workers: int | None = None,
     device: str = "auto",
     skip_unavailable: bool = False,
+    any_framing: bool = False,
     progress: Progress | None = None,
 ) -> Result:
     """Scores a folder of finished videos against a folder of real ones, as `floatbench score` does.
@@ -189,7 +194,7 @@ def score(
     protocol = as_is_protocol(Path(reference), tuple(_names(metrics, "metrics")))
     options = runner.RunOptions(
         methods=[VideosMethod(generated, name)], controls=controls, out=None if out is None else Path(out),
-        workers=workers, device=device, skip_unavailable=skip_unavailable,
+        workers=workers, device=device, skip_unavailable=skip_unavailable, any_framing=any_framing,
     )  # fmt: skip
     return _finished(runner.run(protocol, AsIsDataset(protocol), options, progress))
 

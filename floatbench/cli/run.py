@@ -45,6 +45,12 @@ class RunChoices:
     executor: Annotated[str, typer.Option(help="local or ray.")] = "local"
     address: Annotated[str, typer.Option(help="Address of the Ray cluster: auto, local, host:port.")] = "auto"
     boxes: Annotated[str, typer.Option(help="folder: only; face boxes by mediapipe, s3fd, given or none.")] = ""
+    crop_videos: Annotated[
+        str, typer.Option(help="videos: only; same cuts finished videos as the reference was cut, none leaves them.")
+    ] = "none"
+    any_framing: Annotated[
+        bool, typer.Option("--any-framing", help="Score finished videos that are framed differently; tables say so.")
+    ] = False
     size: Annotated[int | None, typer.Option(help="Side of the prepared crop in pixels; default: the protocol's.")] = (
         None
     )
@@ -61,8 +67,8 @@ class RunChoices:
 def run(context: typer.Context, choices: RunChoices, output: Output) -> int:
     """Generate, extract and score; the same command again carries on where it stopped.
 
-    Exit codes: 0 done, 1 clips failed or coverage missed, 2 usage, 3 environment, 4 data or weights missing,
-    130 interrupted.
+    Exit codes: 0 done, 1 clips failed or coverage missed, 2 usage, or finished videos framed differently from the
+    reference, 3 environment, 4 data or weights missing, 130 interrupted.
     """
     if choices.show_config:
         show_config(context, output)
@@ -79,7 +85,8 @@ def run(context: typer.Context, choices: RunChoices, output: Output) -> int:
         boxes=choices.boxes or None, size=choices.size, replicates=choices.replicates, seed=choices.seed,
         workers=choices.workers, threads=choices.threads, device=choices.device, timeout=choices.timeout,
         executor=choices.executor, address=choices.address, skip_unavailable=choices.skip_unavailable,
-        retry_failed=choices.retry_failed, progress=output.progress(),
+        retry_failed=choices.retry_failed, crop_videos=choices.crop_videos, any_framing=choices.any_framing,
+        progress=output.progress(),
     )  # fmt: skip
     return show(result.run, output)
 
@@ -94,7 +101,7 @@ def _dry_run(choices: RunChoices, output: Output) -> int:
     options = runner.RunOptions(
         methods=parse_methods(choices.methods), metrics=parse_names(choices.metrics) or None, controls=choices.controls,
         limit=choices.limit, clips=parse_names(choices.clips) or None, out=choices.out,
-        replicates=choices.replicates, seed=choices.seed,
+        replicates=choices.replicates, seed=choices.seed, crop_videos=choices.crop_videos,
     )  # fmt: skip
     plan = runner.plan_run(protocol, dataset_for(protocol), options)
     summary = {**plan.summary(), "out": str(options.out or runner.default_folder(plan.protocol, options))}

@@ -26,19 +26,25 @@ def score(
     ] = "psnr-grey128,ssim-grey128,efid-mp52,pfid-mp6,avcorr-excess",
     controls: Annotated[bool, typer.Option(help="Also score the control systems.")] = True,
     name: Annotated[str, typer.Option(help="Name of the system; default: its folder.")] = "",
+    any_framing: Annotated[
+        bool, typer.Option("--any-framing", help="Score videos that are framed differently; tables say so.")
+    ] = False,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder.")] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Worker processes; 0 = in this process.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
     skip_unavailable: Annotated[bool, typer.Option("--skip-unavailable", help="Leave out what is missing.")] = False,
 ) -> int:
-    """Score two folders of videos with no protocol: frames as they are, matched by name."""
+    """Score two folders of videos with no protocol: frames as they are, matched by name.
+
+    Exit codes as for `run`: 2 also where the two sides are framed differently.
+    """
     import floatbench
     from floatbench.cli.run import show
     from floatbench.methods.catalogue import parse_names
 
     result = floatbench.score(
         generated, reference, metrics=parse_names(metrics), controls=controls, name=name, out=out, workers=workers,
-        device=device, skip_unavailable=skip_unavailable, progress=output.progress(),
+        device=device, skip_unavailable=skip_unavailable, any_framing=any_framing, progress=output.progress(),
     )  # fmt: skip
     return show(result.run, output)
 

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from floatbench.data.dataset import Availability, Dataset, Reference
 from floatbench.errors import ClipError
 from floatbench.protocol.protocol import Clip
+
+if TYPE_CHECKING:
+    from floatbench.media.crop import Cut
 
 
 class AsIsDataset(Dataset):
@@ -27,3 +33,8 @@ class AsIsDataset(Dataset):
             raise ClipError("missing", f"{clip.video} does not exist")
         media = read_clip(video, audio_path=folder / clip.audio if clip.audio else None, min_frames=1)
         return Reference(media=media, source=media.frames[0], video=video)
+
+    def load_source(self, clip: Clip) -> tuple[np.ndarray, Cut | None]:
+        from floatbench.media.frames import first_picture
+
+        return first_picture(Path(self.protocol.root) / clip.video, self.protocol.preprocessing.spec), None

@@ -6,12 +6,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from floatbench.progress import Progress
 from floatbench.protocol.protocol import Clip, Protocol
 from floatbench.types import ClipMedia
+
+if TYPE_CHECKING:
+    from floatbench.media.crop import Cut
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Reference:
         video: the prepared lossless file, when there is one.
         flags: pp1 flags such as `upscaled`, `no_audio`, `silent`, `padded`.
         truth: ground-truth arrays of synthetic clips (per frame), empty for real ones.
+        cut: how the pictures were cut out of their original; None where they were not.
     """
 
     media: ClipMedia
@@ -45,6 +50,7 @@ class Reference:
     video: Path | None = None
     flags: tuple[str, ...] = ()
     truth: dict[str, np.ndarray] | None = None
+    cut: Cut | None = None
 
 
 class Dataset(ABC):
@@ -77,3 +83,8 @@ class Dataset(ABC):
     @abstractmethod
     def load(self, clip: Clip) -> Reference:
         """Decodes one prepared clip; raises ClipError (rejected, damaged) or DataError (absent)."""
+
+    def load_source(self, clip: Clip) -> tuple[np.ndarray, Cut | None]:
+        """`source` and `cut` of a clip, without decoding the rest where that is possible; errors as for `load`."""
+        found = self.load(clip)
+        return found.source, found.cut

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
+import numpy as np
 from filelock import FileLock
 
 from floatbench.data.dataset import Availability, Dataset, Reference
@@ -24,6 +25,9 @@ from floatbench.protocol.protocol import Clip, Preprocessing
 from floatbench.records import RecordFile, read_record, write_record
 from floatbench.text import printable
 from floatbench.weights.file_hashes import FileHashes
+
+if TYPE_CHECKING:
+    from floatbench.media.crop import Cut
 
 REJECTED = "rejected.json"
 PREPARED = "clip.json"
@@ -184,13 +188,20 @@ class PreparedDataset(Dataset):
         state = self._state(clip, FileHashes())
         raise DataError(f"the clip {clip.id!r} of {self.protocol.id} is absent: {state.detail}", fix=state.fix)
 
+    def load_source(self, clip: Clip) -> tuple[np.ndarray, Cut | None]:
+        from floatbench.media.image import read_image
+        from floatbench.media.pp1 import SOURCE, cut_of, read_row
+
+        folder = self.folder(clip)
+        return read_image(folder / SOURCE), cut_of(read_row(folder))
+
 
 def _reference(folder: Path) -> Reference:
-    from floatbench.media.pp1 import load_prepared
+    from floatbench.media.pp1 import cut_of, load_prepared
 
     media, source, row = load_prepared(folder)
     flags = (*row.flags, "fabricated_boxes") if row.backend.fabricated else row.flags
-    return Reference(media, source, folder / "video.mkv", flags)
+    return Reference(media, source, folder / "video.mkv", flags, cut=cut_of(row))
 
 
 def _rejection(folder: Path) -> Rejection | None:

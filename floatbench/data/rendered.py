@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+import numpy as np
+
 from floatbench.code_hash import code_of
 from floatbench.data.dataset import Availability, Dataset, Reference
 from floatbench.errors import UsageError
@@ -42,3 +44,7 @@ class SyntheticDataset(Dataset):
         spec = self.spec(clip)
         media = spec.media(self.protocol.preprocessing.size)
         return Reference(media=media, source=media.frames[0].copy(), truth=spec.truth())
+
+    def load_source(self, clip: Clip) -> tuple[np.ndarray, None]:
+        spec = self.spec(clip)
+        return spec.frames(self.protocol.preprocessing.size, every=spec.n_frames)[0], None

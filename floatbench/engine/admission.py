@@ -33,7 +33,7 @@ def admit(output: Generated, reference: ClipMedia, spec: str = "pp1") -> Admitte
     The sound that is scored is the driving sound (or the one a control put in its place), never the video's own track.
     Raises ClipError: no_output, rate_mismatch, length_mismatch, size_mismatch, or what decoding raises.
     """
-    media = output.media or ClipMedia(_decode(output, spec))
+    media = output.media or ClipMedia(decode(output, spec))
     height, width = media.frames.shape[1:3]
     if not (MIN_SIDE <= height <= MAX_SIDE and MIN_SIDE <= width <= MAX_SIDE):
         raise ClipError("size_mismatch", f"{width}x{height} is not between {MIN_SIDE} and {MAX_SIDE} px")
@@ -58,15 +58,20 @@ def _cut(media: ClipMedia, length: int) -> ClipMedia:
     return ClipMedia(media.frames[:length], cut_audio(media.audio, length))
 
 
-def _decode(output: Generated, spec: str) -> np.ndarray:
+def decode(output: Generated, spec: str) -> np.ndarray:
+    """(T, H, W, 3) uint8 RGB: the pictures of a method's file as they are scored: by the protocol's rule, and cut.
+
+    Raises ClipError: no_output, rate_mismatch, size_mismatch for a video that cannot be cut, or what decoding raises.
+    """
     if output.video is None or not output.video.is_file():
         raise ClipError("no_output")
     from floatbench.media import read_video
+    from floatbench.media.crop import cut_alike
 
     frames, fps = read_video(output.video, spec)
     if abs(fps - FPS) > 0.01:
         raise ClipError("rate_mismatch", f"{fps:.3f} frames a second instead of {FPS}")
-    return frames
+    return frames if output.cut is None else np.stack([cut_alike(frame, output.cut) for frame in frames])
 
 
 def cut_audio(audio: np.ndarray | None, frames: int) -> np.ndarray | None:

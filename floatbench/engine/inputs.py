@@ -32,13 +32,18 @@ class RowInputs:
 
 
 def inputs_of(
-    method: Method, clips: Sequence[Clip], partners: Mapping[str, Sequence[Clip]], content: Mapping[str, str]
+    method: Method,
+    clips: Sequence[Clip],
+    partners: Mapping[str, Sequence[Clip]],
+    content: Mapping[str, str],
+    spec: str = "pp1",
 ) -> dict[str, RowInputs]:
     """The inputs of one method on each clip, by clip id.
 
     Args:
         partners: clip id -> the clips that the method may borrow from, best first; those without are left out.
         content: clip id -> `Dataset.content_keys`.
+        spec: the protocol's rule. Until pp2 there was one only, and what a method decoded itself stayed with it.
     """
     own = method.input_keys(clips)
     found = {}
@@ -46,6 +51,8 @@ def inputs_of(
         parts = [content.get(clip.id, "")]
         if "partner" in method.needs:
             parts += [f"{other.id} {content.get(other.id, '')}" for other in partners.get(clip.id, ())]
+        if method.decodes and spec == "pp2":
+            parts.append(f"decoded by {spec}")
         context = _digest(*parts) if any(parts) else ""
         found[clip.id] = RowInputs(context, own.get(clip.id, ""))
     return found

@@ -141,6 +141,7 @@ class Worker:
         admitted = before[1] if before else admit(output, reference.media, spec)
         generated = admitted.generated
         row.n_frames, row.height, row.width = generated.n_frames, *generated.frames.shape[1:3]
+        row.reference_height, row.reference_width = reference.media.frames.shape[1:3]
         row.pixels_sha256, row.pcm_sha256 = generated.pixels_sha256, generated.pcm_sha256
         row.reference_pixels_sha256 = admitted.reference.pixels_sha256
         _note_cuts(row, admitted)
@@ -189,6 +190,8 @@ class Worker:
             reference=reference.media if "reference" in method.needs else None,
             partner=partner,
             truth=reference.truth if "truth" in method.needs else None,
+            cut=reference.cut,
+            spec=self.settings.dataset.protocol.preprocessing.spec,
         )
 
     def _partner(self, job: Job, method: Method, row: Row) -> ClipMedia | None:

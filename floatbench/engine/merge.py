@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from floatbench.engine.features import FeatureStore
+from floatbench.engine.framing import joined_framing
 from floatbench.engine.plan import Plan
 from floatbench.engine.records import Row, RowFile, RunInfo, kind_of
 from floatbench.engine.runner import RunResult, score_run
@@ -97,6 +98,7 @@ def _join_infos(runs: Sequence[Path], infos: Sequence[RunInfo]) -> RunInfo:
             "rejected": {clip: why for info in infos for clip, why in info.rejected.items() if clip not in available},
             "methods": {name: described for info in infos for name, described in info.methods.items()},
             "metrics": {name: record for name, record in first.metrics.items() if name in shared},
+            "framing": joined_framing([info.framing for info in infos]),
             "environments": {name: one for info in infos for name, one in info.all_environments().items()},
             "parts": [],
         }

@@ -135,7 +135,13 @@ def make_plan(
     ready, available = sorted_clips["ready"], sorted_clips["available"]
     content = dataset.content_keys(list({clip.id: clip for clip in (*ready, *available)}.values()))
     inputs = {
-        name: inputs_of(method, available, _candidates(protocol, ready, available, method.partner_rule), content)
+        name: inputs_of(
+            method,
+            available,
+            _candidates(protocol, ready, available, method.partner_rule),
+            content,
+            protocol.preprocessing.spec,
+        )
         for name, method in makers["resolved"].items()
     }
     missing = (*measures.pop("missing"), *makers.pop("missing"), *sorted_clips.pop("missing"))

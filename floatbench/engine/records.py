@@ -39,6 +39,8 @@ class Row(Strict):
     expected_frames: int = 0
     width: int = 0
     height: int = 0
+    reference_width: int = 0  # of the pictures that it is compared with; a first-version row did not keep them
+    reference_height: int = 0
     method_key: str = ""  # of the method that made it; see `Method.key`
     inputs: str = ""  # hash of the files it was made from; see `floatbench.engine.inputs`
     made_by: str = ""  # which of the run's environments; of a first-version row: the first of them
@@ -76,6 +78,42 @@ class MetricRecord(Strict):
     made_with: dict[str, dict[str, Any]] = {}  # backbone id -> code, libraries and device, see `Backbone.made_with`
 
 
+class Framing(Strict):
+    """How a system's finished videos lie beside the reference: medians over the clips where that could be found.
+
+    Attributes:
+        compared, known, apart: clips whose pictures were compared, where a transform was found, where it is not small.
+        scale: size of things as a share of the width, over that in the reference. shift: as a share of the width.
+        scales, shifts: the smallest and the largest.
+    """
+
+    compared: int
+    known: int
+    apart: int
+    scale: float
+    shift: float
+    scales: tuple[float, float]
+    shifts: tuple[float, float]
+
+    @property
+    def systematic(self) -> bool:
+        """True where more than half of the clips that are known differ: one odd clip proves nothing."""
+        return 2 * self.apart > self.known
+
+    def joined(self, other: Framing) -> Framing:
+        """That of two parts of one system: counts are added, and the medians are those of the part of more clips."""
+        most = max(self, other, key=lambda framing: framing.known)
+        return Framing(
+            compared=self.compared + other.compared,
+            known=self.known + other.known,
+            apart=self.apart + other.apart,
+            scale=most.scale,
+            shift=most.shift,
+            scales=(min(self.scales[0], other.scales[0]), max(self.scales[1], other.scales[1])),
+            shifts=(min(self.shifts[0], other.shifts[0]), max(self.shifts[1], other.shifts[1])),
+        )
+
+
 class RunInfo(RecordFile):
     """What makes a run folder what it is; a later call with another protocol, seed or subset is refused."""
 
@@ -93,6 +131,7 @@ class RunInfo(RecordFile):
     rejected: dict[str, str] = {}  # clip id -> why preprocessing refused it
     methods: dict[str, dict[str, Any]] = {}  # name -> its description: settings, weights, versions, licences
     metrics: dict[str, MetricRecord] = {}
+    framing: dict[str, Framing] = {}  # finished videos -> how they lie beside the reference
     environment: dict[str, Any] = {}  # of the last call that made a row
     environments: dict[str, dict[str, Any]] = {}  # id -> what made rows of this run: see `environment_id`
     parts: list[dict[str, Any]] = []  # the first version's: environments of the runs that were merged
@@ -165,7 +204,7 @@ class ScoreFile(RecordFile):
     metrics: dict[str, MetricRecord]
     scores: list[ScoreRow]
     controls: list[ControlCheck]
-    notes: list[str] = []  # what is odd about the clips themselves: one film twice, one person only
+    notes: list[str] = []  # what is odd about the clips (one film twice) and about a system's pictures (size, framing)
     blind_controls: dict[str, str] = {}  # control -> why no metric is judged by it
     environment: dict[str, Any]
 

@@ -23,6 +23,7 @@ from floatbench.engine.control_rules import check_controls
 from floatbench.engine.environment import environment
 from floatbench.engine.executor import Executor, InlineExecutor, LocalExecutor, default_workers
 from floatbench.engine.features import FeatureStore, shared_cache
+from floatbench.engine.framing import check_crop, check_framing, picture_notes, refuse_other_framing
 from floatbench.engine.job import JobSettings
 from floatbench.engine.plan import Plan, make_plan, remaining_jobs
 from floatbench.engine.records import Row, RowFile, RunInfo, ScoreFile, environment_id, kind_of
@@ -61,10 +62,16 @@ class RunOptions:
     skip_unavailable: bool = False
     retry_failed: bool = False
     keep_videos: bool = True
+    crop_videos: str = "none"  # what is done to finished videos before they are scored
+    any_framing: bool = False  # finished videos are scored though they are framed differently from the reference
 
     def all_methods(self) -> list[str | Method]:
-        """The chosen methods and, unless switched off, the controls."""
-        return [*self.methods, *(CONTROLS if self.controls else ())]
+        """The chosen methods and, unless switched off, the controls; finished videos with the chosen crop."""
+        chosen = [*self.methods, *(CONTROLS if self.controls else ())]
+        if self.crop_videos == "none":
+            return chosen
+        found = catalogue.resolve(chosen)
+        return [method.cropped(self.crop_videos) if isinstance(method, VideosMethod) else method for method in found]
 
 
 @dataclass
@@ -140,6 +147,7 @@ def _as_named(folder: Path, methods: Sequence[str | Method]) -> list[Method]:
 def plan_run(protocol: Protocol, dataset: Dataset, options: RunOptions) -> Plan:
     """The plan without running anything; missing data and weights are listed in it."""
     protocol, dataset = _as_begun(protocol, dataset, options)
+    check_crop(protocol, options.crop_videos)
     return make_plan(
         protocol,
         dataset,
@@ -161,6 +169,7 @@ def run(protocol: Protocol, dataset: Dataset, options: RunOptions, progress: Pro
     progress = progress or NullProgress()
     protocol, dataset = _as_begun(protocol, dataset, options)
     device = pick_device(options.device)
+    check_crop(protocol, options.crop_videos)
     if dataset.auto_prepare:
         dataset.prepare(progress, default_workers("cpu") if options.workers is None else max(1, options.workers))
     plan = plan_run(protocol, dataset, options)
@@ -242,6 +251,7 @@ def _open(folder: Path, plan: Plan, options: RunOptions) -> RunInfo:
         _refuse_other_kind(folder, before, plan)
         info.methods, info.metrics = before.methods, before.metrics
         info.environment, info.environments = before.environment, before.all_environments()
+        info.framing = before.framing
     info.available = [clip.id for clip in plan.available]
     info.rejected = plan.rejected
     info.methods |= plan.methods
@@ -270,6 +280,12 @@ def _execute(
     row_file.repair()
     rows = row_file.read()
     jobs = remaining_jobs(plan, rows, store, options.retry_failed)
+    begun = {item.method for job in jobs for item in job.items}
+    done = {name: framing for name, framing in info.framing.items() if name not in begun}
+    info.framing |= check_framing(plan.resolved, plan.available, dataset, done)
+    if not options.any_framing:
+        mine = {name: framing for name, framing in info.framing.items() if name in plan.methods}
+        refuse_other_framing(mine, plan.protocol, options.crop_videos)
     if jobs or not info.environment:
         info.environment = environment(plan.device)
         info.environments = {**info.environments, environment_id(info.environment): info.environment}
@@ -358,7 +374,7 @@ def score_run(
     with progress.task("scores", len(plan.methods) * len(plan.metrics), unit="score") as task:
         cells = score_all(plan, rows, store, lambda note: task.advance(note=note))
     records = {name: info.metrics[name] for name in plan.metrics}
-    descriptions = {name: info.methods[name] for name in plan.methods}
+    descriptions, about_pictures = picture_notes(info, plan.methods, rows)
     reasons = unranked_because(plan, list(records.values()), descriptions, rows)
     blind = blind_controls(rows)
     scores = ScoreFile(
@@ -377,7 +393,7 @@ def score_run(
         metrics=records,
         scores=cells,
         controls=check_controls(records, cells, blind),
-        notes=film_notes(plan.available, rows),
+        notes=[*film_notes(plan.available, rows), *about_pictures],
         blind_controls=blind,
         environment=_named_environments(scoring or info.environment, info),
     )

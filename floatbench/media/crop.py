@@ -13,6 +13,8 @@ from floatbench.media.boxes import Box, BoxBackend, FaceFollower
 
 SIZE = 512
 MOST_PADDING = 0.25
+ROUNDED = 2
+"""Pixels that a width may differ from its share of the original's: codecs want even sides."""
 
 
 class Crop(NamedTuple):
@@ -21,6 +23,15 @@ class Crop(NamedTuple):
     cx: int
     cy: int
     h: int
+
+
+class Cut(NamedTuple):
+    """How the pictures of a clip were made of their original: the square, the original's size, the side they got."""
+
+    crop: Crop
+    width: int
+    height: int
+    size: int = SIZE
 
 
 def from_boxes(boxes: Sequence[Box | None]) -> Crop:
@@ -78,6 +89,24 @@ def cut(rgb: np.ndarray, crop: Crop, size: int = SIZE) -> np.ndarray:
     if side == size:
         return square
     return cv2.resize(square, (size, size), interpolation=cv2.INTER_AREA if side > size else cv2.INTER_CUBIC)
+
+
+def cut_alike(rgb: np.ndarray, how: Cut) -> np.ndarray:
+    """Cuts a (H, W, 3) uint8 picture of the whole scene as the original was cut: (size, size, 3).
+
+    A picture smaller or larger than the original is brought to its size first, so that equal pictures stay equal.
+
+    Raises:
+        ClipError: `size_mismatch` where its sides are not in the original's proportion (up to the rounding of a codec).
+    """
+    height, width = rgb.shape[:2]
+    if abs(width - height * how.width / how.height) > ROUNDED:
+        what = f"{width}x{height} is not cropped as the reference, whose original has {how.width}x{how.height}"
+        raise ClipError("size_mismatch", what)
+    if (width, height) != (how.width, how.height):
+        method = cv2.INTER_AREA if width > how.width else cv2.INTER_CUBIC
+        rgb = cv2.resize(rgb, (how.width, how.height), interpolation=method)
+    return cut(rgb, how.crop, how.size)
 
 
 def crop_still(image: np.ndarray, boxes: BoxBackend, size: int = SIZE) -> np.ndarray:

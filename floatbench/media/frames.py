@@ -190,6 +190,14 @@ def read_video(path: Path, spec: str = "pp1") -> tuple[np.ndarray, float]:
     return out, round((len(stamps) - 1) / span, 4) if span > 0 else declared
 
 
+def first_picture(path: Path, spec: str = "pp1") -> np.ndarray:
+    """(H, W, 3) uint8 RGB: the picture of a file that is shown first, as `read_video` gives it; the rest is left."""
+    path, rule = Path(path), rule_of(spec)
+    for picture, aspect in iterate(path, rule):
+        return upright_rgb(picture.frame, aspect, rule)
+    raise ClipError("empty", f"{printable(path)} holds no picture")
+
+
 def end_of(stamps: list[float]) -> float:
     """When the last picture ends: its stamp and the mean gap; 0 without a picture."""
     return stamps[-1] + (stamps[-1] - stamps[0]) / max(len(stamps) - 1, 1) if stamps else 0.0

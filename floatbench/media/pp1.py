@@ -20,7 +20,7 @@ from floatbench.media import crop as cropping
 from floatbench.media.boxes import Box, BoxBackend, FaceFollower
 from floatbench.media.clip import Timed, put_on_time_line, timed_frames
 from floatbench.media.container import check_file, require_memory
-from floatbench.media.crop import Crop
+from floatbench.media.crop import Crop, Cut
 from floatbench.media.frames import read_video
 from floatbench.media.image import read_image, write_image
 from floatbench.media.manifest import Backend, ManifestRow, SourceFile, label_of, machine, parse_row, tool_versions
@@ -190,6 +190,11 @@ def read_row(folder: Path) -> ManifestRow:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{printable(folder)} holds no prepared clip", fix="floatbench protocol prepare") from error
     return parse_row(text, printable(file))
+
+
+def cut_of(row: ManifestRow) -> Cut:
+    """How a prepared clip was cut out of its original."""
+    return Cut(Crop(*row.crop), row.source.width, row.source.height, row.size)
 
 
 def _source_file(video: Path, audio: Path | None, rule: Rule) -> SourceFile:

@@ -59,6 +59,7 @@ class BaselineMethod(Method):
         self._preset_name, self._preset = base, self._manifest.preset(base)
         self._profile, self._threads = profile, threads
         self.ranked = self._preset.rank and self._capture == "frames"
+        self.decodes = self._capture == "official"
         self.uses_seed = self._manifest.seed_hook != "none"
         self._worker: BaselineWorker | None = None
         self._device = "cpu"
@@ -256,7 +257,7 @@ class BaselineMethod(Method):
         made = None
         if self._capture == "official":
             made = _own_file(answer, out)
-            frames, fps = read_video(made)
+            frames, fps = read_video(made, request.spec)
         else:
             frames, fps = read_raw(out), float(answer.get("fps") or 0)
         check_frames(frames)

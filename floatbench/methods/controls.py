@@ -94,13 +94,15 @@ class DamagedControl(ControlMethod):
     def __init__(self, damage: PictureDamage, strength: float) -> None:
         self.damage, self.strength = damage, strength
         self.name = f"{damage.name}:{strength:g}"
+        self.decodes = damage.decodes
 
     def describe(self) -> dict[str, Any]:
         return {"strength": self.strength, "unit": self.damage.unit}
 
     def generate(self, request: ClipRequest) -> Generated:
         reference = _reference(request)
-        frames = self.damage.apply(reference.frames, self.strength, request.seed)
+        rule = (request.spec,) if self.decodes else ()
+        frames = self.damage.apply(reference.frames, self.strength, request.seed, *rule)
         return Generated(media=ClipMedia(frames, reference.audio))
 
 

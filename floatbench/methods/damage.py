@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-Apply = Callable[[np.ndarray, float, int], np.ndarray]
+Apply = Callable[..., np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class PictureDamage:
     Attributes:
         unit: what a strength counts. strengths: rising; a metric that reacts should move further with each.
         apply: (frames, strength, seed) -> damaged frames. greatest: the greatest strength that means anything.
+        decodes: what is applied decodes a video, and takes the protocol's rule for that as a fourth argument.
     """
 
     name: str
@@ -31,6 +32,7 @@ class PictureDamage:
     strengths: tuple[float, ...]
     apply: Apply
     greatest: float = 1000.0
+    decodes: bool = False
 
 
 def blur(frames: np.ndarray, strength: float, seed: int) -> np.ndarray:
@@ -53,8 +55,8 @@ def jpeg(frames: np.ndarray, strength: float, seed: int) -> np.ndarray:
     return _stacked(np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR))[..., ::-1] for file in files)
 
 
-def h264(frames: np.ndarray, strength: float, seed: int) -> np.ndarray:
-    """The video through x264; strength = CRF."""
+def h264(frames: np.ndarray, strength: float, seed: int, spec: str = "pp1") -> np.ndarray:
+    """The video through x264; strength = CRF, spec = the protocol's rule by which it is decoded."""
     from floatbench.media import Mp4Writer, read_video
 
     height, width = frames.shape[1:3]
@@ -63,7 +65,7 @@ def h264(frames: np.ndarray, strength: float, seed: int) -> np.ndarray:
         with Mp4Writer(path, width, height, crf=strength, preset="veryfast") as writer:
             for frame in frames:
                 writer.write(frame)
-        decoded, _ = read_video(path)
+        decoded, _ = read_video(path, spec)
     return np.ascontiguousarray(decoded[: len(frames), :height, :width])
 
 
@@ -113,7 +115,7 @@ PICTURE_DAMAGES: dict[str, PictureDamage] = {
         PictureDamage("blur", "sigma, thousandths of the height", (2, 5, 12), blur),
         PictureDamage("noise", "deviation, levels", (5, 15, 40), noise, 255),
         PictureDamage("jpeg", "100 - quality", (40, 80, 95), jpeg, 100),
-        PictureDamage("h264", "CRF", (23, 35, 47), h264, 51),
+        PictureDamage("h264", "CRF", (23, 35, 47), h264, 51, decodes=True),
         PictureDamage("freeze", "share of the clip", (0.25, 0.5, 1.0), freeze, 1),
         PictureDamage("jitter", "frames", (1, 4, 12), jitter),
         PictureDamage("speed", "percent", (10, 30, 100), speed),

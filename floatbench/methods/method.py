@@ -6,12 +6,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from floatbench.protocol.protocol import Clip
 from floatbench.types import ClipMedia
+
+if TYPE_CHECKING:
+    from floatbench.media.crop import Cut
 
 Kind = Literal["system", "baseline", "videos", "control", "oracle"]
 """What a method is to a table.
@@ -41,6 +44,8 @@ class ClipRequest:
         folder: an empty folder for the method's output.
         labels: the clip's labels (emotion ...).
         reference, partner, truth: only given to controls and oracles that declare them in `Method.needs`.
+        cut: how the reference was cut out of its original, for finished videos that are to be cut alike.
+        spec: the protocol's `preprocessing.spec`, for methods that decode a video themselves (`Method.decodes`).
     """
 
     clip_id: str
@@ -54,6 +59,8 @@ class ClipRequest:
     reference: ClipMedia | None = None
     partner: ClipMedia | None = None
     truth: Mapping[str, np.ndarray] | None = None
+    cut: Cut | None = None
+    spec: str = "pp1"
 
 
 @dataclass(frozen=True)
@@ -68,6 +75,7 @@ class Generated:
         details: settings and counts worth recording (true NFE, preset, native size ...), JSON types.
         original: what the system wrote, where `video` was resampled from it; kept beside it.
         input_key: hash of the finished video that this is, see `Method.input_keys`.
+        cut: how the pictures of `video` are to be cut before they are scored; None leaves them as they are.
     """
 
     video: Path | None = None
@@ -77,6 +85,7 @@ class Generated:
     details: Mapping[str, Any] = field(default_factory=dict)
     original: Path | None = None
     input_key: str = ""
+    cut: Cut | None = None
 
 
 class Method(ABC):
@@ -92,6 +101,7 @@ class Method(ABC):
         needs_sound: False for what has its pictures already: a clip without sound loses its sound metrics only.
         ranked: False for what never enters a ranking.
         uses_seed: False when the system cannot be seeded; recorded in its row.
+        decodes: True for what reads a video file itself: its pictures depend on the protocol's rule for colours.
 
     Example:
         A module `still.py` beside the runs, named in `FLOATBENCH_PLUGINS=still`, offers the method to every command.
@@ -115,6 +125,7 @@ class Method(ABC):
     needs_sound: bool = True
     ranked: bool = True
     uses_seed: bool = True
+    decodes: bool = False
 
     def describe(self) -> dict[str, Any]:
         """Settings, weights (name -> sha256), versions, licences: goes into the record. No loading."""

@@ -6,6 +6,7 @@ the system a name of its own.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 from collections.abc import Callable, Sequence
@@ -43,13 +44,16 @@ def finished_videos(text: str) -> VideosMethod | None:
 
 
 class VideosMethod(Method):
-    """Finished videos of any system: `DIR/<clip id>.<suffix>`, or named after the clip's slug."""
+    """Finished videos of any system: `DIR/<clip id>.<suffix>`, or named after the clip's slug.
+
+    With `crop="same"` they show the whole scene, and are cut as the reference was cut out of its original.
+    """
 
     kind: Kind = "videos"
     uses_seed = False
     needs_sound = False
 
-    def __init__(self, folder: str | Path, name: str = "") -> None:
+    def __init__(self, folder: str | Path, name: str = "", crop: str = "none") -> None:
         self.folder = expanded(folder)
         if not self.folder.is_dir():
             what = f"{PREFIX}{printable(folder)}: not a folder"
@@ -57,6 +61,7 @@ class VideosMethod(Method):
         self.place = os.path.realpath(self.folder)
         self.name = name or f"{PREFIX}{_from_here(self.place)}"
         self._named = bool(name)
+        self.crop = crop
 
     def describe(self) -> dict[str, Any]:
         """The folder as it was given; without a name of its own also which folder of this machine it is.
@@ -64,11 +69,23 @@ class VideosMethod(Method):
         Two folders that are both called `out` are two systems, and only a name can say that they are one.
         """
         place = {} if self._named else {"place": hashlib.sha256(os.fsencode(self.place)).hexdigest()[:16]}
-        return {"folder": self.folder.as_posix(), **place}
+        cropped = {"crop": self.crop, "marks": ["cropped as the reference"]} if self.crop == "same" else {}
+        return {"folder": self.folder.as_posix(), **place, **cropped}
+
+    def key(self) -> str:
+        """Empty as it always was where videos are taken as they are."""
+        return "" if self.crop == "none" else f"crop {self.crop}"
+
+    def cropped(self, crop: str) -> VideosMethod:
+        """The same videos with another crop."""
+        found = copy.copy(self)
+        found.crop = crop
+        return found
 
     def generate(self, request: ClipRequest) -> Generated:
         video = self.find(request.clip_id, request.slug)
-        return Generated(video=video, input_key=_content(video, file_sha256))
+        cut = request.cut if self.crop == "same" else None
+        return Generated(video=video, input_key=_content(video, file_sha256), cut=cut)
 
     def input_keys(self, clips: Sequence[Clip]) -> dict[str, str]:
         hashes, found = FileHashes(), {}

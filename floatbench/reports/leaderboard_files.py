@@ -10,6 +10,7 @@ from pathlib import Path
 
 from floatbench.files import write_bytes
 from floatbench.reports.leaderboard import Placed, entries, place
+from floatbench.reports.marks import method_marks
 from floatbench.reports.table import COLUMN_ORDER, TINY_NOTE, counts, escape, number
 
 
@@ -28,7 +29,7 @@ def to_csv(placed: Sequence[Placed]) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(
         ["protocol", "protocol_hash", "metric", "column", "tiny", "rank", "tied", "system", "version", "value", "low",
-         "high", "n", "n_available", "n_protocol", "pictures", "of_pictures", "superseded", "entry"]
+         "high", "n", "n_available", "n_protocol", "pictures", "of_pictures", "superseded", "entry", "marks"]
     )  # fmt: skip
     for item in placed:
         entry, cell = item.entry, item.cell
@@ -37,7 +38,7 @@ def to_csv(placed: Sequence[Placed]) -> str:
             [entry.scores.label, entry.scores.protocol_hash, cell.metric, cell.column,
              entry.scores.metrics[cell.metric].tiny, item.rank, item.tied, entry.system, entry.version, cell.value,
              interval.get("low"), interval.get("high"), cell.n, cell.n_available, cell.n_protocol, cell.pictures,
-             cell.of_pictures, item.superseded, entry.id]
+             cell.of_pictures, item.superseded, entry.id, ";".join([*_marks(item), *cell.marks])]
         )  # fmt: skip
     return stream.getvalue()
 
@@ -76,6 +77,11 @@ def _protocol(label: str, placed: Sequence[Placed]) -> list[str]:
     return lines
 
 
+def _marks(item: Placed) -> tuple[str, ...]:
+    """What must be known about how the ranked system's videos were made."""
+    return method_marks(item.entry.scores.methods.get(item.entry.method, {}))
+
+
 def _line(item: Placed) -> str:
     cell = item.cell
     rank = "superseded" if item.superseded else f"{'=' if item.tied else ''}{item.rank}"
@@ -84,5 +90,6 @@ def _line(item: Placed) -> str:
         value += f" [{number(cell.interval['low'])}, {number(cell.interval['high'])}]"
     else:
         value += " ~"
-    name = f"{escape(item.entry.system)} v{item.entry.version}"
+    marks = _marks(item)
+    name = escape(f"{item.entry.system} v{item.entry.version}" + (f" ({', '.join(marks)})" if marks else ""))
     return f"| {rank} | {name} | {value} | {counts(cell)} | `{item.entry.id}` |"

@@ -12,13 +12,18 @@ import pytest
 
 from floatbench.data.catalogue import dataset_for
 from floatbench.engine.admission import admit
+from floatbench.engine.inputs import inputs_of
 from floatbench.engine.records import RunInfo
 from floatbench.engine.runner import RunOptions, default_folder, plan_run, run
 from floatbench.media import read_video
+from floatbench.methods import catalogue
+from floatbench.methods.damage import h264
 from floatbench.methods.method import Generated
 from floatbench.protocol.load import load_protocol
 from floatbench.protocol.protocol import Protocol
 from floatbench.records import read_record
+from floatbench.reports.loading import load_run
+from floatbench.reports.page.footage import Footage
 from floatbench.types import ClipMedia
 
 
@@ -86,3 +91,37 @@ def test_what_a_method_made_is_decoded_like_the_reference(tmp_path: Path, spec: 
     admitted = admit(Generated(video=video), ClipMedia(frames), spec)
     assert (admitted.generated.frames == frames).all()
     assert (read_video(video, "pp1")[0] != read_video(video, "pp2")[0]).any()
+
+
+def test_a_control_that_decodes_does_so_by_the_rule_of_the_reference(protocol: Protocol, tmp_path: Path) -> None:
+    options = RunOptions(["reference", "h264:23"], controls=False, workers=0, keep_videos=False)
+    damaged = {}
+    for number, one in enumerate((older(protocol), protocol)):
+        dataset = dataset_for(one)
+        result = run(one, dataset, replace(options, out=tmp_path / str(number)))
+        media = dataset.load(one.clips[0]).media
+        damaged[one.preprocessing.spec] = ClipMedia(h264(media.frames, 23, 0, one.preprocessing.spec))
+        row = result.rows["h264:23", one.clips[0].id, 0]
+        assert row.pixels_sha256 == damaged[one.preprocessing.spec].pixels_sha256
+    assert (damaged["pp1"].frames != damaged["pp2"].frames).any()
+
+
+def test_what_is_decoded_otherwise_under_pp2_has_another_key_there_only(protocol: Protocol) -> None:
+    clips = protocol.clips
+
+    def digest(name: str, spec: str) -> str:
+        return inputs_of(catalogue.create(name), clips, {}, {clip.id: "content" for clip in clips}, spec)[
+            clips[0].id
+        ].digest
+
+    assert digest("h264:23", "pp1") == digest("blur:5", "pp1") == digest("blur:5", "pp2") != digest("h264:23", "pp2")
+    assert digest("edtalk@official", "pp1") == digest("edtalk", "pp2") != digest("edtalk@official", "pp2")
+
+
+@pytest.mark.parametrize("method", ["reencoded", "frozen-reencoded", "videos:videos"])
+def test_the_page_decodes_by_the_rule_by_which_it_was_scored(protocol: Protocol, method: str) -> None:
+    result = run(protocol, dataset_for(protocol), RunOptions([method], controls=False, workers=0))
+    found = load_run(result.folder)
+    [name] = found.scores.methods
+    row = found.rows[name, protocol.clips[0].id, 0]
+    assert Footage(found, dataset_for(protocol)).load(row).pixels_sha256 == row.pixels_sha256

@@ -108,6 +108,16 @@ def test_a_run_without_controls_or_with_a_broken_rule_is_refused(tmp_path):
         submit(broken, "mine", board=tmp_path / "board")
 
 
+def test_what_must_be_known_of_a_system_stands_beside_its_name(tmp_path):
+    board, run = tmp_path / "results" / "leaderboard", run_of(tmp_path, "mine", 2.0)
+    run.scores.methods["mine"]["marks"] = ["96x64, reference 256x256"]
+    submit(run, "mine", board=board)
+    build(board)
+    rows = list(csv.DictReader((board.parent / "leaderboard.csv").read_text().splitlines()))
+    assert {row["marks"] for row in rows} == {"96x64, reference 256x256"}
+    assert "| mine v1 (96x64, reference 256x256) |" in (board.parent / "leaderboard.md").read_text()
+
+
 def test_the_built_files_are_the_same_bytes_each_time_and_show_ties(tmp_path):
     board = tmp_path / "results" / "leaderboard"
     for name, distance in (("a", 2.0), ("b|<b>", 2.5)):

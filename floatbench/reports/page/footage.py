@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from floatbench.data.dataset import Dataset, Reference
-from floatbench.engine.admission import cut_audio
+from floatbench.engine.admission import cut_audio, decode
 from floatbench.engine.records import Row, kind_of
 from floatbench.errors import ClipError, DataError, UsageError
-from floatbench.media import Mp4Writer, probe, read_audio, read_video, write_image
+from floatbench.media import Mp4Writer, probe, read_audio, write_image
 from floatbench.methods import catalogue
 from floatbench.methods.method import ClipRequest, Generated
 from floatbench.methods.videos import PREFIX, VideosMethod
@@ -62,7 +62,7 @@ class Footage:
             ClipError: there is no video, or it is no longer the one that was scored.
         """
         output = self._output(row)
-        frames = output.media.frames if output.media is not None else _decoded(output)
+        frames = output.media.frames if output.media is not None else self._decoded(output)
         frames = frames[: row.n_frames]
         audio = output.audio if output.audio is not None else self._driving_sound(row)
         media = ClipMedia(frames, cut_audio(audio, len(frames)) if row.pcm_sha256 else None)
@@ -78,7 +78,9 @@ class Footage:
             return Generated(video=self.run.folder / row.video, audio=sound)
         kind = kind_of(self.run.info.methods.get(row.method, {}))
         if kind == "videos":
-            return Generated(video=self._finished_video(row))
+            cropped = self.run.info.methods[row.method].get("crop") == "same"
+            cut = self.reference(self.clips[row.clip]).cut if cropped else None
+            return Generated(video=self._finished_video(row), cut=cut)
         if kind != "control":
             raise ClipError("missing", "the run kept no video of it")
         return self._control(row)
@@ -108,12 +110,18 @@ class Footage:
                 seed=row.seed,
                 folder=Path(folder),
                 reference=reference.media,
+                spec=self.run.info.protocol.preprocessing.spec,
                 partner=self.reference(self.clips[partner]).media if partner in self.clips else None,
             )
             output = method.generate(request)
             if output.media is None:  # a control that writes a file: decoded before the folder goes
-                return Generated(media=ClipMedia(_decoded(output)), audio=output.audio)
+                return Generated(media=ClipMedia(self._decoded(output)), audio=output.audio)
             return output
+
+    def _decoded(self, output: Generated) -> np.ndarray:
+        if output.video is None or not output.video.is_file():
+            raise ClipError("missing", "the video is gone from the run folder")
+        return decode(output, self.run.info.protocol.preprocessing.spec)
 
     def reference(self, clip: Clip) -> Reference:
         """The prepared clip; ClipError when it is not on this machine."""
@@ -139,12 +147,6 @@ class Footage:
             return self.reference(self.clips[row.clip]).media.audio
         except ClipError:
             return None
-
-
-def _decoded(output: Generated) -> np.ndarray:
-    if output.video is None or not output.video.is_file():
-        raise ClipError("missing", "the video is gone from the run folder")
-    return read_video(output.video)[0]
 
 
 def export(footage: Footage, row: Row, page: Path) -> Exported:

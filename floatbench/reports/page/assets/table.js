@@ -80,6 +80,7 @@ FB.scoreTable = function () {
     if (run.unranked_because.length) notes.push(`${run.name}: not ranked: ${run.unranked_because.join("; ")}.`);
     run.controls.filter((check) => !check.held).forEach((check) =>
       notes.push(`FLAG ${check.metric}: does not keep the rule “${check.rule}” (${check.detail}).`));
+    run.notes.forEach((note) => notes.push(`${run.name}: ${note}.`));
     Object.entries(run.rejected).forEach(([clip, why]) => notes.push(`Rejected by preprocessing: ${clip}, ${why}.`));
   }
   if (metrics.some((metric) => metric.tiny)) notes.push("tiny: made with the small bundled networks, trained on synthetic data only; comparable inside this table, never with published numbers.");
