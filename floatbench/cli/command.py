@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import partial
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
@@ -61,6 +62,8 @@ class Command(TyperCommand):
             if isinstance(option, TyperOption) and (name := option_name(option)) != option.name:
                 self.aliases[name] = option.name
                 option.name = name
+            if isinstance(option, TyperOption) and option.multiple:
+                option.value_from_envvar = partial(_lines_of_envvar, option)
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
         """Reads the command line; an error in it is already told as --json asks."""
@@ -92,6 +95,12 @@ class Command(TyperCommand):
 def option_name(option: TyperOption) -> str:
     """An option's name in the environment and in run files: `skip_unavailable` of `--skip-unavailable`."""
     return max(option.opts, key=len).lstrip("-").replace("-", "_")
+
+
+def _lines_of_envvar(option: TyperOption, ctx: Any) -> list[str] | None:
+    """A repeatable option out of the environment: a value in each line, since values may hold blanks."""
+    text = option.resolve_envvar_value(ctx)
+    return None if text is None else text.splitlines()
 
 
 def _read_alias(option: Any, alias: str, prefix: str | None) -> None:
@@ -167,6 +176,15 @@ def _offline(switch: bool) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+StripSuffixes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--strip-suffix",
+        help="What stands behind a clip's name in the name of a finished video, such as _gen; repeatable.",
+    ),
+]
 
 
 def allow_fabricated(allowed: bool) -> None:

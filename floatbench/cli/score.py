@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from floatbench.cli.command import command
+from floatbench.cli.command import StripSuffixes, command
 from floatbench.cli.output import Output
 
 
@@ -25,6 +25,7 @@ def score(
     ] = "psnr-grey128,ssim-grey128,efid-mp52,pfid-mp6,avcorr-excess",
     controls: Annotated[bool, typer.Option(help="Also score the control systems.")] = True,
     name: Annotated[str, typer.Option(help="Name of the system; default: its folder.")] = "",
+    strip_suffix: StripSuffixes = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder.")] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Worker processes; 0 = in this process.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
@@ -37,7 +38,7 @@ def score(
 
     result = floatbench.score(
         generated, reference, metrics=parse_names(metrics), controls=controls, name=name, out=out, workers=workers,
-        device=device, skip_unavailable=skip_unavailable, progress=output.progress(),
+        device=device, strip_suffix=strip_suffix or (), skip_unavailable=skip_unavailable, progress=output.progress(),
     )  # fmt: skip
     return show(result.run, output)
 
