@@ -96,9 +96,9 @@ def files_below(folder: Path, suffixes: Collection[str]) -> Listing:
 
 def _below(folder: Path, above: frozenset[tuple[int, int]], root: Path, notes: list[str]) -> Iterator[Path]:
     """The files below a folder, hidden ones too, but not those of hidden folders; it was reached through `above`."""
+    shown, hidden = _entries(folder)
     state = folder.stat()
     above |= {(state.st_dev, state.st_ino)}
-    shown, hidden = _entries(folder)
     yield from (path for path in hidden if not path.is_dir())
     for path in shown:
         state = path.stat()

@@ -73,6 +73,11 @@ def test_a_broken_link_is_an_error_that_names_it(tmp_path, name, target):
         assert caught.value.fix == "mend the link, or take it away"
 
 
+def test_a_folder_that_is_not_there_is_a_data_error(tmp_path):
+    with pytest.raises(DataError, match="absent cannot be read: No such file"):
+        files_below(tmp_path / "absent", {".mkv"})
+
+
 def test_a_hidden_broken_link_harms_nobody(tmp_path):
     put(tmp_path / "a.mkv")
     (tmp_path / ".#a.mkv").symlink_to("somebody@host.1234")  # the lock of an editor

@@ -17,6 +17,7 @@ from filelock import FileLock
 from floatbench.data.dataset import Availability, Dataset, Reference
 from floatbench.errors import TRANSIENT_REASONS, ClipError, DataError, FloatbenchError
 from floatbench.files import write_error
+from floatbench.folders import visible
 from floatbench.paths import data_dir
 from floatbench.processes import Death, as_finished
 from floatbench.progress import Progress, Task
@@ -169,7 +170,8 @@ class PreparedDataset(Dataset):
         """Over the bytes of the prepared files; that they are what `clip.json` says is seen when they are decoded."""
         hashes, found = FileHashes(), {}
         for clip in clips:
-            files = sorted(path for path in self.folder(clip).glob("*") if path.is_file())
+            folder = self.folder(clip)
+            files = [path for path in visible(folder) if path.is_file()] if folder.is_dir() else []
             parts = [f"{path.name} {hashes.sha256(path)}" for path in files]
             found[clip.id] = hashlib.sha256("\n".join(parts).encode()).hexdigest()
         hashes.save()

@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from floatbench.errors import UsageError
+from floatbench.folders import visible
 from floatbench.paths import shipped
 from floatbench.protocol.clip_table import ClipTable, Columns, clips_of_table
 from floatbench.protocol.own_folder import folder_protocol, with_given_boxes
@@ -42,7 +43,7 @@ class SyntheticClips(BaseModel):
 
 def built_in() -> list[str]:
     """Names of the protocols that come with floatbench."""
-    return sorted(Path(entry.name).stem for entry in shipped("protocols").iterdir() if entry.name.endswith(".toml"))
+    return [path.stem for path in visible(shipped("protocols")) if path.suffix == ".toml"]
 
 
 def load_protocol(
