@@ -14,7 +14,7 @@ from floatbench.media import probe, read_audio
 from floatbench.media.backends import box_backend
 from floatbench.media.boxes import BoxBackend
 from floatbench.progress import Progress
-from floatbench.protocol.tables import TableRow, read_table
+from floatbench.protocol.tables import TableRow, read_spreadsheet
 from floatbench.sampling.animator import Direction, Dtype, Impl
 from floatbench.sampling.clock import StageClock
 from floatbench.sampling.control import Control, check_controls, parse_emotion
@@ -88,7 +88,7 @@ def read_jobs(path: Path) -> list[VideoJob]:
     """
     if not path.is_file():
         raise DataError(f"the job table {path} does not exist", fix="write a CSV file with the columns image,audio,out")
-    jobs = [_job(row) for row in read_table(path, NEEDED, COLUMNS, spreadsheet=True)]
+    jobs = [_job(row) for row in read_spreadsheet(path, NEEDED, COLUMNS).rows]
     if not jobs:
         raise UsageError(f"the job table {path} has no row")
     seen: set[Path] = set()

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -20,12 +22,12 @@ from floatbench.names import matched, nearest, refuse_one_name_twice, stem_of
 from floatbench.paths import expanded
 from floatbench.protocol.clip_table import checked_clip
 from floatbench.protocol.protocol import Clip, ClipFile, Preprocessing, Protocol
-from floatbench.protocol.tables import TableRow, read_table
+from floatbench.protocol.tables import TableRow, read_spreadsheet
 from floatbench.text import printable
 from floatbench.types import VIDEO_SUFFIXES
 from floatbench.weights.file_hashes import FileHashes
 
-BOXES = "boxes.csv"
+BOXES, TABLE = "boxes.csv", "clips.csv"
 SOUND_SUFFIX = ".wav"
 METRICS = ("efid-mp52", "pfid-mp6", "avcorr-excess")
 OPTIONAL = ("identity", "start_s", "end_s", "audio", "source")
@@ -42,7 +44,8 @@ def folder_protocol(folder: Path) -> Protocol:
         raise UsageError(f"{printable(folder)} is not a folder", fix="give folder:DIR with a folder of talking videos")
     videos, sounds, passed_over = videos_and_sounds(folder)
     notes = list(passed_over)
-    rows = _rows(folder, videos)
+    rows, said = _rows(folder, videos)
+    notes += said
     if rows and (unlisted := [name for name in videos if name not in rows]):
         notes.append(f"{len(unlisted)} of {len(videos)} videos are not in clips.csv, e.g. {printable(unlisted[0])}")
     hashes = FileHashes()
@@ -96,13 +99,17 @@ def videos_and_sounds(folder: Path) -> tuple[tuple[str, ...], dict[str, str], tu
     return videos, beside, found.notes
 
 
-def _rows(folder: Path, videos: Sequence[str]) -> dict[str, TableRow]:
-    """The rows of clips.csv by clip id; empty without the file."""
-    path = folder / "clips.csv"
+def _rows(folder: Path, videos: Sequence[str]) -> tuple[dict[str, TableRow], list[str]]:
+    """The rows of clips.csv by clip id, and notes about how it was read; empty without the file."""
+    path = folder / TABLE
     if not path.exists():
-        return {}
+        return {}, []
+    table = read_spreadsheet(path, required=["id"], unlike=("id", *OPTIONAL))
+    labels = [name for name in table.header if name not in ("id", *OPTIONAL)]
+    notes = [*table.notes, *([f"{TABLE}: read as labels: {', '.join(map(printable, labels))}"] if labels else [])]
+    notes += _like_people(table.rows)
     by_name: dict[str, TableRow] = {}
-    for row in read_table(path, required=["id"]):
+    for row in table.rows:
         name = row.values["id"]
         if name in by_name:
             raise row.error("id", f"the id {name!r} is also on line {by_name[name].line}")
@@ -115,7 +122,20 @@ def _rows(folder: Path, videos: Sequence[str]) -> dict[str, TableRow]:
             hint = f"did you mean {' or '.join(like)}?" if like else f"it holds {', '.join(videos[:20])}"
             raise row.error("id", f"no video {name!r} in the folder", fix=hint)
         rows[found[name]] = row
-    return rows
+    return rows, notes
+
+
+def _like_people(table: Sequence[TableRow]) -> list[str]:
+    """A note for each person who is written in more than one way, and so counts as more than one."""
+    spellings = defaultdict[str, dict[str, None]](dict)
+    for name in (row.values.get("identity") for row in table):
+        if name:
+            spellings[" ".join(unicodedata.normalize("NFKC", name).casefold().split())][name] = None
+    return [
+        f"{TABLE}: {' and '.join(map(repr, names))} count as {len(names)} people"
+        for names in spellings.values()
+        if len(names) > 1
+    ]
 
 
 def _clip(folder: Path, name: str, beside: str, row: TableRow | None, hashes: FileHashes) -> Clip:
