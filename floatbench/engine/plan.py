@@ -42,7 +42,7 @@ class Plan:
         keys: name -> what its rows must have been made with, see `Method.key`.
         inputs: method -> clip -> what its rows must have been made from.
         fingerprints: backbone -> what its features must have been made with, on `device`.
-        unprepared: clips that the run will prepare first. notes: what does not match, for people.
+        unprepared: clips that the run will prepare first. notes: what was passed over, and what does not match.
     """
 
     protocol: Protocol
@@ -145,7 +145,7 @@ def make_plan(
     missing = (*measures.pop("missing"), *makers.pop("missing"), *sorted_clips.pop("missing"))
     return Plan(
         protocol=protocol, clips=tuple(clips), subset=subset, replicates=replicates, missing=missing, device=device,
-        inputs=inputs, notes=matching.notes,
+        inputs=inputs, notes=(*protocol.notes, *matching.notes),
         **measures, **makers, **sorted_clips,
     )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 from folder_toys import film, project, psnr, score
@@ -162,3 +163,47 @@ def test_videos_behind_a_link_into_the_runs_own_outputs_are_refused(here):
     (here / "gen/a.mkv").symlink_to(here / "run/generated/x/a.mkv")
     with pytest.raises(UsageError, match="would hold what the run writes"):
         score(here, here / "run")
+
+
+def planned(capfd, *arguments: str) -> dict:
+    """What `run --dry-run` prints, as data."""
+    with pytest.raises(SystemExit) as stopped:
+        main(
+            ["run", *arguments, "--boxes", "none", "--metrics", "psnr-grey128", "--no-controls", "--dry-run", "--json"]
+        )
+    return {"code": stopped.value.code or 0} | json.loads(capfd.readouterr().out)
+
+
+def test_methods_may_be_given_in_several_options_and_folders_may_hold_commas(here, capfd, monkeypatch):
+    monkeypatch.chdir(here)
+    for name in ("gen, 1", "gen 2"):
+        shutil.copytree("gen", name)
+    plan = planned(capfd, "-p", "folder:ref", "-m", r"videos:gen\, 1", "-m", "Ours=videos:gen 2,frozen", "-m", "frozen")
+    assert (plan["code"], plan["methods"]) == (0, ["videos:gen, 1", "Ours", "frozen"])
+    monkeypatch.setenv("FLOATBENCH_RUN_METHODS", "videos:gen 2,frozen\nvideos:gen\\, 1")
+    assert planned(capfd, "-p", "folder:ref")["methods"] == ["videos:gen 2", "frozen", "videos:gen, 1"]
+    monkeypatch.delenv("FLOATBENCH_RUN_METHODS")
+    (here / "run.toml").write_text('methods = "videos:gen 2,frozen"\nstrip_suffix = "_x"\n')
+    assert planned(capfd, "-p", "folder:ref", "--config", "run.toml")["methods"] == ["videos:gen 2", "frozen"]
+
+
+def test_the_dry_run_says_what_does_not_match_and_ends_with_the_code_of_missing_data(here, capfd):
+    (here / "gen/c.mkv").unlink()
+    (here / "ref/.d.mkv").write_bytes(b"x")
+    plan = planned(capfd, "-p", f"folder:{here / 'ref'}", "-m", f"Ours=videos:{here / 'gen'}")
+    assert (plan["code"], plan["notes"]) == (
+        0,
+        ["passed over 1 hidden file", "Ours: 1 of 3 clips have no video: c.mkv"],
+    )
+    for name in "ab":
+        (here / f"gen/{name}.mkv").rename(here / f"gen/{name}{name}.mkv")
+    plan = planned(capfd, "-p", f"folder:{here / 'ref'}", "-m", f"Ours=videos:{here / 'gen'}")
+    assert plan["code"] == 4 and "belongs to any of the 3 clips: a.mkv (nearest: aa.mkv)" in plan["missing"][0]["what"]
+    assert planned(capfd, "-p", f"folder:{here / 'ref'}", "-m", f"Ours=videos:{here / 'gen'},frozen",
+                   "--skip-unavailable")["methods"] == ["frozen"]  # fmt: skip
+
+
+def test_ids_with_commas_can_be_chosen(here, capfd):
+    film(here / "ref/a, b.mkv", 9)
+    plan = planned(capfd, "-p", f"folder:{here / 'ref'}", "-m", "reference", "--clips", r"a\, b.mkv,c.mkv")
+    assert plan["clips"] == 2
