@@ -102,6 +102,7 @@ def run(
     timeout: float | None = None,
     executor: str = "local",
     address: str = "auto",
+    strip_suffix: Sequence[str] = (),
     skip_unavailable: bool = False,
     retry_failed: bool = False,
     keep_videos: bool = True,
@@ -124,6 +125,7 @@ def run(
         boxes, size: of `folder:DIR`, see `load_protocol`; not together with a `Protocol`.
         replicates, seed: repetitions with further seeds; the run's seed, None takes the protocol's.
         workers, threads, device, timeout, executor, address: where and how it runs.
+        strip_suffix: what may stand behind a clip's name in the name of a finished video: `["_gen"]`.
         skip_unavailable, retry_failed, keep_videos: leave out what is missing; try failed clips again; keep videos.
         crop_videos: `same` cuts finished videos as the reference was cut out of its original.
         any_framing: score finished videos though they are framed differently from the reference; tables say so.
@@ -155,7 +157,8 @@ def run(
         controls=controls, limit=limit, clips=None if clips is None else _names(clips, "clips"),
         out=None if out is None else Path(out), replicates=replicates, seed=seed, workers=workers, threads=threads,
         executor=executor, address=address, device=device, timeout=timeout, skip_unavailable=skip_unavailable,
-        retry_failed=retry_failed, keep_videos=keep_videos, crop_videos=crop_videos, any_framing=any_framing,
+        retry_failed=retry_failed, keep_videos=keep_videos, strip_suffixes=_names(strip_suffix, "strip_suffix"),
+        crop_videos=crop_videos, any_framing=any_framing,
     )  # fmt: skip
     return _finished(runner.run(loaded, dataset_for(loaded), options, progress))
 
@@ -167,6 +170,7 @@ def score(
     metrics: Sequence[str] = SCORE_METRICS,
     controls: bool = True,
     name: str = "",
+    strip_suffix: Sequence[str] = (),
     out: str | Path | None = None,
     workers: int | None = None,
     device: str = "auto",
@@ -191,9 +195,10 @@ def score(
     from floatbench.methods.videos import VideosMethod
     from floatbench.protocol.two_folders import as_is_protocol
 
+    ends = _names(strip_suffix, "strip_suffix")
     protocol = as_is_protocol(Path(reference), tuple(_names(metrics, "metrics")))
     options = runner.RunOptions(
-        methods=[VideosMethod(generated, name)], controls=controls, out=None if out is None else Path(out),
+        methods=[VideosMethod(generated, name, ends)], controls=controls, out=None if out is None else Path(out),
         workers=workers, device=device, skip_unavailable=skip_unavailable, any_framing=any_framing,
     )  # fmt: skip
     return _finished(runner.run(protocol, AsIsDataset(protocol), options, progress))

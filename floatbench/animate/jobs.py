@@ -17,7 +17,7 @@ from floatbench.media.backends import box_backend
 from floatbench.media.boxes import BoxBackend
 from floatbench.model.config import FLOAT_512
 from floatbench.progress import Progress
-from floatbench.protocol.tables import TableRow, read_table
+from floatbench.protocol.tables import TableRow, read_spreadsheet
 from floatbench.sampling.animator import Direction
 from floatbench.sampling.choices import ModelChoices, check_against_model
 from floatbench.sampling.clock import StageClock
@@ -86,7 +86,7 @@ def read_jobs(path: Path) -> list[VideoJob]:
     """
     if not path.is_file():
         raise DataError(f"the job table {path} does not exist", fix="write a CSV file with the columns image,audio,out")
-    jobs = [_job(row) for row in read_table(path, NEEDED, COLUMNS, spreadsheet=True)]
+    jobs = [_job(row) for row in read_spreadsheet(path, NEEDED, COLUMNS).rows]
     if not jobs:
         raise UsageError(f"the job table {path} has no row")
     seen: set[Path] = set()

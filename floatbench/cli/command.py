@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Annotated, Any, TypeVar, get_type_hints
 
@@ -79,6 +80,8 @@ class Command(TyperCommand):
             if (name := option_name(option)) != option.name:
                 self.aliases[name] = option.name
                 option.name = name
+            if option.multiple:
+                option.value_from_envvar = partial(_lines_of_envvar, option)
             option.show_envvar = False  # the rule is said once, under the options
             option.rich_help_panel = option.rich_help_panel or option_panel(name)
 
@@ -154,6 +157,12 @@ def option_name(option: TyperOption) -> str:
     return max(option.opts, key=len).lstrip("-").replace("-", "_")
 
 
+def _lines_of_envvar(option: TyperOption, ctx: Any) -> list[str] | None:
+    """A repeatable option out of the environment: a value in each line, since values may hold blanks."""
+    text = option.resolve_envvar_value(ctx)
+    return None if text is None else text.splitlines()
+
+
 def _read_alias(option: Any, alias: str, prefix: str | None) -> None:
     """Lets an environment variable with the old name be read where the one with the new name is not set."""
     names = [f"{prefix}_{name.upper()}" for name in (option.name, alias)]
@@ -227,6 +236,15 @@ def _offline(switch: bool) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+StripSuffixes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--strip-suffix",
+        help="What stands behind a clip's name in the name of a finished video, such as _gen; repeatable.",
+    ),
+]
 
 
 def allow_fabricated(allowed: bool) -> None:

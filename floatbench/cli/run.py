@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from floatbench.cli.command import allow_fabricated, command
+from floatbench.cli.command import StripSuffixes, allow_fabricated, command
 from floatbench.cli.output import Output
 from floatbench.cli.run_file import ConfigOption, ShowConfigOption, show_config
 
@@ -29,8 +29,14 @@ class RunChoices:
         str, typer.Option("--protocol", "-p", help="hdtf, ravdess, synthetic, folder:DIR or a TOML file.")
     ]
     methods: Annotated[
-        str, typer.Option("--methods", "-m", help="Comma separated: float, baselines, videos:DIR as NAME, controls.")
-    ] = ""
+        list[str] | None,
+        typer.Option(
+            "--methods",
+            "-m",
+            help="Comma separated, repeatable: float, baselines, videos:DIR as NAME, controls.",
+        ),
+    ] = None
+    strip_suffix: StripSuffixes = None
     metrics: Annotated[str, typer.Option(help="Metric variants, comma separated; default: the protocol's.")] = ""
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N clips (never ranked).")] = None
     clips: Annotated[str, typer.Option(help="Only these clip ids, comma separated (never ranked).")] = ""
@@ -80,13 +86,13 @@ def run(context: typer.Context, choices: RunChoices, output: Output) -> int:
     if choices.dry_run:
         return _dry_run(choices, output)
     result = floatbench.run(
-        choices.protocol, parse_methods(choices.methods), metrics=parse_names(choices.metrics) or None,
+        choices.protocol, parse_methods(*choices.methods or ()), metrics=parse_names(choices.metrics) or None,
         controls=choices.controls, limit=choices.limit, clips=parse_names(choices.clips) or None, out=choices.out,
         boxes=choices.boxes or None, size=choices.size, replicates=choices.replicates, seed=choices.seed,
         workers=choices.workers, threads=choices.threads, device=choices.device, timeout=choices.timeout,
         executor=choices.executor, address=choices.address, skip_unavailable=choices.skip_unavailable,
-        retry_failed=choices.retry_failed, crop_videos=choices.crop_videos, any_framing=choices.any_framing,
-        progress=output.progress(),
+        retry_failed=choices.retry_failed, strip_suffix=choices.strip_suffix or (), crop_videos=choices.crop_videos,
+        any_framing=choices.any_framing, progress=output.progress(),
     )  # fmt: skip
     return show(result.run, output)
 
@@ -99,7 +105,8 @@ def _dry_run(choices: RunChoices, output: Output) -> int:
 
     protocol = load_protocol(choices.protocol, boxes=choices.boxes or None, size=choices.size)
     options = runner.RunOptions(
-        methods=parse_methods(choices.methods), metrics=parse_names(choices.metrics) or None, controls=choices.controls,
+        methods=parse_methods(*choices.methods or ()), metrics=parse_names(choices.metrics) or None,
+        controls=choices.controls, strip_suffixes=choices.strip_suffix or (),
         limit=choices.limit, clips=parse_names(choices.clips) or None, out=choices.out,
         replicates=choices.replicates, seed=choices.seed, crop_videos=choices.crop_videos,
     )  # fmt: skip

@@ -48,8 +48,10 @@ def _defaults(context: typer.Context, path: str, content: dict[str, Any]) -> dic
             )
         if name in defaults:
             raise UsageError(f"{path}: the option {name!r} is given twice", fix=f"delete {key!r}")
-        listed = isinstance(setting, list) and not getattr(options[name], "multiple", False)
-        defaults[name] = ",".join(map(str, setting)) if listed else setting
+        if getattr(options[name], "multiple", False):
+            defaults[name] = setting if isinstance(setting, list) else [setting]
+        else:
+            defaults[name] = ",".join(map(str, setting)) if isinstance(setting, list) else setting
     return defaults
 
 
@@ -66,5 +68,6 @@ def show_config(context: typer.Context, output: Output) -> None:
     rows = {}
     for name, value in sorted(context.params.items()):
         source = context.get_parameter_source(name)
-        rows[name] = {"value": value, "origin": ORIGINS[source.name if source else "DEFAULT"]}
+        shown = ",".join(map(str, value)) if isinstance(value, list | tuple) else value
+        rows[name] = {"value": shown, "origin": ORIGINS[source.name if source else "DEFAULT"]}
     output.result(rows, "\n".join(f"{name} = {row['value']!r}  ({row['origin']})" for name, row in rows.items()))

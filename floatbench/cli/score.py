@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from floatbench.cli.command import command
+from floatbench.cli.command import StripSuffixes, command
 from floatbench.cli.output import Output
 
 
@@ -29,6 +29,7 @@ def score(
     any_framing: Annotated[
         bool, typer.Option("--any-framing", help="Score videos that are framed differently; tables say so.")
     ] = False,
+    strip_suffix: StripSuffixes = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder.")] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Worker processes; 0 = in this process.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
@@ -44,7 +45,8 @@ def score(
 
     result = floatbench.score(
         generated, reference, metrics=parse_names(metrics), controls=controls, name=name, out=out, workers=workers,
-        device=device, skip_unavailable=skip_unavailable, any_framing=any_framing, progress=output.progress(),
+        device=device, strip_suffix=strip_suffix or (), skip_unavailable=skip_unavailable, any_framing=any_framing,
+        progress=output.progress(),
     )  # fmt: skip
     return show(result.run, output)
 

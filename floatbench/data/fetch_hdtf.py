@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +16,7 @@ from floatbench.data.unavailable import Ledger
 from floatbench.data.window import cut_window
 from floatbench.data.youtube import WATCH, Access, Broken, Gone, Site, Stream, passing
 from floatbench.errors import ClipError, DataError
+from floatbench.folders import files_below
 from floatbench.progress import Progress, Task
 from floatbench.protocol.protocol import Clip
 from floatbench.text import now
@@ -134,14 +135,16 @@ def _advance(bar: Task, clip: Clip, problem: str | None) -> None:
     bar.advance(note=f"{clip.id}: {problem}" if problem else clip.id)
 
 
-def _from_disk(clip: Clip, disk: dict[str, Path], report: FetchReport) -> str | None:
+def _from_disk(clip: Clip, disk: dict[str, list[Path]], report: FetchReport) -> str | None:
     """Cuts a window out of a video on disk, or says why not; a file that is absent says nothing about the site."""
     name = re.sub(r"_\d+$", "", clip.id)  # WDA_AdamSchiff_000 -> WDA_AdamSchiff, as the common downloader names videos
     found = disk.get(clip.video) or disk.get(name)
     try:
         if found is None:
             raise ClipError("missing", f"no video named {clip.video} or {name}")
-        cut_window([found], clip.start_s, clip.end_s, raw_path(clip))
+        if len(found) > 1:
+            raise ClipError("missing", f"one name twice: {' and '.join(str(path) for path in found)}")
+        cut_window(found, clip.start_s, clip.end_s, raw_path(clip))
     except ClipError as error:
         report.unavailable[clip.id] = str(error)
         return str(error)
@@ -149,12 +152,11 @@ def _from_disk(clip: Clip, disk: dict[str, Path], report: FetchReport) -> str | 
     return None
 
 
-def _on_disk(folder: Path) -> dict[str, Path]:
+def _on_disk(folder: Path) -> dict[str, list[Path]]:
     """Whole videos below a folder, by stem and by the video id that yt-dlp puts into brackets."""
-    found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file():
-            found.setdefault(path.stem, path)
-            if bracket := re.search(r"\[([\w-]{11})\]$", path.stem):
-                found.setdefault(bracket.group(1), path)
-    return found
+    found = defaultdict[str, list[Path]](list)
+    for path in (folder / name for name in files_below(folder, VIDEO_SUFFIXES).files):
+        found[path.stem].append(path)
+        if bracket := re.search(r"\[([\w-]{11})\]$", path.stem):
+            found[bracket.group(1)].append(path)
+    return dict(found)

@@ -18,6 +18,7 @@ from floatbench.data.fetch_report import FetchReport
 from floatbench.data.ravdess import raw_path
 from floatbench.errors import DataError
 from floatbench.files import atomic_path, file_sha256, write_json
+from floatbench.folders import files_below
 from floatbench.paths import data_dir
 from floatbench.progress import NullProgress, Progress
 from floatbench.protocol.protocol import Clip
@@ -201,9 +202,10 @@ def extract(archive: Path, root: Path) -> int:
 
 def _from_disk(missing: Sequence[Clip], source: Path, progress: Progress) -> None:
     """Takes videos by name and opens archives below a folder; files outside the wanted names are left alone."""
-    by_name = {path.name: path for path in sorted(source.rglob("01-01-*.mp4")) if path.is_file()}
+    below = [source / name for name in files_below(source, {".mp4", ".zip"}).files]
+    by_name = {path.name: path for path in below if path.match("01-01-*.mp4")}
     archives = {clip.labels["archive"] for clip in missing if Path(clip.video).name not in by_name}
-    found = [path for path in sorted(source.rglob("*.zip")) if path.name in archives]
+    found = [path for path in below if path.name in archives]
     with progress.task("copy ravdess", len(missing) + len(found), unit="file") as bar:
         for archive in found:
             extract(archive, _root())

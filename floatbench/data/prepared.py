@@ -18,19 +18,23 @@ from filelock import FileLock
 from floatbench.data.dataset import Availability, Dataset, Reference
 from floatbench.errors import TRANSIENT_REASONS, ClipError, DataError, FloatbenchError
 from floatbench.files import write_error
+from floatbench.folders import visible
 from floatbench.paths import data_dir
 from floatbench.processes import Death, as_finished
 from floatbench.progress import Progress, Task
 from floatbench.protocol.protocol import Clip, Preprocessing
 from floatbench.records import RecordFile, read_record, write_record
 from floatbench.text import printable
+from floatbench.types import FPS
 from floatbench.weights.file_hashes import FileHashes
 
 if TYPE_CHECKING:
     from floatbench.media.crop import Cut
+    from floatbench.media.manifest import ManifestRow
 
 REJECTED = "rejected.json"
 PREPARED = "clip.json"
+WINDOW_SLACK_S = 0.08  # two pictures
 STALE = "the raw file is another than the one that was prepared"
 
 
@@ -58,7 +62,7 @@ class PrepareTask:
 
 @dataclass(frozen=True)
 class PrepareResult:
-    """How preparing one clip ended: `ready`, or why not."""
+    """How preparing one clip ended: `ready`, or why not; `detail` of a ready one says what its window lacks."""
 
     clip_id: str
     state: Literal["ready", "rejected", "failed"]
@@ -173,7 +177,8 @@ class PreparedDataset(Dataset):
         """Over the bytes of the prepared files; that they are what `clip.json` says is seen when they are decoded."""
         hashes, found = FileHashes(), {}
         for clip in clips:
-            files = sorted(path for path in self.folder(clip).glob("*") if path.is_file())
+            folder = self.folder(clip)
+            files = [path for path in visible(folder) if path.is_file()] if folder.is_dir() else []
             parts = [f"{path.name} {hashes.sha256(path)}" for path in files]
             found[clip.id] = hashlib.sha256("\n".join(parts).encode()).hexdigest()
         hashes.save()
@@ -217,6 +222,8 @@ def _reported(results: Iterable[PrepareResult], bar: Task, progress: Progress) -
         bar.advance(note=printable(result.clip_id))
         if result.state != "ready":
             progress.note(f"{result.state}: {printable(result.clip_id)}: {result.reason}: {result.detail}")
+        elif result.detail:
+            progress.note(f"{printable(result.clip_id)}: {result.detail}")
         yield result
 
 
@@ -245,7 +252,7 @@ def prepare_one(task: PrepareTask) -> PrepareResult:
     partial = task.folder.with_name(f".{task.folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        _write(task, partial)
+        row = _write(task, partial)
     except ClipError as error:
         shutil.rmtree(partial, ignore_errors=True)
         if error.reason in TRANSIENT_REASONS:
@@ -256,10 +263,20 @@ def prepare_one(task: PrepareTask) -> PrepareResult:
         return PrepareResult(clip.id, "rejected", error.reason, error.what)
     shutil.rmtree(task.folder, ignore_errors=True)
     partial.replace(task.folder)
-    return PrepareResult(clip.id, "ready")
+    return PrepareResult(clip.id, "ready", detail=_lacking(clip, row.t0_s, row.t0_s + row.n_frames / FPS))
 
 
-def _write(task: PrepareTask, folder: Path) -> None:
+def _lacking(clip: Clip, begin: float, end: float) -> str:
+    """What a window asks for and the file does not have, where that is more than two pictures (times in seconds)."""
+    before = clip.start_s is not None and begin - clip.start_s > WINDOW_SLACK_S
+    after = clip.end_s is not None and clip.end_s - end > WINDOW_SLACK_S
+    if not (before or after):
+        return ""
+    asked = f"{clip.start_s or 0:g} to {'the end' if clip.end_s is None else f'{clip.end_s:g} s'}"
+    return f"the window is {asked}; the file has {begin:.2f} to {end:.2f} s of it"
+
+
+def _write(task: PrepareTask, folder: Path) -> ManifestRow:
     """The prepared files of one clip; a picture of its own replaces frame 0 as the source, cropped by the same rule."""
     from floatbench.data.face_in_region import FaceIn, cached_backend
     from floatbench.media.crop import crop_still
@@ -268,7 +285,7 @@ def _write(task: PrepareTask, folder: Path) -> None:
 
     clip, rule = task.clip, task.preprocessing
     boxes = cached_backend(rule.boxes, task.boxes_file)
-    prepare_clip(
+    row = prepare_clip(
         task.raw.video,
         folder,
         audio=task.raw.audio,
@@ -284,3 +301,4 @@ def _write(task: PrepareTask, folder: Path) -> None:
     )
     if task.raw.source:
         write_image(folder / SOURCE, crop_still(read_image(task.raw.source), boxes, rule.size))
+    return row

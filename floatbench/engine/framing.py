@@ -52,7 +52,7 @@ def framing_of(method: VideosMethod, clips: Sequence[Clip], dataset: Dataset) ->
 
 def _has(method: VideosMethod, clip: Clip) -> bool:
     with suppress(ClipError):
-        return method.find(clip.id, clip.slug).is_file()
+        return method.find(clip.id).is_file()
     return False
 
 
@@ -68,7 +68,7 @@ def _compared(method: VideosMethod, clip: Clip, dataset: Dataset) -> list[tuple[
     from floatbench.media.frames import first_picture
 
     try:
-        video = method.find(clip.id, clip.slug)
+        video = method.find(clip.id)
         picture = first_picture(video, dataset.protocol.preprocessing.spec)
         source, cut = dataset.load_source(clip)
         if method.crop == "same" and cut is not None:

@@ -6,11 +6,15 @@ A row is made again when any of these has other content. Names, sizes and time s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+from floatbench.errors import UsageError
 from floatbench.methods.method import Method
-from floatbench.protocol.protocol import Clip
+from floatbench.methods.videos import VideosMethod
+from floatbench.protocol.protocol import Clip, Protocol
+from floatbench.text import printable
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,34 @@ def inputs_of(
         context = _digest(*parts) if any(parts) else ""
         found[clip.id] = RowInputs(context, own.get(clip.id, ""))
     return found
+
+
+def refuse_own_outputs(folder: Path, protocol: Protocol, methods: Iterable[Method]) -> None:
+    """What a run writes is never what it reads: the second call would score the first one's videos.
+
+    Raises UsageError; links are followed.
+    """
+    out = folder.resolve()
+    written = [out / name for name in ("generated", "features", "tmp")]
+    for what, read in _what_is_read(protocol, methods):
+        places = [path.resolve() for path in read]
+        inside = any(place.is_relative_to(own) for place in places for own in written)
+        if inside or (what == "the reference" and places[0] == out):
+            raise UsageError(
+                f"{printable(folder)} would hold what the run writes, and {what} is read from there",
+                fix="choose another folder with --out",
+            )
+
+
+def _what_is_read(protocol: Protocol, methods: Iterable[Method]) -> Iterator[tuple[str, list[Path]]]:
+    """Folders first, then the files in them, since links may lead anywhere."""
+    if protocol.root:
+        root = Path(protocol.root)
+        names = (name for clip in protocol.clips for name in (clip.video, clip.audio, clip.source) if name)
+        yield "the reference", [root, *(root / name for name in names)]
+    for method in methods:
+        if isinstance(method, VideosMethod):
+            yield method.name, [Path(method.place), *method.files()]
 
 
 def _digest(*parts: str) -> str:

@@ -10,6 +10,7 @@ from floatbench.data.dataset import Dataset
 from floatbench.engine.features import FeatureStore
 from floatbench.engine.inputs import RowInputs, inputs_of
 from floatbench.engine.job import Item, Job
+from floatbench.engine.matching import Matching, match
 from floatbench.engine.records import Row, kind_of
 from floatbench.errors import TRANSIENT_REASONS, DataError, FloatbenchError, UsageError
 from floatbench.methods import catalogue
@@ -41,7 +42,7 @@ class Plan:
         keys: name -> what its rows must have been made with, see `Method.key`.
         inputs: method -> clip -> what its rows must have been made from.
         fingerprints: backbone -> what its features must have been made with, on `device`.
-        unprepared: clips that the run will prepare first.
+        unprepared: clips that the run will prepare first. notes: what was passed over, and what does not match.
     """
 
     protocol: Protocol
@@ -62,6 +63,7 @@ class Plan:
     inputs: dict[str, dict[str, RowInputs]] = field(default_factory=dict)
     missing: tuple[Missing, ...] = ()
     device: str = "cpu"
+    notes: tuple[str, ...] = ()
 
     @property
     def skipped(self) -> list[str]:
@@ -84,6 +86,7 @@ class Plan:
             "metrics": list(self.metrics),
             "backbones": sorted(self.backbones),
             "replicates": self.replicates,
+            "notes": list(self.notes),
             "missing": [{"what": item.what, "fix": item.fix} for item in self.missing],
             "skipped": self.skipped,
         }
@@ -130,7 +133,8 @@ def make_plan(
     wanted = metric_names if metric_names is not None else protocol.metrics
     _refuse_mixed_columns(wanted, protocol)
     measures = _find_metrics(wanted, protocol, device)
-    makers = _find_methods(resolved, device)
+    matching = match(resolved, protocol.clips, clips)
+    makers = _find_methods(resolved, matching, device)
     sorted_clips = _sort_clips(protocol, clips, dataset)
     ready, available = sorted_clips["ready"], sorted_clips["available"]
     content = dataset.content_keys(list({clip.id: clip for clip in (*ready, *available)}.values()))
@@ -147,7 +151,7 @@ def make_plan(
     missing = (*measures.pop("missing"), *makers.pop("missing"), *sorted_clips.pop("missing"))
     return Plan(
         protocol=protocol, clips=tuple(clips), subset=subset, replicates=replicates, missing=missing, device=device,
-        inputs=inputs,
+        inputs=inputs, notes=(*protocol.notes, *matching.notes),
         **measures, **makers, **sorted_clips,
     )  # fmt: skip
 
@@ -184,7 +188,7 @@ def _backbone(name: str, protocol: Protocol) -> Backbone:
     return registry.backbone(name, **protocol.settings.get(name, {}))
 
 
-def _find_methods(methods: Sequence[Method], device: str) -> dict[str, Any]:
+def _find_methods(methods: Sequence[Method], matching: Matching, device: str) -> dict[str, Any]:
     """The methods that can run here with their records and keys, and what the others lack.
 
     Raises UsageError for one that was asked for with something that the device does not have.
@@ -196,6 +200,8 @@ def _find_methods(methods: Sequence[Method], device: str) -> dict[str, Any]:
     for method in methods:
         method.check_device(device)
         try:
+            if error := matching.lacking.get(method.name):
+                raise error
             record, key = method.record(), method.key()
         except FloatbenchError as error:
             missing.append(

@@ -24,8 +24,10 @@ from floatbench.engine.environment import environment
 from floatbench.engine.executor import Executor, InlineExecutor, LocalExecutor, default_workers
 from floatbench.engine.features import FeatureStore, shared_cache
 from floatbench.engine.framing import check_crop, check_framing, picture_notes, refuse_other_framing
+from floatbench.engine.inputs import refuse_own_outputs
 from floatbench.engine.job import JobSettings
-from floatbench.engine.plan import Plan, make_plan, remaining_jobs
+from floatbench.engine.matching import say_what_matches_nothing
+from floatbench.engine.plan import Plan, choose_clips, make_plan, remaining_jobs
 from floatbench.engine.records import Row, RowFile, RunInfo, ScoreFile, environment_id, kind_of
 from floatbench.engine.same_film import blind_controls, film_notes
 from floatbench.engine.scoring import clip_values, metric_record, score_all, unranked_because
@@ -38,7 +40,6 @@ from floatbench.methods.videos import VideosMethod
 from floatbench.progress import NullProgress, Progress
 from floatbench.protocol.protocol import Protocol
 from floatbench.records import read_record, write_record
-from floatbench.text import printable
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class RunOptions:
     """What a user chooses about a run beside the protocol; defaults are those of `floatbench run`."""
 
     methods: Sequence[str | Method] = ()
+    strip_suffixes: Sequence[str] = ()  # of finished videos
     metrics: Sequence[str] | None = None  # None: the protocol's own
     controls: bool = True
     limit: int | None = None
@@ -65,13 +67,15 @@ class RunOptions:
     crop_videos: str = "none"  # what is done to finished videos before they are scored
     any_framing: bool = False  # finished videos are scored though they are framed differently from the reference
 
-    def all_methods(self) -> list[str | Method]:
-        """The chosen methods and, unless switched off, the controls; finished videos with the chosen crop."""
-        chosen = [*self.methods, *(CONTROLS if self.controls else ())]
+    def all_methods(self) -> list[Method]:
+        """The chosen methods and, unless switched off, the controls; finished videos with the chosen crop.
+
+        Raises UsageError for unknown names.
+        """
+        chosen = catalogue.resolve([*self.methods, *(CONTROLS if self.controls else ())], self.strip_suffixes)
         if self.crop_videos == "none":
             return chosen
-        found = catalogue.resolve(chosen)
-        return [method.cropped(self.crop_videos) if isinstance(method, VideosMethod) else method for method in found]
+        return [method.cropped(self.crop_videos) if isinstance(method, VideosMethod) else method for method in chosen]
 
 
 @dataclass
@@ -170,6 +174,8 @@ def run(protocol: Protocol, dataset: Dataset, options: RunOptions, progress: Pro
     protocol, dataset = _as_begun(protocol, dataset, options)
     device = pick_device(options.device)
     check_crop(protocol, options.crop_videos)
+    chosen, _ = choose_clips(protocol, options.limit, options.clips)
+    say_what_matches_nothing(options.all_methods(), protocol, chosen, progress, options.skip_unavailable)
     if dataset.auto_prepare:
         dataset.prepare(progress, default_workers("cpu") if options.workers is None else max(1, options.workers))
     plan = plan_run(protocol, dataset, options)
@@ -181,27 +187,12 @@ def run(protocol: Protocol, dataset: Dataset, options: RunOptions, progress: Pro
     if not plan.metrics or not plan.methods:
         raise DataError("nothing can be scored: every metric or method is unavailable", fix="floatbench doctor")
     folder = options.out or default_folder(protocol, options)
-    _refuse_own_outputs(folder, protocol, plan)
+    refuse_own_outputs(folder, protocol, plan.resolved.values())
     with _locked(folder):
         info = _open(folder, plan, options)
         rows, new_rows = _execute(folder, plan, dataset, info, options, progress)
         scores = score_run(folder, plan, info, rows, progress, None if new_rows else environment(device))
     return RunResult(folder, scores, rows, new_rows, plan.skipped)
-
-
-def _refuse_own_outputs(folder: Path, protocol: Protocol, plan: Plan) -> None:
-    """What a run writes is never what it reads: the second call would score the first one's videos."""
-    out = folder.resolve()
-    places = {"the reference": protocol.root} if protocol.root else {}
-    places |= {name: method.place for name, method in plan.resolved.items() if isinstance(method, VideosMethod)}
-    for what, place in places.items():
-        inside = Path(place).resolve()
-        written = any(inside.is_relative_to(out / name) for name in ("generated", "features", "tmp"))
-        if written or (what == "the reference" and inside == out):
-            raise UsageError(
-                f"{printable(folder)} would hold what the run writes, and {what} is read from there",
-                fix="choose another folder with --out",
-            )
 
 
 def _missing(plan: Plan) -> DataError:

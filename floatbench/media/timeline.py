@@ -72,10 +72,21 @@ def plan(
     t0 = float(max(starts))
     n = int(np.floor((min(ends) - t0) * FPS + 1e-6))
     if n < min_frames:
-        raise ClipError("too_short", f"{max(n, 0)} frames at {FPS} a second, {min_frames} are needed")
+        outside = _outside(float(stamps[0]), float(ends[0]), start, end)
+        raise ClipError("too_short", f"{max(n, 0)} frames at {FPS} a second, {min_frames} are needed{outside}")
     if n > MAX_FRAMES:
         raise ClipError("too_long", f"{n} frames; choose a window of at most {MAX_FRAMES}")
     return TimeLine(t0, (shown if held else nearest)(stamps, t0 + np.arange(n) / FPS))
+
+
+def _outside(first: float, last: float, start: float | None, end: float | None) -> str:
+    """Where the file's time begins and ends, for a window not inside it; what lies far after a window was not read."""
+    before, after = (start or 0.0) < first - _TIE_S, max(start or 0.0, end or 0.0) > last + _TIE_S
+    if (start is None and end is None) or not (before or after):
+        return ""
+    window = f"from {'its begin' if start is None else f'{start:g} s'} to {'its end' if end is None else f'{end:g} s'}"
+    time = f"begins at {first:.2f} s and ends at {last:.2f} s" if after else f"begins at {first:.2f} s"
+    return f": the window is {window}, the file's time {time}"
 
 
 def nearest(stamps: np.ndarray, times: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 
 from floatbench.errors import UsageError
@@ -25,8 +25,11 @@ def factories() -> dict[str, Callable[..., Method]]:
     return collect("methods", MODULES)
 
 
-def create(name: str) -> Method:
+def create(name: str, strip_suffixes: Sequence[str] = ()) -> Method:
     """The method of that name; `base@preset` hands the preset to the factory of `base`.
+
+    Args:
+        strip_suffixes: of finished videos, see `VideosMethod`.
 
     Raises UsageError for an unknown name, with near ones, and for one that no record could hold.
     """
@@ -35,7 +38,7 @@ def create(name: str) -> Method:
     found = control(name)
     if found is not None:
         return found
-    videos = finished_videos(name)
+    videos = finished_videos(name, strip_suffixes)
     if videos is not None:
         _refuse_taken(videos.name)
         return videos
@@ -61,7 +64,7 @@ def _refuse_taken(name: str) -> None:
         raise UsageError(f"{name!r} is the name of another method", fix="videos:DIR as NAME with another name")
 
 
-def resolve(methods: Iterable[str | Method]) -> list[Method]:
+def resolve(methods: Iterable[str | Method], strip_suffixes: Sequence[str] = ()) -> list[Method]:
     """Methods by name, or as they are, in order and each once: `freeze:1` is the control `frozen`, and choices are the
     same in any order.
 
@@ -69,7 +72,7 @@ def resolve(methods: Iterable[str | Method]) -> list[Method]:
     """
     found: dict[str, Method] = {}
     for given in dict.fromkeys(_canonical(method) if isinstance(method, str) else method for method in methods):
-        method = create(given) if isinstance(given, str) else given
+        method = create(given, strip_suffixes) if isinstance(given, str) else given
         known = found.setdefault(method.name, method)
         if known is not method and _identity(known) != _identity(method):
             raise UsageError(f"two different methods are called {method.name!r}", fix="give each a name of its own")
@@ -90,21 +93,29 @@ def _identity(method: Method) -> object:
     return method.place if isinstance(method, VideosMethod) else (type(method), method.record())
 
 
-def parse_methods(text: str) -> list[str]:
-    """`a,videos:DIR,c` -> methods as they are typed, doubles removed, order kept.
+def parse_methods(*texts: str) -> list[str]:
+    """`a,videos:DIR,c` -> methods as they are typed, of all texts, doubles removed, order kept.
 
     A comma belongs to the name of a folder where only the longer name is a folder, or where it is written `\\,`, and to
     a list of numbers that a name chooses: `float?emotion=0,0,0,1,0,0,0`.
     """
-    parts = [part.replace("\\,", ",") for part in re.split(r"(?<!\\),", text)]
     found = []
-    while parts:
-        longest = next((n for n in range(1, len(parts) + 1) if _is_folder(",".join(parts[:n]))), 1)
-        while "?" in parts[0] and longest < len(parts) and NUMBER.fullmatch(parts[longest].partition("&")[0].strip()):
-            longest += 1
-        found.append(",".join(parts[:longest]).strip())
-        parts = parts[longest:]
+    for text in texts:
+        parts = _parts(text)
+        while parts:
+            longest = next((n for n in range(1, len(parts) + 1) if _is_folder(",".join(parts[:n]))), 1)
+            while (
+                "?" in parts[0] and longest < len(parts) and NUMBER.fullmatch(parts[longest].partition("&")[0].strip())
+            ):
+                longest += 1
+            found.append(",".join(parts[:longest]).strip())
+            parts = parts[longest:]
     return [name for name in dict.fromkeys(found) if name]
+
+
+def _parts(text: str) -> list[str]:
+    """What stands between the commas; `\\,` is a comma of the part itself."""
+    return [part.replace("\\,", ",") for part in re.split(r"(?<!\\),", text)]
 
 
 def _is_folder(text: str) -> bool:
@@ -116,8 +127,8 @@ def _is_folder(text: str) -> bool:
 
 
 def parse_names(text: str) -> list[str]:
-    """`a,b,c` -> names, doubles removed, order kept."""
-    names = [part.strip() for part in text.split(",") if part.strip()]
+    """`a,b,c` -> names, doubles removed, order kept; `\\,` is a comma in a name."""
+    names = [part.strip() for part in _parts(text) if part.strip()]
     return list(dict.fromkeys(names))
 
 

@@ -143,6 +143,16 @@ class Method(ABC):
         """
         return ""
 
+    def match(self, clips: Sequence[Clip], chosen: Sequence[Clip]) -> list[str]:
+        """Finds what belongs to each clip of a protocol, before any work; returns notes about what does not match.
+
+        Args:
+            chosen: the clips of this call; the others are told so that what belongs to them is nobody else's.
+
+        Raises UsageError where that is not clear, DataError where nothing belongs to any clip of the call.
+        """
+        return []
+
     def input_keys(self, clips: Sequence[Clip]) -> dict[str, str]:
         """Clip id -> hash of the content of the files outside of the run that its video comes from; a clip without
         such a file is left out. A row whose file has changed, has come or has gone is made again."""

@@ -1,4 +1,4 @@
-"""Finished videos of any system, matched to clips by name.
+"""Finished videos of any system, matched to clips by name (floatbench.names says by which rules).
 
 `videos:DIR` is named after its folder, however the folder is spelled; `videos:DIR as Ours`, or `Ours=videos:DIR`, gives
 the system a name of its own.
@@ -9,14 +9,17 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from floatbench.errors import ClipError, UsageError
+from floatbench.errors import ClipError, DataError, UsageError
 from floatbench.files import file_sha256
+from floatbench.folders import files_below
 from floatbench.methods.method import ClipRequest, Generated, Kind, Method
+from floatbench.names import common_end, matched, nearest, stem_of
 from floatbench.paths import expanded
 from floatbench.protocol.protocol import Clip
 from floatbench.text import printable
@@ -24,36 +27,45 @@ from floatbench.types import VIDEO_SUFFIXES
 from floatbench.weights.file_hashes import FileHashes
 
 PREFIX = "videos:"
+_NAMED = 5  # names that a note holds at most
 
 
-def finished_videos(text: str) -> VideosMethod | None:
+def finished_videos(text: str, strip_suffixes: Sequence[str] = ()) -> VideosMethod | None:
     """The method of `videos:DIR`, `videos:DIR as NAME` or `NAME=videos:DIR`; None for other text.
 
     A folder whose own name holds ` as ` is taken whole. Raises UsageError for a folder that is none.
     """
     name, equals, folder = text.partition(f"={PREFIX}")
     if equals and PREFIX not in name:
-        return VideosMethod(folder, name.strip() or text)
+        return VideosMethod(folder, name.strip() or text, strip_suffixes)
     if not text.startswith(PREFIX):
         return None
     folder = text.removeprefix(PREFIX)
     before, told, name = folder.rpartition(" as ")
     if told and name.strip() and not expanded(folder).is_dir():
-        return VideosMethod(before, name.strip())
-    return VideosMethod(folder)
+        return VideosMethod(before, name.strip(), strip_suffixes)
+    return VideosMethod(folder, strip_suffixes=strip_suffixes)
 
 
 class VideosMethod(Method):
     """Finished videos of any system: `DIR/<clip id>.<suffix>`, or named after the clip's slug.
 
     With `crop="same"` they show the whole scene, and are cut as the reference was cut out of its original.
+
+    Args:
+        crop: what is done to the videos before they are scored: `none` or `same`.
+        strip_suffixes: what may stand behind a clip's name in the name of its video: `_gen`.
+
+    Raises UsageError for what is no folder, and for an empty suffix.
     """
 
     kind: Kind = "videos"
     uses_seed = False
     needs_sound = False
 
-    def __init__(self, folder: str | Path, name: str = "", crop: str = "none") -> None:
+    def __init__(
+        self, folder: str | Path, name: str = "", strip_suffixes: Sequence[str] = (), crop: str = "none"
+    ) -> None:
         self.folder = expanded(folder)
         if not self.folder.is_dir():
             what = f"{PREFIX}{printable(folder)}: not a folder"
@@ -62,6 +74,10 @@ class VideosMethod(Method):
         self.name = name or f"{PREFIX}{_from_here(self.place)}"
         self._named = bool(name)
         self.crop = crop
+        if "" in strip_suffixes:
+            raise UsageError("--strip-suffix is empty", fix="--strip-suffix _gen with what stands behind the names")
+        self.strip_suffixes = tuple(dict.fromkeys(strip_suffixes))
+        self._videos: dict[str, str] = {}
 
     def describe(self) -> dict[str, Any]:
         """The folder as it was given; without a name of its own also which folder of this machine it is.
@@ -69,8 +85,9 @@ class VideosMethod(Method):
         Two folders that are both called `out` are two systems, and only a name can say that they are one.
         """
         place = {} if self._named else {"place": hashlib.sha256(os.fsencode(self.place)).hexdigest()[:16]}
+        stripped = {"strip_suffixes": list(self.strip_suffixes)} if self.strip_suffixes else {}
         cropped = {"crop": self.crop, "marks": ["cropped as the reference"]} if self.crop == "same" else {}
-        return {"folder": self.folder.as_posix(), **place, **cropped}
+        return {"folder": self.folder.as_posix(), **place, **stripped, **cropped}
 
     def key(self) -> str:
         """Empty as it always was where videos are taken as they are."""
@@ -82,8 +99,39 @@ class VideosMethod(Method):
         found.crop = crop
         return found
 
+    def match(self, clips: Sequence[Clip], chosen: Sequence[Clip]) -> list[str]:
+        listing = files_below(self.folder, VIDEO_SUFFIXES)
+        wanted = {clip.id: (clip.slug,) for clip in clips}
+        self._videos = matched(wanted, listing.files, printable(self.folder), self.strip_suffixes)
+        used = set(self._videos.values())
+        spare = [name for name in listing.files if name not in used]
+        absent = [clip.id for clip in chosen if clip.id not in self._videos]
+        if len(absent) == len(chosen):
+            raise self._none(absent, spare, listing.files)
+        notes = [f"{self.name}: {note}" for note in listing.notes]
+        if absent:
+            told = [_with_nearest(name, spare) for name in absent[:_NAMED]]
+            notes.append(f"{self.name}: {_counted(absent, chosen, 'clips have no video')}: {_listed(told, absent)}")
+        if spare:
+            told = [printable(name) for name in spare[:_NAMED]]
+            what = _counted(spare, listing.files, "videos belong to no clip")
+            notes.append(f"{self.name}: {what}: {_listed(told, spare)}")
+        return notes
+
+    def _none(self, absent: Sequence[str], spare: Sequence[str], files: Sequence[str]) -> DataError:
+        """That not one clip of a call has a video, and what mends it."""
+        if not files:
+            return DataError(f"{self.name}: {printable(self.folder)} holds no video", fix="videos:DIR with the videos")
+        first = stem_of(absent[0])
+        end = common_end(absent, spare)
+        fix = f"--strip-suffix {shlex.quote(end)}" if end else f"name each video after its clip: {printable(first)}.mp4"
+        told = _listed([_with_nearest(name, files) for name in absent[:_NAMED]], absent)
+        held = _listed([printable(name) for name in files[:_NAMED]], files)
+        what = f"{self.name}: no video of {printable(self.folder)} belongs to any of the {len(absent)} clips"
+        return DataError(f"{what}: {told}; it holds {held}", fix=fix)
+
     def generate(self, request: ClipRequest) -> Generated:
-        video = self.find(request.clip_id, request.slug)
+        video = self.find(request.clip_id)
         cut = request.cut if self.crop == "same" else None
         return Generated(video=video, input_key=_content(video, file_sha256), cut=cut)
 
@@ -91,25 +139,36 @@ class VideosMethod(Method):
         hashes, found = FileHashes(), {}
         for clip in clips:
             with suppress(ClipError):  # no video of that name: the row says so
-                found[clip.id] = _content(self.find(clip.id, clip.slug), hashes.sha256)
+                found[clip.id] = _content(self.find(clip.id), hashes.sha256)
         hashes.save()
         return found
 
-    def find(self, clip_id: str, slug: str) -> Path:
-        """The one video of a clip; its id may carry a suffix of its own (`a/b.mp4` matches `a/b.mkv`).
+    def files(self) -> list[Path]:
+        """The videos that `match` found."""
+        return [self.folder / name for name in self._videos.values()]
+
+    def find(self, clip_id: str) -> Path:
+        """The one video of a clip, as `match` found it.
 
         Raises ClipError `missing` when there is none.
         """
-        for stem in (clip_id, str(Path(clip_id).with_suffix("")), slug):
-            for candidate in (stem, *(stem + suffix for suffix in VIDEO_SUFFIXES)):
-                path = self.folder / candidate
-                if (
-                    path.suffix.lower() in VIDEO_SUFFIXES
-                    and path.is_file()
-                    and path.resolve().is_relative_to(self.folder.resolve())
-                ):
-                    return path
-        raise ClipError("missing", f"no video named {Path(clip_id).with_suffix('')} in {self.folder.name}")
+        name = self._videos.get(clip_id)
+        if name is None or not (self.folder / name).is_file():
+            raise ClipError("missing", f"no video named {stem_of(clip_id)} in {self.folder.name}")
+        return self.folder / name
+
+
+def _counted(some: Sequence[str], all_of_them: Sequence[object], what: str) -> str:
+    return f"{len(some)} of {len(all_of_them)} {what}"
+
+
+def _listed(told: Sequence[str], names: Sequence[str]) -> str:
+    return ", ".join(told) + (", ..." if len(names) > len(told) else "")
+
+
+def _with_nearest(name: str, files: Sequence[str]) -> str:
+    like = nearest(name, files)
+    return f"{printable(name)} (nearest: {', '.join(map(printable, like))})" if like else printable(name)
 
 
 def _from_here(place: str) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from floatbench.errors import UsageError
+from floatbench.protocol.known_columns import meant
 from floatbench.protocol.protocol import Clip
 from floatbench.protocol.tables import TableRow, read_table
 from floatbench.records import Frozen, in_words
@@ -36,6 +37,10 @@ class Columns(Frozen):
         return [name for name in (*single, *self.labels, *(self.face or ()), self.face_height) if name]
 
 
+_FIELDS = ("audio", "source", "start_s", "end_s")
+"""Fields that a table need not give, and that change what is measured."""
+
+
 class ClipTable(Frozen):
     """Clips from a CSV file beside the protocol file: the rows whose columns hold the values of `where`."""
 
@@ -45,8 +50,11 @@ class ClipTable(Frozen):
     columns: Columns = Columns()
 
 
-def clips_of_table(spec: ClipTable, protocol: Path) -> Iterator[Clip]:
-    """The clips of a table beside the protocol file `protocol`; raises UsageError with the line that is wrong."""
+def clips_of_table(spec: ClipTable, protocol: Path) -> tuple[tuple[Clip, ...], tuple[str, ...]]:
+    """The clips of a table beside the protocol file `protocol`, and notes about columns that are not used.
+
+    Raises UsageError with the line that is wrong.
+    """
     path = protocol.parent / spec.table
     if not path.is_file():
         raise UsageError(f"{printable(protocol)}: clips.table: {printable(path)} does not exist")
@@ -54,6 +62,7 @@ def clips_of_table(spec: ClipTable, protocol: Path) -> Iterator[Clip]:
     if spec.sha256:
         _check_hash(path, spec.sha256)
     seen: dict[str, int] = {}
+    clips = []
     for row in rows:
         if not all(_holds(row.values[column], wanted) for column, wanted in spec.where.items()):
             continue
@@ -61,9 +70,20 @@ def clips_of_table(spec: ClipTable, protocol: Path) -> Iterator[Clip]:
         if clip.id in seen:
             raise row.error(spec.columns.id, f"the id {clip.id!r} is also on line {seen[clip.id]}")
         seen[clip.id] = row.line
-        yield clip
+        clips.append(clip)
     if not seen:
         raise UsageError(f"{printable(path)}: no row has the values that {printable(protocol)} asks for in clips.where")
+    return tuple(clips), tuple(_unused(path, list(rows[0].values), spec))
+
+
+def _unused(path: Path, header: Sequence[str], spec: ClipTable) -> Iterator[str]:
+    """A note for each column that seems to give a field of which the protocol file does not say where it stands."""
+    open_fields = [name for name in _FIELDS if not getattr(spec.columns, name)]
+    for column in header:
+        used = column in spec.columns.names() or column in spec.where
+        if not used and (field := meant(column, open_fields)):
+            what = f"{printable(path.name)}: the column {column!r} is not used"
+            yield f"{what}; [clips.columns] {field} = {column!r} would use it"
 
 
 def _holds(value: str, wanted: str | Sequence[str]) -> bool:

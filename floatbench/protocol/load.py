@@ -16,6 +16,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from floatbench.errors import UsageError
+from floatbench.folders import visible
 from floatbench.paths import shipped
 from floatbench.protocol.clip_table import ClipTable, Columns, clips_of_table
 from floatbench.protocol.own_folder import folder_protocol, with_given_boxes
@@ -42,7 +43,7 @@ class SyntheticClips(BaseModel):
 
 def built_in() -> list[str]:
     """Names of the protocols that come with floatbench."""
-    return sorted(Path(entry.name).stem for entry in shipped("protocols").iterdir() if entry.name.endswith(".toml"))
+    return [path.stem for path in visible(shipped("protocols")) if path.suffix == ".toml"]
 
 
 def load_protocol(
@@ -123,7 +124,7 @@ def read_protocol(path: Path) -> Protocol:
         document = _with_folder(document, path)
     elif "clips" not in document:
         raise UsageError(f"{shown}: clips: the field is missing", fix='name a table: clips = { table = "clips.csv" }')
-    fields = document | {"clips": _clips(document["clips"], path, text)}
+    fields = document | _clips(document["clips"], path, text)
     return _checked(Protocol, fields, shown, text)
 
 
@@ -136,14 +137,15 @@ def _with_folder(document: dict[str, Any], path: Path) -> dict[str, Any]:
     return defaults | document | {"dataset": found.dataset, "root": found.root, "notes": found.notes}
 
 
-def _clips(value: Any, path: Path, text: str) -> Any:
-    """The clips as they are written, or from the table or the procedural data set that `clips` names."""
+def _clips(value: Any, path: Path, text: str) -> dict[str, Any]:
+    """`clips` as they are written, or from the table (with `notes`) or the procedural data set that the value names."""
     shown = printable(path)
     if not isinstance(value, dict):
-        return value
+        return {"clips": value}
     if "first_identity" in value:
-        return tuple(_synthetic(_checked(SyntheticClips, value, shown, text, "clips")))
-    return tuple(clips_of_table(_checked(ClipTable, value, shown, text, "clips"), path))
+        return {"clips": tuple(_synthetic(_checked(SyntheticClips, value, shown, text, "clips")))}
+    clips, notes = clips_of_table(_checked(ClipTable, value, shown, text, "clips"), path)
+    return {"clips": clips, "notes": notes}
 
 
 def _synthetic(spec: SyntheticClips) -> Iterable[Clip]:

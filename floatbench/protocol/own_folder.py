@@ -1,29 +1,34 @@
 """`folder:DIR`: anyone's own talking videos as a protocol.
 
 A clip's id is the video's path below the folder, with `/` between the parts. A `.wav` of the same stem beside it is its
-sound. Without `clips.csv` every file is a person of its own; with it, the columns `identity`, `start_s`, `end_s`,
-`audio` and `source` say more about the clip named in `id`, and any further column is a label.
+sound; floatbench.folders says what is passed over, floatbench.names when two names are one. Without `clips.csv` each
+file is a person of its own; with it, the columns `identity`, `start_s`, `end_s`, `audio` and `source` say more about
+the clip named in `id`, and any further column is a label.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import stat
-from collections.abc import Iterator, Mapping
+import unicodedata
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from floatbench.errors import DataError, UsageError
+from floatbench.errors import UsageError
 from floatbench.files import file_sha256
-from floatbench.paths import expanded, is_output
+from floatbench.folders import files_below
+from floatbench.names import matched, nearest, refuse_one_name_twice, stem_of
+from floatbench.paths import expanded
 from floatbench.protocol.clip_table import checked_clip
 from floatbench.protocol.protocol import Clip, ClipFile, Preprocessing, Protocol
-from floatbench.protocol.tables import TableRow, read_table
-from floatbench.text import near, printable
+from floatbench.protocol.tables import TableRow, read_spreadsheet
+from floatbench.text import printable
 from floatbench.types import VIDEO_SUFFIXES
 from floatbench.weights.file_hashes import FileHashes
 
-BOXES = "boxes.csv"
+BOXES, TABLE = "boxes.csv", "clips.csv"
+SOUND_SUFFIX = ".wav"
 METRICS = ("efid-mp52", "pfid-mp6", "avcorr-excess")
 OPTIONAL = ("identity", "start_s", "end_s", "audio", "source")
 
@@ -37,16 +42,15 @@ def folder_protocol(folder: Path) -> Protocol:
     folder = expanded(folder)
     if not folder.is_dir():
         raise UsageError(f"{printable(folder)} is not a folder", fix="give folder:DIR with a folder of talking videos")
-    videos, notes = _videos(folder)
-    if not videos:
-        kinds = ", ".join(sorted(VIDEO_SUFFIXES))
-        raise UsageError(f"{printable(folder)} holds no video file", fix=f"known suffixes: {kinds}")
-    rows = _rows(folder, videos)
+    videos, sounds, passed_over = videos_and_sounds(folder)
+    notes = list(passed_over)
+    rows, said = _rows(folder, videos)
+    notes += said
     if rows and (unlisted := [name for name in videos if name not in rows]):
         notes.append(f"{len(unlisted)} of {len(videos)} videos are not in clips.csv, e.g. {printable(unlisted[0])}")
     hashes = FileHashes()
     try:
-        clips = tuple(_clip(folder, name, rows.get(name), hashes) for name in videos)
+        clips = tuple(_clip(folder, name, sounds.get(name, ""), rows.get(name), hashes) for name in videos)
     finally:
         hashes.save()
     return Protocol(
@@ -75,88 +79,75 @@ def _safe_name(folder: Path) -> str:
     return re.sub(r"[^a-z0-9._-]+", "-", folder.resolve().name.lower()).strip("-._")[:40] or "videos"
 
 
-def _videos(folder: Path) -> tuple[list[str], list[str]]:
-    """Video files below a folder (posix paths, sorted) and notes about what was passed over."""
-    found, notes = [], []
-    hidden, outputs = 0, list[Path]()
-    for path in walk(folder, outputs):
-        relative = path.relative_to(folder)
-        if path.suffix.lower() not in VIDEO_SUFFIXES:
-            continue
-        if any(part.startswith(".") for part in relative.parts):
-            hidden += 1
-        elif problem := _unsafe(folder, path):
-            notes.append(f"passed over {printable(relative)}: {problem}")
-        else:
-            found.append(relative.as_posix())
-    if hidden:
-        notes.append(f"passed over {hidden} hidden video{'s' if hidden > 1 else ''}")
-    notes += [f"passed over {printable(output.relative_to(folder))}: floatbench wrote it" for output in outputs]
-    return sorted(found), notes
+def videos_and_sounds(folder: Path) -> tuple[tuple[str, ...], dict[str, str], tuple[str, ...]]:
+    """The videos below a folder, the `.wav` beside each that has one, and notes about what was passed over.
 
-
-def walk(folder: Path, outputs: list[Path]) -> Iterator[Path]:
-    """The files below a folder by name, without those of runs and pages, whose folders are added to `outputs`.
-
-    Raises DataError for a folder that cannot be read.
+    Raises:
+        UsageError: there is no video, or one name is there twice. DataError: see `files_below`.
     """
-
-    def stop(error: OSError) -> None:
-        raise DataError(f"{printable(error.filename)} cannot be read: {error.strerror}") from error
-
-    for root, folders, names in os.walk(folder, onerror=stop):
-        own = [name for name in sorted(folders) if is_output(Path(root) / name)]
-        outputs += [Path(root) / name for name in own]
-        folders[:] = sorted(set(folders) - set(own))
-        yield from (Path(root) / name for name in sorted(names))
-
-
-def _unsafe(folder: Path, path: Path) -> str | None:
-    """Why a file must not be read as a clip, None when it may."""
-    try:
-        str(path).removeprefix(str(folder)).encode("utf-8")
-        target = path.resolve(strict=True)
-        state = target.stat()
-    except UnicodeEncodeError:
-        return "its name is not UTF-8"
-    except (OSError, RuntimeError):
-        return "a broken link"
-    if not target.is_relative_to(folder.resolve()):
-        return "a link that leaves the folder"
-    if not stat.S_ISREG(state.st_mode):
-        return "not a regular file"
-    if not os.access(target, os.R_OK):
-        return "it may not be read"
-    return None
+    found = files_below(folder, {*VIDEO_SUFFIXES, SOUND_SUFFIX})
+    sounds = [name for name in found.files if name.lower().endswith(SOUND_SUFFIX)]
+    videos = tuple(name for name in found.files if not name.lower().endswith(SOUND_SUFFIX))
+    if not videos:
+        said = "; ".join(["", *found.notes])
+        kinds = ", ".join(sorted(VIDEO_SUFFIXES))
+        raise UsageError(f"{printable(folder)} holds no video file{said}", fix=f"known suffixes: {kinds}")
+    refuse_one_name_twice(videos, printable(folder))
+    refuse_one_name_twice(sounds, printable(folder), [SOUND_SUFFIX])
+    by_stem = {stem_of(name, [SOUND_SUFFIX]): name for name in sounds}
+    beside = {name: by_stem[stem_of(name)] for name in videos if stem_of(name) in by_stem}
+    return videos, beside, found.notes
 
 
-def _rows(folder: Path, videos: list[str]) -> dict[str, TableRow]:
-    """The rows of clips.csv by clip id; empty without the file."""
-    path = folder / "clips.csv"
+def _rows(folder: Path, videos: Sequence[str]) -> tuple[dict[str, TableRow], list[str]]:
+    """The rows of clips.csv by clip id, and notes about how it was read; empty without the file."""
+    path = folder / TABLE
     if not path.exists():
-        return {}
-    rows: dict[str, TableRow] = {}
-    for row in read_table(path, required=["id"]):
+        return {}, []
+    table = read_spreadsheet(path, required=["id"], unlike=("id", *OPTIONAL))
+    labels = [name for name in table.header if name not in ("id", *OPTIONAL)]
+    notes = [*table.notes, *([f"{TABLE}: read as labels: {', '.join(map(printable, labels))}"] if labels else [])]
+    notes += _like_people(table.rows)
+    by_name: dict[str, TableRow] = {}
+    for row in table.rows:
         name = row.values["id"]
-        if name in rows:
-            raise row.error("id", f"the id {name!r} is also on line {rows[name].line}")
-        if name not in videos:
-            raise row.error("id", f"no video {name!r} in the folder", fix=near(name, videos[:200]))
-        rows[name] = row
-    return rows
+        if name in by_name:
+            raise row.error("id", f"the id {name!r} is also on line {by_name[name].line}")
+        by_name[name] = row
+    rows: dict[str, TableRow] = {}
+    found = matched(dict.fromkeys(by_name, ()), videos, printable(path))
+    for name, row in by_name.items():
+        if name not in found:
+            like = nearest(name, videos)
+            hint = f"did you mean {' or '.join(like)}?" if like else f"it holds {', '.join(videos[:20])}"
+            raise row.error("id", f"no video {name!r} in the folder", fix=hint)
+        rows[found[name]] = row
+    return rows, notes
 
 
-def _clip(folder: Path, name: str, row: TableRow | None, hashes: FileHashes) -> Clip:
+def _like_people(table: Sequence[TableRow]) -> list[str]:
+    """A note for each person who is written in more than one way, and so counts as more than one."""
+    spellings = defaultdict[str, dict[str, None]](dict)
+    for name in (row.values.get("identity") for row in table):
+        if name:
+            spellings[" ".join(unicodedata.normalize("NFKC", name).casefold().split())][name] = None
+    return [
+        f"{TABLE}: {' and '.join(map(repr, names))} count as {len(names)} people"
+        for names in spellings.values()
+        if len(names) > 1
+    ]
+
+
+def _clip(folder: Path, name: str, beside: str, row: TableRow | None, hashes: FileHashes) -> Clip:
     values: Mapping[str, str] = row.values if row else {}
     stem = PurePosixPath(name).with_suffix("")
-    beside = f"{stem}.wav"
     files: dict[ClipFile, str] = {
         "video": name,
-        "audio": values.get("audio") or (beside if _usable(folder, beside) else ""),
+        "audio": values.get("audio") or beside,
         "source": values.get("source") or "",
     }
     for kind in ("audio", "source"):
-        if row and values.get(kind) and not _usable(folder, values[kind]):
+        if row and values.get(kind) and not _lies_inside(folder, values[kind]):
             raise row.error(kind, f"no file {values[kind]!r} in the folder")
     fields = {
         "id": name,
@@ -170,6 +161,7 @@ def _clip(folder: Path, name: str, row: TableRow | None, hashes: FileHashes) -> 
     return checked_clip(row, fields, {}) if row else Clip.model_validate(fields)
 
 
-def _usable(folder: Path, name: str) -> bool:
-    """True for a regular file that lies inside the folder."""
-    return "\0" not in name and (folder / name).is_file() and _unsafe(folder, folder / name) is None
+def _lies_inside(folder: Path, name: str) -> bool:
+    """True for a path to a regular file that does not lead out of the folder; links are followed."""
+    path = PurePosixPath(name)
+    return "\0" not in name and not path.is_absolute() and ".." not in path.parts and (folder / path).is_file()

@@ -1,17 +1,20 @@
-"""Reads CSV tables strictly: UTF-8 without byte-order mark, named columns, no stray fields."""
+"""Reads CSV tables strictly: UTF-8, commas, named columns, no stray fields; every mistake is named with its mend."""
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from floatbench.errors import DataError, UsageError
+from floatbench.protocol.known_columns import refuse_nearly_known
 from floatbench.text import near, printable
 
-SAVE = "save it as UTF-8 without byte-order mark"
+SAVE = "save it as UTF-8"
 LIMIT = 64 << 20  # bytes; a table of clips is never this long
 
 
@@ -35,14 +38,16 @@ class TableRow:
         try:
             value = float(text)
         except ValueError:
-            raise self.error(column, f"{text!r} is not a number") from None
+            value = None
+        if value is None or not text.isascii() or "_" in text:  # Python's own numbers: 1_5, and digits of any script
+            raise self.error(column, f"{text!r} is not a number", fix=_as_number(text))
         if value != value or value in (float("inf"), float("-inf")):
             raise self.error(column, f"{text!r} is not a finite number")
         return value
 
 
-def read_text(path: Path, mark: bool = False) -> str:
-    """The text of a UTF-8 file, its byte-order mark refused or, with `mark`, left out.
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file without its byte-order mark, which Windows programs write.
 
     Raises:
         UsageError: with the line that is not UTF-8.
@@ -57,10 +62,9 @@ def read_text(path: Path, mark: bool = False) -> str:
         raise UsageError(f"{shown} does not exist") from None
     except OSError as error:
         raise DataError(f"{shown} cannot be read: {error.strerror}") from error
-    if mark:
-        data = data.removeprefix(b"\xef\xbb\xbf")
-    if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
-        raise UsageError(f"{shown}:1: the file starts with a byte-order mark", fix=SAVE)
+    data = data.removeprefix(codecs.BOM_UTF8)
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UsageError(f"{shown}:1: the file is UTF-16, as its first bytes say", fix=SAVE)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -68,44 +72,102 @@ def read_text(path: Path, mark: bool = False) -> str:
         raise UsageError(f"{shown}:{line}: byte 0x{data[error.start]:02x} is not UTF-8", fix=SAVE) from None
 
 
-def read_table(
-    path: Path, required: Sequence[str] = (), known: Sequence[str] | None = None, spreadsheet: bool = False
-) -> list[TableRow]:
-    """All rows of a CSV file with a header line.
+def read_table(path: Path, required: Sequence[str] = (), known: Sequence[str] | None = None) -> list[TableRow]:
+    """All rows of a CSV file with a header line; a UTF-8 byte-order mark and Windows line ends change nothing.
 
     Args:
         required: columns that must be there; known: when given, the only columns that may be there.
-        spreadsheet: take off what people and their programs add: a byte-order mark and spaces around the fields.
 
     Raises:
         UsageError: with file, line and column.
     """
-    text = read_text(path, mark=spreadsheet)
+    return _rows(path, list(_lines(path)), required, known)
+
+
+@dataclass(frozen=True)
+class Spreadsheet:
+    """A table as people and their programs write it; `notes` say how it was understood."""
+
+    header: list[str]
+    rows: list[TableRow]
+    notes: list[str]
+
+
+def read_spreadsheet(
+    path: Path, required: Sequence[str], known: Sequence[str] | None = None, unlike: Sequence[str] = ()
+) -> Spreadsheet:
+    """As `read_table`, with spaces around the fields taken off and rows that are empty throughout left out.
+
+    Args:
+        unlike: columns that no other column may nearly be.
+    """
+    lines = [(number, [field.strip() for field in fields]) for number, fields in _lines(path, spaces=True)]
+    header = lines[0][1] if lines else []
+    _check_separator(printable(path), header, {*required, *unlike})
+    refuse_nearly_known(printable(path), header, unlike)
+    rows = _rows(path, [line for index, line in enumerate(lines) if index == 0 or any(line[1])], required, known)
+    written = next(fields for fields in csv.reader(io.StringIO(read_text(path), newline="")) if fields)
+    notes = [
+        f"{printable(path.name)}: the column {before!r} is read as {name!r}"
+        for before, name in zip(written, header, strict=True)
+        if before != name
+    ]
+    return Spreadsheet(header, rows, notes)
+
+
+def _lines(path: Path, spaces: bool = False) -> Iterator[tuple[int, list[str]]]:
+    """(number of the line it ends on, fields) of every line that is not empty.
+
+    Args:
+        spaces: leave out those before a field, also where quotes follow.
+    """
+    text = read_text(path)
     shown = printable(path)
+    if "\r" in text and "\n" not in text:
+        raise UsageError(f"{shown}:1: the lines end in CR alone, as on old Macs", fix="save it with Unix line ends")
     lines = text.count("\n")
     if 0 < text.count("\r\n") < lines or "\r" in text.replace("\r\n", ""):
         where = f"{shown}:{_first_odd_line(text)}"
         raise UsageError(f"{where}: Windows and Unix line ends are mixed", fix="save it with one kind of line end")
     if (zero := text.find("\0")) >= 0:
         raise UsageError(f"{shown}:{text.count(chr(10), 0, zero) + 1}: a zero byte; this is no text file")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=spreadsheet)
-    rows_of_fields = ([field.strip() for field in fields] for fields in reader) if spreadsheet else reader
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=spaces)
     try:
-        header = next(rows_of_fields, None)
-        if not header:
-            raise UsageError(f"{shown}: the table is empty", fix="the first line names the columns")
-        _check_header(shown, header, required, known)
-        rows = []
-        for fields in rows_of_fields:
-            if not fields:
-                continue
-            if len(fields) != len(header):
-                where = f"{shown}:{reader.line_num}"
-                raise UsageError(f"{where}: {len(fields)} fields, but the header names {len(header)} columns")
-            rows.append(TableRow(path, reader.line_num, dict(zip(header, fields, strict=True))))
+        for fields in reader:
+            if fields:
+                yield reader.line_num, fields
     except csv.Error as error:
         raise UsageError(f"{shown}:{reader.line_num}: {error}") from None
+
+
+def _rows(
+    path: Path, lines: Sequence[tuple[int, list[str]]], required: Sequence[str], known: Sequence[str] | None
+) -> list[TableRow]:
+    shown = printable(path)
+    if not lines:
+        raise UsageError(f"{shown}: the table is empty", fix="the first line names the columns")
+    header = lines[0][1]
+    _check_header(shown, header, required, known)
+    rows = []
+    for number, fields in lines[1:]:
+        if len(fields) != len(header):
+            what = f"{shown}:{number}: {len(fields)} fields, but the header names {len(header)} columns"
+            more = 'put a value that holds commas in quotes: "a,b"; numbers have a point: 0.5'
+            raise UsageError(what, fix=more if len(fields) > len(header) else "write the commas of empty fields too")
+        rows.append(TableRow(path, number, dict(zip(header, fields, strict=True))))
     return rows
+
+
+def _as_number(text: str) -> str | None:
+    """How a number is written that people write otherwise: a decimal comma, minutes and seconds, a unit."""
+    if re.fullmatch(r"-?\d+,\d+", text):
+        return f"write it with a point: {text.replace(',', '.')}"
+    if parts := re.fullmatch(r"(?:(\d+):)?(\d+):(\d+(?:\.\d+)?)", text):
+        hours, minutes, seconds = (float(part or 0) for part in parts.groups())
+        return f"write it in seconds: {hours * 3600 + minutes * 60 + seconds:g}"
+    if unit := re.fullmatch(r"(-?\d+(?:\.\d+)?)\s*(?:s|sec|seconds)", text):
+        return f"write the number alone: {unit.group(1)}"
+    return None
 
 
 def _first_odd_line(text: str) -> int:
@@ -118,8 +180,10 @@ def _first_odd_line(text: str) -> int:
 
 
 def _check_header(shown: str, header: Sequence[str], required: Sequence[str], known: Sequence[str] | None) -> None:
+    _check_separator(shown, header, {*required, *(known or ())})
     if "" in header:
-        raise UsageError(f"{shown}:1: column {header.index('') + 1} has no name")
+        what = f"{shown}:1: column {header.index('') + 1} has no name"
+        raise UsageError(what, fix="name it, or take the column away with its commas")
     for index, name in enumerate(header):
         if name in header[:index]:
             raise UsageError(f"{shown}:1: the column {name!r} is there twice")
@@ -128,3 +192,14 @@ def _check_header(shown: str, header: Sequence[str], required: Sequence[str], kn
     for name in required:
         if name not in header:
             raise UsageError(f"{shown}:1: the column {name!r} is missing", fix=near(name, header))
+
+
+def _check_separator(shown: str, header: Sequence[str], names: set[str]) -> None:
+    """Raises UsageError for a header that commas do not separate, as spreadsheets of many countries write it."""
+    if header and header[0].lower().startswith("sep="):
+        raise UsageError(f"{shown}:1: {header[0]!r} is no header, but a line for Excel", fix="take the first line away")
+    for mark, word in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        parts = {part.strip().strip('"').lower() for name in header if mark in name for part in name.split(mark)}
+        if parts & names:
+            what = f"{shown}:1: {word} separate the columns, not commas"
+            raise UsageError(what, fix="save it as CSV with commas between the fields, and points in numbers (0.5)")

@@ -20,6 +20,7 @@ from floatbench.engine.records import ScoreFile, ScoreRow
 from floatbench.engine.scoring import score_method
 from floatbench.errors import DataError, UsageError
 from floatbench.files import file_sha256
+from floatbench.folders import is_hidden
 from floatbench.paths import shipped
 from floatbench.records import RecordFile, read_record, write_record
 from floatbench.reports.loading import RecordedRun
@@ -66,7 +67,8 @@ class BoardEntry(RecordFile):
 
 def entries(board: Path = BOARD) -> list[BoardEntry]:
     """All entries by system and version; DataError for a damaged one."""
-    found = [read_record(path, BoardEntry) for path in sorted((board / "entries").glob("*.json"))]
+    files = [path for path in sorted((board / "entries").glob("*.json")) if not is_hidden(path.name)]
+    found = [read_record(path, BoardEntry) for path in files]
     return sorted(found, key=lambda entry: (entry.scores.protocol_hash, entry.system, entry.version))
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from floatbench.errors import ClipError, DataError
+from floatbench.folders import visible
 from floatbench.media.image import read_image
 from floatbench.training.clips import NO_EMOTION, ClipSet, TrainingClip
 from floatbench.training.face_boxes import FaceBoxes
@@ -41,7 +42,7 @@ class FrameFolders(ClipSet):
         if not root.is_dir():
             raise DataError(f"there is no folder {root}")
         self.root, self.size, self._face_boxes = root, size, FaceBoxes() if boxes else None
-        self.folders = [folder for folder in sorted(root.iterdir()) if folder.is_dir() and _pictures(folder)]
+        self.folders = [folder for folder in visible(root) if folder.is_dir() and _pictures(folder)]
         if not self.folders:
             raise DataError(f"{root} has no folder with pictures in it", fix=f"one folder a clip: {root}/CLIP/0000.png")
 
@@ -69,7 +70,7 @@ class FrameFolders(ClipSet):
 
 
 def _pictures(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    return [path for path in visible(folder) if path.suffix.lower() in SUFFIXES]
 
 
 def identity_of(name: str) -> str:

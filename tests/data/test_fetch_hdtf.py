@@ -153,6 +153,24 @@ def test_offline_forbids_the_network_but_not_the_disk(
     assert not (data_dir() / "raw" / "hdtf" / "unavailable.jsonl").exists()
 
 
+def test_videos_on_disk_may_be_links_hidden_ones_are_none_and_one_name_twice_is_refused(
+    protocol: Protocol, long_video: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "disk" / "here").mkdir(parents=True)
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store" / "WDA_Nobody0.mp4").symlink_to(long_video)
+    (tmp_path / "disk" / "big").symlink_to("../store")
+    (tmp_path / "disk" / "._video0.mp4").write_bytes(b"of another system")
+    for suffix in ("mp4", "webm"):
+        (tmp_path / "disk" / "here" / f"video1.{suffix}").symlink_to(long_video)
+    report = fetch(protocol, NullProgress(), source=tmp_path / "disk")
+    assert report.fetched == ["WDA_Nobody0_000"]
+    assert "one name twice: " in report.unavailable["WDA_Nobody1_000"]
+    (tmp_path / "disk" / "gone").symlink_to("nowhere")
+    with pytest.raises(DataError, match="gone is a broken link to nowhere"):
+        fetch(protocol, NullProgress(), source=tmp_path / "disk")
+
+
 def test_a_server_that_falls_silent_is_given_up_and_asked_again(
     site: Any, protocol: Protocol, monkeypatch: pytest.MonkeyPatch
 ) -> None:

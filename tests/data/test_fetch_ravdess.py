@@ -137,8 +137,10 @@ def test_a_damaged_archive_is_one_line_and_leaves_no_half_file(damage: str, tmp_
 
 
 def test_files_on_disk_are_taken_from_archives_and_folders(site: Any, protocol: Protocol, tmp_path: Path) -> None:
-    (tmp_path / "some where").mkdir()
-    (tmp_path / "some where" / f"{NAMES[0]}.mp4").write_bytes(b"on disk")
+    (tmp_path.parent / "big disk").mkdir()
+    (tmp_path.parent / "big disk" / f"{NAMES[0]}.mp4").write_bytes(b"on disk")
+    (tmp_path / "some where").symlink_to(tmp_path.parent / "big disk")
+    (tmp_path / f"._{NAMES[1]}.mp4").write_bytes(b"of another system")
     report = fetch(protocol, NullProgress(), source=tmp_path)
     assert report.fetched == [NAMES[0]] and list(report.unavailable) == [NAMES[1]]
     (tmp_path / ARCHIVE).write_bytes(site.files[FILE])

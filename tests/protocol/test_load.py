@@ -48,6 +48,19 @@ def test_windows_line_ends_change_nothing(tmp_path: Path) -> None:
     assert load_protocol(write(tmp_path, table=TABLE.replace("\n", "\r\n"))).hash == unix
 
 
+def test_a_byte_order_mark_changes_nothing(tmp_path: Path) -> None:
+    plain = load_protocol(write(tmp_path)).hash
+    assert load_protocol(write(tmp_path, "\ufeff" + TOML, "\ufeff" + TABLE)).hash == plain
+
+
+def test_a_column_that_seems_to_give_a_field_and_is_not_used_is_said(tmp_path: Path) -> None:
+    toml = TOML.replace('start_s = "start"\n', "")
+    assert load_protocol(write(tmp_path, toml)).notes == (
+        "clips.csv: the column 'start' is not used; [clips.columns] start_s = 'start' would use it",
+    )
+    assert load_protocol(write(tmp_path)).notes == ()
+
+
 MISTAKES = {
     "unknown key": (
         TOML.replace("metrics =", "metrcs ="),
@@ -84,8 +97,19 @@ MISTAKES = {
         "idenity",
     ),
     "duplicate column": (TOML, TABLE.replace("mood", "split", 1), "clips.csv:1: the column 'split' is there twice", ""),
-    "byte-order mark": (TOML, "\ufeff" + TABLE, "clips.csv:1: the file starts with a byte-order mark", "UTF-8"),
-    "UTF-16": (TOML, TABLE.encode("utf-16"), "clips.csv:1: the file starts with a byte-order mark", "UTF-8"),
+    "UTF-16": (TOML, TABLE.encode("utf-16"), "clips.csv:1: the file is UTF-16", "UTF-8"),
+    "semicolons": (TOML, TABLE.replace(",", ";"), "clips.csv:1: semicolons separate the columns", "commas"),
+    "tabs": (TOML, TABLE.replace(",", "\t"), "clips.csv:1: tabs separate the columns", "commas"),
+    "sep=": (TOML, "sep=,\n" + TABLE, "clips.csv:1: 'sep=' is no header", "first line"),
+    "old Mac": (TOML, TABLE.replace("\n", "\r"), "clips.csv:1: the lines end in CR alone", "line ends"),
+    "too many fields": (TOML, TABLE + "d,dee,test,1,5,x\n", "clips.csv:5: 6 fields", "numbers have a point"),
+    "decimal comma": (TOML, TABLE.replace("1.5", '"1,5"'), "clips.csv:2: start: '1,5' is not a number", "1.5"),
+    "minutes": (TOML, TABLE.replace("1.5", "1:02.5"), "clips.csv:2: start: '1:02.5' is not a number", "62.5"),
+    "a unit": (TOML, TABLE.replace("1.5", "1.5 s"), "clips.csv:2: start: '1.5 s' is not a number", "alone: 1.5"),
+    "a number of Python": (TOML, TABLE.replace("1.5", "1_5"), "clips.csv:2: start: '1_5' is not a number", ""),
+    "other digits": (TOML, TABLE.replace("1.5", "\u0661"), "clips.csv:2: start: '\u0661' is not a number", ""),
+    "infinite": (TOML, TABLE.replace("1.5", "inf"), "clips.csv:2: start: 'inf' is not a finite number", ""),
+    "no name": (TOML, TABLE.replace("mood", "", 1), "clips.csv:1: column 5 has no name", "take the column away"),
     "not UTF-8": (
         TOML,
         TABLE.replace("bob", "b\xf6b").encode("latin-1"),

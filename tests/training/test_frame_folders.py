@@ -48,6 +48,23 @@ def test_every_folder_of_pictures_is_a_clip_in_the_order_of_their_names(vfhq):
     assert second.emotion == NO_EMOTION and not second.boxes.any()
 
 
+def test_hidden_files_are_no_pictures_and_links_are_followed(vfhq, tmp_path):
+    for name in ("._00000000.png", "Thumbs.db", ".DS_Store"):
+        (vfhq / "Clip+-a_1+P1+C0+F10-14" / name).write_bytes(b"no picture")
+    for name in (".trash", "__MACOSX"):
+        make(vfhq, name, [1])
+    (tmp_path / "farm").mkdir()
+    for folder in sorted(vfhq.glob("Clip*")):
+        (tmp_path / "farm" / folder.name).symlink_to(folder)
+    for root in (vfhq, tmp_path / "farm"):
+        clips = FrameFolders(root, 64)
+        assert len(clips) == 3
+        assert [int(frame[0, 0, 0]) for frame in clips.load(1).frames] == [40, 41, 42, 43]
+    (tmp_path / "farm" / "gone").symlink_to("nowhere")
+    with pytest.raises(DataError, match="gone is a broken link to nowhere"):
+        FrameFolders(tmp_path / "farm", 64)
+
+
 def test_people_are_known_by_vfhqs_names_and_by_the_folder_otherwise():
     assert identity_of("Clip+-x+y-_+P12+C3+F1-2") == "Clip+-x+y-_+P12+C3+F1-2"  # six parts: not the layout
     assert identity_of("Clip+ab-_c+P12+C3+F1-2") == "ab-_c+P12"

@@ -54,6 +54,7 @@ class Footage:
         self._dataset = dataset
         self.clips = {clip.id: clip for clip in run.info.protocol.clips}
         self._references: OrderedDict[str, Reference | ClipError] = OrderedDict()
+        self._finished: dict[str, VideosMethod] = {}
 
     def load(self, row: Row) -> ClipMedia:
         """Pictures and sound of a row as they were scored; sound is None where it is not on this machine.
@@ -87,13 +88,18 @@ class Footage:
 
     def _finished_video(self, row: Row) -> Path:
         """The video that was scored, where it lies; runs of the first version kept the folder in the name only."""
-        clip, folder = self.clips[row.clip], row.method.removeprefix(PREFIX)
+        record, folder = self.run.info.methods[row.method], row.method.removeprefix(PREFIX)
         if row.method == folder:
-            folder = str(self.run.info.methods[row.method].get("folder", ""))
-        try:
-            return VideosMethod(folder).find(clip.id, clip.slug)
-        except UsageError as error:
-            raise ClipError("missing", error.what) from error
+            folder = str(record.get("folder", ""))
+        if row.method not in self._finished:
+            clips = list(self.clips.values())
+            try:
+                method = VideosMethod(folder, strip_suffixes=record.get("strip_suffixes", ()))
+                method.match(clips, clips)
+            except (UsageError, DataError) as error:
+                raise ClipError("missing", error.what) from error
+            self._finished[row.method] = method
+        return self._finished[row.method].find(row.clip)
 
     def _control(self, row: Row) -> Generated:
         """A control is a function of the reference, so it is made again."""
