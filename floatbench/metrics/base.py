@@ -22,7 +22,7 @@ from floatbench.errors import ClipError, UsageError
 from floatbench.types import ClipMedia, Features
 
 if TYPE_CHECKING:
-    from floatbench.metrics.paired import Difference
+    from floatbench.metrics.paired import PairedDifference
 
 Side = Literal["generated", "reference", "source"]
 Part = Literal["frames", "audio"]
@@ -285,7 +285,7 @@ class Metric(ABC):
             raise UsageError(f"{self.info.id}: the two systems have no measurable clip in common")
         return first.only(common), second.only(common)
 
-    def compare(self, pairs_a: Sequence[Pair], pairs_b: Sequence[Pair]) -> Difference:
+    def compare(self, pairs_a: Sequence[Pair], pairs_b: Sequence[Pair]) -> PairedDifference:
         """The paired difference of two systems on the clips that both have; UsageError when there is none."""
         from floatbench.metrics import paired, statistics
 

@@ -28,7 +28,7 @@ from floatbench.metrics.base import (
     require_measured,
 )
 from floatbench.metrics.frechet import NotFiniteError, Sample, sample_distance
-from floatbench.metrics.sample_size import Spread, n_curve, sample_size
+from floatbench.metrics.sample_size import BetweenPeople, n_curve, sample_size
 from floatbench.types import Features
 
 KEPT_BYTES = 2**27
@@ -76,7 +76,7 @@ class _Groups:
     design: statistics.Design = field(default_factory=lambda: statistics.Design.of(()))
     group_of: dict[str, int] = field(default_factory=dict)
     units: dict[int, set[str]] = field(default_factory=dict)
-    spread: dict[str, Spread] = field(default_factory=dict)
+    spread: dict[str, BetweenPeople] = field(default_factory=dict)
     rows: str = ""
 
     @property
@@ -249,7 +249,7 @@ class FrechetMetric(Metric):
             ("reference", found.reference, rows.reference),
         ):
             side.setdefault(group, Sample(values.shape[1], self.device)).add(values)
-            found.spread.setdefault(name, Spread()).add(unit, values)
+            found.spread.setdefault(name, BetweenPeople()).add(unit, values)
 
     def _union(self, groups: _Groups, numbers: Sequence[int]) -> tuple[float, float]:
         """(rows per side, score) of some groups."""

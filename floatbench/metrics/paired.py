@@ -23,7 +23,7 @@ ALPHA = 1 - LEVEL
 
 
 @dataclass(frozen=True)
-class Difference:
+class PairedDifference:
     """The paired difference `a - b` over the clips that both have.
 
     Attributes:
@@ -66,7 +66,7 @@ def comparable(a: Sequence[Folds], b: Sequence[Folds]) -> bool:
     return len(rows) == 1 and all(isinstance(fold, DistanceFolds) for fold in folds)
 
 
-def difference(a: Sequence[Folds], b: Sequence[Folds], seed: int) -> Difference:
+def difference(a: Sequence[Folds], b: Sequence[Folds], seed: int) -> PairedDifference:
     """Compares two systems by their folds, one for each replicate; `comparable` must hold.
 
     Args:
@@ -103,11 +103,11 @@ def score_interval(folds: Sequence[Folds], seed: int) -> tuple[Interval | None, 
     return _widened(found, extra)[0], ""
 
 
-def _of_distances(a: Sequence[DistanceFolds], b: Sequence[DistanceFolds]) -> Difference:
+def _of_distances(a: Sequence[DistanceFolds], b: Sequence[DistanceFolds]) -> PairedDifference:
     (value_a, left_a), (value_b, left_b) = _averaged(a), _averaged(b)
     first = a[0]
     why = next((fold.why for fold in (*a, *b) if fold.why), "")
-    whole = Difference(value_a, value_b, first.clips, first.people, None, None, why)
+    whole = PairedDifference(value_a, value_b, first.clips, first.people, None, None, why)
     if why:
         return whole
     root_a, root_b = value_a**0.5, value_b**0.5
@@ -121,15 +121,15 @@ def _of_distances(a: Sequence[DistanceFolds], b: Sequence[DistanceFolds]) -> Dif
     return replace(whole, interval=interval, p=_p(gap, total, df, len(left_a)))
 
 
-def _of_clips(a: Sequence[ClipFolds], b: Sequence[ClipFolds], seed: int) -> Difference:
+def _of_clips(a: Sequence[ClipFolds], b: Sequence[ClipFolds], seed: int) -> PairedDifference:
     common = set.intersection(*({clip for clip, _, _ in fold.values} for fold in (*a, *b)))
     first, second = ([fold.only(common) for fold in side] for side in (a, b))
     (values_a, means_a), (values_b, means_b) = _by_person(first), _by_person(second)
     if not common:
-        return Difference(float("nan"), float("nan"), 0, 0, None, None, "no clip was measured for both")
+        return PairedDifference(float("nan"), float("nan"), 0, 0, None, None, "no clip was measured for both")
     gaps = {name: (np.array(values_a[name]) - np.array(values_b[name])).tolist() for name in values_a}
     design = Design.of([person for person, own in gaps.items() for _ in own])
-    whole = Difference(float(np.mean(means_a)), float(np.mean(means_b)), len(common), design.people, None, None)
+    whole = PairedDifference(float(np.mean(means_a)), float(np.mean(means_b)), len(common), design.people, None, None)
     why = next((fold.why for fold in (*a, *b) if fold.why), design.why)
     if why:
         return replace(whole, why=why)

@@ -70,7 +70,7 @@ def n_curve(
 
 
 @dataclass
-class Spread:
+class BetweenPeople:
     """Sums over the rows of each person (or clip), which give the share of variance between them."""
 
     counts: dict[str, int] = field(default_factory=dict)
@@ -106,7 +106,7 @@ class Spread:
         return n / effect, min(1.0, (effect - 1) / (rows_each - 1)) if rows_each > 1 else 1.0
 
 
-def sample_size(sides: Mapping[str, Spread]) -> dict[str, float | None]:
+def sample_size(sides: Mapping[str, BetweenPeople]) -> dict[str, float | None]:
     """Effective n (of the worse side) and the shares of variance between people, as details of a score."""
     found = {side: spread.effective() for side, spread in sides.items()}
     known = [pair[0] for pair in found.values() if pair]

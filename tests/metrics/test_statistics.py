@@ -9,7 +9,7 @@ from floatbench.metrics.base import ClipValue, MetricInfo, Pair
 from floatbench.metrics.clip import ClipMetric
 from floatbench.metrics.corpus import FrechetMetric
 from floatbench.metrics.frechet import frechet_distance
-from floatbench.metrics.sample_size import Spread, n_curve
+from floatbench.metrics.sample_size import BetweenPeople, n_curve
 
 
 def info(name="toy", level="corpus"):
@@ -112,7 +112,7 @@ def test_the_curve_counts_people_and_offers_no_line_where_n_is_too_small():
 
 def test_independent_rows_count_in_full():
     rng = np.random.default_rng(8)
-    spread = Spread()
+    spread = BetweenPeople()
     for person in range(40):
         spread.add(f"p{person}", rng.standard_normal((50, 30)))
     effective, share = spread.effective()
