@@ -277,7 +277,8 @@ class Metric(ABC):
         Raises:
             UsageError: the metric keeps none, or the systems have nothing in common.
         """
-        first, second = self.reduce(pairs_a).folds, self.reduce(pairs_b).folds
+        scores = [self.reduce(pairs) for pairs in (pairs_a, pairs_b)]
+        first, second = (score.folds or ClipFolds(()) if score.value is None else score.folds for score in scores)
         if not isinstance(first, ClipFolds) or not isinstance(second, ClipFolds):
             raise UsageError(f"{self.info.id} offers no paired comparison")
         common = {clip for clip, _, _ in first.values} & {clip for clip, _, _ in second.values}
