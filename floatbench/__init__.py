@@ -5,8 +5,8 @@
 
 `run`, `score`, `measure`, `compare`, `generate` and `load_protocol` do what the commands of the same names do;
 `Protocol`, `Clip`, `Method`, `Backbone`, `Metric` and `Score` are what a plugin or a notebook works with; `FLOAT` is
-the reference model. Only these names are public: every other module is private by convention and may change without notice. Nothing is
-imported before a name is used.
+the reference model. Only these names are public: every other module is private by convention and may change without
+notice. Nothing is imported before a name is used.
 """
 
 from __future__ import annotations

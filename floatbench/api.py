@@ -254,9 +254,9 @@ def compare(
     Example:
         >>> import floatbench
         >>> result = floatbench.score("mine", "real", metrics=["psnr-grey128"], workers=0)
-        >>> found = floatbench.compare([result], ["mine", "reference"])
+        >>> found = floatbench.compare([result], ["videos:mine", "reference"])
         >>> found[["metric", "a", "b", "word"]].values.tolist()
-        [['psnr-grey128', 'mine', 'reference', 'not decided']]
+        [['psnr-grey128', 'videos:mine', 'reference', 'not decided']]
         >>> found.why[0]
         '1 person and 1 clip are too few: at least 8 people, or 8 clips of each, are needed'
     """
