@@ -24,6 +24,7 @@ from floatbench.metrics.base import Folds
 from floatbench.metrics.paired import ALPHA, PairedDifference
 from floatbench.metrics.statistics import content_seed
 from floatbench.reports.loading import RecordedRun
+from floatbench.reports.table import ordered_metrics
 
 Word = Literal["better", "worse", "not decided"]
 Mark = Literal["", "best", "second"]
@@ -175,7 +176,7 @@ def compare_runs(runs: Sequence[RecordedRun], names: Sequence[str] = (), variant
     if not pairs:
         known = ", ".join(one.label for one in everybody) or "none"
         raise UsageError(f"a comparison needs two systems, there is {known}", fix="name another run that holds one")
-    every = list(dict.fromkeys(variant for run in runs for variant in run.scores.metrics))
+    every = list(dict.fromkeys(variant for run in runs for variant in ordered_metrics(run.scores)))
     unknown = [variant for variant in variants if variant not in every]
     if unknown:
         raise UsageError(f"no run was scored with {unknown[0]}", fix=f"--metrics {','.join(every)}")
