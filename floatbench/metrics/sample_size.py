@@ -1,7 +1,7 @@
 """How many clips a distance is really made of: the curve over people, and the share of variance between them.
 
 Rows of a person are alike, so that n counts people (or clips), not rows: with half of the variance between people,
-1,794 windows of 78 people bias a distance like about 100 independent ones.
+23 windows of each of 78 people are worth 1,794 / (1 + 22 * 0.5) = 150 independent ones.
 """
 
 from __future__ import annotations
