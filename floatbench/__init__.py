@@ -3,10 +3,10 @@
     >>> import floatbench
     >>> result = floatbench.run("synthetic", methods=["float-tiny"])        # doctest: +SKIP
 
-`run`, `score`, `measure`, `generate` and `load_protocol` do what the commands of the same names do; `Protocol`, `Clip`,
-`Method`, `Backbone`, `Metric` and `Score` are what a plugin or a notebook works with; `FLOAT` is the reference model.
-Only these names are public: every other module is private by convention and may change without notice. Nothing is
-imported before a name is used.
+`run`, `score`, `measure`, `compare`, `generate` and `load_protocol` do what the commands of the same names do;
+`Protocol`, `Clip`, `Method`, `Backbone`, `Metric` and `Score` are what a plugin or a notebook works with; `FLOAT` is
+the reference model. Only these names are public: every other module is private by convention and may change without
+notice. Nothing is imported before a name is used.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ _PLACES = {
     "run": "floatbench.api",
     "score": "floatbench.api",
     "measure": "floatbench.api",
+    "compare": "floatbench.api",
     "generate": "floatbench.api",
     "load_protocol": "floatbench.protocol.load",
     "Protocol": "floatbench.protocol.protocol",
@@ -32,7 +33,7 @@ _PLACES = {
 
 if TYPE_CHECKING:
     from floatbench.animate.pipeline import FLOAT
-    from floatbench.api import generate, measure, run, score
+    from floatbench.api import compare, generate, measure, run, score
     from floatbench.methods.method import Method
     from floatbench.metrics.base import Backbone, Metric, Score
     from floatbench.protocol.load import load_protocol
@@ -46,6 +47,7 @@ __all__ = [
     "Metric",
     "Protocol",
     "Score",
+    "compare",
     "generate",
     "load_protocol",
     "measure",

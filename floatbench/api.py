@@ -246,6 +246,44 @@ def measure(
     return direct.measure(found, sides[0] or [], sides[1], sides[2], identities, pick_device(device))
 
 
+def compare(
+    runs: Sequence[str | Path | Result], systems: Sequence[str] = (), *, metrics: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Which system is better, by the paired test on the clips that both have, as `floatbench compare` says it.
+
+    Args:
+        runs: finished runs of one protocol. systems: two or more: each with each; one: it with all others; none: all.
+        metrics: variant ids; None takes all of the runs.
+
+    Returns:
+        A row for each pair and metric: the scores on the common clips, difference (a - b) with `low` and `high`, `p`,
+        `adjusted` for the number of comparisons, `word` (what `a` is: better, worse, not decided), or `why` no test.
+
+    Raises:
+        UsageError: unknown names, one system only, runs of different protocols. DataError: a run that has not finished.
+
+    Example:
+        >>> import floatbench
+        >>> result = floatbench.score("mine", "real", metrics=["psnr-grey128"], workers=0)
+        >>> found = floatbench.compare([result], ["videos:mine", "reference"])
+        >>> found[["metric", "a", "b", "word"]].values.tolist()
+        [['psnr-grey128', 'videos:mine', 'reference', 'not decided']]
+        >>> found.why[0]
+        '1 person and 1 clip are too few: at least 8 people, or 8 clips of each, are needed'
+    """
+    import pandas as pd
+
+    from floatbench.reports.comparison import compare_runs
+    from floatbench.reports.loading import load_run
+
+    if isinstance(runs, (str, Path, Result)):
+        raise UsageError(f"runs must be a list, not {runs!r}", fix="floatbench.compare([run])")
+    folders = [run.folder if isinstance(run, Result) else Path(run) for run in runs]
+    variants = [] if metrics is None else _names(metrics, "metrics")
+    found = compare_runs([load_run(folder) for folder in folders], _names(systems, "systems"), variants)
+    return pd.DataFrame.from_records(found.record()["verdicts"])
+
+
 def generate(
     image: Any,
     audio: Any,

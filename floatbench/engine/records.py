@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal
 
 from floatbench.errors import DataError
 from floatbench.files import write_error
+from floatbench.metrics.base import Folds
 from floatbench.protocol.protocol import Protocol
 from floatbench.records import RecordFile, Strict, refuse_newer, validated
 from floatbench.text import printable
@@ -164,6 +165,8 @@ class ScoreRow(Strict):
     pictures: int = 0  # measured inside the clips that entered, over all replicates (FVD: windows) ...
     of_pictures: int = 0  # ... and what these clips have; 0 of 0 where a metric does not count them
     marks: list[str] = []  # what a reader must know beside the number
+    folds: list[Folds] = []  # of each replicate: what the paired test with another system is made of ...
+    common_folds: list[Folds] = []  # ... and the same for `common_value`
 
     @property
     def coverage(self) -> float:

@@ -12,7 +12,9 @@ from floatbench.engine.features import FeatureStore
 from floatbench.engine.plan import Plan
 from floatbench.engine.records import MetricRecord, Row, ScoreRow
 from floatbench.errors import ClipError
-from floatbench.metrics.base import Backbone, Metric, Pair, Score, Side, guarded_value
+from floatbench.metrics import paired
+from floatbench.metrics.base import Backbone, DistanceFolds, Folds, Interval, Metric, Pair, Score, Side, guarded_value
+from floatbench.metrics.statistics import MIN_IDENTITIES, content_seed
 from floatbench.types import Features
 
 Rows = dict[tuple[str, str, int], Row]
@@ -40,6 +42,7 @@ def score_method(
     values = [_finite(result.value) for result in results]
     failures = _failures(results)
     measured = {clip.id for clip in plan.available} - failures.keys()
+    interval, no_interval = _interval(results, metric_id)
     row = ScoreRow(
         method=method,
         metric=metric_id,
@@ -49,8 +52,8 @@ def score_method(
         n=len(measured) if len(results) > 1 else first.n,
         n_available=len(plan.available),
         n_protocol=len(plan.protocol.clips),
-        interval=asdict(first.interval) if first.interval and plan.replicates == 1 else None,
-        no_interval=first.no_interval if plan.replicates == 1 else "see the spread over replicates",
+        interval=asdict(interval) if interval else None,
+        no_interval=no_interval,
         replicate_values=values if plan.replicates > 1 else [],
         replicate_spread=statistics.stdev(known) if len(known := [v for v in values if v is not None]) > 1 else None,
         failures=failures,
@@ -58,11 +61,54 @@ def score_method(
         pictures=sum(result.pictures for result in results),
         of_pictures=sum(result.of_pictures for result in results),
         marks=list(dict.fromkeys(mark for result in results for mark in result.marks)),
+        folds=_all_folds(results),
     )
     if common and common != measured:
-        row.common_value = _mean([_on(common, rows, store, method, metric, r) for r in range(plan.replicates)])
-        row.common_n = len(common)
+        again = [_on(common, rows, store, method, metric, r) for r in range(plan.replicates)]
+        row.common_value = _mean([_finite(score.value) for score in again])
+        row.common_n, row.common_folds = len(common), _all_folds(again)
     return row
+
+
+def _interval(results: Sequence[Score], metric_id: str) -> tuple[Interval | None, str]:
+    """The interval of the mean over replicates: that of the clips, with the spread over seeds added."""
+    folds = _all_folds(results)
+    if len(results) == 1:
+        return results[0].interval, results[0].no_interval
+    if not folds:
+        return None, next((r.no_interval for r in results if r.no_interval), "the metric keeps no parts of its score")
+    return paired.score_interval(folds, content_seed(metric_id))
+
+
+def _all_folds(results: Sequence[Score]) -> list[Folds]:
+    """The folds of every replicate; none where one of them has none."""
+    found = [result.folds for result in results if result.folds is not None and result.value is not None]
+    return found if len(found) == len(results) else []
+
+
+def dependent(rows: Iterable[Row]) -> str:
+    """Why the clips of a method cannot be told apart as independent; empty when they can.
+
+    A control that borrows one other clip for all of its own shows the same pictures again and again.
+    """
+    partners = [row.details.get("partner") for row in rows]
+    distinct = {partner for partner in partners if partner}
+    if not distinct or len(distinct) >= min(MIN_IDENTITIES, len(partners)):
+        return ""
+    return f"its {len(partners)} clips borrow from the same {len(distinct)} and are not independent"
+
+
+def _honest(score: Score, rows: Iterable[Row]) -> Score:
+    """The score without an interval where its clips are not independent."""
+    why = dependent(rows)
+    if not why or score.value is None:
+        return score
+    folds = score.folds
+    if isinstance(folds, DistanceFolds):
+        folds = replace(folds, left_out=(), why=why)
+    elif folds is not None:
+        folds = replace(folds, why=why)
+    return replace(score, interval=None, no_interval=why, folds=folds)
 
 
 def _coverage(plan: Plan, score: Score) -> float:
@@ -87,19 +133,19 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return statistics.fmean(known) if known and len(known) == len(values) else None
 
 
-def _on(clips: set[str], rows: Rows, store: FeatureStore, method: str, metric: Metric, replicate: int) -> float | None:
-    """The score of one replicate on some of its clips; None where they are too few for any."""
-    pairs = [pair_of(found, store) for found in _ok_rows(rows, method, replicate) if found.clip in clips]
+def _on(clips: set[str], rows: Rows, store: FeatureStore, method: str, metric: Metric, replicate: int) -> Score:
+    """The score of one replicate on some of its clips; without a value where they are too few for any."""
+    chosen = [found for found in _ok_rows(rows, method, replicate) if found.clip in clips]
     try:
-        return _finite(metric.reduce(pairs).value)
-    except ClipError:
-        return None
+        return _honest(metric.reduce([pair_of(found, store) for found in chosen]), chosen)
+    except ClipError as error:
+        return Score(metric.info.id, None, 0, no_interval=str(error))
 
 
 def _replicate(plan: Plan, rows: Rows, store: FeatureStore, method: str, metric: Metric, replicate: int) -> Score:
     """The corpus score over the clips that were generated; the others are added to the failures."""
     failures: dict[str, str] = {}
-    pairs = []
+    chosen = []
     for clip in plan.available:
         row = rows.get((method, clip.id, replicate))
         if row is None:
@@ -107,15 +153,15 @@ def _replicate(plan: Plan, rows: Rows, store: FeatureStore, method: str, metric:
         elif row.status == "failed":
             failures[clip.id] = f"{row.reason}: {row.detail}"
         else:
-            pairs.append(pair_of(row, store))
-    if not pairs:
+            chosen.append(row)
+    if not chosen:
         return Score(metric.info.id, None, 0, failures, no_interval="no clip was measured")
     try:
-        score = metric.reduce(pairs)
+        score = _honest(metric.reduce([pair_of(row, store) for row in chosen]), chosen)
         if score.value is not None and not math.isfinite(score.value):
             raise ClipError("not_finite", f"{metric.info.id} is {score.value}")
     except ClipError as error:  # too little material for any score at all, or a metric that guards nothing
-        failures |= {pair.clip_id: str(error) for pair in pairs}
+        failures |= {row.clip: str(error) for row in chosen}
         return Score(metric.info.id, None, 0, failures, no_interval=str(error))
     return replace(score, failures={**failures, **score.failures})
 

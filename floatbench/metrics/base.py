@@ -11,15 +11,18 @@ import hashlib
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from floatbench.code_hash import code_of
 from floatbench.errors import ClipError, UsageError
 from floatbench.types import ClipMedia, Features
+
+if TYPE_CHECKING:
+    from floatbench.metrics.paired import PairedDifference
 
 Side = Literal["generated", "reference", "source"]
 Part = Literal["frames", "audio"]
@@ -181,6 +184,44 @@ class ClipValue:
 
 
 @dataclass(frozen=True)
+class DistanceFolds:
+    """What a distance keeps of its parts, so that it can be paired with another one.
+
+    Attributes:
+        value: the distance; left_out: the distances with one group of clips left out each.
+        sizes: rows of each group; unit: what was grouped, in words.
+        rows, groups: hashes of which rows of which clips entered, and of which clips are in which group.
+        clips, people: how many entered.
+        why: why no interval may be made of them; `left_out` is then empty.
+    """
+
+    value: float
+    left_out: tuple[float, ...]
+    sizes: tuple[int, ...]
+    rows: str
+    groups: str
+    clips: int
+    people: int
+    unit: str = "people"
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class ClipFolds:
+    """What a mean keeps of its parts: (clip, person, value) of each clip that entered; `why` as for a distance."""
+
+    values: tuple[tuple[str, str, float], ...]
+    why: str = ""
+
+    def only(self, clips: Container[str]) -> ClipFolds:
+        """The same for some of the clips."""
+        return ClipFolds(tuple(entry for entry in self.values if entry[0] in clips), self.why)
+
+
+Folds = DistanceFolds | ClipFolds
+
+
+@dataclass(frozen=True)
 class Score:
     """The corpus score of one metric variant for one method.
 
@@ -190,6 +231,7 @@ class Score:
         details: n-curve, extrapolation, sample counts, secondary numbers (JSON types).
         pictures, of_pictures: what was measured inside the clips that entered, and what they have; see `ClipValue`.
         marks: what a reader must know beside the number ("few rows: ...").
+        folds: what the paired test with another system is made of; None where a metric keeps nothing.
 
     Example:
         >>> import floatbench, numpy as np
@@ -209,33 +251,12 @@ class Score:
     pictures: int = 0
     of_pictures: int = 0
     marks: tuple[str, ...] = ()
+    folds: Folds | None = None
 
     @property
     def measured_share(self) -> float:
         """Share of the entered clips' pictures that were measured, 1 where a metric does not count them."""
         return self.pictures / self.of_pictures if self.of_pictures else 1.0
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The paired difference `a - b` of two methods on their common clips.
-
-    Attributes:
-        clips: common clips that entered; both sides have the same clips and, for corpus metrics, the same frames.
-        a, b: the scores on these clips; difference: a - b.
-        interval: of the difference, or None with the reason in `no_interval`.
-    """
-
-    metric: str
-    clips: int
-    a: float
-    b: float
-    difference: float
-    interval: Interval | None
-    no_interval: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -262,9 +283,31 @@ class Metric(ABC):
     def reduce(self, pairs: Sequence[Pair]) -> Score:
         """The corpus score over the clips of one method, in any order; failures are counted, not dropped."""
 
-    def compare(self, pairs_a: Sequence[Pair], pairs_b: Sequence[Pair]) -> Comparison:
-        """The paired difference of two methods on the same clips; see `floatbench.metrics.statistics.compare`."""
-        raise UsageError(f"{self.info.id} offers no paired comparison")
+    def fold_pair(self, pairs_a: Sequence[Pair], pairs_b: Sequence[Pair]) -> tuple[Folds, Folds]:
+        """The folds of two systems on what both have of the same clips, for `floatbench.metrics.paired.difference`.
+
+        Raises:
+            UsageError: the metric keeps none, or the systems have nothing in common.
+        """
+        scores = [self.reduce(pairs) for pairs in (pairs_a, pairs_b)]
+        first, second = (score.folds or ClipFolds(()) if score.value is None else score.folds for score in scores)
+        if not isinstance(first, ClipFolds) or not isinstance(second, ClipFolds):
+            raise UsageError(f"{self.info.id} offers no paired comparison")
+        common = {clip for clip, _, _ in first.values} & {clip for clip, _, _ in second.values}
+        if not common:
+            raise UsageError(f"{self.info.id}: the two systems have no measurable clip in common")
+        return first.only(common), second.only(common)
+
+    def compare(self, pairs_a: Sequence[Pair], pairs_b: Sequence[Pair]) -> PairedDifference:
+        """The paired difference of two systems on the clips that both have; UsageError when there is none."""
+        from floatbench.metrics import paired, statistics
+
+        a, b = ({pair.clip_id: pair for pair in pairs} for pairs in (pairs_a, pairs_b))
+        common = sorted(a.keys() & b.keys())
+        if not common:
+            raise UsageError(f"{self.info.id}: the two systems have no clip in common")
+        first, second = self.fold_pair([a[clip] for clip in common], [b[clip] for clip in common])
+        return paired.difference([first], [second], statistics.content_seed(self.info.id))
 
 
 def require_measured(pictures: int, of_pictures: int) -> None:

@@ -7,6 +7,7 @@ are grouped for the jackknife, features are streamed so that memory does not gro
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from floatbench.errors import ClipError, UsageError
-from floatbench.metrics import statistics
+from floatbench.metrics import paired, statistics
 from floatbench.metrics.base import (
     ClipValue,
-    Comparison,
+    DistanceFolds,
     Metric,
     MetricInfo,
     Pair,
@@ -27,7 +28,11 @@ from floatbench.metrics.base import (
     require_measured,
 )
 from floatbench.metrics.frechet import NotFiniteError, Sample, sample_distance
+from floatbench.metrics.sample_size import BetweenPeople, n_curve, sample_size
 from floatbench.types import Features
+
+KEPT_BYTES = 2**27
+"""Features up to this size are held in memory while their clips are grouped."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,7 @@ class PairRows:
     Attributes:
         generated, reference: (N, d) float, finite.
         index: (N,) which rows of the clip these are (frame or window numbers).
+        whole: rows of the reference, usable or not: what the clip weighs when groups are made, for every system alike.
         dropped: rows that failed on either side; trimmed: rows that only the longer side had.
         lost_frames: reason -> count of frames that entered no row (for example the remainder of windows).
     """
@@ -44,6 +50,7 @@ class PairRows:
     generated: np.ndarray
     reference: np.ndarray
     index: np.ndarray
+    whole: int
     dropped: int = 0
     trimmed: int = 0
     lost_frames: Mapping[str, int] = field(default_factory=dict)
@@ -51,12 +58,12 @@ class PairRows:
     def take(self, index: np.ndarray) -> PairRows:
         """Only the rows whose number is in `index`."""
         keep = np.isin(self.index, index)
-        return PairRows(self.generated[keep], self.reference[keep], self.index[keep])
+        return PairRows(self.generated[keep], self.reference[keep], self.index[keep], self.whole)
 
 
 @dataclass
 class _Groups:
-    """Samples per group and side, with the counts of what entered."""
+    """Samples per group and side, with the counts of what entered, the people of each group and their spread."""
 
     generated: dict[int, Sample]
     reference: dict[int, Sample]
@@ -66,6 +73,20 @@ class _Groups:
     trimmed: int
     failures: dict[str, str]
     lost_frames: Counter[str] = field(default_factory=Counter)
+    design: statistics.Design = field(default_factory=lambda: statistics.Design.of(()))
+    group_of: dict[str, int] = field(default_factory=dict)
+    units: dict[int, set[str]] = field(default_factory=dict)
+    spread: dict[str, BetweenPeople] = field(default_factory=dict)
+    rows: str = ""
+
+    @property
+    def by_people(self) -> bool:
+        """True where people are the independent units, else their clips are."""
+        return self.design.people >= statistics.MIN_IDENTITIES
+
+    def unit_of(self, pair: Pair) -> str:
+        """The person of a clip, or the clip where it is a unit of its own."""
+        return pair.identity if self.by_people else pair.clip_id
 
 
 class FrechetMetric(Metric):
@@ -116,6 +137,7 @@ class FrechetMetric(Metric):
             generated[index],
             reference[index],
             index,
+            len(reference),
             dropped=length - len(index),
             trimmed=max(len(generated), len(reference)) - length,
             lost_frames=self.lost_frames(generated_features),
@@ -138,7 +160,7 @@ class FrechetMetric(Metric):
 
     def reduce(self, pairs: Sequence[Pair]) -> Score:
         """The distance over all clips, with group jackknife, n-curve and counts (floatbench.metrics.statistics)."""
-        groups = self._collect(self._each(pairs), pairs)
+        groups = self._collect(lambda: self._each(pairs))
         if not groups.generated:
             return Score(self.info.id, None, 0, groups.failures, None, "no clip could be measured")
         try:
@@ -148,64 +170,86 @@ class FrechetMetric(Metric):
             return Score(self.info.id, None, 0, {pair.clip_id: why for pair in pairs} | groups.failures, None, why)
         if whole[0] < 2:
             return Score(self.info.id, None, groups.clips, groups.failures, None, "fewer than two rows")
-        reason = statistics.too_few(len(groups.identities))
-        interval = None if reason else statistics.jackknife(whole[1], self._left_out(groups))
+        folds = self._folds(groups, whole)
+        interval, reason = paired.score_interval([folds], 0)
         details = self._details(groups, whole)
         rows = int(whole[0])
         return Score(
             self.info.id, whole[1], groups.clips, groups.failures, interval, reason, details,
-            rows, rows + groups.dropped, few_rows(rows, details["dimension"]),
+            rows, rows + groups.dropped, few_rows(rows, details["dimension"]), folds,
         )  # fmt: skip
 
-    def compare(self, pairs_a: Sequence[Pair], pairs_b: Sequence[Pair]) -> Comparison:
-        """The difference of two methods over the frames that both have; group jackknife of the difference."""
-        first, second = self._collect_common(pairs_a, pairs_b)
+    def fold_pair(self, pairs_a: Sequence[Pair], pairs_b: Sequence[Pair]) -> tuple[DistanceFolds, DistanceFolds]:
+        """The folds of two systems over the frames that both have of the same clips."""
+        first, second = (
+            self._collect(lambda swap=swap: self._matched(pairs_a, pairs_b, swap)) for swap in (False, True)
+        )
         if not first.generated:
-            raise UsageError(f"{self.info.id}: the two methods have no measurable clip in common")
-        numbers = sorted(first.generated)
-        a, b = self._union(first, numbers)[1], self._union(second, numbers)[1]
-        reason = statistics.too_few(len(first.identities))
-        interval = None
-        if not reason:
-            pairs = zip(self._left_out(first), self._left_out(second), strict=True)
-            interval = statistics.jackknife(a - b, [x - y for x, y in pairs])
-        return Comparison(self.info.id, first.clips, a, b, a - b, interval, reason)
+            raise UsageError(f"{self.info.id}: the two systems have no measurable clip in common")
+        wholes = [self._union(groups, sorted(groups.generated)) for groups in (first, second)]
+        if wholes[0][0] < 2:
+            raise UsageError(f"{self.info.id}: the two systems have fewer than two rows in common")
+        return self._folds(first, wholes[0]), self._folds(second, wholes[1])
 
     def _each(self, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, PairRows | ClipError]]:
         for pair in sorted(pairs, key=lambda p: p.clip_id):
             yield pair, _try(lambda pair=pair: self.rows(pair))
 
-    def _collect(self, items: Iterator[tuple[Pair, PairRows | ClipError]], pairs: Sequence[Pair]) -> _Groups:
-        group_of = statistics.assign_groups([p.identity for p in pairs])
+    def _matched(
+        self, pairs_a: Sequence[Pair], pairs_b: Sequence[Pair], swap: bool
+    ) -> Iterator[tuple[Pair, PairRows | ClipError]]:
+        """The rows of the first (or, `swap`, second) system that both have."""
+        for a, b in zip(pairs_a, pairs_b, strict=True):
+            rows_a, rows_b = _try(lambda a=a: self.rows(a)), _try(lambda b=b: self.rows(b))
+            if isinstance(rows_a, ClipError) or isinstance(rows_b, ClipError):
+                yield a, rows_a if isinstance(rows_a, ClipError) else rows_b
+                continue
+            common = np.intersect1d(rows_a.index, rows_b.index)
+            if len(common) == 0:
+                yield a, ClipError(self.failed, "the two systems have no usable row in common")
+            else:
+                yield a, (rows_b if swap else rows_a).take(common)
+
+    def _collect(self, items: Callable[[], Iterator[tuple[Pair, PairRows | ClipError]]]) -> _Groups:
+        """Samples by group.
+
+        Groups of equal rows need the lengths of all clips first: what does not fit into `KEPT_BYTES` is read twice.
+        """
         found = _Groups({}, {}, 0, set(), 0, 0, {})
-        for pair, rows in items:
+        clips: dict[str, tuple[str, int]] = {}
+        rows_hash, kept, size = hashlib.sha256(), list[tuple[Pair, PairRows]](), 0
+        for pair, rows in items():
             if isinstance(rows, ClipError):
                 found.failures[pair.clip_id] = str(rows)
                 continue
-            group = group_of[pair.identity]
-            for side, values in ((found.generated, rows.generated), (found.reference, rows.reference)):
-                side.setdefault(group, Sample(values.shape[1], self.device)).add(values)
-            found.clips += 1
-            found.identities.add(pair.identity)
+            size += rows.generated.nbytes + rows.reference.nbytes
+            kept.append((pair, rows))
+            if size > KEPT_BYTES:
+                kept.clear()
+            clips[pair.clip_id] = (pair.identity, rows.whole)
+            rows_hash.update(f"{pair.clip_id}\n{pair.identity}\n".encode("utf-8", "surrogateescape"))
+            rows_hash.update(np.asarray(rows.index, np.int64).tobytes())
             found.dropped += rows.dropped
             found.trimmed += rows.trimmed
             found.lost_frames.update(rows.lost_frames)
+        found.clips, found.rows = len(clips), rows_hash.hexdigest()[:16]
+        found.identities = {identity for identity, _ in clips.values()}
+        found.design = statistics.Design.of([identity for identity, _ in clips.values()])
+        found.group_of = statistics.clip_groups(clips) if clips else {}
+        for pair, rows in kept if size <= KEPT_BYTES else items():
+            if not isinstance(rows, ClipError):
+                self._add(found, pair, rows)
         return found
 
-    def _collect_common(self, pairs_a: Sequence[Pair], pairs_b: Sequence[Pair]) -> tuple[_Groups, _Groups]:
-        def matched(swap: bool) -> Iterator[tuple[Pair, PairRows | ClipError]]:
-            for a, b in zip(pairs_a, pairs_b, strict=True):
-                rows_a, rows_b = _try(lambda a=a: self.rows(a)), _try(lambda b=b: self.rows(b))
-                if isinstance(rows_a, ClipError) or isinstance(rows_b, ClipError):
-                    yield a, rows_a if isinstance(rows_a, ClipError) else rows_b
-                    continue
-                common = np.intersect1d(rows_a.index, rows_b.index)
-                if len(common) == 0:
-                    yield a, ClipError(self.failed, "the two methods have no usable row in common")
-                else:
-                    yield a, (rows_b if swap else rows_a).take(common)
-
-        return self._collect(matched(False), pairs_a), self._collect(matched(True), pairs_a)
+    def _add(self, found: _Groups, pair: Pair, rows: PairRows) -> None:
+        group, unit = found.group_of[pair.clip_id], found.unit_of(pair)
+        found.units.setdefault(group, set()).add(unit)
+        for name, side, values in (
+            ("generated", found.generated, rows.generated),
+            ("reference", found.reference, rows.reference),
+        ):
+            side.setdefault(group, Sample(values.shape[1], self.device)).add(values)
+            found.spread.setdefault(name, BetweenPeople()).add(unit, values)
 
     def _union(self, groups: _Groups, numbers: Sequence[int]) -> tuple[float, float]:
         """(rows per side, score) of some groups."""
@@ -213,24 +257,52 @@ class FrechetMetric(Metric):
         reference = Sample.join([groups.reference[g] for g in numbers])
         return float(generated.n), self.distance(generated, reference) if generated.n > 1 else float("nan")
 
-    def _left_out(self, groups: _Groups) -> list[float]:
-        numbers = sorted(groups.generated)
-        return [self._union(groups, [g for g in numbers if g != out])[1] for out in numbers]
+    def _folds(self, groups: _Groups, whole: tuple[float, float]) -> DistanceFolds:
+        """The distances with one group left out each; none where no honest interval could be made of them."""
+        numbers, why = sorted(groups.generated), groups.design.why
+        left_out: list[float] = []
+        if not why:
+            left_out = [self._union(groups, [g for g in numbers if g != out])[1] for out in numbers]
+        names = "\n".join(f"{clip}\t{group}" for clip, group in sorted(groups.group_of.items()))
+        return DistanceFolds(
+            value=whole[1],
+            left_out=tuple(left_out),
+            sizes=tuple(groups.generated[g].n for g in numbers),
+            rows=groups.rows,
+            groups=hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()[:16],
+            clips=groups.clips,
+            people=len(groups.identities),
+            unit=groups.design.unit,
+            why=why,
+        )
 
     def _details(self, groups: _Groups, whole: tuple[float, float]) -> dict[str, Any]:
         numbers = sorted(groups.generated)
-        curve = statistics.n_curve(len(numbers), lambda taken: self._union(groups, [numbers[i] for i in taken]), whole)
+        dimension = groups.generated[numbers[0]].dimension
+        size = sample_size(groups.spread)
         return {
             "n_generated": int(whole[0]),
             "n_reference": int(whole[0]),
-            "dimension": groups.generated[numbers[0]].dimension,
+            "dimension": dimension,
             "rows_dropped": groups.dropped,
             "rows_trimmed": groups.trimmed,
             **{f"frames_{reason}": count for reason, count in sorted(groups.lost_frames.items())},
             "identities": len(groups.identities),
             "groups": len(numbers),
-            "n_curve": curve.to_dict() if curve else None,
+            **size,
+            "n_curve": self._curve(groups, whole[1], size["effective_n"] or 0.0, dimension),
         }
+
+    def _curve(self, groups: _Groups, score: float, effective: float, dimension: int) -> dict[str, Any] | None:
+        numbers = sorted(groups.generated)
+
+        def union(taken: Sequence[int]) -> tuple[float, float]:
+            chosen = [numbers[i] for i in taken]
+            return float(sum(len(groups.units[g]) for g in chosen)), self._union(groups, chosen)[1]
+
+        whole = (float(sum(len(units) for units in groups.units.values())), score)
+        curve = n_curve(len(numbers), union, whole, "people" if groups.by_people else "clips")
+        return curve.honest(effective, dimension).to_dict() if curve else None
 
 
 def few_rows(rows: int, dimension: int) -> tuple[str, ...]:

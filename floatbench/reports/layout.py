@@ -5,16 +5,16 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 from floatbench.engine.records import MetricRecord
 from floatbench.errors import UsageError
+from floatbench.reports.comparison import Comparisons, Mark, Place, judge
+from floatbench.reports.interval_notes import interval_notes
 from floatbench.reports.loading import RecordedRun, by_dataset, refuse_other_variant
 from floatbench.reports.marks import method_marks
 from floatbench.reports.published import SOURCE, table_cells
 from floatbench.reports.table import TINY_NOTE, counts, number
 
-Mark = Literal["", "best", "second"]
 COLUMNS: dict[int, tuple[str, ...]] = {
     1: ("FID", "FVD", "CSIM", "E-FID", "P-FID", "LSE-D", "LSE-C"),
     2: ("FID", "FVD", "E-FID", "P-FID", "LSE-D"),
@@ -38,7 +38,8 @@ class TableNumber:
         n, of: clips that entered and clips available; None for published numbers.
         pictures, of_pictures: measured inside these clips, and what they have.
         marks: what a reader must know beside the number, in two words each.
-        rank_value: what is compared (the common subset's value where methods failed on different clips).
+        rank_value: the common subset's value where methods failed on different clips, else the value.
+        place, tied, mark: by the paired test, see floatbench.reports.comparison.Place.
         second_hand: a published number that was not read in the paper itself.
     """
 
@@ -54,6 +55,8 @@ class TableNumber:
     ranked: bool = False
     rank_value: float | None = None
     mark: Mark = ""
+    place: int | None = None
+    tied: bool = False
     why: str = ""
     second_hand: bool = False
     text: str = ""  # as published; measured numbers have four digits
@@ -162,10 +165,13 @@ def build_table(table: int, runs: Sequence[RecordedRun], variants: Sequence[str]
     columns = tuple(_column(column, chosen[column], runs) for column in COLUMNS[table])
     labels = tuple(DATASETS.get(name, name) for name in groups)
     systems = _lines(groups, columns, list(dict.fromkeys(name for run in runs for name in run.systems)))
-    ours = mark(TableBlock("measured", labels, columns, systems))
+    judged = [judge(group) for group in groups.values()]
+    ours = placed(TableBlock("measured", labels, columns, systems), judged)
     names = list(dict.fromkeys(n for run in runs for n in run.scores.methods if n not in run.systems))
     controls = TableBlock("controls, not ranked", labels, columns, _lines(groups, columns, names))
-    return PaperTable(table, TITLES[table], ours, controls, paper_block(table), _notes(runs, columns))
+    return PaperTable(
+        table, TITLES[table], ours, controls, paper_block(table), [*_decisions(ours, judged), *_notes(runs, columns)]
+    )
 
 
 def _lines(groups: dict[str, list[RecordedRun]], columns: Sequence[Column], names: Sequence[str]) -> tuple[Line, ...]:
@@ -253,8 +259,50 @@ def _evaluations(run: RecordedRun, method: str) -> TableNumber:
     return TableNumber(statistics.median(counts)) if counts else TableNumber(None, why="not counted")
 
 
-def mark(block: TableBlock) -> TableBlock:
-    """Best and second best of every column and data set among ranked rows; equal values share a mark."""
+def placed(block: TableBlock, judged: Sequence[Comparisons]) -> TableBlock:
+    """The block with the places of its ranked rows, by the comparisons of each data set."""
+    found: dict[tuple[int, int, int], Place] = {}
+    for c, column in enumerate(block.columns):
+        for d, comparisons in enumerate(judged):
+            ranked = {line.name: i for i, line in enumerate(block.lines) if line.cells[c][d].ranked and column.variant}
+            places = comparisons.places(column.variant, ranked)
+            found |= {(i, c, d): places[name] for name, i in ranked.items()}
+    return replace(block, lines=tuple(_placed(line, i, found) for i, line in enumerate(block.lines)))
+
+
+def _placed(line: Line, i: int, places: dict[tuple[int, int, int], Place]) -> Line:
+    def one(c: int, d: int, part: TableNumber) -> TableNumber:
+        place = places.get((i, c, d), Place(None))
+        return replace(part, place=place.rank, tied=place.tied, mark=place.mark)
+
+    cells = tuple(tuple(one(c, d, part) for d, part in enumerate(parts)) for c, parts in enumerate(line.cells))
+    return replace(line, cells=cells)
+
+
+def _decisions(block: TableBlock, judged: Sequence[Comparisons]) -> list[str]:
+    """What bold and underlined mean, how many comparisons there were, and where nothing is decided."""
+    count = sum(comparisons.count for comparisons in judged)
+    if len(block.lines) < 2:
+        return []
+    if not count:
+        reasons = dict.fromkeys(v.why for comparisons in judged for v in comparisons.verdicts if v.why)
+        return ["Nothing is bold: no pair of systems could be tested.", *(f"No test: {why}." for why in reasons)]
+    found = [
+        "Bold: no system is better; underlined: the next place. Better is what the paired test on the same clips says "
+        f"(p adjusted for {count} comparisons, floatbench compare); what is not decided shares a place."
+    ]
+    undecided = [
+        column.title if len(block.datasets) == 1 else f"{column.title} ({block.datasets[d]})"
+        for c, column in enumerate(block.columns)
+        for d in range(len(block.datasets))
+        if sum(line.cells[c][d].ranked for line in block.lines) > 1
+        and not any(line.cells[c][d].mark for line in block.lines)
+    ]
+    return [*found, f"Nothing is decided in {', '.join(undecided)}."] if undecided else found
+
+
+def mark_published(block: TableBlock) -> TableBlock:
+    """Best and second best of the paper's own numbers, as it prints them; equal values share a mark."""
     marks: dict[tuple[int, int, int], Mark] = {}
     for c, column in enumerate(block.columns):
         if column.higher is None:
@@ -303,7 +351,9 @@ def paper_block(table: int) -> TableBlock:
                 )
             )
         lines.append(Line(mine[0].name, mine[0].size == 256, tuple(parts)))
-    return mark(TableBlock(f"as published ({SOURCE})", tuple(DATASETS[d] for d in datasets), columns, tuple(lines)))
+    return mark_published(
+        TableBlock(f"as published ({SOURCE})", tuple(DATASETS[d] for d in datasets), columns, tuple(lines))
+    )
 
 
 def _notes(runs: Sequence[RecordedRun], columns: Sequence[Column]) -> list[str]:
@@ -326,7 +376,7 @@ def _notes(runs: Sequence[RecordedRun], columns: Sequence[Column]) -> list[str]:
     shown = {column.variant for column in columns}
     cells = [cell for run in runs for cell in run.scores.scores if cell.metric in shown and cell.value is not None]
     reasons = dict.fromkeys(cell.no_interval for cell in cells if cell.interval is None and cell.no_interval)
-    notes += [f"No interval: {reason}." for reason in reasons]
+    notes += [f"{note}." for note in interval_notes(cells)] + [f"No interval: {reason}." for reason in reasons]
     tiny = [column.variant for column in columns if column.tiny]
     if tiny:
         notes.append(f"{', '.join(tiny)}: {TINY_NOTE}.")

@@ -7,6 +7,7 @@ the same system and protocol gets the next version and names the one it supersed
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from floatbench.files import file_sha256
 from floatbench.folders import is_hidden
 from floatbench.paths import shipped
 from floatbench.records import RecordFile, read_record, write_record
+from floatbench.reports.comparison import Comparisons, Competitor, Place, compare
 from floatbench.reports.loading import RecordedRun
 from floatbench.reports.table import counts
 
@@ -57,6 +59,10 @@ class BoardEntry(RecordFile):
     def digest(self) -> str:
         """The id that follows from the content."""
         record = self.model_dump(mode="json", exclude={"id"})
+        for cell in record["scores"]["scores"]:  # an entry that was made before there were any has its old id
+            for name in ("folds", "common_folds"):
+                if not cell[name]:
+                    del cell[name]
         return hashlib.sha256(json.dumps(record, sort_keys=True, ensure_ascii=True).encode()).hexdigest()[:16]
 
     @property
@@ -212,7 +218,11 @@ def validate(board: Path = BOARD, protocols: dict[str, str] | None = None) -> di
 
 @dataclass(frozen=True)
 class Placed:
-    """One number on the board; `rank` is 1 + the number of current systems that are clearly better."""
+    """One number on the board.
+
+    `rank` is 1 + the number of current systems that are better by the paired test, None for a superseded entry and for
+    one that could be tested against no other; see floatbench.reports.comparison.
+    """
 
     entry: BoardEntry
     cell: ScoreRow
@@ -222,44 +232,38 @@ class Placed:
 
 
 def place(board_entries: Sequence[BoardEntry]) -> list[Placed]:
-    """Ranks every protocol and variant by itself: two systems tie when their intervals overlap.
-
-    Where one has no interval its value is taken as the interval, which claims more than it should; the board says so.
-    """
+    """Ranks every protocol, variant and set of clips by itself; what is not decided shares a place."""
     old = {entry.supersedes for entry in board_entries if entry.supersedes}
     groups: dict[tuple[Any, ...], list[tuple[BoardEntry, ScoreRow]]] = {}
     for entry in board_entries:
         for cell in entry.cells:
             record = entry.scores.metrics[cell.metric]
             fingerprint = tuple(sorted(record.backbones.items()))
-            coverage = cell.n_available
-            groups.setdefault((entry.scores.protocol_hash, cell.metric, fingerprint, coverage), []).append(
-                (entry, cell)
-            )
+            key = (entry.scores.protocol_hash, cell.metric, fingerprint, cell.n_available)
+            groups.setdefault(key, []).append((entry, cell))
+    judged = _judged([entry for entry in board_entries if entry.id not in old])
     result = []
-    for group in groups.values():
-        current = [(entry, cell) for entry, cell in group if entry.id not in old and cell.value is not None]
+    for (protocol, variant, *_), group in groups.items():
+        current = [entry.id for entry, cell in group if entry.id not in old and cell.value is not None]
+        places = judged[protocol].places(variant, current) if protocol in judged else {}
         for entry, cell in group:
-            superseded = entry.id in old
-            higher = entry.scores.metrics[cell.metric].higher_is_better
-            others = [other for rival, other in current if rival is not entry]
-            better = sum(_better(other, cell, higher) for other in others)
-            ties = any(not _better(other, cell, higher) and not _better(cell, other, higher) for other in others)
-            ranked = not superseded and cell.value is not None
-            result.append(Placed(entry, cell, better + 1 if ranked else None, ranked and ties, superseded))
+            found = places.get(entry.id, Place(None))
+            result.append(Placed(entry, cell, found.rank, found.tied, entry.id in old))
     key = lambda p: (p.entry.scores.label, p.cell.metric, p.rank or 10**9, p.entry.system, -p.entry.version)  # noqa: E731
     return sorted(result, key=key)
 
 
-def _ends(cell: ScoreRow) -> tuple[float, float]:
-    value = cell.value if cell.value is not None else 0.0
-    return (cell.interval["low"], cell.interval["high"]) if cell.interval else (value, value)
-
-
-def _better(one: ScoreRow, other: ScoreRow, higher: bool) -> bool:
-    """True when the whole interval of `one` is on the good side of that of `other`."""
-    a, b = _ends(one), _ends(other)
-    return a[0] > b[1] if higher else a[1] < b[0]
+def _judged(current: Sequence[BoardEntry]) -> dict[str, Comparisons]:
+    """Protocol hash -> the comparisons of all current entries with each other."""
+    by_protocol: dict[str, list[BoardEntry]] = {}
+    for entry in current:
+        by_protocol.setdefault(entry.scores.protocol_hash, []).append(entry)
+    found = {}
+    for protocol, group in by_protocol.items():
+        everybody = [Competitor(entry.id, entry.method, entry.scores) for entry in group]
+        variants = list(dict.fromkeys(variant for entry in group for variant in entry.scores.metrics))
+        found[protocol] = compare(list(itertools.combinations(everybody, 2)), variants)
+    return found
 
 
 # the difference of two boards

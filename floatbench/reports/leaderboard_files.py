@@ -50,8 +50,9 @@ def to_markdown(placed: Sequence[Placed]) -> str:
     if not placed:
         lines.append("There are no entries yet: `floatbench leaderboard submit RUN --method NAME`.")
     lines += [
-        "A place is 1 + the number of systems whose whole interval is better; systems with overlapping intervals share "
-        "one (`=`). `~`: no interval, the place rests on the value alone.",
+        "A place is 1 + the number of systems that are better by the paired test on the same clips (p adjusted for all "
+        "comparisons of the protocol); what is not decided shares one (`=`). `untested`: no test with another entry "
+        "was possible. `~`: no interval.",
     ]
     for label, group in groupby(placed, key=lambda item: item.entry.scores.label):
         lines += ["", *_protocol(label, list(group))]
@@ -84,7 +85,7 @@ def _marks(item: Placed) -> tuple[str, ...]:
 
 def _line(item: Placed) -> str:
     cell = item.cell
-    rank = "superseded" if item.superseded else f"{'=' if item.tied else ''}{item.rank}"
+    rank = "superseded" if item.superseded else "untested" if item.rank is None else f"{'=' * item.tied}{item.rank}"
     value = "none" if cell.value is None else number(cell.value)
     if cell.interval:
         value += f" [{number(cell.interval['low'])}, {number(cell.interval['high'])}]"

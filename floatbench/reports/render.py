@@ -56,7 +56,7 @@ def to_csv(table: PaperTable) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     head = ["origin", "table", "method", "size_256", "dataset", "column", "variant", "value", "low", "high", "spread"]
-    writer.writerow([*head, "n", "of", "ranked", "mark", "note", "made"])
+    writer.writerow([*head, "n", "of", "ranked", "place", "tied", "mark", "note", "made"])
     for origin, block in table.blocks.items():
         for line in block.lines:
             for column, parts in zip(block.columns, line.cells, strict=True):
@@ -64,7 +64,8 @@ def to_csv(table: PaperTable) -> str:
                     note = "second-hand" if part.second_hand else part.why if part.value is None else ""
                     writer.writerow(
                         [origin, table.number, line.name, line.dagger, dataset, column.title, column.variant,
-                         part.value, part.low, part.high, part.spread, part.n, part.of, part.ranked, part.mark, note,
+                         part.value, part.low, part.high, part.spread, part.n, part.of, part.ranked, part.place,
+                         part.tied, part.mark, note,
                          "; ".join(line.marks)]
                     )  # fmt: skip
     return stream.getvalue()

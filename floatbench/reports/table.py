@@ -9,6 +9,7 @@ from pathlib import Path
 
 from floatbench.engine.records import ScoreFile, ScoreRow
 from floatbench.files import write_bytes
+from floatbench.reports.interval_notes import interval_notes
 from floatbench.reports.marks import marked_name, method_marks
 
 COLUMN_ORDER = ("FID", "FVD", "CSIM", "E-FID", "P-FID", "LSE-D", "LSE-C", "AVCORR", "PSNR", "SSIM")
@@ -114,6 +115,7 @@ def _notes(scores: ScoreFile, variants: Sequence[str]) -> list[str]:
         if not check.held:
             notes.append(f'- FLAG {check.metric}: does not keep the rule "{check.rule}" ({check.detail}).')
     notes += [f"- {escape(note[:1].upper() + note[1:])}." for note in (*scores.notes, *scores.blind_controls.values())]
+    notes += [f"- {note}." for note in interval_notes(scores.scores)]
     marked: dict[tuple[str, str], list[str]] = {}
     for cell in scores.scores:
         for mark in cell.marks:

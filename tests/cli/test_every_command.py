@@ -99,6 +99,7 @@ def test_the_names_that_differed_are_aliases():
     assert {triple for triple in renamed if triple[1] != "json"} == {
         ("generate", "compile", "compile_"),
         ("report", "format", "style"),
+        ("compare", "format", "style"),
         ("protocol fetch", "from", "source"),
         ("weights fetch", "all", "everything"),
         ("weights fetch", "for", "for_"),

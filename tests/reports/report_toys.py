@@ -18,7 +18,17 @@ from floatbench.engine.records import (
 )
 from floatbench.engine.scoring import score_all
 from floatbench.methods.controls import control
-from floatbench.metrics.base import Backbone, ClipValue, Interval, Metric, MetricInfo, Pair, Score, split_failures
+from floatbench.metrics.base import (
+    Backbone,
+    ClipFolds,
+    ClipValue,
+    Interval,
+    Metric,
+    MetricInfo,
+    Pair,
+    Score,
+    split_failures,
+)
 from floatbench.protocol.protocol import Clip, Preprocessing, Protocol
 from floatbench.records import write_record
 from floatbench.types import ClipMedia, Features
@@ -55,7 +65,8 @@ class Mean(Metric):
         good, failures = split_failures(self, pairs)
         value = float(np.mean([found.value for _, found in good])) if good else None
         around = None if value is None else Interval(value - self.width, value + self.width, 0.95, "toy")
-        return Score(self.info.id, value, len(good), failures, around)
+        folds = ClipFolds(tuple((pair.clip_id, pair.identity, found.value) for pair, found in good))
+        return Score(self.info.id, value, len(good), failures, around, folds=folds)
 
 
 def _variant(id: str, column: str, higher: bool, scale: float) -> Any:
@@ -82,7 +93,7 @@ def toy_protocol(
 
 def write_run(
     folder: Path,
-    methods: dict[str, float],
+    methods: dict[str, Any],
     dataset: str = "hdtf",
     size: int = 512,
     failed: dict[str, tuple[str, ...]] | None = None,
@@ -94,7 +105,7 @@ def write_run(
     seed: int = 0,
     **scores: Any,
 ) -> Path:
-    """A finished run: method -> its distance from the reference; `scores` replaces fields of scores.json."""
+    """A finished run: method -> its distance from the reference, one or one a clip; `scores` replaces fields."""
     protocol = protocol or toy_protocol(dataset)
     info = RunInfo(
         protocol=protocol,
@@ -107,8 +118,9 @@ def write_run(
     )
     store, rows = FeatureStore(folder, None), {}
     for name, distance in methods.items():
-        for clip in protocol.clips:
-            row = _row(store, name, clip, distance, reference, size, clip.id in (failed or {}).get(name, ()))
+        each = np.broadcast_to(distance, len(protocol.clips)).tolist()
+        for clip, gap in zip(protocol.clips, each, strict=True):
+            row = _row(store, name, clip, gap, reference, size, clip.id in (failed or {}).get(name, ()))
             rows[row.key] = row
     folder.mkdir(parents=True, exist_ok=True)
     for row in rows.values():

@@ -22,7 +22,7 @@ def test_report_prints_table_1_or_writes_it(capfd, tmp_path):
     run = write_run(tmp_path / "run", {"mine": 3.0})
     code, out, err = floatbench(capfd, "report", run, "--table", 1)
     assert code == 0, err
-    assert "| mine | **3** [2.5, 3.5] (4 of 4) |" in out
+    assert "| mine | 3 [2.5, 3.5] (4 of 4) |" in out
     code, out, _ = floatbench(capfd, "report", run, "--table", 1, "--format", "latex", "--out", tmp_path / "t.tex")
     assert (code, out) == (0, "")
     assert "\\toprule" in (tmp_path / "t.tex").read_text()

@@ -1,12 +1,14 @@
-"""The board only grows, every entry is verified, and overlapping intervals tie."""
+"""The board only grows, every entry is verified, and places come from the paired test."""
 
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 
+import numpy as np
 import pytest
-from report_toys import write_run
+from report_toys import toy_protocol, write_run
 
 from floatbench.errors import UsageError
 from floatbench.reports.leaderboard import difference, entries, place, run_problems, submit, validate
@@ -31,11 +33,43 @@ def test_a_submitted_entry_is_valid_and_its_scores_follow_from_the_features(tmp_
     assert len(entry.features) == 4
 
 
-def test_overlapping_intervals_tie_and_clear_differences_rank(tmp_path):
-    board = tmp_path / "board"
-    for name, distance in (("a", 2.0), ("b", 2.9), ("c", 3.8), ("d", 9.0)):  # intervals reach 0.5 either way
-        submit(run_of(tmp_path, name, distance), name, board=board)
-    assert fid_ranks(board) == {("a", 1): (1, True), ("b", 1): (1, True), ("c", 1): (2, True), ("d", 1): (4, False)}
+def test_places_come_from_the_paired_test_between_entries_of_different_runs(tmp_path):
+    board, wide = tmp_path / "board", toy_protocol(n=12)
+    noise = np.random.default_rng(0).standard_normal(12)
+    # every interval reaches 0.5 either way: those of a and b overlap, and yet b is worse on every clip
+    for name, distance in (("a", 3 + noise), ("b", 3.3 + noise), ("c", 3.3 - noise), ("d", 19.0)):
+        submit(run_of(tmp_path, name, distance, protocol=wide), name, board=board)
+    assert fid_ranks(board) == {("a", 1): (1, True), ("b", 1): (2, True), ("c", 1): (1, True), ("d", 1): (4, False)}
+
+
+def test_an_entry_without_what_a_test_needs_wins_and_gains_nothing(tmp_path):
+    """An older entry kept no parts of its scores, another was measured on too few people."""
+    board, wide = tmp_path / "board", toy_protocol(n=12)
+    for name, distance in (("a", 3.0), ("b", 4.0)):
+        submit(run_of(tmp_path, name, distance, protocol=wide), name, board=board)
+    run = run_of(tmp_path, "old", 2.9999, protocol=wide)
+    for cell in run.scores.scores:
+        cell.folds = []
+    old = submit(run, "old", board=board)
+    assert fid_ranks(board) == {("a", 1): (1, False), ("b", 1): (2, False), ("old", 1): (None, False)}
+    assert "| untested | old v1 |" in build(board)[1].read_text()
+    assert validate(board)[old.id] == []
+
+
+def test_an_entry_of_before_keeps_its_id(tmp_path):
+    run = run_of(tmp_path, "mine", 2.0)
+    for cell in run.scores.scores:
+        cell.folds = []
+    entry = submit(run, "mine", board=tmp_path / "board")
+    path = tmp_path / "board" / "entries" / f"{entry.id}.json"
+    record = json.loads(path.read_text())
+    for cell in record["scores"]["scores"]:
+        del cell["folds"], cell["common_folds"]
+    path.write_text(json.dumps(record))
+    assert validate(tmp_path / "board") == {entry.id: []}
+    record.pop("id")
+    text = json.dumps(record, sort_keys=True, ensure_ascii=True)
+    assert entry.id == hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def test_a_new_version_supersedes_and_the_old_entry_stays(tmp_path):

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from report_toys import toy_protocol, write_run
 
@@ -38,13 +39,41 @@ def test_two_data_sets_stand_in_one_cell_with_interval_and_count(tmp_path):
     hdtf, ravdess = cells(table, "one", "FID")
     assert (hdtf.shown, hdtf.extra) == ("3", "[2.5, 3.5] (4 of 4)")
     assert ravdess.value == 30
-    assert "3 [2.5, 3.5] (4 of 4) / **30** [29.5, 30.5] (4 of 4)" in render(table, "md")
+    assert "3 [2.5, 3.5] (4 of 4) / 30 [29.5, 30.5] (4 of 4)" in render(table, "md")
 
 
-def test_best_and_second_are_marked_for_each_direction(tmp_path):
-    table = build_table(1, runs(tmp_path))
+def test_best_and_second_are_marked_for_each_direction_by_the_paired_test(tmp_path):
+    folder = write_run(tmp_path / "a", {"one": 3.0, "two": 2.0, "three": 1.0}, protocol=toy_protocol(n=12))
+    table = build_table(1, [load_run(folder)])
     assert [cells(table, name, "FID")[0].mark for name in ("three", "two", "one")] == ["best", "second", ""]
     assert [cells(table, name, "CSIM")[0].mark for name in ("three", "two", "one")] == ["", "second", "best"]
+    assert [cells(table, name, "FID")[0].place for name in ("three", "two", "one")] == [1, 2, 3]
+    assert "**1** [0.5, 1.5]" in render(table, "md") and "adjusted for 6 comparisons" in render(table, "md")
+
+
+def test_what_is_not_decided_is_not_bold_and_shares_a_place(tmp_path):
+    """The values differ, the clips do not say which is better."""
+    noise = np.random.default_rng(0).standard_normal(12)
+    folder = write_run(
+        tmp_path / "a", {"near": 3.0 + noise, "by": 3.1 - noise, "far": 50.0}, protocol=toy_protocol(n=12)
+    )
+    table = build_table(1, [load_run(folder)])
+    found = [cells(table, name, "FID")[0] for name in ("near", "by", "far")]
+    assert [(part.place, part.tied, part.mark) for part in found] == [
+        (1, True, "best"), (1, True, "best"), (3, False, "second"),
+    ]  # fmt: skip
+    two = write_run(tmp_path / "b", {"near": 3.0 + noise, "by": 3.1 - noise}, protocol=toy_protocol(n=12))
+    text = render(build_table(1, [load_run(two)]), "md")
+    assert "**3" not in text.partition("as published")[0] and "Nothing is decided in FID, CSIM." in text
+
+
+def test_without_an_interval_nobody_wins(tmp_path):
+    """Four people are too few: 7.2999 beats 7.3000 in no table."""
+    folder = write_run(tmp_path / "a", {"one": 7.2999, "two": 7.3})
+    table = build_table(1, [load_run(folder)])
+    found = [cells(table, name, "FID")[0] for name in ("one", "two")]
+    assert {(part.place, part.tied, part.mark) for part in found} == {(1, True, "")}
+    assert "no pair of systems could be tested" in render(table, "md")
 
 
 def test_a_run_that_is_not_ranked_has_no_marks_and_says_why(tmp_path):
@@ -58,7 +87,7 @@ def test_a_void_score_shows_its_coverage_and_no_number(tmp_path):
     folder = write_run(tmp_path / "a", {"one": 3.0, "two": 1.0}, failed={"one": ("clip 0", "clip 1")})
     table = build_table(1, [load_run(folder)])
     assert cells(table, "one", "FID")[0].shown == "void (2 of 4)"
-    assert cells(table, "two", "FID")[0].mark == "best"
+    assert cells(table, "two", "FID")[0].place == 1
 
 
 def test_the_dagger_comes_from_the_size_of_the_videos(tmp_path):

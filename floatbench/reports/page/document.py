@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from floatbench.engine.records import Row, ScoreRow
 from floatbench.errors import DataError, UsageError
 from floatbench.methods.controls import CONTROLS
+from floatbench.reports.comparison import judge
+from floatbench.reports.interval_notes import interval_notes
 from floatbench.reports.licences import licences
 from floatbench.reports.loading import RecordedRun, by_dataset, refuse_other_variant
 from floatbench.reports.marks import method_marks
@@ -85,6 +88,7 @@ def document(page: PageRuns, matrix: dict[str, Any] | None) -> dict[str, Any]:
             for clip in page.clips
         ],
         "cells": [[_cell(page, name, variant) for variant in variants] for name in page.methods],
+        "places": _places(page, variants),
         "values": [
             [
                 [_short(page.tracks_of(name).value(name, clip.id, variant)) for clip in page.clips]
@@ -112,6 +116,7 @@ def _run(run: RecordedRun) -> dict[str, Any]:
         "ranked": scores.ranked,
         "unranked_because": scores.unranked_because,
         "notes": [*scores.notes, *scores.blind_controls.values()],
+        "interval_notes": interval_notes(scores.scores),
         "environment": scores.environment,
         "controls": [check.model_dump() for check in scores.controls],
         "licences": [
@@ -153,8 +158,24 @@ def _cell(page: PageRuns, method: str, variant: str) -> dict[str, Any] | None:
     cell: ScoreRow | None = page.owner[method].cell(method, variant)
     if cell is None:
         return None
-    kept = cell.model_dump(exclude={"method", "metric", "column", "details"})
+    kept = cell.model_dump(exclude={"method", "metric", "column", "details", "folds", "common_folds"})
     return {name: value for name, value in kept.items() if value not in (None, "", [], {})} | {"value": cell.value}
+
+
+def _places(page: PageRuns, variants: Sequence[str]) -> list[list[dict[str, Any] | None]]:
+    """The place of every ranked system under every metric, by the paired test; None for all others."""
+    judged = judge(page.runs)
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for variant in variants:
+        ranked = [name for name in page.methods if _ranked(page, name, variant)]
+        found |= {(name, variant): asdict(place) for name, place in judged.places(variant, ranked).items()}
+    return [[found.get((name, variant)) for variant in variants] for name in page.methods]
+
+
+def _ranked(page: PageRuns, name: str, variant: str) -> bool:
+    scores, cell = page.owner[name].scores, page.owner[name].cell(name, variant)
+    allowed = scores.ranked and scores.methods[name].get("ranked", True) and not scores.is_control(name)
+    return allowed and cell is not None and not cell.void and cell.value is not None
 
 
 def _state(row: Row) -> str:

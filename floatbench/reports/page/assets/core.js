@@ -141,6 +141,8 @@ FB.tip = (function () {
 
 const shortHash = (text) => (text && text.length > 16 ? text.slice(0, 12) + "…" : text);
 
+FB.placeText = (place) => !place ? "" : place.rank === null ? "none: no paired test with another system" : `${place.tied ? "shared " : ""}${place.rank}`;
+
 // Where a score comes from: everything the record says about it.
 FB.scoreProvenance = function (m, v) {
   const { methods, metrics, cells, runs } = FB.data;
@@ -154,6 +156,7 @@ FB.scoreProvenance = function (m, v) {
     ["value", cell.value === null ? "none" : cell.value],
     ["interval", interval ? `${interval.low} to ${interval.high}, ${interval.level * 100} %, ${interval.method}` : cell.no_interval || "none"],
     ["spread", cell.replicate_spread ? `${cell.replicate_spread} over ${run.replicates} seeds` : ""],
+    ["place", FB.placeText(FB.data.places[m][v])],
     ["clips", `${cell.n} of ${cell.n_available} available, ${cell.n_protocol} in the protocol${cell.void ? "; VOID: below the coverage floor" : ""}`],
     ["pictures", cell.of_pictures ? `${cell.pictures} of ${cell.of_pictures} of these clips measured` : ""],
     ["marks", (cell.marks || []).join("; ")],

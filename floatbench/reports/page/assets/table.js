@@ -84,19 +84,17 @@ FB.scoreTable = function () {
     Object.entries(run.rejected).forEach(([clip, why]) => notes.push(`Rejected by preprocessing: ${clip}, ${why}.`));
   }
   if (metrics.some((metric) => metric.tiny)) notes.push("tiny: made with the small bundled networks, trained on synthetic data only; comparable inside this table, never with published numbers.");
+  runs.forEach((run) => run.interval_notes.forEach((note) => notes.push(`${note}.`)));
+  if (FB.systems.length > 1) notes.push("Bold: no system is better; underlined: the next place. Better is what the paired test on the same clips says (floatbench compare); what is not decided shares a place.");
   const reasons = new Set(cells.flat().filter((cell) => cell && cell.no_interval && cell.value !== null && !cell.void).map((cell) => cell.no_interval));
   reasons.forEach((reason) => notes.push(`No interval: ${reason}.`));
   FB.byId("score-notes").replaceChildren(...[...new Set(notes)].map((note) => FB.el("li", {}, note)));
 };
 
-// Best and second best of a column among ranked systems: m -> tag.
+// Bold and underlined of a column, by the paired test: m -> tag.
 FB.bestOf = function (v) {
-  const { methods, cells, metrics, runs } = FB.data;
-  const found = FB.systems
-    .filter((m) => runs[methods[m].run].ranked && methods[m].described.ranked !== false && cells[m][v] && !cells[m][v].void && cells[m][v].value !== null)
-    .map((m) => [cells[m][v].common_value ?? cells[m][v].value, m]);
-  const order = [...new Set(found.map(([value]) => value))].sort((a, b) => (metrics[v].higher ? b - a : a - b));
-  return new Map(found.filter(([value]) => order.indexOf(value) < 2).map(([value, m]) => [m, order[0] === value ? "strong" : "u"]));
+  const tags = { best: "strong", second: "u" };
+  return new Map(FB.systems.filter((m) => FB.data.places[m][v] && tags[FB.data.places[m][v].mark]).map((m) => [m, tags[FB.data.places[m][v].mark]]));
 };
 
 // A small picture of value and interval on the column's own scale.
