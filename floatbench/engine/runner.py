@@ -35,6 +35,7 @@ from floatbench.methods.controls import CONTROLS
 from floatbench.methods.method import Method
 from floatbench.methods.videos import VideosMethod
 from floatbench.progress import NullProgress, Progress
+from floatbench.protocol.overlap import overlap_notes
 from floatbench.protocol.protocol import Protocol
 from floatbench.records import read_record, write_record
 from floatbench.text import printable
@@ -366,7 +367,7 @@ def score_run(
         metrics=records,
         scores=cells,
         controls=check_controls(records, cells, blind),
-        notes=film_notes(plan.available, rows),
+        notes=[*film_notes(plan.available, rows), *overlap_notes(plan.available, descriptions)],
         blind_controls=blind,
         environment=_named_environments(scoring or info.environment, info),
     )
