@@ -288,6 +288,7 @@ def as_finished(
     items: Sequence[T],
     workers: int,
     setting: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    threads: int | None = None,
 ) -> Generator[tuple[int, R | Death]]:
     """Number and result of each item, in the order in which they are done; in this process when `workers` is 1.
 
@@ -295,6 +296,7 @@ def as_finished(
 
     Args:
         function, setting: must pickle; each process works inside `setting()`.
+        threads: of each numerical library in each process; None leaves them as they are.
     """
     workers = min(workers, len(items))
     if workers <= 1:
@@ -302,7 +304,7 @@ def as_finished(
             for index, item in enumerate(items):
                 yield index, function(item)
         return
-    pool = WorkerPool[tuple[int, T]](partial(_applies, function, setting), workers)
+    pool = WorkerPool[tuple[int, T]](partial(_applies, function, setting), workers, threads)
     with closing(pool.run(deque(enumerate(items)))) as events:
         for (index, _), result in events:
             if isinstance(result, _Raised):

@@ -168,6 +168,7 @@ class Manifest(Frozen):
     inputs: Inputs = Inputs()
     limits: Limits = Limits()
     output: Produced = Produced()
+    trained_on: tuple[str, ...] = ()  # data sets by name, as its paper or repository gives them
     crop: str = "none"
     stochastic: bool = True
     seed_hook: str = "global"  # where a seed gets in; "none": the system cannot be seeded

@@ -212,6 +212,7 @@ def _facts(facts: dict) -> list[str]:
     for variant, values in facts["settings"].items():
         lines[f"  {variant}"] = ", ".join(f"{key} = {value}" for key, value in values.items())
     shown = [f"{name:<10} {printable(value)}" for name, value in lines.items() if value != ""]
+    shown += [f"seen       {overlap['sentence']}" for overlap in facts["overlaps"]]
     return shown + [f"note       {note}" for note in facts["notes"]]
 
 

@@ -40,6 +40,9 @@ class RunChoices:
     metrics: Annotated[str, typer.Option(help="Metric variants, comma separated; default: the protocol's.")] = ""
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N clips (never ranked).")] = None
     clips: Annotated[str, typer.Option(help="Only these clip ids, comma separated (never ranked).")] = ""
+    disjoint_from: Annotated[
+        str, typer.Option("--disjoint-from", help="Only people outside this training list: edtalk (never ranked).")
+    ] = ""
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Run folder; default: one below runs/.")] = None
     controls: Annotated[bool, typer.Option(help="Also score the control systems.")] = True
     replicates: Annotated[int, typer.Option(min=1, help="Repeat with R seeds and report the spread.")] = 1
@@ -87,7 +90,7 @@ def run(context: typer.Context, choices: RunChoices, output: Output) -> int:
         return _dry_run(choices, output)
     result = floatbench.run(
         choices.protocol, parse_methods(*choices.methods or ()), metrics=parse_names(choices.metrics) or None,
-        controls=choices.controls, limit=choices.limit, clips=parse_names(choices.clips) or None, out=choices.out,
+        controls=choices.controls, limit=choices.limit, clips=_chosen_clips(choices), out=choices.out,
         boxes=choices.boxes or None, size=choices.size, replicates=choices.replicates, seed=choices.seed,
         workers=choices.workers, threads=choices.threads, device=choices.device, timeout=choices.timeout,
         executor=choices.executor, address=choices.address, skip_unavailable=choices.skip_unavailable,
@@ -95,6 +98,19 @@ def run(context: typer.Context, choices: RunChoices, output: Output) -> int:
         any_framing=choices.any_framing, progress=output.progress(),
     )  # fmt: skip
     return show(result.run, output)
+
+
+def _chosen_clips(choices: RunChoices) -> list[str] | None:
+    """The clips that --clips and --disjoint-from leave; None for all."""
+    from floatbench.methods.catalogue import parse_names
+    from floatbench.protocol.load import load_protocol
+    from floatbench.protocol.overlap import disjoint_clips
+
+    named = parse_names(choices.clips) or None
+    if not choices.disjoint_from:
+        return named
+    protocol = load_protocol(choices.protocol, boxes=choices.boxes or None, size=choices.size)
+    return disjoint_clips(protocol, choices.disjoint_from, named)
 
 
 def _dry_run(choices: RunChoices, output: Output) -> int:
@@ -107,7 +123,7 @@ def _dry_run(choices: RunChoices, output: Output) -> int:
     options = runner.RunOptions(
         methods=parse_methods(*choices.methods or ()), metrics=parse_names(choices.metrics) or None,
         controls=choices.controls, strip_suffixes=choices.strip_suffix or (),
-        limit=choices.limit, clips=parse_names(choices.clips) or None, out=choices.out,
+        limit=choices.limit, clips=_chosen_clips(choices), out=choices.out,
         replicates=choices.replicates, seed=choices.seed, crop_videos=choices.crop_videos,
     )  # fmt: skip
     plan = runner.plan_run(protocol, dataset_for(protocol), options)

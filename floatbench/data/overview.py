@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from floatbench.data.catalogue import dataset_for
@@ -11,6 +11,7 @@ from floatbench.data.dataset import Availability
 from floatbench.data.prepared import PREPARED, STALE, PreparedDataset
 from floatbench.errors import ClipError, DataError
 from floatbench.progress import Progress
+from floatbench.protocol.overlap import overlaps
 from floatbench.protocol.protocol import Clip, Protocol
 from floatbench.weights.file_hashes import FileHashes
 
@@ -46,6 +47,7 @@ def summary(name: str, protocol: Protocol) -> dict[str, Any]:
         "seconds": window_seconds(protocol),
         "state": states,
         "licence": protocol.licence,
+        "overlaps": [asdict(found) | {"sentence": found.sentence()} for found in overlaps(protocol.clips)],
         "notes": list(protocol.notes),
     }
 

@@ -29,6 +29,7 @@ from floatbench.engine.job import JobSettings
 from floatbench.engine.matching import say_what_matches_nothing
 from floatbench.engine.plan import Plan, choose_clips, make_plan, remaining_jobs
 from floatbench.engine.records import Row, RowFile, RunInfo, ScoreFile, environment_id, kind_of
+from floatbench.engine.reduction import Reducer, kept_scores
 from floatbench.engine.same_film import blind_controls, film_notes
 from floatbench.engine.scoring import clip_values, metric_record, score_all, unranked_because
 from floatbench.errors import DataError, DependencyError, FloatbenchError, Interrupted, UsageError
@@ -38,6 +39,7 @@ from floatbench.methods.controls import CONTROLS
 from floatbench.methods.method import Method
 from floatbench.methods.videos import VideosMethod
 from floatbench.progress import NullProgress, Progress
+from floatbench.protocol.overlap import overlap_notes
 from floatbench.protocol.protocol import Protocol
 from floatbench.records import read_record, write_record
 
@@ -191,7 +193,8 @@ def run(protocol: Protocol, dataset: Dataset, options: RunOptions, progress: Pro
     with _locked(folder):
         info = _open(folder, plan, options)
         rows, new_rows = _execute(folder, plan, dataset, info, options, progress)
-        scores = score_run(folder, plan, info, rows, progress, None if new_rows else environment(device))
+        workers = default_workers("cpu") if options.workers is None else options.workers
+        scores = score_run(folder, plan, info, rows, progress, None if new_rows else environment(device), workers)
     return RunResult(folder, scores, rows, new_rows, plan.skipped)
 
 
@@ -355,15 +358,18 @@ def score_run(
     rows: dict[tuple[str, str, int], Row],
     progress: Progress,
     scoring: dict[str, Any] | None = None,
+    workers: int = 0,
 ) -> ScoreFile:
     """Reduces the features of a run folder and writes scores.json and the Parquet tables.
 
     Args:
         scoring: the environment of a call that made no row; it is named only where it gives other scores.
+        workers: processes that reduce; 0: this one.
     """
     store = FeatureStore(folder, None)
+    reducer = Reducer(store, kept_scores(), workers)
     with progress.task("scores", len(plan.methods) * len(plan.metrics), unit="score") as task:
-        cells = score_all(plan, rows, store, lambda note: task.advance(note=note))
+        cells = score_all(plan, rows, store, lambda note: task.advance(note=note), reducer)
     records = {name: info.metrics[name] for name in plan.metrics}
     descriptions, about_pictures = picture_notes(info, plan.methods, rows)
     reasons = unranked_because(plan, list(records.values()), descriptions, rows)
@@ -384,7 +390,7 @@ def score_run(
         metrics=records,
         scores=cells,
         controls=check_controls(records, cells, blind),
-        notes=[*film_notes(plan.available, rows), *about_pictures],
+        notes=[*film_notes(plan.available, rows), *overlap_notes(plan.available, descriptions), *about_pictures],
         blind_controls=blind,
         environment=_named_environments(scoring or info.environment, info),
     )

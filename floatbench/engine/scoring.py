@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -11,33 +12,36 @@ from typing import Any
 from floatbench.engine.features import FeatureStore
 from floatbench.engine.plan import Plan
 from floatbench.engine.records import MetricRecord, Row, ScoreRow
+from floatbench.engine.reduction import Reducer, Reduction, one_reference, pair_of, plain
 from floatbench.errors import ClipError
 from floatbench.metrics import paired
-from floatbench.metrics.base import Backbone, DistanceFolds, Folds, Interval, Metric, Pair, Score, Side, guarded_value
+from floatbench.metrics.base import Backbone, DistanceFolds, Folds, Interval, Metric, Score, guarded_value
 from floatbench.metrics.statistics import MIN_IDENTITIES, content_seed
-from floatbench.types import Features
 
 Rows = dict[tuple[str, str, int], Row]
-
-
-def pair_of(row: Row, store: FeatureStore) -> Pair:
-    """The features of one row as a metric sees them."""
-
-    def load(side: Side, backbone: str) -> Features:
-        return store.get(row.features[side][backbone])
-
-    return Pair(row.clip, row.identity, load)
+Reduce = Callable[[Metric, Sequence[Row]], Score]
 
 
 def score_method(
-    plan: Plan, rows: Rows, store: FeatureStore, method: str, metric_id: str, common: set[str]
+    plan: Plan,
+    rows: Rows,
+    store: FeatureStore,
+    method: str,
+    metric_id: str,
+    common: set[str],
+    reduce: Reduce | None = None,
 ) -> ScoreRow:
     """One cell of the table: the mean over replicates, with what failed in any of them and why.
 
     A clip counts where every replicate has it; one replicate below the coverage floor voids the mean.
+
+    Args:
+        common: the clips of a second score for comparison with other methods; empty for none.
+        reduce: makes the scores; by default from the features, whatever was kept of another call.
     """
     metric = plan.metrics[metric_id]
-    results = [_replicate(plan, rows, store, method, metric, replicate) for replicate in range(plan.replicates)]
+    reduce = reduce or (lambda metric, chosen: Reduction(metric, tuple(chosen)).compute(store))
+    results = [_replicate(plan, rows, reduce, method, metric, replicate) for replicate in range(plan.replicates)]
     first = results[0]
     values = [_finite(result.value) for result in results]
     failures = _failures(results)
@@ -57,14 +61,14 @@ def score_method(
         replicate_values=values if plan.replicates > 1 else [],
         replicate_spread=statistics.stdev(known) if len(known := [v for v in values if v is not None]) > 1 else None,
         failures=failures,
-        details=_plain(first.details),
+        details=plain(first.details),
         pictures=sum(result.pictures for result in results),
         of_pictures=sum(result.of_pictures for result in results),
         marks=list(dict.fromkeys(mark for result in results for mark in result.marks)),
         folds=_all_folds(results),
     )
     if common and common != measured:
-        again = [_on(common, rows, store, method, metric, r) for r in range(plan.replicates)]
+        again = [_on(common, rows, reduce, method, metric, r) for r in range(plan.replicates)]
         row.common_value = _mean([_finite(score.value) for score in again])
         row.common_n, row.common_folds = len(common), _all_folds(again)
     return row
@@ -133,16 +137,16 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return statistics.fmean(known) if known and len(known) == len(values) else None
 
 
-def _on(clips: set[str], rows: Rows, store: FeatureStore, method: str, metric: Metric, replicate: int) -> Score:
+def _on(clips: set[str], rows: Rows, reduce: Reduce, method: str, metric: Metric, replicate: int) -> Score:
     """The score of one replicate on some of its clips; without a value where they are too few for any."""
-    chosen = [found for found in _ok_rows(rows, method, replicate) if found.clip in clips]
+    chosen = _ok_rows(rows, method, replicate, clips)
     try:
-        return _honest(metric.reduce([pair_of(found, store) for found in chosen]), chosen)
+        return _honest(reduce(metric, chosen), chosen)
     except ClipError as error:
         return Score(metric.info.id, None, 0, no_interval=str(error))
 
 
-def _replicate(plan: Plan, rows: Rows, store: FeatureStore, method: str, metric: Metric, replicate: int) -> Score:
+def _replicate(plan: Plan, rows: Rows, reduce: Reduce, method: str, metric: Metric, replicate: int) -> Score:
     """The corpus score over the clips that were generated; the others are added to the failures."""
     failures: dict[str, str] = {}
     chosen = []
@@ -157,7 +161,7 @@ def _replicate(plan: Plan, rows: Rows, store: FeatureStore, method: str, metric:
     if not chosen:
         return Score(metric.info.id, None, 0, failures, no_interval="no clip was measured")
     try:
-        score = _honest(metric.reduce([pair_of(row, store) for row in chosen]), chosen)
+        score = _honest(reduce(metric, chosen), chosen)
         if score.value is not None and not math.isfinite(score.value):
             raise ClipError("not_finite", f"{metric.info.id} is {score.value}")
     except ClipError as error:  # too little material for any score at all, or a metric that guards nothing
@@ -166,9 +170,9 @@ def _replicate(plan: Plan, rows: Rows, store: FeatureStore, method: str, metric:
     return replace(score, failures={**failures, **score.failures})
 
 
-def _ok_rows(rows: Rows, method: str, replicate: int) -> list[Row]:
-    found = [row for row in rows.values() if row.method == method and row.replicate == replicate and row.status == "ok"]
-    return sorted(found, key=lambda row: row.clip)
+def _ok_rows(rows: Rows, method: str, replicate: int, clips: set[str]) -> list[Row]:
+    found = (row for row in rows.values() if (row.method, row.replicate, row.status) == (method, replicate, "ok"))
+    return sorted((row for row in found if row.clip in clips), key=lambda row: row.clip)
 
 
 def common_clips(plan: Plan, cells: Iterable[ScoreRow]) -> dict[str, set[str]]:
@@ -181,20 +185,57 @@ def common_clips(plan: Plan, cells: Iterable[ScoreRow]) -> dict[str, set[str]]:
     return common
 
 
-def score_all(plan: Plan, rows: Rows, store: FeatureStore, advance: Callable[[str], None]) -> list[ScoreRow]:
+def score_all(
+    plan: Plan, rows: Rows, store: FeatureStore, advance: Callable[[str], None], reducer: Reducer | None = None
+) -> list[ScoreRow]:
     """Every cell; a second pass adds the common-subset value where methods have different clips."""
-    cells = []
-    for method in plan.methods:
-        for metric_id in plan.metrics:
-            cells.append(score_method(plan, rows, store, method, metric_id, set()))
-            advance(f"{method} {metric_id}")
-    common = common_clips(plan, cells)
-    everything = {clip.id for clip in plan.available}
-    for index, cell in enumerate(cells):
-        shared = common.get(cell.metric, everything)
-        if shared and shared != everything and not plan.is_control(cell.method):
-            cells[index] = score_method(plan, rows, store, cell.method, cell.metric, shared)
+    reducer = reducer or Reducer(store)
+    names = [(method, metric_id) for method in plan.methods for metric_id in plan.metrics]
+    with one_reference():
+        _prepare(plan, rows, names, reducer, advance)
+        cells = [score_method(plan, rows, store, *name, set(), reducer) for name in names]
+        common = common_clips(plan, cells)
+        everything = {clip.id for clip in plan.available}
+        narrowed = {
+            index: shared
+            for index, cell in enumerate(cells)
+            if (shared := common.get(cell.metric, everything))
+            and shared != everything
+            and not plan.is_control(cell.method)
+        }
+        reducer.prepare([r for i, shared in narrowed.items() for r in _of_cell(plan, rows, names[i], shared)])
+        for index, shared in narrowed.items():
+            cells[index] = score_method(plan, rows, store, *names[index], shared, reducer)
     return cells
+
+
+def _prepare(
+    plan: Plan, rows: Rows, names: Sequence[tuple[str, str]], reducer: Reducer, advance: Callable[[str], None]
+) -> None:
+    """Makes the scores of all cells in several processes, counting the cells that are done."""
+    reductions, owners = list[Reduction](), list[tuple[str, str]]()
+    for name in names:
+        found = _of_cell(plan, rows, name, {clip.id for clip in plan.available})
+        reductions += found
+        owners += [name] * len(found)
+    left = Counter(owners)
+    for name in names:
+        if not left[name]:
+            advance(" ".join(name))
+
+    def done(index: int) -> None:
+        left[owners[index]] -= 1
+        if not left[owners[index]]:
+            advance(" ".join(owners[index]))
+
+    reducer.prepare(reductions, done)
+
+
+def _of_cell(plan: Plan, rows: Rows, name: tuple[str, str], clips: set[str]) -> list[Reduction]:
+    """The reductions of one method and metric, one a replicate, on some clips."""
+    method, metric_id = name
+    chosen = [_ok_rows(rows, method, replicate, clips) for replicate in range(plan.replicates)]
+    return [Reduction(plan.metrics[metric_id], tuple(found)) for found in chosen if found]
 
 
 def metric_record(metric: Metric, plan: Plan) -> MetricRecord:
@@ -246,19 +287,6 @@ def clip_values(plan: Plan, rows: Rows, store: FeatureStore) -> tuple[list[dict[
 
 def _finite(value: Any) -> float | None:
     return None if value is None or not math.isfinite(value) else float(value)
-
-
-def _plain(value: Any) -> Any:
-    """JSON types only; NaN and infinity become null."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    if isinstance(value, float):
-        return _finite(value)
-    return value
 
 
 def unranked_because(

@@ -112,6 +112,7 @@ class BaselineMethod(Method):
             "seed_hook": manifest.seed_hook,
             "seeded": self.uses_seed,
             "proven": manifest.proven.furthest,
+            "trained_on": list(manifest.trained_on),
         }
 
     def _marks(self) -> list[str]:

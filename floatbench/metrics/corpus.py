@@ -11,6 +11,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from floatbench.metrics.base import (
     Side,
     require_measured,
 )
-from floatbench.metrics.frechet import NotFiniteError, Sample, sample_distance
+from floatbench.metrics.frechet import NotFiniteError, Pool, Sample, sample_distance, shared_pool
 from floatbench.metrics.sample_size import BetweenPeople, n_curve, sample_size
 from floatbench.types import Features
 
@@ -87,6 +88,11 @@ class _Groups:
     def unit_of(self, pair: Pair) -> str:
         """The person of a clip, or the clip where it is a unit of its own."""
         return pair.identity if self.by_people else pair.clip_id
+
+    @cached_property
+    def pools(self) -> tuple[Pool, Pool]:
+        """Generated and reference side; the latter is shared with the other methods of a table."""
+        return Pool(self.generated), shared_pool(self.reference)
 
 
 class FrechetMetric(Metric):
@@ -253,8 +259,7 @@ class FrechetMetric(Metric):
 
     def _union(self, groups: _Groups, numbers: Sequence[int]) -> tuple[float, float]:
         """(rows per side, score) of some groups."""
-        generated = Sample.join([groups.generated[g] for g in numbers])
-        reference = Sample.join([groups.reference[g] for g in numbers])
+        generated, reference = (pool.union(numbers) for pool in groups.pools)
         return float(generated.n), self.distance(generated, reference) if generated.n > 1 else float("nan")
 
     def _folds(self, groups: _Groups, whole: tuple[float, float]) -> DistanceFolds:

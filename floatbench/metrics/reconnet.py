@@ -5,8 +5,9 @@ Source: Deng et al., "Accurate 3D Face Reconstruction with Weakly-Supervised Lea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -123,7 +124,7 @@ class ReconCoefficients(NetworkBackbone):
     """
 
     licence = "code MIT; weights without a statement, trained with the Basel Face Model: research only"
-    default_batch = 64
+    default_batch = 16  # as fast as 64 on a processor, with a quarter of the activations
 
     def __init__(self, mode: Mode = "aligned", batch: int | None = None) -> None:
         super().__init__(batch)
@@ -155,29 +156,39 @@ class ReconCoefficients(NetworkBackbone):
     def extract(self, clip: ClipMedia) -> Features:
         if self.network is None:
             self.load()
-        crops, faces = self._crops(clip)
-        found = np.array([crop is not None for crop in crops])
-        result = np.zeros((len(crops), sum(HEADS)), np.float32)
-        if found.any():
-            result[found] = self.coefficients(np.stack([crop for crop in crops if crop is not None]))
+        faces, crops = self._crops(clip)
+        found = np.zeros(clip.n_frames, bool)
+        result = np.zeros((clip.n_frames, sum(HEADS)), np.float32)
+        for numbers, pictures in _stacked(crops, self.batch):
+            found[numbers] = True
+            result[numbers] = self.coefficients(pictures)
         return {"found": found, "faces": faces, "coefficients": result}
 
-    def _crops(self, clip: ClipMedia) -> tuple[list[np.ndarray | None], np.ndarray]:
+    def _crops(self, clip: ClipMedia) -> tuple[np.ndarray, Iterator[np.ndarray | None]]:
+        """Faces in each frame, and the crop of each as it is asked for, None without a face."""
         if self.mode == "fixedcrop":
-            return [fixed_crop(frame) for frame in clip.frames], np.ones(clip.n_frames, np.int32)
+            return np.ones(clip.n_frames, np.int32), (fixed_crop(frame) for frame in clip.frames)
         assert self._detector is not None
         detected = self._detector.largest_faces(clip)
-        crops: list[np.ndarray | None] = []
+        return detected["faces"], self._aligned(clip, detected)
+
+    def _aligned(self, clip: ClipMedia, detected: Features) -> Iterator[np.ndarray | None]:
         last: np.ndarray | None = None
         for frame, found, points in zip(clip.frames, detected["found"], detected["points"], strict=True):
             last = points if found else last
             if found or (self.mode == "hold" and last is not None):
-                crops.append(align(frame, points if found else np.asarray(last)))
+                yield align(frame, points if found else np.asarray(last))
             elif self.mode == "hold":
-                crops.append(align_upright(frame, template_points(*frame.shape[:2])))
+                yield align_upright(frame, template_points(*frame.shape[:2]))
             else:
-                crops.append(None)
-        return crops, detected["faces"]
+                yield None
+
+
+def _stacked(crops: Iterable[np.ndarray | None], size: int) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Numbers and pictures (B, 224, 224, 3) of the crops that are there, up to `size` at a time."""
+    there = ((number, crop) for number, crop in enumerate(crops) if crop is not None)
+    while chunk := list(islice(there, size)):
+        yield [number for number, _ in chunk], np.stack([crop for _, crop in chunk])
 
 
 def official_state(document: Mapping[str, Any]) -> dict[str, torch.Tensor]:

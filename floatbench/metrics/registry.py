@@ -23,6 +23,7 @@ MODULES = (
     "floatbench.metrics.lse",
     "floatbench.metrics.avcorr",
     "floatbench.metrics.tiny",
+    "floatbench.metrics.kid",
 )
 
 

@@ -17,7 +17,8 @@ from typing import Any, Literal
 
 from floatbench.engine.features import FeatureStore
 from floatbench.engine.records import MetricRecord, Row, ScoreFile, ScoreRow
-from floatbench.engine.scoring import dependent, pair_of
+from floatbench.engine.reduction import pair_of
+from floatbench.engine.scoring import dependent
 from floatbench.errors import FloatbenchError, UsageError
 from floatbench.metrics import paired, registry
 from floatbench.metrics.base import Folds

@@ -8,10 +8,13 @@ import torch
 from floatbench.metrics.frechet import (
     FrechetError,
     Moments,
+    Pool,
     Sample,
+    forget_reference,
     frechet_distance,
     moments_distance,
     sample_distance,
+    shared_pool,
 )
 
 
@@ -146,3 +149,63 @@ def test_the_gpu_gives_the_same_distance_as_the_cpu():
     rng = np.random.default_rng(4)
     x, y = rng.standard_normal((500, 64)), rng.standard_normal((30, 64)) + 0.2
     assert frechet_distance(x, y, device="cuda") == pytest.approx(frechet_distance(x, y), rel=1e-9)
+
+
+def _groups(rows, dimension, count=6, seed=0):
+    rng = np.random.default_rng(seed)
+    mix = rng.standard_normal((dimension, dimension)) * np.logspace(0, -1, dimension)
+    groups = {}
+    for number in range(count):
+        groups[number] = Sample(dimension)
+        groups[number].add(rng.standard_normal((rows, dimension)) @ mix + 0.3 * number)
+    return groups
+
+
+@pytest.mark.parametrize("rows", [4, 12, 30, 300])
+def test_a_pool_gives_the_distance_of_any_union_as_if_it_were_made_from_its_rows(rows):
+    generated, reference = _groups(rows, 24, seed=1), _groups(rows, 24, seed=2)
+    pools = Pool(generated), Pool(reference, keep=True)
+    plain = _groups(rows, 24, seed=1), _groups(rows, 24, seed=2)
+    for numbers in ([0, 1, 2, 3, 4, 5], [0, 1, 2, 4, 5], [1, 2, 3, 4, 5], [0, 3], [2]):
+        fast = sample_distance(*(pool.union(numbers) for pool in pools))
+        slow = sample_distance(*(Sample.join([side[n] for n in numbers]) for side in plain))
+        assert fast == pytest.approx(slow, rel=1e-9)
+        assert sample_distance(*(pool.union(numbers) for pool in pools)) == fast
+
+
+def test_taking_a_group_away_keeps_the_digits_where_it_held_nearly_everything():
+    groups = _groups(40, 8)
+    groups[6] = Sample(8)
+    groups[6].add(np.random.default_rng(5).standard_normal((500, 8)) * 1e9)
+    left = Pool(groups).union(range(6)).moments()
+    plain = Sample.join([groups[n] for n in range(6)]).moments()
+    np.testing.assert_allclose(left.scatter.numpy(), plain.scatter.numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("spread", [0, 1])
+def test_the_cholesky_factor_gives_what_eigenvectors_give_and_a_qr_factor_without_squares(spread):
+    rng = np.random.default_rng(3)
+    mix = rng.standard_normal((64, 64)) * np.logspace(0, -spread, 64)
+    x, y = rng.standard_normal((900, 64)) @ mix, rng.standard_normal((800, 64)) @ mix * 1.2 + 0.1
+    r_x, r_y = (np.linalg.qr(rows - rows.mean(0), mode="r") / np.sqrt(len(rows) - 1) for rows in (x, y))
+    cross = np.linalg.svd(r_x @ r_y.T, compute_uv=False).sum()
+    delta = np.square(x.mean(0) - y.mean(0)).sum()
+    truth = delta + np.square(r_x).sum() + np.square(r_y).sum() - 2 * cross
+    assert frechet_distance(x, y) == pytest.approx(truth, rel=1e-10)
+
+
+def test_a_reference_without_full_rank_takes_eigenvectors_and_the_same_distance():
+    rng = np.random.default_rng(4)
+    few = rng.standard_normal((5, 16))
+    x, y = rng.standard_normal((300, 16)), few[rng.integers(0, 5, 300)]
+    factored = Sample.of(y).factored()
+    assert factored.root.shape[1] <= 5
+    assert frechet_distance(x, y) == pytest.approx(frechet_distance(y, x), rel=1e-9)
+
+
+def test_one_reference_is_factored_once_for_all_methods_and_another_replaces_it():
+    first, again, other = (shared_pool(_groups(30, 8, seed=seed)) for seed in (1, 1, 2))
+    assert again.union([0, 1]) is first.union([0, 1])
+    assert other.union([0, 1]) is not first.union([0, 1])
+    forget_reference()
+    assert shared_pool(_groups(30, 8, seed=2)).union([0, 1]) is not other.union([0, 1])
