@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from floatbench import weights
+from floatbench.errors import UsageError
 from floatbench.model.autoencoder import MotionAutoencoder
 from floatbench.training.batches import Pairs, draw_pairs
 from floatbench.training.checkpoints import load_module, load_optimiser, module_tensors, optimiser_tensors
@@ -31,6 +32,7 @@ from floatbench.training.losses.perceptual import (
     masked_perceptual_loss,
     perceptual_loss,
 )
+from floatbench.training.pair_stream import PairStream
 
 Terms = dict[str, Tensor]
 
@@ -108,16 +110,15 @@ class AutoencoderPhase:
         self,
         config: TrainConfig,
         autoencoder: MotionAutoencoder,
-        pool: ClipPool,
+        pool: ClipPool | PairStream,
         devices: Devices,
         fresh: bool = True,
     ) -> None:
         self.whole, self.config, self.pool, self.devices = config, config.autoencoder, pool, devices
         c = self.config
         devices.check_batch(self.shared_batch())
-        check_batch_fits(sum(len(clip.frames) for clip in pool.at(0)), c.batch, "frames")
         self.seed = config.data.seed + c.seed
-        self.shown = draw_pairs(pool, 8, config.data.seed, 0, flip=False)
+        self.shown = self._shown()
         self.autoencoder = autoencoder.to(devices.device).train()
         self.begin(fresh)
         self.reconstruct = devices.wrap(self.reconstruction())
@@ -131,6 +132,20 @@ class AutoencoderPhase:
             self.critics = Critics(config.model.image_size, c).to(devices.device).train()
             self.judge = devices.wrap(self.critics)
             self.critic_optimiser = torch.optim.Adam(_critic_groups(self.critics, c), betas=(c.beta1, c.beta2))
+
+    def _shown(self) -> Pairs:
+        """The eight pairs of the picture grids; raises DataError when the data hold less than a batch."""
+        if isinstance(self.pool, PairStream):
+            check_batch_fits(len(self.pool.order.indices), self.config.batch, "clips")
+            return self.pool.shown(8).on("cpu")
+        check_batch_fits(sum(len(clip.frames) for clip in self.pool.at(0)), self.config.batch, "frames")
+        return draw_pairs(self.pool, 8, self.whole.data.seed, 0, flip=False).on("cpu")
+
+    def clips_in_memory(self) -> ClipPool:
+        """The pool of clips; raises UsageError when pairs come straight from the files."""
+        if isinstance(self.pool, PairStream):
+            raise UsageError("true motion and pairs across clips need clips in memory", fix="set data.pool above 0")
+        return self.pool
 
     def shared_batch(self) -> int:
         """How many samples the processes must be able to share evenly."""
@@ -148,8 +163,10 @@ class AutoencoderPhase:
         return Vgg19(weights.path("vgg19"))
 
     def drawn(self, step: int) -> Pairs:
-        """The global batch of a step."""
-        return draw_pairs(self.pool, self.config.batch, self.seed, step, self.whole.data.flip)
+        """This process's rows of the batch of a step, as bytes."""
+        if isinstance(self.pool, PairStream):
+            return self.pool.at(step)
+        return draw_pairs(self.pool, self.config.batch, self.seed, step, self.whole.data.flip, self.devices.rows)
 
     def reconstructed(self, pairs: Pairs) -> Reconstructed:
         """What the auto-encoder makes of a batch."""
@@ -162,14 +179,14 @@ class AutoencoderPhase:
         if c.perceptual:
             terms["perceptual"] = perceptual_loss(self.network, made.picture, real, c.scales)
         if c.component:
-            mask = component_mask(pairs.boxes, real.shape[-1])
+            mask = component_mask(pairs.boxes, real.shape[-1], pairs.lips)
             terms["component"] = masked_perceptual_loss(self.network, made.picture, real, mask, c.component_levels)
         return terms
 
     def step(self, step: int) -> dict[str, float]:
         """One update of the generator, then one of the discriminators (as in LIA)."""
         c = self.config
-        pairs = self.drawn(step).share(self.devices.share)
+        pairs = self.drawn(step).on(self.devices.device)
         components = step >= c.component_from
         rate = rate_at(step, c.steps, c.rate, 0, c.decay_from)
         with self.devices.autocast():

@@ -17,7 +17,7 @@ from floatbench.errors import DataError
 from floatbench.seeds import derive_seed
 from floatbench.synthetic.expression import POSE
 from floatbench.training.clips import NO_EMOTION, ClipPool, TrainingClip
-from floatbench.training.losses.components import LEFT_EYE, RIGHT_EYE
+from floatbench.training.losses.components import LEFT_EYE, LIP_POINTS, RIGHT_EYE
 from floatbench.types import SAMPLES_PER_FRAME
 
 
@@ -33,15 +33,28 @@ def step_random(seed: int, step: int, purpose: str) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Phase 1: two random frames of a clip, (B, 3, R, R) in [-1, 1], and boxes (B, 3, 4) of the driving one."""
+    """Phase 1: two random frames of a clip; boxes (B, 3, 4), lips (B, 20, 2) of the driving one, zeros where unknown.
+
+    Pictures are drawn as bytes (B, R, R, 3); `on` a device they become (B, 3, R, R) in [-1, 1].
+    """
 
     source: Tensor
     driving: Tensor
     boxes: Tensor
+    lips: Tensor
 
-    def share(self, part: Callable[[Tensor], Tensor]) -> Self:
-        """A process's rows of everything."""
-        return replace(self, source=part(self.source), driving=part(self.driving), boxes=part(self.boxes))
+    def each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """Every tensor changed."""
+        return replace(self, **{name: change(value) for name, value in vars(self).items() if torch.is_tensor(value)})
+
+    def on(self, device: torch.device | str) -> Self:
+        """The batch as networks take it."""
+        moved = self.each(lambda value: value.to(device, non_blocking=True))
+        return replace(moved, source=unit(moved.source), driving=unit(moved.driving))
+
+    def pin_memory(self) -> Self:
+        """In memory from which a GPU copies while it computes."""
+        return self.each(torch.Tensor.pin_memory)
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,12 @@ class Frame:
         boxes = self.clip.boxes[self.at]
         return mirror_boxes(boxes) if mirrored else boxes
 
+    def lips(self, mirrored: bool) -> np.ndarray:
+        """(20, 2) of the lips' outer edge, zeros where unknown."""
+        if self.clip.lips is None:
+            return np.zeros((LIP_POINTS, 2), np.float32)
+        return mirror_points(self.clip.lips[self.at]) if mirrored else self.clip.lips[self.at]
+
 
 @dataclass(frozen=True)
 class FramePair:
@@ -70,25 +89,36 @@ class FramePair:
     mirrored: bool
 
 
-def draw_pairs(pool: ClipPool, batch: int, seed: int, step: int, flip: bool) -> Pairs:
-    """A batch of pairs: clips uniformly, then two frames of each uniformly; mirrored together with chance one half."""
+WHOLE = slice(None)
+"""All rows of a batch."""
+
+
+def draw_pairs(pool: ClipPool, batch: int, seed: int, step: int, flip: bool, rows: slice = WHOLE) -> Pairs:
+    """A batch of pairs: clips uniformly, then two frames of each uniformly; mirrored together with chance one half.
+
+    Args:
+        rows: of the batch, those of one process.
+    """
     rng = step_random(seed, step, "pairs")
     clips = pool.at(step)
-    return gathered([draw_pair(rng, clips[i], flip) for i in rng.integers(len(clips), size=batch)])
+    return gathered([draw_pair(rng, clips[i], flip) for i in rng.integers(len(clips), size=batch)][rows])
 
 
-def draw_pair(rng: np.random.Generator, clip: TrainingClip, flip: bool) -> FramePair:
-    """Two frames of a clip."""
-    a, b = (int(value) for value in rng.integers(len(clip.frames), size=2))
+def draw_pair(
+    rng: np.random.Generator, clip: TrainingClip, flip: bool, chosen: tuple[int, int] | None = None
+) -> FramePair:
+    """Two frames of a clip, or the chosen two; mirrored or not."""
+    a, b = chosen or tuple(int(value) for value in rng.integers(len(clip.frames), size=2))
     return FramePair(Frame(clip, a), Frame(clip, b), bool(flip and rng.random() < 0.5))
 
 
 def gathered(rows: Sequence[FramePair]) -> Pairs:
     """The pictures and boxes of a batch."""
     return Pairs(
-        pictures([row.source.picture(row.mirrored) for row in rows]),
-        pictures([row.driving.picture(row.mirrored) for row in rows]),
+        torch.from_numpy(np.stack([row.source.picture(row.mirrored) for row in rows])),
+        torch.from_numpy(np.stack([row.driving.picture(row.mirrored) for row in rows])),
         torch.from_numpy(np.stack([row.driving.boxes(row.mirrored) for row in rows])),
+        torch.from_numpy(np.stack([row.driving.lips(row.mirrored) for row in rows])),
     )
 
 
@@ -100,9 +130,20 @@ def mirror_boxes(boxes: np.ndarray) -> np.ndarray:
     return turned.astype(np.float32)
 
 
+def mirror_points(points: np.ndarray) -> np.ndarray:
+    """Points (..., 2) of the mirrored picture; unknown ones stay zero."""
+    known = np.abs(points).sum(-1, keepdims=True) > 0
+    return (np.stack([1 - points[..., 0], points[..., 1]], -1) * known).astype(np.float32)
+
+
+def unit(pictures: Tensor) -> Tensor:
+    """(B, R, R, 3) uint8 -> (B, 3, R, R) in [-1, 1], on the device where it is."""
+    return pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
 def pictures(frames: Sequence[np.ndarray] | np.ndarray) -> Tensor:
     """(R, R, 3) uint8 each -> (B, 3, R, R) in [-1, 1]."""
-    return torch.from_numpy(np.stack(list(frames))).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return unit(torch.from_numpy(np.stack(list(frames))))
 
 
 @dataclass(frozen=True)

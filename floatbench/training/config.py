@@ -33,7 +33,9 @@ class DataConfig:
         identities, per_identity, seconds, first, seed: of the synthetic heads.
         still: seconds of a further clip of every person for phase 1, with the head held still, so that only the face
             differs between its frames; 0 for none [ours].
-        pool: clips held in memory. refresh: steps after which one of them is replaced, when there are more [ours].
+        pool: clips held in memory in phase 1; 0 reads every pair straight from the files, so that each clip comes once
+            an epoch and each process decodes its own rows alone. refresh: steps after which one clip of the pool is
+            replaced, when there are more [ours].
         shares: data set (as `protocol` names it) -> how often each of its clips comes in an epoch; 1 where it is not
             named. The paper gives no shares [ours].
         flip: mirror both pictures of a phase-1 pair with chance one half [ours; LIA does].
@@ -46,7 +48,7 @@ class DataConfig:
     first: Whole = 0
     seed: Whole = 1
     still: Weight = 0.0
-    pool: Count = 256
+    pool: Whole = 256
     refresh: Count = 20
     shares: dict[str, Count] = field(default_factory=dict)
     flip: bool = True

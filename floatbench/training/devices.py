@@ -49,9 +49,14 @@ class Devices:
     def main(self) -> bool:
         return self.accelerator.is_main_process
 
+    @property
+    def rows(self) -> slice:
+        """This process's rows of a global batch."""
+        return slice(self.accelerator.process_index, None, self.count)
+
     def share(self, rows: Tensor) -> Tensor:
         """This process's rows of a global batch, on its device."""
-        return rows[self.accelerator.process_index :: self.count].to(self.device)
+        return rows[self.rows].to(self.device)
 
     def check_batch(self, batch: int) -> None:
         """Raises UsageError when the global batch cannot be shared out evenly."""

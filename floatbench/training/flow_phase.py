@@ -39,6 +39,8 @@ from floatbench.training.losses.flow import flow_terms, noisy_motion, sample_tim
 
 PREVIEW_BATCH = 16
 """Frames of the preview clip that are decoded at once."""
+PREVIEW_FRAMES = 250
+"""Frames of the preview: ten seconds, 0.2 GB at 512 px as bytes."""
 
 
 class Student(nn.Module):
@@ -228,18 +230,19 @@ class FlowPhase:
         if self.preview is None:
             return
         model, clip = self.averaged(), self.preview
-        frames = pictures(clip.frames).to(model.device)
-        s_r, features = model.encode_image(frames[:1])
+        chosen = torch.linspace(0, len(clip.frames) - 1, 8).long()
+        s_r, features = model.encode_image(pictures(clip.frames[:1]).to(model.device))
+        shown = pictures(clip.frames[chosen.numpy()]).to(model.device)
         reference = model.coefficients(s_r)
-        chosen = torch.linspace(0, len(frames) - 1, 8).long()
         known = self.preview_motion
-        pose, faces = (known.pose, known.faces) if known is not None else (None, None)
-        true = model.motion(model.coefficients(model.encode_image(frames[chosen])[0]))
+        tracks = (known.pose, known.faces) if known is not None else (None, None)
+        pose, faces = (None if track is None else track[: len(clip.frames)] for track in tracks)
+        true = model.motion(model.coefficients(model.encode_image(shown)[0]))
         made = generated_motion(model, clip.audio, reference, pose=pose, faces=faces)
-        rows = [frames[chosen], *(model.decode(s_r + motion, features)[0] for motion in (true, made[chosen]))]
+        rows = [shown, *(model.decode(s_r + motion, features)[0] for motion in (true, made[chosen]))]
         save_grid(folder / f"flow-{step:07d}.png", rows)
         moving = (model.decode(s_r + motion, features)[0] for motion in made.split(PREVIEW_BATCH))
-        save_clip(folder / f"flow-{step:07d}.mp4", frames, moving, clip.audio)
+        save_clip(folder / f"flow-{step:07d}.mp4", clip.frames, moving, clip.audio)
 
 
 @torch.no_grad()

@@ -76,17 +76,17 @@ def save_grid(path: Path, rows: list[Tensor]) -> None:
     write_image(path, np.ascontiguousarray(grid(rows)))
 
 
-def save_clip(path: Path, left: Tensor, right: Iterable[Tensor], audio: np.ndarray) -> None:
+def save_clip(path: Path, left: np.ndarray, right: Iterable[Tensor], audio: np.ndarray) -> None:
     """Writes two clips side by side as an MP4 with sound.
 
     Args:
-        left: (T, 3, R, R) in [-1, 1]. right: batches (N, 3, R, R) of as many frames. audio: (640 T,) int16.
+        left: (T, R, R, 3) uint8. right: batches (N, 3, R, R) of as many frames. audio: (640 T,) int16.
     """
     from floatbench.media.writers import write_mp4
 
     parts = (to_pixels(torch.as_tensor(part)).cpu().numpy() for part in right)
     moving = (frame for part in parts for frame in part)
-    pairs = zip(to_pixels(torch.as_tensor(left)).cpu().numpy(), moving, strict=True)
+    pairs = zip(left, moving, strict=True)
     write_mp4(path, (np.ascontiguousarray(np.concatenate(pair, 1)) for pair in pairs), audio)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -32,9 +32,10 @@ from floatbench.training.clips import ClipPool, ClipSet, RenderedClips, usable
 from floatbench.training.coefficients import Wanted, motion_clips, standardise, standardised_pose
 from floatbench.training.config import TrainConfig
 from floatbench.training.devices import Devices
-from floatbench.training.flow_phase import FlowPhase
+from floatbench.training.flow_phase import PREVIEW_FRAMES, FlowPhase
 from floatbench.training.frame_folders import PREFIX, FrameFolders, JoinedClips
 from floatbench.training.loop import Schedule, run_phase
+from floatbench.training.pair_stream import PairStream
 from floatbench.training.protocol_clips import ProtocolClips
 from floatbench.training.recogniser import trained_recogniser
 from floatbench.training.tiny.phase import phase_class
@@ -92,13 +93,8 @@ def train_autoencoder(
     devices = Devices(device, c.precision)
     quiet = progress if devices.main else NullProgress()
     clips = clips or clip_set(config, quiet, workers, pairs=True)
-    good = usable(clips, 2, quiet)
-    order = MixedOrder(clips, good, config.data.seed + c.seed, config.data.shares)
-    pool = ClipPool(clips, order, config.data.pool, config.data.refresh)
-    if never := order.never(config.data.pool, config.data.refresh, c.steps):
-        quiet.note(
-            f"{never} of {len(order.indices)} clips of an epoch never come in {c.steps} steps: lower data.refresh"
-        )
+    good = usable(clips, 2, quiet, workers)
+    pool = _pairs_from(config, clips, good, devices, workers, quiet)
     torch.manual_seed(c.seed)
     autoencoder = FloatModel(config.model).motion_autoencoder
     phase = phase_class(c)(config, autoencoder, pool, devices, fresh=not resume)
@@ -110,6 +106,24 @@ def train_autoencoder(
     if devices.main:
         _export_autoencoder(phase.ema.module.state_dict(), exported, schedule)
     return _done(schedule, steps, start, exported, len(good))
+
+
+def _pairs_from(
+    config: TrainConfig, clips: ClipSet, good: Sequence[int], devices: Devices, workers: int, progress: Progress
+) -> ClipPool | PairStream:
+    """Where the pairs of phase 1 come from: the files themselves, or a pool of clips in memory."""
+    data, c = config.data, config.autoencoder
+    order = MixedOrder(clips, good, data.seed + c.seed, data.shares)
+    if not data.pool:
+        cuda = devices.device.type == "cuda"
+        return PairStream(
+            clips, order, c.batch, data.seed + c.seed, data.flip, c.steps, devices.rows, workers, cuda
+        )  # fmt: skip
+    if never := order.never(data.pool, data.refresh, c.steps):
+        progress.note(
+            f"{never} of {len(order.indices)} clips of an epoch never come in {c.steps} steps: lower data.refresh"
+        )
+    return ClipPool(clips, order, data.pool, data.refresh)
 
 
 def train_flow(
@@ -142,10 +156,8 @@ def train_flow(
     if config.emotion_first and model.emotion_encoder is not None:
         model.emotion_encoder.load_state_dict(trained_recogniser(config, cache or out / "flow", quiet, workers))
     length = config.model.window + config.model.previous
-    good = usable(clips, length, quiet)
-    # every process computes its own coefficients unless the cache holds them: only the first one writes it
-    name = f"coefficients-{file_sha256(exported)[:12]}.safetensors"
-    kept = (cache or out / "flow") / name if devices.main else None
+    good = usable(clips, length, quiet, workers)
+    kept = (cache or out / "flow") / f"coefficients-{file_sha256(exported)[:12]}.safetensors"
     wanted = Wanted(
         config.model.pose_condition, config.model.emotion_condition == "image", c.targets == "truth", c.every
     )
@@ -159,7 +171,8 @@ def train_flow(
         standardise(model.motion_autoencoder, mean, gain)
         notes["coefficients"] = {"mean": mean.tolist(), "gain": gain}
         motions = [_rescaled(clip, mean.numpy(), gain) for clip in motions]
-    phase = FlowPhase(config, model, motions, devices, clips.load(motions[0].number), motions[0])
+    preview = clips.beginning(motions[0].number, PREVIEW_FRAMES)
+    phase = FlowPhase(config, model, motions, devices, preview, motions[0])
     start = time.monotonic()
     schedule = _schedule(config, "flow", out, devices)
     steps = run_phase(phase, schedule, quiet, resume)

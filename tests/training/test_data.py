@@ -135,9 +135,9 @@ def test_boxes_of_a_synthetic_mouth_follow_the_pose_and_hold_the_changing_pixels
 
 def test_a_batch_depends_on_seed_and_step_only(clips):
     pool = ClipPool(clips, range(3), 8, 1)
-    first, again = (draw_pairs(pool, 4, 0, 7, True) for _ in range(2))
+    first, again = (draw_pairs(pool, 4, 0, 7, True).on("cpu") for _ in range(2))
     assert torch.equal(first.source, again.source) and torch.equal(first.boxes, again.boxes)
-    assert not torch.equal(first.source, draw_pairs(pool, 4, 0, 8, True).source)
+    assert not torch.equal(first.source, draw_pairs(pool, 4, 0, 8, True).on("cpu").source)
     assert first.source.shape == (4, 3, 64, 64) and float(first.source.abs().max()) <= 1
 
 
@@ -211,7 +211,7 @@ def test_standardised_coefficients_give_the_same_pictures(clips, toy):
     with torch.no_grad():
         for layer in ae.enc.fc:
             layer.bias.normal_()
-    pair = draw_pairs(ClipPool(clips, range(3), 8, 1), 3, 0, 0, False)
+    pair = draw_pairs(ClipPool(clips, range(3), 8, 1), 3, 0, 0, False).on("cpu")
     with torch.no_grad():
         before = ae.transfer(pair.source, pair.driving)
         old = ae.coefficients(ae.encode(pair.driving)[0])
