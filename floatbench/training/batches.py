@@ -153,6 +153,8 @@ class MotionClip:
     `references` (T / every, M) are the motion of every `every`-th frame as a source, where that differs from
     `coefficients`: windows are moved so that the source's own frame has it.
     `identity` names the person, "" when unknown; `number` is the clip's place in its data set.
+    `states` (T, S) float16 and `felt` (E,) are what the frozen speech networks hear in the whole sound, see
+    `floatbench.training.hearing`.
     Networks with these conditions also need the head pose (T, 6), standardised, and the emotion of each frame's face
     (T, E).
     """
@@ -167,6 +169,8 @@ class MotionClip:
     identity: str = ""
     number: int = 0
     every: int = 1
+    states: np.ndarray | None = None
+    felt: np.ndarray | None = None
 
     def source(self, frame: int) -> tuple[np.ndarray, np.ndarray]:
         """Motion (M,) of a frame as it is seen when it is the source, and as `coefficients` have it."""
@@ -180,7 +184,7 @@ class MotionClip:
 class MotionWindows:
     """Phase 2: coefficients (B, P + L, M), reference (B, M), wave (B, 640 (P + L)) in [-1, 1], emotion (B,) long.
 
-    Where every clip has them: pose (B, P + L, 6) and faces (B, P + L, E).
+    Where every clip has them: pose (B, P + L, 6) and faces (B, P + L, E), states (B, P + L, S) and felt (B, E).
     """
 
     coefficients: Tensor
@@ -189,6 +193,8 @@ class MotionWindows:
     emotion: Tensor
     pose: Tensor | None = None
     faces: Tensor | None = None
+    states: Tensor | None = None
+    felt: Tensor | None = None
 
     def share(self, part: Callable[[Tensor], Tensor]) -> MotionWindows:
         """A process's rows of everything."""
@@ -222,7 +228,8 @@ def draw_windows(
     if room.sum() < 1:
         raise DataError(f"no training clip has the {length} frames of a window")
     coefficients, references, waves, emotions = [], [], [], []
-    framewise: dict[str, list[np.ndarray]] = {"pose": [], "faces": []}
+    framewise: dict[str, list[np.ndarray]] = {"pose": [], "faces": [], "states": []}
+    felt = []
     for index in rng.choice(len(clips), size=batch, p=room / room.sum()):
         clip, start = clips[index], int(rng.integers(room[index]))
         seen, true = _source(
@@ -237,12 +244,15 @@ def draw_windows(
             track = getattr(clip, name)
             if track is not None:
                 rows.append(track[start : start + length].astype(np.float32))
+        if clip.felt is not None:
+            felt.append(clip.felt)
     given = {name: torch.from_numpy(np.stack(rows)) for name, rows in framewise.items() if len(rows) == batch}
     return MotionWindows(
         torch.from_numpy(np.stack(coefficients)),
         torch.from_numpy(np.stack(references)),
         torch.from_numpy(np.stack(waves).astype(np.float32) / 32768),
         torch.tensor(emotions),
+        felt=torch.from_numpy(np.stack(felt)) if len(felt) == batch else None,
         **given,
     )
 

@@ -223,6 +223,8 @@ class FlowConfig:
             true change of motion since the source, for an encoder that sees less than the decoder can draw [ours].
         standardise: first rewrite the auto-encoder, pictures unchanged, so that its coefficients have mean zero and
             mean square D / M: as loud as the noise they are mixed with [ours, off for the paper's sizes].
+        hearing: `window`: the frozen wav2vec 2.0 networks hear the 2.4 s of each window in every step [paper]; `whole`:
+            they hear each sound once and steps read what was kept, see `floatbench.training.hearing` [ours].
         ema: decay of the exported average, 0.9999 [ours]. clip: largest gradient norm, 1 [option file of the release].
         precision, seed, save_every, sample_every: as in phase 1.
     """
@@ -249,6 +251,7 @@ class FlowConfig:
     emotion_weight: Weight = 0.0
     targets: Literal["encoded", "truth"] = "encoded"
     standardise: bool = False
+    hearing: Literal["window", "whole"] = "window"
     ema: Share = 0.9999
     clip: Weight = 1.0
     precision: Precision = "bfloat16"
@@ -274,6 +277,10 @@ class EmotionConfig:
     seed: Whole = 0
 
 
+LATER: dict[tuple[str, str], Any] = {("data", "shares"): {}, ("flow", "hearing"): "window"}
+"""Fields that older checkpoints do not know, with the values that change nothing."""
+
+
 @settings
 class TrainConfig:
     """A named configuration of model, data and both phases; `half` exports the whole model in float16."""
@@ -294,6 +301,8 @@ class TrainConfig:
         self.autoencoder.check(self.model)
         if self.flow.targets == "truth":
             check_motions(self.model)
+        if self.flow.hearing == "whole" and self.model.speech != "wav2vec2":
+            raise UsageError("flow.hearing = 'whole' is for wav2vec 2.0: the log-mel encoders are trained, not kept")
 
     @property
     def emotion_first(self) -> bool:
@@ -302,10 +311,11 @@ class TrainConfig:
         return small and not self.data.protocol and self.emotion.steps > 0
 
     def record(self) -> dict[str, Any]:
-        """Plain values for JSON; shares are in it where there are any."""
+        """Plain values for JSON; fields that came after version 0.1 are in it where they are not left as they were."""
         values = json.loads(json.dumps(dataclasses.asdict(self)))
-        if not self.data.shares:
-            del values["data"]["shares"]
+        for (section, name), neutral in LATER.items():
+            if values[section][name] == neutral:
+                del values[section][name]
         return values
 
     def hash(self, phase: Literal["autoencoder", "flow"]) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from floatbench.model.conditioning import EmotionEncoder, MelEmotionEncoder, normalise_audio
+from floatbench.model.conditioning import AudioEncoder, EmotionEncoder, MelEmotionEncoder, normalise_audio
 from floatbench.model.conditions import Conditions
 from floatbench.model.float import FloatModel
 from floatbench.sampling.network import motion_shape, plain_network
@@ -28,7 +28,7 @@ from floatbench.training.batches import (
     step_generator,
 )
 from floatbench.training.checkpoints import load_module, load_optimiser, module_tensors, optimiser_tensors
-from floatbench.training.clips import TrainingClip, check_batch_fits
+from floatbench.training.clips import NO_EMOTION, TrainingClip, check_batch_fits
 from floatbench.training.config import TrainConfig
 from floatbench.training.devices import Devices
 from floatbench.training.ema import Ema
@@ -58,6 +58,13 @@ class Student(nn.Module):
         with torch.no_grad():
             return torch.log(self.emotion_encoder(wave).clamp(min=1e-9))
 
+    def heard(self, wave: Tensor, frames: int, states: Tensor | None) -> Tensor:
+        """Features (B, T, A) of a sound, or of the frozen network's states."""
+        if states is None:
+            return self.audio_encoder(wave, frames)
+        assert isinstance(self.audio_encoder, AudioEncoder)
+        return self.audio_encoder.audio_projection(states)
+
     def forward(
         self,
         wave: Tensor,
@@ -70,6 +77,8 @@ class Student(nn.Module):
         masks: Conditions,
         pose: Tensor | None = None,
         faces: Tensor | None = None,
+        states: Tensor | None = None,
+        felt: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """The transformer's output (B, L' + L, D) and the emotion's logits (B, E).
 
@@ -79,12 +88,13 @@ class Student(nn.Module):
             labelled: (B,) bool, which samples are conditioned on their label instead of the recogniser's guess.
             masks: (B,) zeros where a condition is dropped, see `floatbench.training.losses.dropout`.
             pose, faces: (B, L' + L, 6) and (B, L' + L, E) of networks that take them.
+            states, felt: (B, L' + L, S) and (B, E) of `floatbench.training.hearing`, instead of hearing the sound anew.
         """
         sizes, previous = self.fmt.config, self.fmt.config.previous
-        wa = self.audio_encoder(wave, sizes.window + previous)
+        wa = self.heard(wave, sizes.window + previous, states)
         logits, we = None, None
         if sizes.emotion_condition == "speech":
-            logits = self.emotion(wave)
+            logits = self.emotion(wave) if felt is None else felt
             guess = torch.softmax(logits.detach(), -1)
             we = torch.where(labelled[:, None], we_truth, guess)[:, None]
         prev_we, prev_pose = None, None
@@ -149,15 +159,17 @@ class FlowPhase:
         masks = _drop_masks(c.batch, c.drop, generator)
         share = self.devices.share
         windows = drawn.share(share)
-        terms, total = self._losses(windows, share(noise), share(t), share(labelled), masks.map(share))
+        told = int((drawn.emotion != NO_EMOTION).sum())
+        terms, total = self._losses(windows, share(noise), share(t), share(labelled), masks.map(share), told)
         rate = rate_at(step, c.steps, c.rate, c.warmup, c.decay_from)
         norm = update(self.optimiser, total, rate, c.clip, self.devices.backward, terms)
         self.ema.update(self.student)
         return self.devices.means({"total": total} | terms) | {"gradient_norm": norm, "rate": rate}
 
     def _losses(
-        self, windows: MotionWindows, noise: Tensor, t: Tensor, labelled: Tensor, masks: Conditions
+        self, windows: MotionWindows, noise: Tensor, t: Tensor, labelled: Tensor, masks: Conditions, told: int
     ) -> tuple[dict[str, Tensor], Tensor]:
+        """The terms and their sum; `told` windows of the whole batch have a label."""
         c, model = self.config, self.model
         motion = model.motion(windows.coefficients)  # (B, L' + L, D)
         previous, data = motion[:, : model.config.previous], motion[:, model.config.previous :]
@@ -175,6 +187,8 @@ class FlowPhase:
                 masks,
                 windows.pose,
                 windows.faces,
+                windows.states,
+                windows.felt,
             )
         previous_target = previous
         if c.previous_target == "input":
@@ -187,8 +201,11 @@ class FlowPhase:
             of_motion = flow_terms(made, wanted, before, c.vel_boundary, c.previous_loss)
             terms["inside"] = of_motion.total(c.ot, c.velocity)
             total = total + c.inside * terms["inside"]
-        if logits is not None and c.emotion_weight and not self.whole.emotion_first and bool(known.any()):
-            terms["emotion"] = F.cross_entropy(logits[known].float(), windows.emotion[known])
+        if logits is not None and c.emotion_weight and not self.whole.emotion_first and told:
+            # the mean over the labelled windows of all processes, however they are shared out
+            share = int(known.sum()) * self.devices.count / told
+            guess = F.cross_entropy(logits[known].float(), windows.emotion[known]) if share else logits.float().sum()
+            terms["emotion"] = share * guess
             total = total + c.emotion_weight * terms["emotion"]
         return terms, total
 

@@ -34,12 +34,15 @@ from floatbench.training.config import TrainConfig
 from floatbench.training.devices import Devices
 from floatbench.training.flow_phase import PREVIEW_FRAMES, FlowPhase
 from floatbench.training.frame_folders import PREFIX, FrameFolders, JoinedClips
+from floatbench.training.hearing import heard_clips
 from floatbench.training.loop import Schedule, run_phase
 from floatbench.training.pair_stream import PairStream
 from floatbench.training.protocol_clips import ProtocolClips
 from floatbench.training.recogniser import trained_recogniser
 from floatbench.training.tiny.phase import phase_class
 
+SPEECH = ("wav2vec2-base-960h", "wav2vec2-speech-emotion")
+"""The frozen networks of phase 2."""
 SYNTHETIC_LICENCE = "Apache-2.0, trained on synthetic heads only"
 
 
@@ -171,6 +174,9 @@ def train_flow(
         standardise(model.motion_autoencoder, mean, gain)
         notes["coefficients"] = {"mean": mean.tolist(), "gain": gain}
         motions = [_rescaled(clip, mean.numpy(), gain) for clip in motions]
+    if c.hearing == "whole":
+        networks = " ".join(weights.sha256(name) for name in SPEECH)
+        motions = heard_clips(model.to(devices.device), motions, networks, quiet)
     preview = clips.beginning(motions[0].number, PREVIEW_FRAMES)
     phase = FlowPhase(config, model, motions, devices, preview, motions[0])
     start = time.monotonic()
@@ -209,7 +215,7 @@ def load_speech(model: FloatModel) -> FloatModel:
     if model.config.speech != "wav2vec2":
         return model
     wanted = {k for k in model.state_dict() if k.startswith((checkpoint.AUDIO_PREFIX, checkpoint.EMOTION_PREFIX))}
-    state = checkpoint.speech_state(weights.path("wav2vec2-base-960h"), weights.path("wav2vec2-speech-emotion"))
+    state = checkpoint.speech_state(*(weights.path(name) for name in SPEECH))
     missing = sorted(wanted - set(state))
     if missing:
         raise DataError(f"the speech networks lack {missing[0]} and {len(missing) - 1} more entries")
