@@ -5,7 +5,7 @@ L = L1 + 10 L_lp + 100 L_comp-lp + L_full-adv + L_eye-adv + 100 L_eye-FSM + L_li
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -23,7 +23,7 @@ from floatbench.training.devices import Devices
 from floatbench.training.discriminators import ComponentDiscriminator, TwoScaleDiscriminator
 from floatbench.training.ema import Ema, half_life_decay
 from floatbench.training.log import save_grid
-from floatbench.training.loop import rate_at, update
+from floatbench.training.loop import Part, rate_at, update
 from floatbench.training.losses.adversarial import discriminator_loss, generator_loss, r1_penalty
 from floatbench.training.losses.components import component_mask, eyes_and_lips, style_loss
 from floatbench.training.losses.perceptual import (
@@ -116,7 +116,7 @@ class AutoencoderPhase:
     ) -> None:
         self.whole, self.config, self.pool, self.devices = config, config.autoencoder, pool, devices
         c = self.config
-        devices.check_batch(self.shared_batch())
+        devices.check_batch(self.shared_batch(), c.accumulate)
         self.seed = config.data.seed + c.seed
         self.shown = self._shown()
         self.autoencoder = autoencoder.to(devices.device).train()
@@ -186,9 +186,48 @@ class AutoencoderPhase:
     def step(self, step: int) -> dict[str, float]:
         """One update of the generator, then one of the discriminators (as in LIA)."""
         c = self.config
-        pairs = self.drawn(step).on(self.devices.device)
         components = step >= c.component_from
         rate = rate_at(step, c.steps, c.rate, 0, c.decay_from)
+        parts = self.drawn(step).on(self.devices.device).parts(c.accumulate)
+        seen: list[Terms] = []
+        fakes: list[Tensor] = []
+
+        def generate(part: Pairs) -> Part:
+            terms, picture = self._generate(part, components)
+            total = torch.stack([getattr(c, name) * term.float() for name, term in terms.items()]).sum()
+            seen.append({"total": total.detach()} | {name: term.detach() for name, term in terms.items()})
+            fakes.append(picture.detach())
+            return total / len(parts), terms
+
+        norm = self._updated(self.optimiser, generate, parts, rate, c.clip)
+        self.ema.update(self.autoencoder)
+        if self.critics is not None:
+            self.critics.requires_grad_(True)
+
+            def criticise(part: tuple[Pairs, Tensor, Terms]) -> Part:
+                pairs, fake, told = part
+                terms, total = self._criticise(step, pairs, fake, components)
+                told |= {name: term.detach() for name, term in terms.items()}
+                return total / len(parts), terms
+
+            self._updated(self.critic_optimiser, criticise, list(zip(parts, fakes, seen, strict=True)), rate, 0.0)
+        mean = {name: torch.stack([terms[name].float() for terms in seen]).mean() for name in seen[0]}
+        return self.devices.means(mean) | {"gradient_norm": norm, "rate": rate}
+
+    def _updated(
+        self,
+        optimiser: torch.optim.Optimizer,
+        loss: Callable[[Any], Part],
+        parts: Sequence[Any],
+        rate: float,
+        clip: float,
+    ) -> float:
+        """One update by the gradients of all parts; returns their norm."""
+        first, terms = loss(parts[0])
+        return update(optimiser, first, rate, clip, self.devices.backward, terms, map(loss, parts[1:]))
+
+    def _generate(self, pairs: Pairs, components: bool) -> tuple[Terms, Tensor]:
+        """The generator's terms, unweighted, and its pictures."""
         with self.devices.autocast():
             made = self.reconstructed(pairs)
             terms = self.terms(made, pairs)
@@ -197,19 +236,12 @@ class AutoencoderPhase:
                 with torch.no_grad():
                     real = self.critics(pairs.driving, pairs.boxes)
                 terms |= adversarial_terms(self.critics(made.picture, pairs.boxes), real, components)
-        total = torch.stack([getattr(c, name) * term.float() for name, term in terms.items()]).sum()
-        norm = update(self.optimiser, total, rate, c.clip, self.devices.backward, terms)
-        self.ema.update(self.autoencoder)
-        if self.critics is not None:
-            terms |= self._criticise(step, pairs, made.picture.detach(), components, rate)
-        losses = self.devices.means({"total": total} | terms)
-        return losses | {"gradient_norm": norm, "rate": rate}
+        return terms, made.picture
 
-    def _criticise(self, step: int, pairs: Pairs, fake: Tensor, components: bool, rate: float) -> Terms:
-        """One update of the discriminators, with R1 on real pictures every `r1_every` steps."""
+    def _criticise(self, step: int, pairs: Pairs, fake: Tensor, components: bool) -> tuple[Terms, Tensor]:
+        """The discriminators' terms and loss, with R1 on real pictures every `r1_every` steps."""
         c = self.config
         assert self.critics is not None
-        self.critics.requires_grad_(True)
         with self.devices.autocast():
             on_fake, on_real = self.judge(fake, pairs.boxes), self.judge(pairs.driving, pairs.boxes)
             parts = ("full", "eye", "lip") if components else ("full",)
@@ -219,8 +251,7 @@ class AutoencoderPhase:
             with self.devices.exact():
                 terms["r1"] = r1_penalty(self.critics.full, pairs.driving)
             total = total + c.r1 / 2 * c.r1_every * terms["r1"]
-        update(self.critic_optimiser, total, rate, 0.0, self.devices.backward, terms)
-        return terms
+        return terms, total
 
     def tensors(self) -> dict[str, Tensor]:
         found = module_tensors("autoencoder", self.autoencoder) | module_tensors("ema", self.ema.module)

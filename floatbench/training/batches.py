@@ -47,6 +47,10 @@ class Pairs:
         """Every tensor changed."""
         return replace(self, **{name: change(value) for name, value in vars(self).items() if torch.is_tensor(value)})
 
+    def parts(self, count: int) -> list[Self]:
+        """The rows in so many equal parts."""
+        return [self.each(lambda value, part=part: value[part::count]) for part in range(count)]
+
     def on(self, device: torch.device | str) -> Self:
         """The batch as networks take it."""
         moved = self.each(lambda value: value.to(device, non_blocking=True))

@@ -55,6 +55,10 @@ class TrainingClip:
     lips: np.ndarray | None = None
 
 
+class MissingClips(DataError):
+    """A data set of which nothing is on this machine."""
+
+
 class ClipSet(ABC):
     """A list of clips that are loaded one by one."""
 

@@ -33,7 +33,7 @@ from floatbench.training.config import TrainConfig
 from floatbench.training.devices import Devices
 from floatbench.training.ema import Ema
 from floatbench.training.log import save_clip, save_grid
-from floatbench.training.loop import rate_at, update
+from floatbench.training.loop import Part, rate_at, update
 from floatbench.training.losses.dropout import drop_conditions
 from floatbench.training.losses.flow import flow_terms, noisy_motion, sample_times
 
@@ -132,7 +132,7 @@ class FlowPhase:
         self.preview, self.preview_motion = preview, preview_motion
         self.whole, self.config, self.devices, self.clips = config, config.flow, devices, list(clips)
         c = self.config
-        devices.check_batch(c.batch)
+        devices.check_batch(c.batch, c.accumulate)
         length = model.config.window + model.config.previous
         windows = sum(max(0, len(clip.coefficients) - length + 1) for clip in clips)
         check_batch_fits(windows, c.batch, "windows")
@@ -160,11 +160,24 @@ class FlowPhase:
         share = self.devices.share
         windows = drawn.share(share)
         told = int((drawn.emotion != NO_EMOTION).sum())
-        terms, total = self._losses(windows, share(noise), share(t), share(labelled), masks.map(share), told)
+        noise, t, labelled, masks = share(noise), share(t), share(labelled), masks.map(share)
+        seen: list[dict[str, Tensor]] = []
+
+        def loss(part: int) -> Part:
+            def of(rows: Tensor) -> Tensor:
+                return rows[part :: c.accumulate]
+
+            terms, total = self._losses(windows.share(of), of(noise), of(t), of(labelled), masks.map(of), told)
+            seen.append({name: term.detach() for name, term in ({"total": total} | terms).items()})
+            return total / c.accumulate, terms
+
         rate = rate_at(step, c.steps, c.rate, c.warmup, c.decay_from)
-        norm = update(self.optimiser, total, rate, c.clip, self.devices.backward, terms)
+        first, terms = loss(0)
+        more = map(loss, range(1, c.accumulate))
+        norm = update(self.optimiser, first, rate, c.clip, self.devices.backward, terms, more)
         self.ema.update(self.student)
-        return self.devices.means({"total": total} | terms) | {"gradient_norm": norm, "rate": rate}
+        mean = {name: torch.stack([terms[name].float() for terms in seen]).mean() for name in seen[0]}
+        return self.devices.means(mean) | {"gradient_norm": norm, "rate": rate}
 
     def _losses(
         self, windows: MotionWindows, noise: Tensor, t: Tensor, labelled: Tensor, masks: Conditions, told: int
@@ -203,7 +216,7 @@ class FlowPhase:
             total = total + c.inside * terms["inside"]
         if logits is not None and c.emotion_weight and not self.whole.emotion_first and told:
             # the mean over the labelled windows of all processes, however they are shared out
-            share = int(known.sum()) * self.devices.count / told
+            share = int(known.sum()) * self.devices.count * c.accumulate / told
             guess = F.cross_entropy(logits[known].float(), windows.emotion[known]) if share else logits.float().sum()
             terms["emotion"] = share * guess
             total = total + c.emotion_weight * terms["emotion"]

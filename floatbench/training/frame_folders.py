@@ -14,10 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from floatbench.errors import ClipError, DataError
+from floatbench.errors import ClipError
 from floatbench.media.image import read_image
+from floatbench.paths import data_dir
 from floatbench.training.clip_facts import fact_key, known_facts, pictures_state, read_facts, write_facts
-from floatbench.training.clips import NO_EMOTION, ClipSet, TrainingClip
+from floatbench.training.clips import NO_EMOTION, ClipSet, MissingClips, TrainingClip
 from floatbench.training.face_boxes import FaceBoxes, parts_of, without_gaps
 from floatbench.training.protocol_clips import MOST_FRAMES, resized
 from floatbench.types import SAMPLES_PER_FRAME, ClipMedia
@@ -40,11 +41,13 @@ class FrameFolders(ClipSet):
 
     def __init__(self, root: Path, size: int, boxes: bool = False) -> None:
         if not root.is_dir():
-            raise DataError(f"there is no folder {root}")
+            raise MissingClips(f"there is no folder {root}", fix=f"put the data set there, or name it as {PREFIX}DIR")
         self.root, self.size, self._face_boxes = root, size, FaceBoxes() if boxes else None
         self.folders = [folder for folder in sorted(root.iterdir()) if folder.is_dir() and _pictures(folder)]
         if not self.folders:
-            raise DataError(f"{root} has no folder with pictures in it", fix=f"one folder a clip: {root}/CLIP/0000.png")
+            raise MissingClips(
+                f"{root} has no folder with pictures in it", fix=f"one folder a clip: {root}/CLIP/0000.png"
+            )
 
     def __len__(self) -> int:
         return len(self.folders)
@@ -111,6 +114,12 @@ class FrameFolders(ClipSet):
         audio = np.zeros(SAMPLES_PER_FRAME * len(whole), np.int16)
         boxes, lips = parts_of(faces)
         return TrainingClip(name, identity_of(name), frames, audio, boxes, NO_EMOTION, {}, lips)
+
+
+def frames_folder(name: str) -> Path:
+    """The folder that `frames:DIR` names: DIR itself, or the folder of that name among the raw data sets."""
+    folder = Path(name.removeprefix(PREFIX))
+    return folder if folder.is_absolute() or folder.is_dir() else data_dir() / "raw" / folder
 
 
 def _pictures(folder: Path) -> list[Path]:

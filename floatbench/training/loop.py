@@ -6,9 +6,10 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -59,6 +60,7 @@ class Schedule:
         steps: in all. save_every, sample_every: steps between checkpoints and pictures, 0 = only at the end.
         config_hash, config: of the configuration, kept in the checkpoint.
         main: False in all but the first of several processes: they neither write nor report.
+        trackers: see `TrainingLog`.
     """
 
     name: str
@@ -69,6 +71,7 @@ class Schedule:
     config_hash: str
     config: str
     main: bool = True
+    trackers: tuple[str, ...] | None = None
 
 
 def run_phase(phase: Phase, schedule: Schedule, progress: Progress, resume: bool = False) -> int:
@@ -84,7 +87,7 @@ def run_phase(phase: Phase, schedule: Schedule, progress: Progress, resume: bool
         tensors, state = read_checkpoint(path, schedule.config_hash)
         phase.load(tensors, state)
         first = int(state["step"])
-    log = TrainingLog(schedule.folder, first) if schedule.main else None
+    log = TrainingLog(schedule.folder, first, schedule.trackers) if schedule.main else None
     try:
         with stop_signals() as stopped:
             _steps(phase, schedule, progress, first, log, stopped)
@@ -144,19 +147,34 @@ def stop_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+Part = tuple[Tensor, Mapping[str, Tensor]]
+"""The loss of a part of the batch, as its share of the whole batch's, and the terms that it is made of."""
+
+
 def update(
-    optimiser: torch.optim.Optimizer, loss: Tensor, rate: float, clip: float, backward: Any, terms: Mapping[str, Tensor]
+    optimiser: torch.optim.Optimizer,
+    loss: Tensor,
+    rate: float,
+    clip: float,
+    backward: Any,
+    terms: Mapping[str, Tensor],
+    more: Iterable[Part] = (),
 ) -> float:
     """One optimiser step at a rate, after clipping; returns the gradient norm.
+
+    Args:
+        more: further parts of the batch, each reckoned when the gradients of the one before are in, so that memory
+            holds one part at a time.
 
     Raises:
         NotFinite: the loss or the gradient is NaN or infinite; nothing was changed.
     """
-    if not bool(torch.isfinite(loss.detach())):
-        broken = [name for name, term in terms.items() if not bool(torch.isfinite(term.detach()).all())]
-        raise NotFinite(f"the loss became {float(loss.detach())} ({', '.join(broken) or 'total'})")
     optimiser.zero_grad(set_to_none=True)
-    backward(loss)
+    for part, parts in chain([(loss, terms)], more):
+        if not bool(torch.isfinite(part.detach())):
+            broken = [name for name, term in parts.items() if not bool(torch.isfinite(term.detach()).all())]
+            raise NotFinite(f"the loss became {float(part.detach())} ({', '.join(broken) or 'total'})")
+        backward(part)
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     norm = float(torch.nn.utils.clip_grad_norm_(parameters, clip if clip > 0 else math.inf))
     if not math.isfinite(norm):

@@ -13,7 +13,7 @@ from floatbench.data.catalogue import dataset_for
 from floatbench.data.dataset import Dataset
 from floatbench.data.prepared import PreparedDataset
 from floatbench.data.rendered import SyntheticDataset
-from floatbench.errors import ClipError, DataError
+from floatbench.errors import ClipError
 from floatbench.media.boxes import LOST_SHARE
 from floatbench.media.frames import read_pictures
 from floatbench.media.pp1 import VIDEO, load_sound, read_row
@@ -22,7 +22,7 @@ from floatbench.protocol.load import load_protocol
 from floatbench.protocol.protocol import Clip
 from floatbench.synthetic.expression import EMOTIONS
 from floatbench.training.clip_facts import fact_key, known_facts, read_facts, write_facts
-from floatbench.training.clips import NO_EMOTION, ClipSet, TrainingClip, component_boxes
+from floatbench.training.clips import NO_EMOTION, ClipSet, MissingClips, TrainingClip, component_boxes
 from floatbench.training.face_boxes import FaceBoxes, parts_of, without_gaps
 from floatbench.types import SAMPLES_PER_FRAME, ClipMedia
 from floatbench.weights.file_hashes import FileHashes
@@ -104,10 +104,10 @@ class ProtocolClips(ClipSet):
         states = self.dataset.availability()
         ready = {state.clip_id for state in states if state.state == "ready"}
         clips = [clip for clip in protocol.clips if clip.id in ready]
-        self.absent = len(protocol.clips) - len(clips)
+        self.listed, self.absent = len(protocol.clips), len(protocol.clips) - len(clips)
         if not clips:
             fix = next((state.fix for state in states if state.fix), None)
-            raise DataError(f"{protocol_name} has no prepared clip to train on", fix=fix)
+            raise MissingClips(f"{protocol_name} has no prepared clip to train on", fix=fix)
         self.pairs = pairs
         self.combs = combs_of(clips, self.dataset) if pairs else [FrameComb(clip) for clip in clips]
         self._checked: dict[str, ClipError | None] = {}

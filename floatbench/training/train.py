@@ -28,12 +28,12 @@ from floatbench.model.float import FloatModel
 from floatbench.progress import NullProgress, Progress
 from floatbench.training.batches import MotionClip
 from floatbench.training.clip_order import MixedOrder
-from floatbench.training.clips import ClipPool, ClipSet, RenderedClips, usable
+from floatbench.training.clips import ClipPool, ClipSet, MissingClips, RenderedClips, usable
 from floatbench.training.coefficients import Wanted, motion_clips, standardise, standardised_pose
 from floatbench.training.config import TrainConfig
 from floatbench.training.devices import Devices
 from floatbench.training.flow_phase import PREVIEW_FRAMES, FlowPhase
-from floatbench.training.frame_folders import PREFIX, FrameFolders, JoinedClips
+from floatbench.training.frame_folders import PREFIX, FrameFolders, JoinedClips, frames_folder
 from floatbench.training.hearing import heard_clips
 from floatbench.training.loop import Schedule, run_phase
 from floatbench.training.pair_stream import PairStream
@@ -46,15 +46,21 @@ SPEECH = ("wav2vec2-base-960h", "wav2vec2-speech-emotion")
 SYNTHETIC_LICENCE = "Apache-2.0, trained on synthetic heads only"
 
 
-def clip_set(config: TrainConfig, progress: Progress, workers: int = 1, pairs: bool = False) -> ClipSet:
+def clip_set(
+    config: TrainConfig, progress: Progress, workers: int = 1, pairs: bool = False, allow_missing: bool = False
+) -> ClipSet:
     """The training clips a configuration names; synthetic ones are drawn (once) before training starts.
 
     Args:
         pairs: for phase 1: with clips whose head is held still, and with tracks of the surface.
+        allow_missing: go on without data sets that are not on this machine, as long as there is one.
+
+    Raises:
+        DataError: a data set is missing; all that are are named, each with its command.
     """
     data, size = config.data, config.model.image_size
     if data.protocol:
-        return _recorded(config, progress, workers, pairs)
+        return _recorded(config, progress, workers, pairs, allow_missing)
     held = data.still if pairs else 0.0
     counts = (data.identities, data.per_identity, data.seconds, data.seed, data.first)
     clips = RenderedClips(size, *counts, held, pairs)
@@ -62,19 +68,47 @@ def clip_set(config: TrainConfig, progress: Progress, workers: int = 1, pairs: b
     return clips
 
 
-def _recorded(config: TrainConfig, progress: Progress, workers: int, pairs: bool) -> ClipSet:
+def _recorded(config: TrainConfig, progress: Progress, workers: int, pairs: bool, allow_missing: bool) -> ClipSet:
     """The clips of all data sets that are named; folders of pictures are left out of phase 2, which needs sound."""
     size, boxes = config.model.image_size, pairs and config.autoencoder.needs_boxes
     names = config.data.names
     silent = [name for name in names if name.startswith(PREFIX)]
-    parts: list[ClipSet] = [ProtocolClips(n, size, progress, boxes, workers, pairs) for n in names if n not in silent]
-    if pairs:
-        parts += [FrameFolders(Path(name.removeprefix(PREFIX)), size, boxes) for name in silent]
-    elif not parts:
+    wanted = [name for name in names if pairs or name not in silent]
+    if not wanted:
         raise DataError(f"{config.data.protocol} has no sound", fix="name a protocol with sound in [data] for phase 2")
-    elif silent:
+    if silent and not pairs:
         progress.note(f"phase 2 leaves out {', '.join(silent)}: no sound")
+    parts: list[ClipSet] = []
+    missing: dict[str, DataError] = {}
+    for name in wanted:
+        try:
+            if name in silent:
+                parts.append(FrameFolders(frames_folder(name), size, boxes))
+            else:
+                parts.append(found := ProtocolClips(name, size, progress, boxes, workers, pairs))
+                if found.absent:
+                    progress.note(f"{name}: {found.absent} of {found.listed} clips are not on this machine")
+        except MissingClips as error:
+            missing[name] = error
+    _say_missing(missing, bool(parts) and allow_missing, progress)
     return parts[0] if len(parts) == 1 else JoinedClips(parts)
+
+
+def _say_missing(missing: Mapping[str, DataError], go_on: bool, progress: Progress) -> None:
+    """Raises DataError for data sets that are missing, or notes each of them."""
+    if not missing:
+        return
+    if go_on:
+        for name, error in missing.items():
+            progress.note(f"without {name}: {error.what}")
+        return
+    if len(missing) == 1:
+        raise next(iter(missing.values()))
+    fixes = dict.fromkeys(error.fix for error in missing.values() if error.fix)
+    raise DataError(
+        "; ".join(f"{error.what}" for error in missing.values()),
+        fix="; ".join([*fixes, "or --allow-missing to train on the others"]),
+    )
 
 
 def train_autoencoder(
@@ -85,8 +119,13 @@ def train_autoencoder(
     device: str = "",
     workers: int = 1,
     clips: ClipSet | None = None,
+    allow_missing: bool = False,
+    trackers: tuple[str, ...] | None = None,
 ) -> dict[str, Any]:
     """Phase 1; returns what was done.
+
+    Args:
+        allow_missing: see `clip_set`. trackers: see `floatbench.training.log.TrainingLog`.
 
     Raises:
         DataError: too few or too many unusable clips, or a missing perceptual network. UsageError: a checkpoint of
@@ -95,14 +134,14 @@ def train_autoencoder(
     progress, c = progress or NullProgress(), config.autoencoder
     devices = Devices(device, c.precision)
     quiet = progress if devices.main else NullProgress()
-    clips = clips or clip_set(config, quiet, workers, pairs=True)
+    clips = clips or clip_set(config, quiet, workers, pairs=True, allow_missing=allow_missing)
     good = usable(clips, 2, quiet, workers)
     pool = _pairs_from(config, clips, good, devices, workers, quiet)
     torch.manual_seed(c.seed)
     autoencoder = FloatModel(config.model).motion_autoencoder
     phase = phase_class(c)(config, autoencoder, pool, devices, fresh=not resume)
     start = time.monotonic()
-    schedule = _schedule(config, "autoencoder", out, devices)
+    schedule = _schedule(config, "autoencoder", out, devices, trackers)
     with pool:
         steps = run_phase(phase, schedule, quiet, resume)
     exported = out / "autoencoder.safetensors"
@@ -138,6 +177,8 @@ def train_flow(
     workers: int = 1,
     clips: ClipSet | None = None,
     cache: Path | None = None,
+    allow_missing: bool = False,
+    trackers: tuple[str, ...] | None = None,
 ) -> dict[str, Any]:
     """Phase 2 on the auto-encoder that phase 1 left in the same folder; raises as `train_autoencoder`.
 
@@ -151,7 +192,7 @@ def train_flow(
     exported = out / "autoencoder.safetensors"
     if not exported.is_file():
         raise DataError(f"there is no {exported}", fix=f"floatbench train autoencoder --out {out}")
-    clips = clips or clip_set(config, quiet, workers)
+    clips = clips or clip_set(config, quiet, workers, allow_missing=allow_missing)
     torch.manual_seed(c.seed)
     model = load_speech(FloatModel(config.model))
     load_autoencoder(model.motion_autoencoder, exported)
@@ -180,7 +221,7 @@ def train_flow(
     preview = clips.beginning(motions[0].number, PREVIEW_FRAMES)
     phase = FlowPhase(config, model, motions, devices, preview, motions[0])
     start = time.monotonic()
-    schedule = _schedule(config, "flow", out, devices)
+    schedule = _schedule(config, "flow", out, devices, trackers)
     steps = run_phase(phase, schedule, quiet, resume)
     target = out / "float.safetensors"
     if devices.main:
@@ -223,7 +264,9 @@ def load_speech(model: FloatModel) -> FloatModel:
     return model
 
 
-def _schedule(config: TrainConfig, phase: Any, out: Path, devices: Devices) -> Schedule:
+def _schedule(
+    config: TrainConfig, phase: Any, out: Path, devices: Devices, trackers: tuple[str, ...] | None
+) -> Schedule:
     part = config.autoencoder if phase == "autoencoder" else config.flow
     return Schedule(
         phase,
@@ -234,6 +277,7 @@ def _schedule(config: TrainConfig, phase: Any, out: Path, devices: Devices) -> S
         config.hash(phase),
         config.name,
         devices.main,
+        trackers,
     )
 
 

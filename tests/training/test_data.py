@@ -41,6 +41,7 @@ def test_float_512_has_the_numbers_of_the_paper():
     assert (a.steps, a.batch, a.rate) == (460_000, 8, 2e-4)
     assert type(a) is AutoencoderConfig and phase_class(a) is AutoencoderPhase
     assert (f.steps, f.batch, f.rate, f.ot, f.velocity) == (2_000_000, 8, 1e-5, 1, 1)
+    assert c.data.names == ["hdtf-train", "ravdess-train", "frames:vfhq"] and c.data.pool == 0
     drop = f.drop
     assert (drop.wa, drop.wr, drop.we, drop.prev_x, drop.prev_wa) == (0.1, 0.1, 0.1, 0.5, 0.5)
 
@@ -94,8 +95,10 @@ def test_a_file_may_give_the_papers_phase_a_shortcut_and_keeps_the_checkpoints_i
     assert plain.hash("autoencoder") == CONFIGS["float-512"].hash("autoencoder")
 
 
-def test_the_named_configurations_resume_checkpoints_of_version_0_1():
-    hashes = {name: (c.hash("autoencoder")[:12], c.hash("flow")[:12]) for name, c in CONFIGS.items()}
+def test_checkpoints_of_version_0_1_go_on_float_512_on_the_data_of_that_version():
+    hdtf = replace(CONFIGS["float-512"], data=DataConfig(protocol="hdtf-train", pool=64))
+    configs = CONFIGS | {"float-512": hdtf}
+    hashes = {name: (c.hash("autoencoder")[:12], c.hash("flow")[:12]) for name, c in configs.items()}
     assert hashes == {
         "float-512": ("50ed3de8fd6b", "685e0b263a5d"),
         "float-tiny": ("c5b05cd60a63", "24af7632f139"),
