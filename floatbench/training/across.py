@@ -38,3 +38,13 @@ def own_rows(count: int, device: torch.device) -> Tensor:
     """Places of this process's `count` rows in the whole batch."""
     rank = dist.get_rank() if processes() > 1 else 0
     return torch.arange(count, device=device) * processes() + rank
+
+
+def said_by_any(said: bool) -> bool:
+    """Whether any of the processes says so; all of them must ask."""
+    if processes() == 1:
+        return said
+    device = torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+    votes = torch.tensor([float(said)], device=device)
+    dist.all_reduce(votes)
+    return bool(votes.item())

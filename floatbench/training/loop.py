@@ -18,6 +18,7 @@ from torch import Tensor
 
 from floatbench.errors import Interrupted, RunIncomplete
 from floatbench.progress import Progress
+from floatbench.training.across import said_by_any
 from floatbench.training.checkpoints import read_checkpoint, write_checkpoint
 from floatbench.training.log import TrainingLog
 
@@ -115,12 +116,13 @@ def _steps(
                 log.write(step, losses, step_seconds=round(time.perf_counter() - start, 4))
             task.advance(note=" ".join(f"{name} {value:.3f}" for name, value in list(losses.items())[:4]))
             done, last = step + 1, step + 1 == schedule.steps
-            if last or stopped.is_set() or (schedule.save_every and done % schedule.save_every == 0):
+            stop = said_by_any(stopped.is_set())  # processes hear a signal at different moments and must end together
+            if last or stop or (schedule.save_every and done % schedule.save_every == 0):
                 _save(phase, schedule, done)
                 saved = done
             if schedule.main and (last or (schedule.sample_every and done % schedule.sample_every == 0)):
                 phase.sample(schedule.folder / "samples", done)
-            if stopped.is_set() and not last:
+            if stop and not last:
                 raise Interrupted(
                     f"{schedule.name} stopped after step {done}, which is saved", fix="run again with --resume"
                 )
