@@ -192,6 +192,9 @@ class RenderedClips(ClipSet):
             clip.id, str(clip.identity), frames, audio, component_boxes(clip), int(truth["emotion"]), truth
         )
 
+    def count(self, index: int) -> int:
+        return self.clips[index].n_frames
+
     def key(self, index: int) -> str:
         return _cached(self.clips[index], self.size).stem
 
