@@ -210,6 +210,8 @@ def measure_loading(config: TrainConfig, blocks: int, device: str, wait: float) 
     if wait:
         clips = WaitingClips(clips, wait)
     good = usable(clips, 2, NullProgress())
+    if not data.pool:
+        raise UsageError("pairs come straight from the files", fix="python benchmarks/training_data.py")
     if data.pool >= len(good):
         raise UsageError(f"the pool of {data.pool} holds all {len(good)} clips", fix="set data.pool below that")
     pool = ClipPool(clips, good, data.pool, data.refresh)

@@ -58,6 +58,8 @@ def ablate(choices: AblateChoices, output: Output) -> int:
         choices.config, choices.weights, choices.out, options,
     )  # fmt: skip
     done = variants.ablate(plan, output.progress())
+    if variants.helps_training():
+        return 0
     scores = done.result.scores if done.result is not None else None
     records, texts = {}, []
     for heading, found in done.rows.items():

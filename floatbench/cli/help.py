@@ -46,6 +46,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "floatbench report runs/ours --table 1 --format latex",
         "floatbench report runs/ours --page runs/ours/page --videos 12",
     ),
+    "compare": ("floatbench compare runs/ours", "floatbench compare runs/ours runs/theirs Ours Theirs"),
     "ledger": ("floatbench ledger runs/ours", "floatbench ledger runs/ours --json"),
     "explain": ("floatbench explain runs/a runs/b", "floatbench explain runs/a runs/b --json"),
     "votes": ("floatbench votes votes.json runs/ours", "floatbench votes anna.json ben.json runs/ours --json"),

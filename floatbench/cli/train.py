@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -46,57 +47,58 @@ def backbones(
     output.result(manifest, "\n".join(lines))
 
 
-ConfigurationOption = Annotated[str, typer.Option("--config", help="float-512, float-tiny or a TOML file.")]
-OutOption = Annotated[Path, typer.Option(help="Folder of checkpoints, logs, pictures and the exported model.")]
-ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on from the folder's last checkpoint.")]
-StepsOption = Annotated[int | None, typer.Option(min=1, help="Steps in all, instead of the configuration's.")]
-DeviceOption = Annotated[str, typer.Option(help="cpu or cuda; whatever is there by default.")]
-WorkersOption = Annotated[
-    int, typer.Option(min=1, help="Processes that draw synthetic clips, or prepare real ones and look for faces.")
-]
+@dataclass(frozen=True)
+class PhaseChoices:
+    """The options of `floatbench train autoencoder` and `flow`."""
+
+    out: Annotated[Path, typer.Option(help="Folder of checkpoints, logs, pictures and the exported model.")]
+    config: Annotated[str, typer.Option("--config", help="float-512, float-tiny or a TOML file.")] = "float-tiny"
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's last checkpoint.")] = False
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps in all, instead of the configuration's.")] = None
+    device: Annotated[str, typer.Option(help="cpu or cuda; whatever is there by default.")] = ""
+    workers: Annotated[
+        int,
+        typer.Option(min=1, help="Processes that draw or prepare clips, look for faces, decode ahead of steps."),
+    ] = 1
+    allow_missing: Annotated[
+        bool, typer.Option("--allow-missing", help="Train without data sets that are not on this machine.")
+    ] = False
+    logger: Annotated[
+        str, typer.Option(help="tensorboard, wandb, trackio (comma separated) or none; tensorboard where installed.")
+    ] = ""
+    plan: Annotated[bool, typer.Option("--plan", help="Project memory and time of the phase, and do nothing.")] = False
 
 
 @command(group)
-def autoencoder(
-    out: OutOption,
-    output: Output,
-    config: ConfigurationOption = "float-tiny",
-    resume: ResumeOption = False,
-    steps: StepsOption = None,
-    device: DeviceOption = "",
-    workers: WorkersOption = 1,
-) -> None:
+def autoencoder(choices: PhaseChoices, output: Output) -> None:
     """Train phase 1, the motion auto-encoder."""
-    _phase("autoencoder", out, config, resume, steps, device, workers, output)
+    _phase("autoencoder", choices, output)
 
 
 @command(group)
-def flow(
-    out: OutOption,
-    output: Output,
-    config: ConfigurationOption = "float-tiny",
-    resume: ResumeOption = False,
-    steps: StepsOption = None,
-    device: DeviceOption = "",
-    workers: WorkersOption = 1,
-) -> None:
+def flow(choices: PhaseChoices, output: Output) -> None:
     """Train phase 2, the flow-matching transformer, on the auto-encoder in the same folder."""
-    _phase("flow", out, config, resume, steps, device, workers, output)
+    _phase("flow", choices, output)
 
 
-def _phase(
-    phase: str, out: Path, config: str, resume: bool, steps: int | None, device: str, workers: int, output: Output
-) -> None:
-    from dataclasses import replace
-
+def _phase(phase: Literal["autoencoder", "flow"], choices: PhaseChoices, output: Output) -> None:
     from floatbench.training.configs import load_config
+    from floatbench.training.log import parse_trackers
+    from floatbench.training.projection import project
     from floatbench.training.train import train_autoencoder, train_flow
 
-    chosen = load_config(config)
-    if steps is not None:
+    chosen = load_config(choices.config)
+    if choices.steps is not None:
         part = chosen.autoencoder if phase == "autoencoder" else chosen.flow
-        chosen = replace(chosen, **{phase: replace(part, steps=steps)})
+        chosen = replace(chosen, **{phase: replace(part, steps=choices.steps)})
+    if choices.plan:
+        projected = project(chosen, phase, choices.device)
+        output.result(projected.record(), projected.text())
+        return
     train = train_autoencoder if phase == "autoencoder" else train_flow
-    done = train(chosen, out, output.progress(), resume, device, workers)
+    done = train(
+        chosen, choices.out, output.progress(), choices.resume, choices.device, choices.workers,
+        allow_missing=choices.allow_missing, trackers=parse_trackers(choices.logger),
+    )  # fmt: skip
     text = f"{done['phase']}: {done['steps_now']} steps in {done['seconds']:.0f} s, wrote {done['exported']}"
     output.result(done, text)

@@ -29,7 +29,7 @@ SITE = "https://zenodo.org"
 RECORD = "1188976"
 MIRROR = "hf://datasets/Jayson236/RAV@96a2d68b99f255eadfb8a3b06844da4bc97ee7c2"  # a copy of the archives
 LARGEST_MEMBER = 1 << 28  # bytes; a clip has a few megabytes
-_MEMBER = re.compile(r"01-01(-\d\d){4}-(\d\d)\.mp4")  # sound and picture, speech
+_MEMBER = re.compile(r"01-0[12](-\d\d){4}-(\d\d)\.mp4")  # sound and picture, speech or song
 AGAIN = "floatbench protocol fetch ravdess"
 UNCHECKED = "archives are held to the hash of their first download only"
 
@@ -176,7 +176,7 @@ def _listing() -> tuple[dict[str, dict[str, Any]], str]:
 
 
 def extract(archive: Path, root: Path) -> int:
-    """Writes the sound-and-picture speech clips of an archive to `root/Actor_NN/`; returns how many.
+    """Writes the sound-and-picture clips of an archive to `root/Actor_NN/`; returns how many.
 
     Targets are made from the checked file name alone, never from the member's path. Raises DataError when the archive
     is cut short or damaged.
@@ -203,7 +203,7 @@ def extract(archive: Path, root: Path) -> int:
 def _from_disk(missing: Sequence[Clip], source: Path, progress: Progress) -> None:
     """Takes videos by name and opens archives below a folder; files outside the wanted names are left alone."""
     below = [source / name for name in files_below(source, {".mp4", ".zip"}).files]
-    by_name = {path.name: path for path in below if path.match("01-01-*.mp4")}
+    by_name = {path.name: path for path in below if path.match("01-0[12]-*.mp4")}
     archives = {clip.labels["archive"] for clip in missing if Path(clip.video).name not in by_name}
     found = [path for path in below if path.name in archives]
     with progress.task("copy ravdess", len(missing) + len(found), unit="file") as bar:

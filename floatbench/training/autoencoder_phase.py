@@ -5,7 +5,7 @@ L = L1 + 10 L_lp + 100 L_comp-lp + L_full-adv + L_eye-adv + 100 L_eye-FSM + L_li
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from floatbench import weights
+from floatbench.errors import UsageError
 from floatbench.model.autoencoder import MotionAutoencoder
 from floatbench.training.batches import Pairs, draw_pairs
 from floatbench.training.checkpoints import load_module, load_optimiser, module_tensors, optimiser_tensors
@@ -22,7 +23,7 @@ from floatbench.training.devices import Devices
 from floatbench.training.discriminators import ComponentDiscriminator, TwoScaleDiscriminator
 from floatbench.training.ema import Ema, half_life_decay
 from floatbench.training.log import save_grid
-from floatbench.training.loop import rate_at, update
+from floatbench.training.loop import Part, rate_at, update
 from floatbench.training.losses.adversarial import discriminator_loss, generator_loss, r1_penalty
 from floatbench.training.losses.components import component_mask, eyes_and_lips, style_loss
 from floatbench.training.losses.perceptual import (
@@ -31,6 +32,7 @@ from floatbench.training.losses.perceptual import (
     masked_perceptual_loss,
     perceptual_loss,
 )
+from floatbench.training.pair_stream import PairStream
 
 Terms = dict[str, Tensor]
 
@@ -108,16 +110,15 @@ class AutoencoderPhase:
         self,
         config: TrainConfig,
         autoencoder: MotionAutoencoder,
-        pool: ClipPool,
+        pool: ClipPool | PairStream,
         devices: Devices,
         fresh: bool = True,
     ) -> None:
         self.whole, self.config, self.pool, self.devices = config, config.autoencoder, pool, devices
         c = self.config
-        devices.check_batch(self.shared_batch())
-        check_batch_fits(sum(len(clip.frames) for clip in pool.at(0)), c.batch, "frames")
+        devices.check_batch(self.shared_batch(), c.accumulate)
         self.seed = config.data.seed + c.seed
-        self.shown = draw_pairs(pool, 8, config.data.seed, 0, flip=False)
+        self.shown = self._shown()
         self.autoencoder = autoencoder.to(devices.device).train()
         self.begin(fresh)
         self.reconstruct = devices.wrap(self.reconstruction())
@@ -131,6 +132,20 @@ class AutoencoderPhase:
             self.critics = Critics(config.model.image_size, c).to(devices.device).train()
             self.judge = devices.wrap(self.critics)
             self.critic_optimiser = torch.optim.Adam(_critic_groups(self.critics, c), betas=(c.beta1, c.beta2))
+
+    def _shown(self) -> Pairs:
+        """The eight pairs of the picture grids; raises DataError when the data hold less than a batch."""
+        if isinstance(self.pool, PairStream):
+            check_batch_fits(len(self.pool.order.indices), self.config.batch, "clips")
+            return self.pool.shown(8).on("cpu")
+        check_batch_fits(sum(len(clip.frames) for clip in self.pool.at(0)), self.config.batch, "frames")
+        return draw_pairs(self.pool, 8, self.whole.data.seed, 0, flip=False).on("cpu")
+
+    def clips_in_memory(self) -> ClipPool:
+        """The pool of clips; raises UsageError when pairs come straight from the files."""
+        if isinstance(self.pool, PairStream):
+            raise UsageError("true motion and pairs across clips need clips in memory", fix="set data.pool above 0")
+        return self.pool
 
     def shared_batch(self) -> int:
         """How many samples the processes must be able to share evenly."""
@@ -148,8 +163,10 @@ class AutoencoderPhase:
         return Vgg19(weights.path("vgg19"))
 
     def drawn(self, step: int) -> Pairs:
-        """The global batch of a step."""
-        return draw_pairs(self.pool, self.config.batch, self.seed, step, self.whole.data.flip)
+        """This process's rows of the batch of a step, as bytes."""
+        if isinstance(self.pool, PairStream):
+            return self.pool.at(step)
+        return draw_pairs(self.pool, self.config.batch, self.seed, step, self.whole.data.flip, self.devices.rows)
 
     def reconstructed(self, pairs: Pairs) -> Reconstructed:
         """What the auto-encoder makes of a batch."""
@@ -162,16 +179,55 @@ class AutoencoderPhase:
         if c.perceptual:
             terms["perceptual"] = perceptual_loss(self.network, made.picture, real, c.scales)
         if c.component:
-            mask = component_mask(pairs.boxes, real.shape[-1])
+            mask = component_mask(pairs.boxes, real.shape[-1], pairs.lips)
             terms["component"] = masked_perceptual_loss(self.network, made.picture, real, mask, c.component_levels)
         return terms
 
     def step(self, step: int) -> dict[str, float]:
         """One update of the generator, then one of the discriminators (as in LIA)."""
         c = self.config
-        pairs = self.drawn(step).share(self.devices.share)
         components = step >= c.component_from
         rate = rate_at(step, c.steps, c.rate, 0, c.decay_from)
+        parts = self.drawn(step).on(self.devices.device).parts(c.accumulate)
+        seen: list[Terms] = []
+        fakes: list[Tensor] = []
+
+        def generate(part: Pairs) -> Part:
+            terms, picture = self._generate(part, components)
+            total = torch.stack([getattr(c, name) * term.float() for name, term in terms.items()]).sum()
+            seen.append({"total": total.detach()} | {name: term.detach() for name, term in terms.items()})
+            fakes.append(picture.detach())
+            return total / len(parts), terms
+
+        norm = self._updated(self.optimiser, generate, parts, rate, c.clip)
+        self.ema.update(self.autoencoder)
+        if self.critics is not None:
+            self.critics.requires_grad_(True)
+
+            def criticise(part: tuple[Pairs, Tensor, Terms]) -> Part:
+                pairs, fake, told = part
+                terms, total = self._criticise(step, pairs, fake, components)
+                told |= {name: term.detach() for name, term in terms.items()}
+                return total / len(parts), terms
+
+            self._updated(self.critic_optimiser, criticise, list(zip(parts, fakes, seen, strict=True)), rate, 0.0)
+        mean = {name: torch.stack([terms[name].float() for terms in seen]).mean() for name in seen[0]}
+        return self.devices.means(mean) | {"gradient_norm": norm, "rate": rate}
+
+    def _updated(
+        self,
+        optimiser: torch.optim.Optimizer,
+        loss: Callable[[Any], Part],
+        parts: Sequence[Any],
+        rate: float,
+        clip: float,
+    ) -> float:
+        """One update by the gradients of all parts; returns their norm."""
+        first, terms = loss(parts[0])
+        return update(optimiser, first, rate, clip, self.devices.backward, terms, map(loss, parts[1:]))
+
+    def _generate(self, pairs: Pairs, components: bool) -> tuple[Terms, Tensor]:
+        """The generator's terms, unweighted, and its pictures."""
         with self.devices.autocast():
             made = self.reconstructed(pairs)
             terms = self.terms(made, pairs)
@@ -180,19 +236,12 @@ class AutoencoderPhase:
                 with torch.no_grad():
                     real = self.critics(pairs.driving, pairs.boxes)
                 terms |= adversarial_terms(self.critics(made.picture, pairs.boxes), real, components)
-        total = torch.stack([getattr(c, name) * term.float() for name, term in terms.items()]).sum()
-        norm = update(self.optimiser, total, rate, c.clip, self.devices.backward, terms)
-        self.ema.update(self.autoencoder)
-        if self.critics is not None:
-            terms |= self._criticise(step, pairs, made.picture.detach(), components, rate)
-        losses = self.devices.means({"total": total} | terms)
-        return losses | {"gradient_norm": norm, "rate": rate}
+        return terms, made.picture
 
-    def _criticise(self, step: int, pairs: Pairs, fake: Tensor, components: bool, rate: float) -> Terms:
-        """One update of the discriminators, with R1 on real pictures every `r1_every` steps."""
+    def _criticise(self, step: int, pairs: Pairs, fake: Tensor, components: bool) -> tuple[Terms, Tensor]:
+        """The discriminators' terms and loss, with R1 on real pictures every `r1_every` steps."""
         c = self.config
         assert self.critics is not None
-        self.critics.requires_grad_(True)
         with self.devices.autocast():
             on_fake, on_real = self.judge(fake, pairs.boxes), self.judge(pairs.driving, pairs.boxes)
             parts = ("full", "eye", "lip") if components else ("full",)
@@ -202,8 +251,7 @@ class AutoencoderPhase:
             with self.devices.exact():
                 terms["r1"] = r1_penalty(self.critics.full, pairs.driving)
             total = total + c.r1 / 2 * c.r1_every * terms["r1"]
-        update(self.critic_optimiser, total, rate, 0.0, self.devices.backward, terms)
-        return terms
+        return terms, total
 
     def tensors(self) -> dict[str, Tensor]:
         found = module_tensors("autoencoder", self.autoencoder) | module_tensors("ema", self.ema.module)

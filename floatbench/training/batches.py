@@ -17,7 +17,7 @@ from floatbench.errors import DataError
 from floatbench.seeds import derive_seed
 from floatbench.synthetic.expression import POSE
 from floatbench.training.clips import NO_EMOTION, ClipPool, TrainingClip
-from floatbench.training.losses.components import LEFT_EYE, RIGHT_EYE
+from floatbench.training.losses.components import LEFT_EYE, LIP_POINTS, RIGHT_EYE
 from floatbench.types import SAMPLES_PER_FRAME
 
 
@@ -33,15 +33,32 @@ def step_random(seed: int, step: int, purpose: str) -> np.random.Generator:
 
 @dataclass(frozen=True)
 class Pairs:
-    """Phase 1: two random frames of a clip, (B, 3, R, R) in [-1, 1], and boxes (B, 3, 4) of the driving one."""
+    """Phase 1: two random frames of a clip; boxes (B, 3, 4), lips (B, 20, 2) of the driving one, zeros where unknown.
+
+    Pictures are drawn as bytes (B, R, R, 3); `on` a device they become (B, 3, R, R) in [-1, 1].
+    """
 
     source: Tensor
     driving: Tensor
     boxes: Tensor
+    lips: Tensor
 
-    def share(self, part: Callable[[Tensor], Tensor]) -> Self:
-        """A process's rows of everything."""
-        return replace(self, source=part(self.source), driving=part(self.driving), boxes=part(self.boxes))
+    def each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        """Every tensor changed."""
+        return replace(self, **{name: change(value) for name, value in vars(self).items() if torch.is_tensor(value)})
+
+    def parts(self, count: int) -> list[Self]:
+        """The rows in so many equal parts."""
+        return [self.each(lambda value, part=part: value[part::count]) for part in range(count)]
+
+    def on(self, device: torch.device | str) -> Self:
+        """The batch as networks take it."""
+        moved = self.each(lambda value: value.to(device, non_blocking=True))
+        return replace(moved, source=unit(moved.source), driving=unit(moved.driving))
+
+    def pin_memory(self) -> Self:
+        """In memory from which a GPU copies while it computes."""
+        return self.each(torch.Tensor.pin_memory)
 
 
 @dataclass(frozen=True)
@@ -60,6 +77,12 @@ class Frame:
         boxes = self.clip.boxes[self.at]
         return mirror_boxes(boxes) if mirrored else boxes
 
+    def lips(self, mirrored: bool) -> np.ndarray:
+        """(20, 2) of the lips' outer edge, zeros where unknown."""
+        if self.clip.lips is None:
+            return np.zeros((LIP_POINTS, 2), np.float32)
+        return mirror_points(self.clip.lips[self.at]) if mirrored else self.clip.lips[self.at]
+
 
 @dataclass(frozen=True)
 class FramePair:
@@ -70,25 +93,36 @@ class FramePair:
     mirrored: bool
 
 
-def draw_pairs(pool: ClipPool, batch: int, seed: int, step: int, flip: bool) -> Pairs:
-    """A batch of pairs: clips uniformly, then two frames of each uniformly; mirrored together with chance one half."""
+WHOLE = slice(None)
+"""All rows of a batch."""
+
+
+def draw_pairs(pool: ClipPool, batch: int, seed: int, step: int, flip: bool, rows: slice = WHOLE) -> Pairs:
+    """A batch of pairs: clips uniformly, then two frames of each uniformly; mirrored together with chance one half.
+
+    Args:
+        rows: of the batch, those of one process.
+    """
     rng = step_random(seed, step, "pairs")
     clips = pool.at(step)
-    return gathered([draw_pair(rng, clips[i], flip) for i in rng.integers(len(clips), size=batch)])
+    return gathered([draw_pair(rng, clips[i], flip) for i in rng.integers(len(clips), size=batch)][rows])
 
 
-def draw_pair(rng: np.random.Generator, clip: TrainingClip, flip: bool) -> FramePair:
-    """Two frames of a clip."""
-    a, b = (int(value) for value in rng.integers(len(clip.frames), size=2))
+def draw_pair(
+    rng: np.random.Generator, clip: TrainingClip, flip: bool, chosen: tuple[int, int] | None = None
+) -> FramePair:
+    """Two frames of a clip, or the chosen two; mirrored or not."""
+    a, b = chosen or tuple(int(value) for value in rng.integers(len(clip.frames), size=2))
     return FramePair(Frame(clip, a), Frame(clip, b), bool(flip and rng.random() < 0.5))
 
 
 def gathered(rows: Sequence[FramePair]) -> Pairs:
     """The pictures and boxes of a batch."""
     return Pairs(
-        pictures([row.source.picture(row.mirrored) for row in rows]),
-        pictures([row.driving.picture(row.mirrored) for row in rows]),
+        torch.from_numpy(np.stack([row.source.picture(row.mirrored) for row in rows])),
+        torch.from_numpy(np.stack([row.driving.picture(row.mirrored) for row in rows])),
         torch.from_numpy(np.stack([row.driving.boxes(row.mirrored) for row in rows])),
+        torch.from_numpy(np.stack([row.driving.lips(row.mirrored) for row in rows])),
     )
 
 
@@ -100,9 +134,20 @@ def mirror_boxes(boxes: np.ndarray) -> np.ndarray:
     return turned.astype(np.float32)
 
 
+def mirror_points(points: np.ndarray) -> np.ndarray:
+    """Points (..., 2) of the mirrored picture; unknown ones stay zero."""
+    known = np.abs(points).sum(-1, keepdims=True) > 0
+    return (np.stack([1 - points[..., 0], points[..., 1]], -1) * known).astype(np.float32)
+
+
+def unit(pictures: Tensor) -> Tensor:
+    """(B, R, R, 3) uint8 -> (B, 3, R, R) in [-1, 1], on the device where it is."""
+    return pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
 def pictures(frames: Sequence[np.ndarray] | np.ndarray) -> Tensor:
     """(R, R, 3) uint8 each -> (B, 3, R, R) in [-1, 1]."""
-    return torch.from_numpy(np.stack(list(frames))).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return unit(torch.from_numpy(np.stack(list(frames))))
 
 
 @dataclass(frozen=True)
@@ -112,6 +157,8 @@ class MotionClip:
     `references` (T / every, M) are the motion of every `every`-th frame as a source, where that differs from
     `coefficients`: windows are moved so that the source's own frame has it.
     `identity` names the person, "" when unknown; `number` is the clip's place in its data set.
+    `states` (T, S) float16 and `felt` (E,) are what the frozen speech networks hear in the whole sound, see
+    `floatbench.training.hearing`.
     Networks with these conditions also need the head pose (T, 6), standardised, and the emotion of each frame's face
     (T, E).
     """
@@ -126,6 +173,8 @@ class MotionClip:
     identity: str = ""
     number: int = 0
     every: int = 1
+    states: np.ndarray | None = None
+    felt: np.ndarray | None = None
 
     def source(self, frame: int) -> tuple[np.ndarray, np.ndarray]:
         """Motion (M,) of a frame as it is seen when it is the source, and as `coefficients` have it."""
@@ -139,7 +188,7 @@ class MotionClip:
 class MotionWindows:
     """Phase 2: coefficients (B, P + L, M), reference (B, M), wave (B, 640 (P + L)) in [-1, 1], emotion (B,) long.
 
-    Where every clip has them: pose (B, P + L, 6) and faces (B, P + L, E).
+    Where every clip has them: pose (B, P + L, 6) and faces (B, P + L, E), states (B, P + L, S) and felt (B, E).
     """
 
     coefficients: Tensor
@@ -148,6 +197,8 @@ class MotionWindows:
     emotion: Tensor
     pose: Tensor | None = None
     faces: Tensor | None = None
+    states: Tensor | None = None
+    felt: Tensor | None = None
 
     def share(self, part: Callable[[Tensor], Tensor]) -> MotionWindows:
         """A process's rows of everything."""
@@ -181,7 +232,8 @@ def draw_windows(
     if room.sum() < 1:
         raise DataError(f"no training clip has the {length} frames of a window")
     coefficients, references, waves, emotions = [], [], [], []
-    framewise: dict[str, list[np.ndarray]] = {"pose": [], "faces": []}
+    framewise: dict[str, list[np.ndarray]] = {"pose": [], "faces": [], "states": []}
+    felt = []
     for index in rng.choice(len(clips), size=batch, p=room / room.sum()):
         clip, start = clips[index], int(rng.integers(room[index]))
         seen, true = _source(
@@ -196,12 +248,15 @@ def draw_windows(
             track = getattr(clip, name)
             if track is not None:
                 rows.append(track[start : start + length].astype(np.float32))
+        if clip.felt is not None:
+            felt.append(clip.felt)
     given = {name: torch.from_numpy(np.stack(rows)) for name, rows in framewise.items() if len(rows) == batch}
     return MotionWindows(
         torch.from_numpy(np.stack(coefficients)),
         torch.from_numpy(np.stack(references)),
         torch.from_numpy(np.stack(waves).astype(np.float32) / 32768),
         torch.tensor(emotions),
+        felt=torch.from_numpy(np.stack(felt)) if len(felt) == batch else None,
         **given,
     )
 

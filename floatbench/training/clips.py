@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Self
 
 import numpy as np
+from filelock import FileLock
 
 from floatbench.errors import ClipError, DataError, UsageError
 from floatbench.files import atomic_path
@@ -26,6 +28,7 @@ from floatbench.synthetic.clip import TEST_FIRST, SyntheticClip
 from floatbench.synthetic.motion import pose_track
 from floatbench.synthetic.shape import anatomy
 from floatbench.training.ground_truth import surface_tracks
+from floatbench.types import SAMPLES_PER_FRAME
 
 NO_EMOTION = -1
 
@@ -39,6 +42,7 @@ class TrainingClip:
         boxes: (T, 3, 4) float32, mouth and eyes as fractions of the side; zeros where unknown.
         emotion: position in FLOAT's list, or NO_EMOTION where the data have no label.
         truth: ground truth of synthetic clips, else empty; `tracks` are those of `surface_tracks`.
+        lips: (T, 20, 2) float32, outer edge of the lips as fractions of the side; None where unknown.
     """
 
     id: str
@@ -48,6 +52,11 @@ class TrainingClip:
     boxes: np.ndarray
     emotion: int
     truth: dict[str, np.ndarray]
+    lips: np.ndarray | None = None
+
+
+class MissingClips(DataError):
+    """A data set of which nothing is on this machine."""
 
 
 class ClipSet(ABC):
@@ -63,6 +72,28 @@ class ClipSet(ABC):
     def check(self, index: int) -> int:
         """Frames of a clip before training begins; raises ClipError when it is unusable."""
         return len(self.load(index).frames)
+
+    def known(self, index: int) -> bool:
+        """Whether `check` is cheap: nothing has to be looked at, or it was looked at before."""
+        return True
+
+    def count(self, index: int) -> int:
+        """Frames that `load` has; raises ClipError when the clip is unusable."""
+        return self.check(index)
+
+    def picked(self, index: int, numbers: Sequence[int]) -> TrainingClip:
+        """Some frames of `load`, with boxes and lips, without sound; others are not decoded where files allow it."""
+        clip, chosen = self.load(index), list(numbers)
+        lips = None if clip.lips is None else clip.lips[chosen]
+        silence = np.zeros(0, np.int16)
+        return replace(clip, frames=clip.frames[chosen], boxes=clip.boxes[chosen], audio=silence, truth={}, lips=lips)
+
+    def beginning(self, index: int, frames: int) -> TrainingClip:
+        """The first frames of a clip with their sound; later ones are not decoded where files allow it."""
+        clip = self.load(index)
+        return replace(
+            clip, frames=clip.frames[:frames], boxes=clip.boxes[:frames], audio=clip.audio[: frames * SAMPLES_PER_FRAME]
+        )
 
     def origin(self, index: int) -> tuple[str, str]:
         """Data set and person of a clip, known without loading it."""
@@ -143,6 +174,13 @@ class RenderedClips(ClipSet):
     def __len__(self) -> int:
         return len(self.clips)
 
+    def beginning(self, index: int, frames: int) -> TrainingClip:
+        """The first frames of a clip with their sound; later ones are not decoded where files allow it."""
+        clip = self.load(index)
+        return replace(
+            clip, frames=clip.frames[:frames], boxes=clip.boxes[:frames], audio=clip.audio[: frames * SAMPLES_PER_FRAME]
+        )
+
     def origin(self, index: int) -> tuple[str, str]:
         return "synthetic", str(self.clips[index].identity)
 
@@ -153,6 +191,9 @@ class RenderedClips(ClipSet):
         return TrainingClip(
             clip.id, str(clip.identity), frames, audio, component_boxes(clip), int(truth["emotion"]), truth
         )
+
+    def count(self, index: int) -> int:
+        return self.clips[index].n_frames
 
     def key(self, index: int) -> str:
         return _cached(self.clips[index], self.size).stem
@@ -195,12 +236,44 @@ MAX_UNUSABLE = 0.2
 """A data set of which more than this share cannot be used is an error, not a smaller data set."""
 
 
-def usable(clips: ClipSet, least_frames: int, progress: Progress) -> list[int]:
+def usable(clips: ClipSet, least_frames: int, progress: Progress, workers: int = 1) -> list[int]:
     """Numbers of the clips that are sound and have at least that many frames; the others are noted and counted.
+
+    Clips that were never looked at are looked at in `workers` processes first, and what was seen is kept: a start that
+    was killed goes on, and of several processes that start together one looks.
 
     Raises:
         DataError: more than MAX_UNUSABLE of them are unusable.
     """
+    with _one_at_a_time():
+        unknown = [index for index in range(len(clips)) if not clips.known(index)]
+        if workers > 1 and unknown:
+            with progress.task("look", len(unknown), "clip") as task:
+                for _ in in_order(partial(_look_at, clips), unknown, workers, "looks at training clips"):
+                    task.advance()
+        return _checked(clips, least_frames, progress)
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """A lock for all processes of this machine; a cache folder that cannot hold one does without."""
+    lock = FileLock(cache_dir() / "training" / "look.lock")
+    with suppress(OSError):
+        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _look_at(clips: ClipSet, index: int) -> None:
+    """What is wrong with a clip is said when it is checked."""
+    with suppress(ClipError):
+        clips.check(index)
+
+
+def _checked(clips: ClipSet, least_frames: int, progress: Progress) -> list[int]:
     good: list[int] = []
     unusable: list[ClipError] = []
     with progress.task("clips", len(clips), "clip") as task:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
+from filelock import FileLock
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -18,10 +22,13 @@ from floatbench.methods.frame_conditions import face_emotions, head_pose
 from floatbench.model.autoencoder import MotionAutoencoder
 from floatbench.model.layers import EqualConv2d, EqualLinear, ModulatedConv2d
 from floatbench.progress import NullProgress, Progress
-from floatbench.training.batches import MotionClip, pictures
+from floatbench.training.batches import MotionClip, unit
 from floatbench.training.clips import ClipSet, TrainingClip, check_share
 from floatbench.training.ground_truth import true_motion
 from floatbench.types import ClipMedia
+
+SAVE_SECONDS = 60.0
+"""Work that a killed start may lose."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,8 @@ def motion_clips(
 
     Args:
         cache: safetensors file of earlier coefficients by `ClipSet.key`; missing ones are added, the pictures of the
-            others are not decoded. It must belong to this auto-encoder.
+            others are not decoded. It must belong to this auto-encoder. It is written as the work goes on, so that a
+            start that was killed goes on; of several processes one works, the others wait and read.
         wanted: what a clip carries besides; pose comes raw, see `standardised_pose`.
 
     Raises:
@@ -60,11 +68,13 @@ def motion_clips(
     wanted = wanted or Wanted()
     every = wanted.every if wanted.truth else 1
     autoencoder.eval()
-    known: dict[str, Tensor] = _cached(cache)
     found: list[MotionClip] = []
     unusable: list[ClipError] = []
-    changed, progress = False, progress or NullProgress()
-    with progress.task("coefficients", len(indices), "clip") as task:
+    progress = progress or NullProgress()
+    with (
+        CoefficientCache(cache) as known,
+        progress.task("coefficients", len(indices), "clip") as task,
+    ):
         for index in indices:
             try:
                 key = f"{clips.key(index)}/{every}"
@@ -75,19 +85,61 @@ def motion_clips(
                 progress.note(f"clip {index}: {error}")
                 continue
             if key not in known:
-                known[key], changed = _coefficients(autoencoder, clip.frames[::every], batch), True
+                known.add(key, _coefficients(autoencoder, clip.frames[::every], batch))
             found.append(replace(_motion_clip(clip, known[key].numpy(), wanted), number=index))
             task.advance()
     check_share(unusable, len(indices))
-    if cache is not None and changed:
-        with atomic_path(cache) as partial:
-            save_file({key: value.contiguous() for key, value in known.items()}, partial)
     return found
+
+
+class CoefficientCache:
+    """Coefficients (T, M) by a clip's key in one safetensors file, which one process at a time has open.
+
+    It is written every SAVE_SECONDS and when it is left, be it by an error.
+
+    Args:
+        file: None keeps nothing.
+    """
+
+    def __init__(self, file: Path | None) -> None:
+        self._file, self._known, self._changed, self._saved = file, {}, False, time.monotonic()
+        self._lock = FileLock(file.with_name(f".{file.name}.lock")) if file is not None else nullcontext()
+
+    def __enter__(self) -> Self:
+        if self._file is not None:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._lock.__enter__()
+        self._known = _cached(self._file)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._save()
+        finally:
+            self._lock.__exit__(None, None, None)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._known
+
+    def __getitem__(self, key: str) -> Tensor:
+        return self._known[key]
+
+    def add(self, key: str, coefficients: Tensor) -> None:
+        """Keeps a clip's coefficients."""
+        self._known[key], self._changed = coefficients.contiguous(), True
+        if time.monotonic() - self._saved > SAVE_SECONDS:
+            self._save()
+
+    def _save(self) -> None:
+        if self._file is not None and self._changed:
+            with atomic_path(self._file) as partial:
+                save_file(self._known, partial)
+            self._changed, self._saved = False, time.monotonic()
 
 
 def _coefficients(autoencoder: MotionAutoencoder, frames: np.ndarray, batch: int) -> Tensor:
     device = autoencoder.dec.direction.weight.device
-    parts = [pictures(frames[i : i + batch]).to(device) for i in range(0, len(frames), batch)]
+    parts = (unit(torch.from_numpy(frames[i : i + batch]).to(device)) for i in range(0, len(frames), batch))
     return torch.cat([autoencoder.coefficients(autoencoder.encode(part)[0]).cpu() for part in parts])
 
 

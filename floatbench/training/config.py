@@ -33,7 +33,9 @@ class DataConfig:
         identities, per_identity, seconds, first, seed: of the synthetic heads.
         still: seconds of a further clip of every person for phase 1, with the head held still, so that only the face
             differs between its frames; 0 for none [ours].
-        pool: clips held in memory. refresh: steps after which one of them is replaced, when there are more [ours].
+        pool: clips held in memory in phase 1; 0 reads every pair straight from the files, so that each clip comes once
+            an epoch and each process decodes its own rows alone. refresh: steps after which one clip of the pool is
+            replaced, when there are more [ours].
         shares: data set (as `protocol` names it) -> how often each of its clips comes in an epoch; 1 where it is not
             named. The paper gives no shares [ours].
         flip: mirror both pictures of a phase-1 pair with chance one half [ours; LIA does].
@@ -46,7 +48,7 @@ class DataConfig:
     first: Whole = 0
     seed: Whole = 1
     still: Weight = 0.0
-    pool: Count = 256
+    pool: Whole = 256
     refresh: Count = 20
     shares: dict[str, Count] = field(default_factory=dict)
     flip: bool = True
@@ -76,6 +78,8 @@ class AutoencoderConfig:
         r1, r1_every: gamma 10 every 16 discriminator steps; 0 in either switches it off [ours, StyleGAN2; LIA has
             none].
         ema_images: half-life of the exported average in images, 10,000 [ours, StyleGAN2].
+        accumulate: parts in which a process computes its rows of a batch, one after another, before it takes the step:
+            for cards that cannot hold them at once. The mini-batch deviation is then that of a part [ours].
         clip: largest gradient norm of the generator, 0 = none [ours].
         precision: of the convolutions, `bfloat16` under autocast or `float32` [ours].
         seed: of weights and batches. save_every, sample_every: steps between checkpoints and picture grids.
@@ -108,6 +112,7 @@ class AutoencoderConfig:
     r1: Weight = 10.0
     r1_every: Whole = 16
     ema_images: Positive = 10_000.0
+    accumulate: Count = 1
     clip: Weight = 0.0
     precision: Precision = "bfloat16"
     seed: Whole = 0
@@ -221,6 +226,9 @@ class FlowConfig:
             true change of motion since the source, for an encoder that sees less than the decoder can draw [ours].
         standardise: first rewrite the auto-encoder, pictures unchanged, so that its coefficients have mean zero and
             mean square D / M: as loud as the noise they are mixed with [ours, off for the paper's sizes].
+        accumulate: as in phase 1; no term depends on it.
+        hearing: `window`: the frozen wav2vec 2.0 networks hear the 2.4 s of each window in every step [paper]; `whole`:
+            they hear each sound once and steps read what was kept, see `floatbench.training.hearing` [ours].
         ema: decay of the exported average, 0.9999 [ours]. clip: largest gradient norm, 1 [option file of the release].
         precision, seed, save_every, sample_every: as in phase 1.
     """
@@ -247,6 +255,8 @@ class FlowConfig:
     emotion_weight: Weight = 0.0
     targets: Literal["encoded", "truth"] = "encoded"
     standardise: bool = False
+    accumulate: Count = 1
+    hearing: Literal["window", "whole"] = "window"
     ema: Share = 0.9999
     clip: Weight = 1.0
     precision: Precision = "bfloat16"
@@ -272,6 +282,15 @@ class EmotionConfig:
     seed: Whole = 0
 
 
+LATER: dict[tuple[str, str], Any] = {
+    ("data", "shares"): {},
+    ("autoencoder", "accumulate"): 1,
+    ("flow", "accumulate"): 1,
+    ("flow", "hearing"): "window",
+}
+"""Fields that older checkpoints do not know, with the values that change nothing."""
+
+
 @settings
 class TrainConfig:
     """A named configuration of model, data and both phases; `half` exports the whole model in float16."""
@@ -292,6 +311,8 @@ class TrainConfig:
         self.autoencoder.check(self.model)
         if self.flow.targets == "truth":
             check_motions(self.model)
+        if self.flow.hearing == "whole" and self.model.speech != "wav2vec2":
+            raise UsageError("flow.hearing = 'whole' is for wav2vec 2.0: the log-mel encoders are trained, not kept")
 
     @property
     def emotion_first(self) -> bool:
@@ -300,11 +321,8 @@ class TrainConfig:
         return small and not self.data.protocol and self.emotion.steps > 0
 
     def record(self) -> dict[str, Any]:
-        """Plain values for JSON; shares are in it where there are any."""
-        values = json.loads(json.dumps(dataclasses.asdict(self)))
-        if not self.data.shares:
-            del values["data"]["shares"]
-        return values
+        """Plain values for JSON; fields that came after version 0.1 are in it where they are not left as they were."""
+        return _as_before(json.loads(json.dumps(dataclasses.asdict(self))))
 
     def hash(self, phase: Literal["autoencoder", "flow"]) -> str:
         """SHA-256 of what decides a phase's losses; how often it saves and how long it runs do not enter."""
@@ -313,9 +331,18 @@ class TrainConfig:
             # the shortcuts count as switched off where a configuration has none, as in checkpoints made before they
             # were a class of their own
             record[phase] = dataclasses.asdict(TinyAutoencoderConfig()) | record[phase]
+            record = _as_before(record)
         part = {k: v for k, v in record[phase].items() if k not in ("steps", "save_every", "sample_every")}
         whole = {"model": record["model"], "data": record["data"], phase: part}
         if phase == "flow" and self.emotion_first:
             whole["emotion"] = record["emotion"]
         text = json.dumps(whole, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _as_before(values: dict[str, Any]) -> dict[str, Any]:
+    """A configuration's values without those of `LATER` that change nothing."""
+    for (section, name), neutral in LATER.items():
+        if values[section].get(name) == neutral:
+            del values[section][name]
+    return values

@@ -49,14 +49,21 @@ class Devices:
     def main(self) -> bool:
         return self.accelerator.is_main_process
 
+    @property
+    def rows(self) -> slice:
+        """This process's rows of a global batch."""
+        return slice(self.accelerator.process_index, None, self.count)
+
     def share(self, rows: Tensor) -> Tensor:
         """This process's rows of a global batch, on its device."""
-        return rows[self.accelerator.process_index :: self.count].to(self.device)
+        return rows[self.rows].to(self.device)
 
-    def check_batch(self, batch: int) -> None:
-        """Raises UsageError when the global batch cannot be shared out evenly."""
+    def check_batch(self, batch: int, parts: int = 1) -> None:
+        """Raises UsageError when the global batch cannot be shared out evenly, each share in so many parts."""
         if batch % self.count:
             raise UsageError(f"a batch of {batch} cannot be shared by {self.count} processes")
+        if batch // self.count % parts:
+            raise UsageError(f"the {batch // self.count} rows of a process cannot be computed in {parts} equal parts")
 
     def wrap(self, module: nn.Module) -> nn.Module:
         """The module on its device, its gradients averaged over the processes."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from floatbench.model.autoencoder import channels_at
 from floatbench.model.layers import ConvLayer, EqualConv2d, EqualLinear, ResidualBlock, leaky
+from floatbench.training.across import gathered_rows, own_rows, processes
 from floatbench.training.losses.perceptual import shrink
 
 DEVIATION_GROUP = 4
@@ -21,13 +22,19 @@ DEVIATION_GROUP = 4
 def batch_deviation(x: Tensor, group: int = DEVIATION_GROUP) -> Tensor:
     """Appends one channel: the mean over everything of the standard deviation within groups of the batch.
 
-    Sample i belongs to group i mod (B / group); a batch that is no multiple of `group` is one group.
+    The batch is that of all processes together, so that the value does not depend on how many there are. Sample i
+    belongs to group i mod (B / group); a batch that is no multiple of `group` is one group.
     """
-    batch, channels, height, width = x.shape
+    whole = x.float()
+    if processes() > 1:
+        whole = gathered_rows(whole)
+    batch, channels, height, width = whole.shape
     group = group if batch % group == 0 else batch
-    y = x.float().reshape(group, batch // group, channels, height, width)
-    deviation = torch.sqrt(y.var(0, correction=0) + 1e-8).mean((1, 2, 3))  # (B / group,)
-    plane = deviation.repeat(group)[:, None, None, None].expand(-1, 1, height, width)
+    y = whole.reshape(group, batch // group, channels, height, width)
+    deviation = torch.sqrt(y.var(0, correction=0) + 1e-8).mean((1, 2, 3)).repeat(group)  # (B,)
+    if processes() > 1:
+        deviation = deviation[own_rows(len(x), x.device)]
+    plane = deviation[:, None, None, None].expand(-1, 1, height, width)
     return torch.cat((x, plane.to(x.dtype)), dim=1)
 
 

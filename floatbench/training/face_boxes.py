@@ -1,7 +1,8 @@
 """Where mouth and eyes of a real clip are, from MediaPipe's face landmarks, for the component terms of phase 1.
 
-Boxes are those of `floatbench.training.losses.components`. Every frame is looked at on its own; what was seen is kept
-in the cache folder by the clip's pictures and the landmarker's SHA-256, so that a clip is looked at once. T frames.
+Boxes and lips are those of `floatbench.training.losses.components`. Every frame is looked at on its own; what was seen
+is kept in the cache folder by the clip's pictures and the landmarker's SHA-256, so that a clip is looked at once.
+T frames. A seen face is (13, 4): the boxes of mouth, left and right eye, then the 20 points of the lips, two a row.
 """
 
 from __future__ import annotations
@@ -44,8 +45,25 @@ def boxes_of(mesh: np.ndarray) -> np.ndarray:
     return boxes
 
 
+def seen_in(mesh: np.ndarray) -> np.ndarray:
+    """Mesh (P, 2) as fractions of the side -> (13, 4) float32, what is kept of a face."""
+    return np.concatenate([boxes_of(mesh), mesh[list(LIPS)].reshape(-1, 4)]).astype(np.float32)
+
+
+def lips_in(seen: np.ndarray) -> np.ndarray:
+    """Faces (T, 13, 4) -> the outer edge of the lips (T, 20, 2), in the order of `LIPS`."""
+    return np.ascontiguousarray(seen[:, 3:]).reshape(len(seen), len(LIPS), 2)
+
+
+def parts_of(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Faces (T, 13 or 0, 4) -> boxes (T, 3, 4), zeros where none were wanted, and lips (T, 20, 2)."""
+    if not faces.shape[1]:
+        return np.zeros((len(faces), 3, 4), np.float32), None
+    return faces[:, :3], lips_in(faces)
+
+
 def without_gaps(seen: np.ndarray) -> np.ndarray:
-    """Boxes (T, 3, 4), NaN where no face was seen -> the same with those frames drawn from their neighbours.
+    """Rows (T, K, 4), NaN where no face was seen -> the same with those frames drawn from their neighbours.
 
     Between two seen frames boxes move evenly; before the first and after the last one they stay.
 
@@ -79,8 +97,17 @@ class FaceBoxes:
         self._sha256 = file_sha256(model) if model else weights.sha256(WEIGHT)
         self._landmarker: Any = None
 
+    @property
+    def sha256(self) -> str:
+        """Of the landmarker."""
+        return self._sha256
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What goes to another process, which opens a landmarker of its own."""
+        return self.__dict__ | {"_landmarker": None}
+
     def of(self, media: ClipMedia) -> np.ndarray:
-        """Boxes (T, 3, 4) float32 of a clip, of frames without a face too.
+        """Faces (T, 13, 4) float32 of a clip, of frames without a face too.
 
         Raises:
             ClipError: no face in too many frames. DependencyError: mediapipe is missing.
@@ -88,7 +115,7 @@ class FaceBoxes:
         return without_gaps(self.seen(media))
 
     def seen(self, media: ClipMedia) -> np.ndarray:
-        """Boxes (T, 3, 4) float32, NaN where no face is seen."""
+        """Faces (T, 13, 4) float32, NaN where none is seen."""
         file = self._cached(media)
         seen = _read(file, media.n_frames)
         if seen is None:
@@ -99,19 +126,19 @@ class FaceBoxes:
 
     def _cached(self, media: ClipMedia) -> Path:
         digest = hashlib.sha256(f"{self._sha256} {media.pixels_sha256}".encode())
-        return cache_dir() / "training" / "face-boxes-1" / f"{digest.hexdigest()[:32]}.npy"
+        return cache_dir() / "training" / "face-boxes-2" / f"{digest.hexdigest()[:32]}.npy"
 
     def _look(self, frames: np.ndarray) -> np.ndarray:
-        """(T, 3, 4) float32, NaN where no face is seen."""
+        """(T, 13, 4) float32, NaN where no face is seen."""
         if self._landmarker is None:
             self._landmarker = open_landmarker(self._model)
             weakref.finalize(self, close_landmarker, self._landmarker)
-        seen = np.full((len(frames), 3, 4), np.nan, np.float32)
+        seen = np.full((len(frames), 13, 4), np.nan, np.float32)
         with silenced_stderr():
             for row, frame in zip(seen, frames, strict=True):
                 mesh = face_mesh(self._landmarker, frame)
                 if mesh is not None:
-                    row[:] = boxes_of(mesh)
+                    row[:] = seen_in(mesh)
         return seen
 
 
@@ -123,4 +150,4 @@ def _read(file: Path, frames: int) -> np.ndarray | None:
         seen = np.load(file, allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return None
-    return seen if seen.shape == (frames, 3, 4) else None
+    return seen if seen.shape == (frames, 13, 4) else None

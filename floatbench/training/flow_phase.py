@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from floatbench.model.conditioning import EmotionEncoder, MelEmotionEncoder, normalise_audio
+from floatbench.model.conditioning import AudioEncoder, EmotionEncoder, MelEmotionEncoder, normalise_audio
 from floatbench.model.conditions import Conditions
 from floatbench.model.float import FloatModel
 from floatbench.sampling.network import motion_shape, plain_network
@@ -28,17 +28,19 @@ from floatbench.training.batches import (
     step_generator,
 )
 from floatbench.training.checkpoints import load_module, load_optimiser, module_tensors, optimiser_tensors
-from floatbench.training.clips import TrainingClip, check_batch_fits
+from floatbench.training.clips import NO_EMOTION, TrainingClip, check_batch_fits
 from floatbench.training.config import TrainConfig
 from floatbench.training.devices import Devices
 from floatbench.training.ema import Ema
 from floatbench.training.log import save_clip, save_grid
-from floatbench.training.loop import rate_at, update
+from floatbench.training.loop import Part, rate_at, update
 from floatbench.training.losses.dropout import drop_conditions
 from floatbench.training.losses.flow import flow_terms, noisy_motion, sample_times
 
 PREVIEW_BATCH = 16
 """Frames of the preview clip that are decoded at once."""
+PREVIEW_FRAMES = 250
+"""Frames of the preview: ten seconds, 0.2 GB at 512 px as bytes."""
 
 
 class Student(nn.Module):
@@ -56,6 +58,13 @@ class Student(nn.Module):
         with torch.no_grad():
             return torch.log(self.emotion_encoder(wave).clamp(min=1e-9))
 
+    def heard(self, wave: Tensor, frames: int, states: Tensor | None) -> Tensor:
+        """Features (B, T, A) of a sound, or of the frozen network's states."""
+        if states is None:
+            return self.audio_encoder(wave, frames)
+        assert isinstance(self.audio_encoder, AudioEncoder)
+        return self.audio_encoder.audio_projection(states)
+
     def forward(
         self,
         wave: Tensor,
@@ -68,6 +77,8 @@ class Student(nn.Module):
         masks: Conditions,
         pose: Tensor | None = None,
         faces: Tensor | None = None,
+        states: Tensor | None = None,
+        felt: Tensor | None = None,
     ) -> tuple[Tensor, Tensor | None]:
         """The transformer's output (B, L' + L, D) and the emotion's logits (B, E).
 
@@ -77,12 +88,13 @@ class Student(nn.Module):
             labelled: (B,) bool, which samples are conditioned on their label instead of the recogniser's guess.
             masks: (B,) zeros where a condition is dropped, see `floatbench.training.losses.dropout`.
             pose, faces: (B, L' + L, 6) and (B, L' + L, E) of networks that take them.
+            states, felt: (B, L' + L, S) and (B, E) of `floatbench.training.hearing`, instead of hearing the sound anew.
         """
         sizes, previous = self.fmt.config, self.fmt.config.previous
-        wa = self.audio_encoder(wave, sizes.window + previous)
+        wa = self.heard(wave, sizes.window + previous, states)
         logits, we = None, None
         if sizes.emotion_condition == "speech":
-            logits = self.emotion(wave)
+            logits = self.emotion(wave) if felt is None else felt
             guess = torch.softmax(logits.detach(), -1)
             we = torch.where(labelled[:, None], we_truth, guess)[:, None]
         prev_we, prev_pose = None, None
@@ -120,7 +132,7 @@ class FlowPhase:
         self.preview, self.preview_motion = preview, preview_motion
         self.whole, self.config, self.devices, self.clips = config, config.flow, devices, list(clips)
         c = self.config
-        devices.check_batch(c.batch)
+        devices.check_batch(c.batch, c.accumulate)
         length = model.config.window + model.config.previous
         windows = sum(max(0, len(clip.coefficients) - length + 1) for clip in clips)
         check_batch_fits(windows, c.batch, "windows")
@@ -147,15 +159,30 @@ class FlowPhase:
         masks = _drop_masks(c.batch, c.drop, generator)
         share = self.devices.share
         windows = drawn.share(share)
-        terms, total = self._losses(windows, share(noise), share(t), share(labelled), masks.map(share))
+        told = int((drawn.emotion != NO_EMOTION).sum())
+        noise, t, labelled, masks = share(noise), share(t), share(labelled), masks.map(share)
+        seen: list[dict[str, Tensor]] = []
+
+        def loss(part: int) -> Part:
+            def of(rows: Tensor) -> Tensor:
+                return rows[part :: c.accumulate]
+
+            terms, total = self._losses(windows.share(of), of(noise), of(t), of(labelled), masks.map(of), told)
+            seen.append({name: term.detach() for name, term in ({"total": total} | terms).items()})
+            return total / c.accumulate, terms
+
         rate = rate_at(step, c.steps, c.rate, c.warmup, c.decay_from)
-        norm = update(self.optimiser, total, rate, c.clip, self.devices.backward, terms)
+        first, terms = loss(0)
+        more = map(loss, range(1, c.accumulate))
+        norm = update(self.optimiser, first, rate, c.clip, self.devices.backward, terms, more)
         self.ema.update(self.student)
-        return self.devices.means({"total": total} | terms) | {"gradient_norm": norm, "rate": rate}
+        mean = {name: torch.stack([terms[name].float() for terms in seen]).mean() for name in seen[0]}
+        return self.devices.means(mean) | {"gradient_norm": norm, "rate": rate}
 
     def _losses(
-        self, windows: MotionWindows, noise: Tensor, t: Tensor, labelled: Tensor, masks: Conditions
+        self, windows: MotionWindows, noise: Tensor, t: Tensor, labelled: Tensor, masks: Conditions, told: int
     ) -> tuple[dict[str, Tensor], Tensor]:
+        """The terms and their sum; `told` windows of the whole batch have a label."""
         c, model = self.config, self.model
         motion = model.motion(windows.coefficients)  # (B, L' + L, D)
         previous, data = motion[:, : model.config.previous], motion[:, model.config.previous :]
@@ -173,6 +200,8 @@ class FlowPhase:
                 masks,
                 windows.pose,
                 windows.faces,
+                windows.states,
+                windows.felt,
             )
         previous_target = previous
         if c.previous_target == "input":
@@ -185,8 +214,11 @@ class FlowPhase:
             of_motion = flow_terms(made, wanted, before, c.vel_boundary, c.previous_loss)
             terms["inside"] = of_motion.total(c.ot, c.velocity)
             total = total + c.inside * terms["inside"]
-        if logits is not None and c.emotion_weight and not self.whole.emotion_first and bool(known.any()):
-            terms["emotion"] = F.cross_entropy(logits[known].float(), windows.emotion[known])
+        if logits is not None and c.emotion_weight and not self.whole.emotion_first and told:
+            # the mean over the labelled windows of all processes, however they are shared out
+            share = int(known.sum()) * self.devices.count * c.accumulate / told
+            guess = F.cross_entropy(logits[known].float(), windows.emotion[known]) if share else logits.float().sum()
+            terms["emotion"] = share * guess
             total = total + c.emotion_weight * terms["emotion"]
         return terms, total
 
@@ -228,18 +260,19 @@ class FlowPhase:
         if self.preview is None:
             return
         model, clip = self.averaged(), self.preview
-        frames = pictures(clip.frames).to(model.device)
-        s_r, features = model.encode_image(frames[:1])
+        chosen = torch.linspace(0, len(clip.frames) - 1, 8).long()
+        s_r, features = model.encode_image(pictures(clip.frames[:1]).to(model.device))
+        shown = pictures(clip.frames[chosen.numpy()]).to(model.device)
         reference = model.coefficients(s_r)
-        chosen = torch.linspace(0, len(frames) - 1, 8).long()
         known = self.preview_motion
-        pose, faces = (known.pose, known.faces) if known is not None else (None, None)
-        true = model.motion(model.coefficients(model.encode_image(frames[chosen])[0]))
+        tracks = (known.pose, known.faces) if known is not None else (None, None)
+        pose, faces = (None if track is None else track[: len(clip.frames)] for track in tracks)
+        true = model.motion(model.coefficients(model.encode_image(shown)[0]))
         made = generated_motion(model, clip.audio, reference, pose=pose, faces=faces)
-        rows = [frames[chosen], *(model.decode(s_r + motion, features)[0] for motion in (true, made[chosen]))]
+        rows = [shown, *(model.decode(s_r + motion, features)[0] for motion in (true, made[chosen]))]
         save_grid(folder / f"flow-{step:07d}.png", rows)
         moving = (model.decode(s_r + motion, features)[0] for motion in made.split(PREVIEW_BATCH))
-        save_clip(folder / f"flow-{step:07d}.mp4", frames, moving, clip.audio)
+        save_clip(folder / f"flow-{step:07d}.mp4", clip.frames, moving, clip.audio)
 
 
 @torch.no_grad()

@@ -14,11 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from floatbench.errors import ClipError, DataError
+from floatbench.errors import ClipError
 from floatbench.folders import visible
 from floatbench.media.image import read_image
-from floatbench.training.clips import NO_EMOTION, ClipSet, TrainingClip
-from floatbench.training.face_boxes import FaceBoxes
+from floatbench.paths import data_dir
+from floatbench.training.clip_facts import fact_key, known_facts, pictures_state, read_facts, write_facts
+from floatbench.training.clips import NO_EMOTION, ClipSet, MissingClips, TrainingClip
+from floatbench.training.face_boxes import FaceBoxes, parts_of, without_gaps
 from floatbench.training.protocol_clips import MOST_FRAMES, resized
 from floatbench.types import SAMPLES_PER_FRAME, ClipMedia
 
@@ -40,11 +42,13 @@ class FrameFolders(ClipSet):
 
     def __init__(self, root: Path, size: int, boxes: bool = False) -> None:
         if not root.is_dir():
-            raise DataError(f"there is no folder {root}")
+            raise MissingClips(f"there is no folder {root}", fix=f"put the data set there, or name it as {PREFIX}DIR")
         self.root, self.size, self._face_boxes = root, size, FaceBoxes() if boxes else None
         self.folders = [folder for folder in visible(root) if folder.is_dir() and _pictures(folder)]
         if not self.folders:
-            raise DataError(f"{root} has no folder with pictures in it", fix=f"one folder a clip: {root}/CLIP/0000.png")
+            raise MissingClips(
+                f"{root} has no folder with pictures in it", fix=f"one folder a clip: {root}/CLIP/0000.png"
+            )
 
     def __len__(self) -> int:
         return len(self.folders)
@@ -53,20 +57,70 @@ class FrameFolders(ClipSet):
         return f"{PREFIX}{self.root}", identity_of(self.folders[index].name)
 
     def load(self, index: int) -> TrainingClip:
-        folder = self.folders[index]
-        found = _pictures(folder)
+        files = self._files(index)
+        whole = self._whole(index, files)
+        faces = self._faces(files, whole)
+        return self._clip(index, whole, faces)
+
+    def check(self, index: int) -> int:
+        return len(self._kept(index, self._files(index)))
+
+    def known(self, index: int) -> bool:
+        return known_facts(self._fact_key(self._files(index))[0])
+
+    def picked(self, index: int, numbers: Sequence[int]) -> TrainingClip:
+        files, chosen = self._files(index), list(numbers)
+        faces = self._kept(index, files)[chosen]
+        return self._clip(index, [read_image(files[i]) for i in chosen], faces)
+
+    def _files(self, index: int) -> list[Path]:
+        """The pictures that are used."""
+        found = _pictures(self.folders[index])
         chosen = np.linspace(0, len(found) - 1, min(len(found), MOST_FRAMES)).round().astype(int)
-        whole = [read_image(found[i]) for i in chosen]
+        return [found[i] for i in chosen]
+
+    def _whole(self, index: int, files: Sequence[Path]) -> list[np.ndarray]:
+        whole = [read_image(file) for file in files]
         shapes = {picture.shape for picture in whole}
         if len(shapes) > 1 or whole[0].shape[0] != whole[0].shape[1]:
             sizes = ", ".join(f"{width} x {height}" for height, width, _ in sorted(shapes))
-            raise ClipError("wrong_size", f"{folder.name}: pictures of one square size are needed, these are {sizes}")
-        audio = np.zeros(SAMPLES_PER_FRAME * len(whole), np.int16)
-        boxes = np.zeros((len(whole), 3, 4), np.float32)
+            name = self.folders[index].name
+            raise ClipError("wrong_size", f"{name}: pictures of one square size are needed, these are {sizes}")
+        return whole
+
+    def _kept(self, index: int, files: Sequence[Path]) -> np.ndarray:
+        """Faces (T, 13, 4) of a clip, (T, 0, 4) where none are wanted, from the cache where it has them."""
+        seen = read_facts(self._fact_key(files)[0])
+        if seen is None:
+            return self._faces(files, self._whole(index, files))
+        return without_gaps(seen) if seen.shape[1] else seen
+
+    def _faces(self, files: Sequence[Path], whole: Sequence[np.ndarray]) -> np.ndarray:
+        """The same from decoded pictures; kept unless a file has just changed."""
+        key, rested = self._fact_key(files)
+        seen = np.zeros((len(whole), 0, 4), np.float32)
         if self._face_boxes is not None:
-            boxes = self._face_boxes.of(ClipMedia(np.stack(whole), audio))
+            seen = self._face_boxes.seen(ClipMedia(np.stack(whole)))
+        if rested:
+            write_facts(key, seen)
+        return without_gaps(seen) if seen.shape[1] else seen
+
+    def _fact_key(self, files: Sequence[Path]) -> tuple[str, bool]:
+        state, rested = pictures_state(files)
+        return fact_key(state, "" if self._face_boxes is None else self._face_boxes.sha256), rested
+
+    def _clip(self, index: int, whole: Sequence[np.ndarray], faces: np.ndarray) -> TrainingClip:
+        name = self.folders[index].name
         frames = np.stack([resized(picture, self.size) for picture in whole])
-        return TrainingClip(folder.name, identity_of(folder.name), frames, audio, boxes, NO_EMOTION, {})
+        audio = np.zeros(SAMPLES_PER_FRAME * len(whole), np.int16)
+        boxes, lips = parts_of(faces)
+        return TrainingClip(name, identity_of(name), frames, audio, boxes, NO_EMOTION, {}, lips)
+
+
+def frames_folder(name: str) -> Path:
+    """The folder that `frames:DIR` names: DIR itself, or the folder of that name among the raw data sets."""
+    folder = Path(name.removeprefix(PREFIX))
+    return folder if folder.is_absolute() or folder.is_dir() else data_dir() / "raw" / folder
 
 
 def _pictures(folder: Path) -> list[Path]:
@@ -108,6 +162,22 @@ class JoinedClips(ClipSet):
     def heard(self, index: int) -> TrainingClip:
         part, number = self._found(index)
         return part.heard(number)
+
+    def known(self, index: int) -> bool:
+        part, number = self._found(index)
+        return part.known(number)
+
+    def count(self, index: int) -> int:
+        part, number = self._found(index)
+        return part.count(number)
+
+    def beginning(self, index: int, frames: int) -> TrainingClip:
+        part, number = self._found(index)
+        return part.beginning(number, frames)
+
+    def picked(self, index: int, numbers: Sequence[int]) -> TrainingClip:
+        part, number = self._found(index)
+        return part.picked(number, numbers)
 
     def _found(self, index: int) -> tuple[ClipSet, int]:
         part = bisect_right(self._ends, index)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +14,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from floatbench.errors import DependencyError, UsageError
 from floatbench.sampling.picture import to_pixels
 
 
 class TrainingLog:
-    """Appends a line per step to `log.jsonl`, and scalars to TensorBoard where it is installed.
+    """Appends a line per step to `log.jsonl`, and scalars to trackers.
 
     A resumed run first drops the lines of steps that it will take again.
+
+    Args:
+        trackers: names of `TRACKERS`; None is TensorBoard where it is installed.
+
+    Raises:
+        DependencyError: a tracker that was asked for is not installed.
     """
 
-    def __init__(self, folder: Path, first_step: int) -> None:
+    def __init__(self, folder: Path, first_step: int, trackers: Sequence[str] | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "log.jsonl"
         kept = [line for line in _lines(self.path) if line["step"] < first_step]
         self.path.write_text("".join(json.dumps(line) + "\n" for line in kept), "utf-8")
         self._stream = self.path.open("a", encoding="utf-8")
-        self._board = _board(folder / "tensorboard", first_step)
+        self._trackers = _started(folder, first_step, trackers)
         self._start = time.monotonic()
 
     def write(self, step: int, losses: Mapping[str, float], **more: float) -> None:
@@ -37,15 +45,14 @@ class TrainingLog:
         plain = {key: value if math.isfinite(value) else None for key, value in row.items()}
         self._stream.write(json.dumps(plain) + "\n")
         self._stream.flush()
-        if self._board is not None:
-            for name, value in {**more, **losses}.items():
-                self._board.add_scalar(name, value, step)
+        for tracker in self._trackers:
+            tracker.log({**more, **losses}, step)
 
     def close(self) -> None:
-        """Closes both."""
+        """Closes all."""
         self._stream.close()
-        if self._board is not None:
-            self._board.close()
+        for tracker in self._trackers:
+            tracker.finish()
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
@@ -61,12 +68,46 @@ def _lines(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _board(folder: Path, first_step: int) -> Any:
-    try:
-        from torch.utils.tensorboard.writer import SummaryWriter
-    except ImportError:  # an extra; the JSON lines hold the same numbers
+TRACKERS = ("tensorboard", "wandb", "trackio")
+"""Trackers of accelerate that `--logger` knows."""
+
+
+def parse_trackers(names: str) -> tuple[str, ...] | None:
+    """`tensorboard,wandb` -> names; `none` -> no tracker; "" -> None, the default.
+
+    Raises:
+        UsageError: an unknown name. DependencyError: one that is not installed.
+    """
+    if not names:
         return None
-    return SummaryWriter(str(folder), purge_step=first_step or None)
+    chosen = tuple(name.strip() for name in names.split(",") if name.strip() != "none")
+    for name in chosen:
+        if name not in TRACKERS:
+            raise UsageError(f"unknown logger {name!r}", fix=f"--logger {'|'.join(TRACKERS)}|none, or several of them")
+        if find_spec(name) is None:
+            raise DependencyError(f"the logger {name} is not installed", fix=f"pip install {name}")
+    return chosen
+
+
+def _started(folder: Path, first_step: int, names: Sequence[str] | None) -> list[Any]:
+    """Trackers of a phase; what they show of steps that are taken again is dropped where they can."""
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+
+    if names is None:  # an extra; the JSON lines hold the same numbers
+        names = ("tensorboard",) if find_spec("tensorboard") is not None else ()
+    run = f"{folder.resolve().parent.name}-{folder.name}"
+    settings: dict[str, dict[str, Any]] = {
+        "tensorboard": {"logging_dir": str(folder), "purge_step": first_step or None},
+        "wandb": {"name": run, "dir": str(folder), "resume": "allow", "id": run},
+        "trackio": {"name": run, "resume": "allow"},
+    }
+    found = []
+    for name in names:
+        title = "tensorboard" if name == "tensorboard" else "floatbench"
+        tracker = LOGGER_TYPE_TO_CLASS[name](title, **settings[name])
+        tracker.start()
+        found.append(tracker)
+    return found
 
 
 def save_grid(path: Path, rows: list[Tensor]) -> None:
@@ -76,17 +117,17 @@ def save_grid(path: Path, rows: list[Tensor]) -> None:
     write_image(path, np.ascontiguousarray(grid(rows)))
 
 
-def save_clip(path: Path, left: Tensor, right: Iterable[Tensor], audio: np.ndarray) -> None:
+def save_clip(path: Path, left: np.ndarray, right: Iterable[Tensor], audio: np.ndarray) -> None:
     """Writes two clips side by side as an MP4 with sound.
 
     Args:
-        left: (T, 3, R, R) in [-1, 1]. right: batches (N, 3, R, R) of as many frames. audio: (640 T,) int16.
+        left: (T, R, R, 3) uint8. right: batches (N, 3, R, R) of as many frames. audio: (640 T,) int16.
     """
     from floatbench.media.writers import write_mp4
 
     parts = (to_pixels(torch.as_tensor(part)).cpu().numpy() for part in right)
     moving = (frame for part in parts for frame in part)
-    pairs = zip(to_pixels(torch.as_tensor(left)).cpu().numpy(), moving, strict=True)
+    pairs = zip(left, moving, strict=True)
     write_mp4(path, (np.ascontiguousarray(np.concatenate(pair, 1)) for pair in pairs), audio)
 
 

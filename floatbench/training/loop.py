@@ -6,9 +6,10 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from floatbench.errors import Interrupted, RunIncomplete
 from floatbench.progress import Progress
+from floatbench.training.across import said_by_any
 from floatbench.training.checkpoints import read_checkpoint, write_checkpoint
 from floatbench.training.log import TrainingLog
 
@@ -59,6 +61,7 @@ class Schedule:
         steps: in all. save_every, sample_every: steps between checkpoints and pictures, 0 = only at the end.
         config_hash, config: of the configuration, kept in the checkpoint.
         main: False in all but the first of several processes: they neither write nor report.
+        trackers: see `TrainingLog`.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Schedule:
     config_hash: str
     config: str
     main: bool = True
+    trackers: tuple[str, ...] | None = None
 
 
 def run_phase(phase: Phase, schedule: Schedule, progress: Progress, resume: bool = False) -> int:
@@ -84,7 +88,7 @@ def run_phase(phase: Phase, schedule: Schedule, progress: Progress, resume: bool
         tensors, state = read_checkpoint(path, schedule.config_hash)
         phase.load(tensors, state)
         first = int(state["step"])
-    log = TrainingLog(schedule.folder, first) if schedule.main else None
+    log = TrainingLog(schedule.folder, first, schedule.trackers) if schedule.main else None
     try:
         with stop_signals() as stopped:
             _steps(phase, schedule, progress, first, log, stopped)
@@ -112,12 +116,13 @@ def _steps(
                 log.write(step, losses, step_seconds=round(time.perf_counter() - start, 4))
             task.advance(note=" ".join(f"{name} {value:.3f}" for name, value in list(losses.items())[:4]))
             done, last = step + 1, step + 1 == schedule.steps
-            if last or stopped.is_set() or (schedule.save_every and done % schedule.save_every == 0):
+            stop = said_by_any(stopped.is_set())  # processes hear a signal at different moments and must end together
+            if last or stop or (schedule.save_every and done % schedule.save_every == 0):
                 _save(phase, schedule, done)
                 saved = done
             if schedule.main and (last or (schedule.sample_every and done % schedule.sample_every == 0)):
                 phase.sample(schedule.folder / "samples", done)
-            if stopped.is_set() and not last:
+            if stop and not last:
                 raise Interrupted(
                     f"{schedule.name} stopped after step {done}, which is saved", fix="run again with --resume"
                 )
@@ -144,19 +149,34 @@ def stop_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
+Part = tuple[Tensor, Mapping[str, Tensor]]
+"""The loss of a part of the batch, as its share of the whole batch's, and the terms that it is made of."""
+
+
 def update(
-    optimiser: torch.optim.Optimizer, loss: Tensor, rate: float, clip: float, backward: Any, terms: Mapping[str, Tensor]
+    optimiser: torch.optim.Optimizer,
+    loss: Tensor,
+    rate: float,
+    clip: float,
+    backward: Any,
+    terms: Mapping[str, Tensor],
+    more: Iterable[Part] = (),
 ) -> float:
     """One optimiser step at a rate, after clipping; returns the gradient norm.
+
+    Args:
+        more: further parts of the batch, each reckoned when the gradients of the one before are in, so that memory
+            holds one part at a time.
 
     Raises:
         NotFinite: the loss or the gradient is NaN or infinite; nothing was changed.
     """
-    if not bool(torch.isfinite(loss.detach())):
-        broken = [name for name, term in terms.items() if not bool(torch.isfinite(term.detach()).all())]
-        raise NotFinite(f"the loss became {float(loss.detach())} ({', '.join(broken) or 'total'})")
     optimiser.zero_grad(set_to_none=True)
-    backward(loss)
+    for part, parts in chain([(loss, terms)], more):
+        if not bool(torch.isfinite(part.detach())):
+            broken = [name for name, term in parts.items() if not bool(torch.isfinite(term.detach()).all())]
+            raise NotFinite(f"the loss became {float(part.detach())} ({', '.join(broken) or 'total'})")
+        backward(part)
     parameters = [p for group in optimiser.param_groups for p in group["params"]]
     norm = float(torch.nn.utils.clip_grad_norm_(parameters, clip if clip > 0 else math.inf))
     if not math.isfinite(norm):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,30 +28,40 @@ from floatbench.model.float import FloatModel
 from floatbench.progress import NullProgress, Progress
 from floatbench.training.batches import MotionClip
 from floatbench.training.clip_order import MixedOrder
-from floatbench.training.clips import ClipPool, ClipSet, RenderedClips, usable
+from floatbench.training.clips import ClipPool, ClipSet, MissingClips, RenderedClips, usable
 from floatbench.training.coefficients import Wanted, motion_clips, standardise, standardised_pose
 from floatbench.training.config import TrainConfig
 from floatbench.training.devices import Devices
-from floatbench.training.flow_phase import FlowPhase
-from floatbench.training.frame_folders import PREFIX, FrameFolders, JoinedClips
+from floatbench.training.flow_phase import PREVIEW_FRAMES, FlowPhase
+from floatbench.training.frame_folders import PREFIX, FrameFolders, JoinedClips, frames_folder
 from floatbench.training.ground_truth import MOTION_NAMES
+from floatbench.training.hearing import heard_clips
 from floatbench.training.loop import Schedule, run_phase
+from floatbench.training.pair_stream import PairStream
 from floatbench.training.protocol_clips import ProtocolClips
 from floatbench.training.recogniser import trained_recogniser
 from floatbench.training.tiny.phase import phase_class
 
+SPEECH = ("wav2vec2-base-960h", "wav2vec2-speech-emotion")
+"""The frozen networks of phase 2."""
 SYNTHETIC_LICENCE = "Apache-2.0, trained on synthetic heads only"
 
 
-def clip_set(config: TrainConfig, progress: Progress, workers: int = 1, pairs: bool = False) -> ClipSet:
+def clip_set(
+    config: TrainConfig, progress: Progress, workers: int = 1, pairs: bool = False, allow_missing: bool = False
+) -> ClipSet:
     """The training clips a configuration names; synthetic ones are drawn (once) before training starts.
 
     Args:
         pairs: for phase 1: with clips whose head is held still, and with tracks of the surface.
+        allow_missing: go on without data sets that are not on this machine, as long as there is one.
+
+    Raises:
+        DataError: a data set is missing; all that are are named, each with its command.
     """
     data, size = config.data, config.model.image_size
     if data.protocol:
-        return _recorded(config, progress, workers, pairs)
+        return _recorded(config, progress, workers, pairs, allow_missing)
     held = data.still if pairs else 0.0
     counts = (data.identities, data.per_identity, data.seconds, data.seed, data.first)
     clips = RenderedClips(size, *counts, held, pairs)
@@ -59,19 +69,47 @@ def clip_set(config: TrainConfig, progress: Progress, workers: int = 1, pairs: b
     return clips
 
 
-def _recorded(config: TrainConfig, progress: Progress, workers: int, pairs: bool) -> ClipSet:
+def _recorded(config: TrainConfig, progress: Progress, workers: int, pairs: bool, allow_missing: bool) -> ClipSet:
     """The clips of all data sets that are named; folders of pictures are left out of phase 2, which needs sound."""
     size, boxes = config.model.image_size, pairs and config.autoencoder.needs_boxes
     names = config.data.names
     silent = [name for name in names if name.startswith(PREFIX)]
-    parts: list[ClipSet] = [ProtocolClips(n, size, progress, boxes, workers, pairs) for n in names if n not in silent]
-    if pairs:
-        parts += [FrameFolders(Path(name.removeprefix(PREFIX)), size, boxes) for name in silent]
-    elif not parts:
+    wanted = [name for name in names if pairs or name not in silent]
+    if not wanted:
         raise DataError(f"{config.data.protocol} has no sound", fix="name a protocol with sound in [data] for phase 2")
-    elif silent:
+    if silent and not pairs:
         progress.note(f"phase 2 leaves out {', '.join(silent)}: no sound")
+    parts: list[ClipSet] = []
+    missing: dict[str, DataError] = {}
+    for name in wanted:
+        try:
+            if name in silent:
+                parts.append(FrameFolders(frames_folder(name), size, boxes))
+            else:
+                parts.append(found := ProtocolClips(name, size, progress, boxes, workers, pairs))
+                if found.absent:
+                    progress.note(f"{name}: {found.absent} of {found.listed} clips are not on this machine")
+        except MissingClips as error:
+            missing[name] = error
+    _say_missing(missing, bool(parts) and allow_missing, progress)
     return parts[0] if len(parts) == 1 else JoinedClips(parts)
+
+
+def _say_missing(missing: Mapping[str, DataError], go_on: bool, progress: Progress) -> None:
+    """Raises DataError for data sets that are missing, or notes each of them."""
+    if not missing:
+        return
+    if go_on:
+        for name, error in missing.items():
+            progress.note(f"without {name}: {error.what}")
+        return
+    if len(missing) == 1:
+        raise next(iter(missing.values()))
+    fixes = dict.fromkeys(error.fix for error in missing.values() if error.fix)
+    raise DataError(
+        "; ".join(f"{error.what}" for error in missing.values()),
+        fix="; ".join([*fixes, "or --allow-missing to train on the others"]),
+    )
 
 
 def train_autoencoder(
@@ -82,8 +120,13 @@ def train_autoencoder(
     device: str = "",
     workers: int = 1,
     clips: ClipSet | None = None,
+    allow_missing: bool = False,
+    trackers: tuple[str, ...] | None = None,
 ) -> dict[str, Any]:
     """Phase 1; returns what was done.
+
+    Args:
+        allow_missing: see `clip_set`. trackers: see `floatbench.training.log.TrainingLog`.
 
     Raises:
         DataError: too few or too many unusable clips, or a missing perceptual network. UsageError: a checkpoint of
@@ -92,25 +135,38 @@ def train_autoencoder(
     progress, c = progress or NullProgress(), config.autoencoder
     devices = Devices(device, c.precision)
     quiet = progress if devices.main else NullProgress()
-    clips = clips or clip_set(config, quiet, workers, pairs=True)
-    good = usable(clips, 2, quiet)
-    order = MixedOrder(clips, good, config.data.seed + c.seed, config.data.shares)
-    pool = ClipPool(clips, order, config.data.pool, config.data.refresh)
-    if never := order.never(config.data.pool, config.data.refresh, c.steps):
-        quiet.note(
-            f"{never} of {len(order.indices)} clips of an epoch never come in {c.steps} steps: lower data.refresh"
-        )
+    clips = clips or clip_set(config, quiet, workers, pairs=True, allow_missing=allow_missing)
+    good = usable(clips, 2, quiet, workers)
+    pool = _pairs_from(config, clips, good, devices, workers, quiet)
     torch.manual_seed(c.seed)
     autoencoder = FloatModel(config.model).motion_autoencoder
     phase = phase_class(c)(config, autoencoder, pool, devices, fresh=not resume)
     start = time.monotonic()
-    schedule = _schedule(config, "autoencoder", out, devices)
+    schedule = _schedule(config, "autoencoder", out, devices, trackers)
     with pool:
         steps = run_phase(phase, schedule, quiet, resume)
     exported = out / "autoencoder.safetensors"
     if devices.main:
         _export_autoencoder(phase.ema.module.state_dict(), exported, schedule)
     return _done(schedule, steps, start, exported, len(good))
+
+
+def _pairs_from(
+    config: TrainConfig, clips: ClipSet, good: Sequence[int], devices: Devices, workers: int, progress: Progress
+) -> ClipPool | PairStream:
+    """Where the pairs of phase 1 come from: the files themselves, or a pool of clips in memory."""
+    data, c = config.data, config.autoencoder
+    order = MixedOrder(clips, good, data.seed + c.seed, data.shares)
+    if not data.pool:
+        cuda = devices.device.type == "cuda"
+        return PairStream(
+            clips, order, c.batch, data.seed + c.seed, data.flip, c.steps, devices.rows, workers, cuda
+        )  # fmt: skip
+    if never := order.never(data.pool, data.refresh, c.steps):
+        progress.note(
+            f"{never} of {len(order.indices)} clips of an epoch never come in {c.steps} steps: lower data.refresh"
+        )
+    return ClipPool(clips, order, data.pool, data.refresh)
 
 
 def train_flow(
@@ -122,6 +178,8 @@ def train_flow(
     workers: int = 1,
     clips: ClipSet | None = None,
     cache: Path | None = None,
+    allow_missing: bool = False,
+    trackers: tuple[str, ...] | None = None,
 ) -> dict[str, Any]:
     """Phase 2 on the auto-encoder that phase 1 left in the same folder; raises as `train_autoencoder`.
 
@@ -135,7 +193,7 @@ def train_flow(
     exported = out / "autoencoder.safetensors"
     if not exported.is_file():
         raise DataError(f"there is no {exported}", fix=f"floatbench train autoencoder --out {out}")
-    clips = clips or clip_set(config, quiet, workers)
+    clips = clips or clip_set(config, quiet, workers, allow_missing=allow_missing)
     torch.manual_seed(c.seed)
     model = load_speech(FloatModel(config.model))
     load_autoencoder(model.motion_autoencoder, exported)
@@ -143,10 +201,8 @@ def train_flow(
     if config.emotion_first and model.emotion_encoder is not None:
         model.emotion_encoder.load_state_dict(trained_recogniser(config, cache or out / "flow", quiet, workers))
     length = config.model.window + config.model.previous
-    good = usable(clips, length, quiet)
-    # every process computes its own coefficients unless the cache holds them: only the first one writes it
-    name = f"coefficients-{file_sha256(exported)[:12]}.safetensors"
-    kept = (cache or out / "flow") / name if devices.main else None
+    good = usable(clips, length, quiet, workers)
+    kept = (cache or out / "flow") / f"coefficients-{file_sha256(exported)[:12]}.safetensors"
     wanted = Wanted(
         config.model.pose_condition, config.model.emotion_condition == "image", c.targets == "truth", c.every
     )
@@ -160,11 +216,15 @@ def train_flow(
         standardise(model.motion_autoencoder, mean, gain)
         notes["coefficients"] = {"mean": mean.tolist(), "gain": gain}
         motions = [_rescaled(clip, mean.numpy(), gain) for clip in motions]
-    phase = FlowPhase(config, model, motions, devices, clips.load(motions[0].number), motions[0])
+    if c.hearing == "whole":
+        networks = " ".join(weights.sha256(name) for name in SPEECH)
+        motions = heard_clips(model.to(devices.device), motions, networks, quiet)
+    preview = clips.beginning(motions[0].number, PREVIEW_FRAMES)
+    phase = FlowPhase(config, model, motions, devices, preview, motions[0])
     start = time.monotonic()
     if c.targets == "truth":
         notes["directions"] = list(MOTION_NAMES)
-    schedule = _schedule(config, "flow", out, devices)
+    schedule = _schedule(config, "flow", out, devices, trackers)
     steps = run_phase(phase, schedule, quiet, resume)
     target = out / "float.safetensors"
     if devices.main:
@@ -199,7 +259,7 @@ def load_speech(model: FloatModel) -> FloatModel:
     if model.config.speech != "wav2vec2":
         return model
     wanted = {k for k in model.state_dict() if k.startswith((checkpoint.AUDIO_PREFIX, checkpoint.EMOTION_PREFIX))}
-    state = checkpoint.speech_state(weights.path("wav2vec2-base-960h"), weights.path("wav2vec2-speech-emotion"))
+    state = checkpoint.speech_state(*(weights.path(name) for name in SPEECH))
     missing = sorted(wanted - set(state))
     if missing:
         raise DataError(f"the speech networks lack {missing[0]} and {len(missing) - 1} more entries")
@@ -207,7 +267,9 @@ def load_speech(model: FloatModel) -> FloatModel:
     return model
 
 
-def _schedule(config: TrainConfig, phase: Any, out: Path, devices: Devices) -> Schedule:
+def _schedule(
+    config: TrainConfig, phase: Any, out: Path, devices: Devices, trackers: tuple[str, ...] | None
+) -> Schedule:
     part = config.autoencoder if phase == "autoencoder" else config.flow
     return Schedule(
         phase,
@@ -218,6 +280,7 @@ def _schedule(config: TrainConfig, phase: Any, out: Path, devices: Devices) -> S
         config.hash(phase),
         config.name,
         devices.main,
+        trackers,
     )
 
 

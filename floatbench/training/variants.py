@@ -9,6 +9,7 @@ variants share one auto-encoder, its cached coefficients, the data and the numbe
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,7 @@ from floatbench.errors import DataError, UsageError
 from floatbench.files import atomic_path, write_json
 from floatbench.methods import catalogue
 from floatbench.methods.method import Method
+from floatbench.metrics.reconnet import ReconCoefficients
 from floatbench.model.checkpoint import read_metadata
 from floatbench.progress import NullProgress, Progress
 from floatbench.protocol.load import load_protocol
@@ -34,7 +36,8 @@ from floatbench.training.clips import ClipSet
 from floatbench.training.coefficients import standardise
 from floatbench.training.config import TrainConfig
 from floatbench.training.configs import load_config
-from floatbench.training.train import clip_set, train_autoencoder, train_flow
+from floatbench.training.train import SPEECH, clip_set, train_autoencoder, train_flow
+from floatbench.weights import store
 
 Sweep = Literal["nfe", "guidance"]
 
@@ -140,6 +143,7 @@ def train_variants(
     missing = {place: variant for place, variant in networks.items() if not (place / "float.safetensors").is_file()}
     if not missing:
         return {}
+    require_networks(config, list(missing.values()))
     shared = _shared_autoencoder(config, folder, autoencoder, progress, device, clips)
     clips = clips or clip_set(config, progress)
     seconds: dict[str, float] = {}
@@ -154,6 +158,28 @@ def train_variants(
         seconds[place.name] = round(time.monotonic() - start, 1)
         write_json(place / "budget.json", {"steps": steps, "seconds": seconds[place.name], "resumed": resume})
     return seconds
+
+
+def require_networks(config: TrainConfig, variants: Sequence[Variant]) -> None:
+    """Raises DataError when a network that training a variant needs is missing, before the first one is trained."""
+    needed: dict[str, None] = {}
+    for variant in variants:
+        model = replace(config.model, **variant.model)
+        if model.speech == "wav2vec2":
+            needed |= dict.fromkeys(SPEECH)
+        if config.data.protocol and model.pose_condition:
+            needed |= dict.fromkeys(ReconCoefficients("hold").weights)
+        if config.data.protocol and model.emotion_condition == "image":
+            needed["hsemotion"] = None
+    missing = [name for name in needed if not store.available(name)]
+    if missing:
+        names = " ".join(missing)
+        raise DataError(f"the variants need {names.replace(' ', ', ')}", fix=f"floatbench weights fetch {names}")
+
+
+def _training_device(device: str) -> str:
+    """What training calls the engine's device; several cards are shared out by whoever starts the processes."""
+    return "" if device == "auto" else device.partition(":")[0]
 
 
 def budget(folder: Path, row: VariantRow) -> str:
@@ -278,6 +304,11 @@ class Ablated:
     trained: dict[str, float]
 
 
+def helps_training() -> bool:
+    """Whether this is one of several processes that train together and not the first, which alone scores."""
+    return int(os.environ.get("RANK", "0")) > 0
+
+
 def ablate(plan: AblationPlan, progress: Progress | None = None, clips: ClipSet | None = None) -> Ablated:
     """Trains what is missing when asked to, then runs and scores every row through the engine.
 
@@ -292,7 +323,14 @@ def ablate(plan: AblationPlan, progress: Progress | None = None, clips: ClipSet 
     tables_asked = any(heading.startswith("table") for heading in chosen)
     if plan.train and tables_asked:
         trained = train_variants(
-            variants, load_config(plan.config), plan.out, plan.steps, _unchosen(plan.model()), progress, clips=clips
+            variants,
+            load_config(plan.config),
+            plan.out,
+            plan.steps,
+            _unchosen(plan.model()),
+            progress,
+            _training_device(plan.options.device),
+            clips,
         )
     found = {
         heading: rows(part, plan.out, plan.model(), own=heading.startswith("table")) for heading, part in chosen.items()
@@ -304,6 +342,8 @@ def ablate(plan: AblationPlan, progress: Progress | None = None, clips: ClipSet 
         if not names:
             raise error
         progress.note(f"{error.what} ({error.fix})")
+    if helps_training():
+        return Ablated(found, None, trained)
     options = replace(
         plan.options, methods=[_named(name) for name in names], out=plan.out / f"run-{protocol.id}-{protocol.hash[:8]}"
     )

@@ -228,3 +228,12 @@ def test_a_pause_that_zenodo_asks_for_is_kept(
     for place in ("api/records/1188976", f"records/1188976/files/{ARCHIVE}"):
         zenodo.at(f"zenodo.org/{place}", busy, *zenodo.answers[f"zenodo.org/{place}"])
     assert fetch(protocol, NullProgress()).complete and waits == [60, 60]
+
+
+def test_songs_come_from_archives_of_their_own(site: Any) -> None:
+    name, file = "01-02-06-02-01-01-04", "Video_Song_Actor_04.zip"
+    members = {f"Actor_04/{name}.mp4": b"sung", "Actor_04/02-02-06-02-01-01-04.mp4": b"no sound"}
+    site.files[f"/records/1188976/files/{file}"] = archive(members)
+    clip = Clip(id=name, identity="4", video=f"Actor_04/{name}.mp4", labels={"archive": file})
+    assert fetch(Protocol(id="song", dataset="ravdess", metrics=(), clips=(clip,)), NullProgress()).fetched == [name]
+    assert raw_files() == [f"Actor_04/{name}.mp4"] and raw_path(clip).read_bytes() == b"sung"

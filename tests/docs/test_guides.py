@@ -23,6 +23,8 @@ from floatbench.synthetic.clip import SyntheticClip
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDES = sorted([*(ROOT / "docs/tutorials").glob("*.md"), *(ROOT / "docs/how-to").glob("*.md")])
+NEED_DATA = {"train-float"}
+"""Guides whose every command needs data that is not here."""
 PEOPLE = range(90000, 90003)
 
 
@@ -86,7 +88,7 @@ def test_a_guide_does_what_it_says(guide: Path, place: Path):
         elif language == "python":
             exec(compile(ast.parse(code), str(guide), "exec"), names)
         ran += language in ("sh", "python")
-    assert ran
+    assert bool(ran) == (guide.stem not in NEED_DATA)
 
 
 def test_the_notebook_shows_its_table_and_its_clips(place: Path):

@@ -54,15 +54,28 @@ def test_ravdess_13_has_only_exact_labels() -> None:
 
 def test_ravdess_codes_agree_with_the_table_of_the_data_set() -> None:
     emotions = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
-    for clip in load_protocol("ravdess-train").clips + load_protocol("ravdess").clips:
+    spoken = load_protocol("ravdess-train").clips + load_protocol("ravdess").clips
+    sung = load_protocol("ravdess-song-train").clips + load_protocol("ravdess-song-test").clips
+    assert (len(spoken), len(sung)) == (1320 + 112, 1012)
+    for clip in spoken + sung:
         _, channel, emotion, intensity, statement, repetition, actor = clip.id.split("-")
         labels = clip.labels
-        assert channel == "01" and int(actor) == int(clip.identity)
+        assert channel == ("02" if clip in sung else "01") and int(actor) == int(clip.identity)
         assert labels["emotion"] == emotions[int(emotion) - 1]
         assert labels["intensity"] == ("normal", "strong")[int(intensity) - 1]
         assert (int(labels["statement"]), int(labels["repetition"])) == (int(statement), int(repetition))
         assert labels["sex"] == ("male" if int(actor) % 2 else "female")
         assert clip.video == f"Actor_{actor}/{clip.id}.mp4"
+
+
+def test_ravdess_song_has_44_files_of_every_singer_and_none_of_actor_18() -> None:
+    """Neutral once and calm, happy, sad, angry, fearful at two strengths; two statements, two repetitions."""
+    train, test = load_protocol("ravdess-song-train").clips, load_protocol("ravdess-song-test").clips
+    for clips, actors in ((train, set(range(1, 23)) - {18}), (test, {23, 24})):
+        counts = Counter(int(clip.identity) for clip in clips)
+        assert counts == dict.fromkeys(actors, 44)
+    assert {clip.labels["float_label"] for clip in train} == {"neutral", "happy", "sad", "angry", "fear"}
+    assert all(clip.labels["archive"] == f"Video_Song_Actor_{int(clip.identity):02d}.zip" for clip in train + test)
 
 
 @pytest.mark.parametrize("name", built_in())

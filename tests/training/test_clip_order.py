@@ -15,6 +15,7 @@ from floatbench.training.clip_order import MixedOrder
 from floatbench.training.clips import ClipOrder, ClipSet, TrainingClip, pool_indices
 from floatbench.training.config import DataConfig, TrainConfig
 from floatbench.training.configs import CONFIGS, load_config
+from floatbench.training.pair_stream import PairPlan
 from floatbench.training.protocol_clips import MOST_FRAMES
 
 STEPS, POOL, REFRESH = 460_000, 64, 20
@@ -129,3 +130,28 @@ def test_shares_are_read_from_a_file_and_must_name_a_data_set(tmp_path):
 def test_real_sets_know_the_origin_of_a_clip(clips):
     assert {clips.origin(i) for i in range(3)} == {("synthetic", str(i)) for i in range(3)}
     assert all(clips.origin(i)[1] == clips.load(i).identity for i in range(3))
+
+
+@pytest.mark.parametrize("ranks", [2, 8])
+def test_straight_from_the_files_every_clip_comes_once_an_epoch_and_no_two_processes_see_one_clip(paper, ranks):
+    order, batch = MixedOrder(paper, range(len(paper)), 1), 8
+    steps = len(paper) // batch
+    seen: list[set[int]] = [set() for _ in range(ranks)]
+    for rank, mine in enumerate(seen):
+        for _, rows in PairPlan(order, batch, slice(rank, None, ranks), 0, steps):
+            mine |= {row.clips[0] for row in rows}
+    assert sum(len(mine) for mine in seen) == len(set().union(*seen)) == steps * batch
+    assert len(paper) - steps * batch < batch  # the rest opens the next epoch
+    for mine in seen:  # each process has all data sets in their proportions
+        counts = Counter(paper.origins[i][0] for i in mine)
+        for name, clips in paper.counts.items():
+            assert counts[name] / len(mine) == pytest.approx(clips / len(paper), rel=0.15)
+
+
+def test_straight_from_the_files_stretches_of_64_rows_are_as_mixed_as_a_pool(paper):
+    order = MixedOrder(paper, range(len(paper)), 1)
+    for start in range(0, 8 * STEPS, 200_000):
+        stretch = [order.entry(start + place) for place in range(POOL)]
+        for name, clips in paper.counts.items():
+            assert shares_of(paper, stretch).get(name, 0) == pytest.approx(clips / len(paper), abs=3 / POOL)
+        assert len({paper.origins[i] for i in stretch}) > 0.9 * POOL

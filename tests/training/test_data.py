@@ -41,6 +41,7 @@ def test_float_512_has_the_numbers_of_the_paper():
     assert (a.steps, a.batch, a.rate) == (460_000, 8, 2e-4)
     assert type(a) is AutoencoderConfig and phase_class(a) is AutoencoderPhase
     assert (f.steps, f.batch, f.rate, f.ot, f.velocity) == (2_000_000, 8, 1e-5, 1, 1)
+    assert c.data.names == ["hdtf-train", "ravdess-train", "frames:vfhq"] and c.data.pool == 0
     drop = f.drop
     assert (drop.wa, drop.wr, drop.we, drop.prev_x, drop.prev_wa) == (0.1, 0.1, 0.1, 0.5, 0.5)
 
@@ -94,8 +95,10 @@ def test_a_file_may_give_the_papers_phase_a_shortcut_and_keeps_the_checkpoints_i
     assert plain.hash("autoencoder") == CONFIGS["float-512"].hash("autoencoder")
 
 
-def test_the_named_configurations_resume_checkpoints_of_version_0_1():
-    hashes = {name: (c.hash("autoencoder")[:12], c.hash("flow")[:12]) for name, c in CONFIGS.items()}
+def test_checkpoints_of_version_0_1_go_on_float_512_on_the_data_of_that_version():
+    hdtf = replace(CONFIGS["float-512"], data=DataConfig(protocol="hdtf-train", pool=64))
+    configs = CONFIGS | {"float-512": hdtf}
+    hashes = {name: (c.hash("autoencoder")[:12], c.hash("flow")[:12]) for name, c in configs.items()}
     assert hashes == {
         "float-512": ("50ed3de8fd6b", "685e0b263a5d"),
         "float-tiny": ("c5b05cd60a63", "24af7632f139"),
@@ -135,9 +138,9 @@ def test_boxes_of_a_synthetic_mouth_follow_the_pose_and_hold_the_changing_pixels
 
 def test_a_batch_depends_on_seed_and_step_only(clips):
     pool = ClipPool(clips, range(3), 8, 1)
-    first, again = (draw_pairs(pool, 4, 0, 7, True) for _ in range(2))
+    first, again = (draw_pairs(pool, 4, 0, 7, True).on("cpu") for _ in range(2))
     assert torch.equal(first.source, again.source) and torch.equal(first.boxes, again.boxes)
-    assert not torch.equal(first.source, draw_pairs(pool, 4, 0, 8, True).source)
+    assert not torch.equal(first.source, draw_pairs(pool, 4, 0, 8, True).on("cpu").source)
     assert first.source.shape == (4, 3, 64, 64) and float(first.source.abs().max()) <= 1
 
 
@@ -211,7 +214,7 @@ def test_standardised_coefficients_give_the_same_pictures(clips, toy):
     with torch.no_grad():
         for layer in ae.enc.fc:
             layer.bias.normal_()
-    pair = draw_pairs(ClipPool(clips, range(3), 8, 1), 3, 0, 0, False)
+    pair = draw_pairs(ClipPool(clips, range(3), 8, 1), 3, 0, 0, False).on("cpu")
     with torch.no_grad():
         before = ae.transfer(pair.source, pair.driving)
         old = ae.coefficients(ae.encode(pair.driving)[0])

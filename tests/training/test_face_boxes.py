@@ -15,9 +15,19 @@ from floatbench.errors import ClipError, DataError
 from floatbench.media import read_clip, read_image
 from floatbench.metrics.landmarker import LOWER_LIP, UPPER_LIP, close_landmarker, face_mesh, open_landmarker
 from floatbench.paths import cache_dir
+from floatbench.progress import NullProgress
 from floatbench.training.batches import mirror_boxes
-from floatbench.training.clips import component_boxes
-from floatbench.training.face_boxes import LEFT_RING, LIPS, RIGHT_RING, WEIGHT, FaceBoxes, boxes_of, without_gaps
+from floatbench.training.clips import component_boxes, usable
+from floatbench.training.face_boxes import (
+    LEFT_RING,
+    LIPS,
+    RIGHT_RING,
+    WEIGHT,
+    FaceBoxes,
+    boxes_of,
+    parts_of,
+    without_gaps,
+)
 from floatbench.training.losses.components import LEFT_EYE, MOUTH, RIGHT_EYE
 from floatbench.training.protocol_clips import FrameComb, ProtocolClips
 from floatbench.types import ClipMedia
@@ -149,7 +159,13 @@ def real(shared: Path, landmarker: Path, tmp_path: Path) -> Path:
 def test_boxes_of_a_real_face_lie_on_mouth_and_eyes_and_turn_with_the_picture(shared, landmarker):
     clip = read_clip(shared / "data" / "real" / "video" / "video-retalking" / "3.mp4", start=0.5, end=1.5)
     face_boxes = FaceBoxes(landmarker)
-    boxes = face_boxes.of(clip)
+    faces = face_boxes.of(clip)
+    boxes, lips = parts_of(faces)
+    assert lips is not None and lips.shape == (25, 20, 2)
+    low, high = lips.min(1), lips.max(1)  # the lips fill their box up to its margin
+    assert np.concatenate([low, high], 1) == pytest.approx(
+        boxes[:, MOUTH] + 0.1 * (high - low)[:, :1] * np.array([1, 1, -1, -1]), abs=1e-5
+    )
     assert boxes.shape == (25, 3, 4) and boxes.min() > 0 and boxes.max() < 1
     centre = (boxes[..., :2] + boxes[..., 2:]) / 2
     assert (centre[:, LEFT_EYE, 0] < centre[:, MOUTH, 0]).all() and (
@@ -163,7 +179,7 @@ def test_boxes_of_a_real_face_lie_on_mouth_and_eyes_and_turn_with_the_picture(sh
         # the innermost third of the box holds points that it was not made of
         inner = np.abs(meshes[:, middle] - centre[:, part]) / (boxes[:, part, 2:] - boxes[:, part, :2])
         assert inner[:, 0].max() < 1 / 6 and inner[:, 1].max() < 1 / 3, part
-    turned = face_boxes.of(ClipMedia(np.ascontiguousarray(clip.frames[:3, :, ::-1])))
+    turned = face_boxes.of(ClipMedia(np.ascontiguousarray(clip.frames[:3, :, ::-1])))[:, :3]
     for there, here in zip(turned, boxes, strict=False):
         assert there == pytest.approx(mirror_boxes(here), abs=0.02)
 
@@ -177,7 +193,7 @@ def test_pictures_without_a_face_make_a_clip_unusable_and_a_seen_clip_is_not_loo
     picture = read_image(shared / "data" / "real" / "portrait" / "float" / "sam_altman_512x512.jpg")
     still = ClipMedia(np.repeat(picture[None], 3, axis=0))
     first = FaceBoxes(landmarker).of(still)
-    files = sorted((cache_dir() / "training" / "face-boxes-1").iterdir())
+    files = sorted((cache_dir() / "training" / "face-boxes-2").iterdir())
     assert len(files) == 2
     monkeypatch.setattr("floatbench.training.face_boxes.open_landmarker", None)
     assert np.array_equal(FaceBoxes(landmarker).of(still), first)
@@ -229,9 +245,21 @@ def _train(config: Path, out: Path, *more: str) -> int:
     return int(str(stopped.value.code))
 
 
-def test_phase_one_learns_eyes_and_lips_of_real_clips_as_typed(real, tmp_path, capsys):
+DIRECT = TOY.replace("[data]", "[data]\npool = 0").replace(
+    "[autoencoder]\nsteps = 2\nbatch = 4",
+    """[autoencoder]
+steps = 2
+batch = 2
+both_ways = false
+across = 0""",
+)
+"""The same straight from the files."""
+
+
+@pytest.mark.parametrize("text", [TOY, DIRECT], ids=["pool", "files"])
+def test_phase_one_learns_eyes_and_lips_of_real_clips_as_typed(text, real, tmp_path, capsys):
     config = tmp_path / "toy.toml"
-    config.write_text(TOY.replace("DIR", str(real)))
+    config.write_text(text.replace("DIR", str(real)))
     assert _train(config, tmp_path / "run", "--quiet") == 0
     rows = [json.loads(line) for line in (tmp_path / "run" / "autoencoder" / "log.jsonl").read_text().splitlines()]
     assert len(rows) == 2
@@ -253,10 +281,11 @@ def test_phase_one_without_the_landmarker_says_how_to_get_it_before_anything_is_
 
 @pytest.mark.slow
 def test_processes_side_by_side_find_the_same_boxes(real):
-    together = ProtocolClips(f"folder:{real}", 64, boxes=True, workers=2)
-    files = {file.name: file.read_bytes() for file in (cache_dir() / "training" / "face-boxes-1").iterdir()}
+    together = ProtocolClips(f"folder:{real}", 64, boxes=True, workers=2, pairs=True)
+    assert usable(together, 2, NullProgress(), workers=2) == [0, 1]
+    files = {file.name: file.read_bytes() for file in (cache_dir() / "training" / "face-boxes-2").iterdir()}
     assert len(files) == len(together) == 2
     shutil.rmtree(cache_dir() / "training")
     for index in range(2):
-        ProtocolClips(f"folder:{real}", 64, boxes=True).load(index)
-    assert files == {f.name: f.read_bytes() for f in (cache_dir() / "training" / "face-boxes-1").iterdir()}
+        ProtocolClips(f"folder:{real}", 64, boxes=True, pairs=True).load(index)
+    assert files == {f.name: f.read_bytes() for f in (cache_dir() / "training" / "face-boxes-2").iterdir()}

@@ -12,6 +12,8 @@ from floatbench.training.autoencoder_phase import AutoencoderPhase
 from floatbench.training.clips import ClipPool
 from floatbench.training.config import AutoencoderConfig, TinyAutoencoderConfig, TrainConfig
 from floatbench.training.devices import Devices
+from floatbench.training.discriminators import TwoScaleDiscriminator
+from floatbench.training.losses.adversarial import r1_penalty
 from floatbench.training.losses.perceptual import RandomPyramid
 from floatbench.training.tiny.phase import phase_class
 
@@ -58,3 +60,16 @@ def test_without_its_shortcuts_the_phase_of_float_tiny_is_the_papers(paper, clip
 def test_the_papers_phase_leaves_no_penalty_when_its_interval_is_zero(paper, clips):
     never = replace(paper, autoencoder=replace(paper.autoencoder, r1_every=0))
     assert "r1" not in losses(never, clips, 1)[0]
+
+
+def test_the_penalty_is_on_the_sum_of_the_critics_of_both_scales():
+    """|grad (D_fine + D_coarse)|^2, not the sum of the two squares: the two critics judge as one."""
+    torch.manual_seed(0)
+    both = TwoScaleDiscriminator(16, 4, 64)
+    real = torch.rand(3, 3, 16, 16)
+    x = real.clone().requires_grad_(True)
+    fine, coarse = (torch.autograd.grad(both(x)[:, scale].sum(), x)[0] for scale in (0, 1))
+    together = (fine + coarse).square().sum((1, 2, 3)).mean()
+    apart = (fine.square() + coarse.square()).sum((1, 2, 3)).mean()
+    assert float(r1_penalty(both, real)) == pytest.approx(float(together), rel=1e-5)
+    assert float(r1_penalty(both, real)) != pytest.approx(float(apart), rel=1e-3)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from floatbench.training.batches import mirror_points
 from floatbench.training.discriminators import (
     ComponentDiscriminator,
     Discriminator,
@@ -15,7 +17,15 @@ from floatbench.training.discriminators import (
     batch_deviation,
 )
 from floatbench.training.losses.adversarial import discriminator_loss, generator_loss, r1_penalty
-from floatbench.training.losses.components import component_mask, crop, enlarge, eyes_and_lips, gram, style_loss
+from floatbench.training.losses.components import (
+    component_mask,
+    crop,
+    enlarge,
+    eyes_and_lips,
+    gram,
+    polygon,
+    style_loss,
+)
 from floatbench.training.losses.perceptual import (
     PerceptualNetwork,
     RandomPyramid,
@@ -133,3 +143,28 @@ def test_critics_have_the_shapes_and_scales_they_promise():
     assert TwoScaleDiscriminator(32, 16, 256)(picture).shape == (4, 2)
     score, maps = ComponentDiscriminator(4)(picture)
     assert score.shape == (4, 1, 8, 8) and [tuple(m.shape) for m in maps] == [(4, 8, 16, 16), (4, 16, 8, 8)]
+
+
+def test_known_lips_stand_instead_of_the_box_of_the_mouth_and_unknown_ones_leave_it():
+    boxes = torch.zeros(2, 3, 4)
+    boxes[:, 0] = torch.tensor([0.2, 0.2, 0.8, 0.8])
+    turn = torch.arange(20) / 20 * 2 * torch.pi
+    lips = torch.stack([0.5 + 0.2 * torch.cos(turn), 0.5 + 0.1 * torch.sin(turn)], -1)[None].repeat(2, 1, 1)
+    lips[1] = 0
+    mask = component_mask(boxes, 200, lips)
+    assert torch.equal(mask[1], component_mask(boxes[1:], 200)[0])
+    width, margin = 0.4, 0.04
+    area = float(mask[0].mean())
+    # an ellipse of half axes 0.2 and 0.1 and a band of the margin about it (Steiner: area + perimeter m + pi m^2)
+    perimeter = float((lips[0] - lips[0].roll(-1, 0)).norm(dim=-1).sum())
+    corners = 10 * 0.2 * 0.1 * float(torch.sin(torch.tensor(2 * torch.pi / 20)))
+    assert margin == pytest.approx(0.1 * width)
+    assert area == pytest.approx(corners + perimeter * margin + torch.pi * margin**2, rel=0.01)
+    assert mask[0, 0, 100, 100] == 1 and mask[0, 0, 50, 60] == 0  # the middle, and a corner of the box
+
+
+def test_the_region_of_mirrored_lips_is_the_mirrored_region():
+    rng = np.random.default_rng(0)
+    lips = (0.5 + 0.2 * rng.standard_normal((1, 20, 2))).clip(0.1, 0.9).astype(np.float32)
+    first, mirrored = (polygon(torch.from_numpy(points), 64, 0.0) for points in (lips, mirror_points(lips)))
+    assert float((first.flip(-1) != mirrored).float().mean()) < 1e-3

@@ -31,9 +31,13 @@ class Landmarks:
 
     def seen(self, media) -> np.ndarray:
         level = media.frames[:, 0, 0, 0].astype(np.float32)
-        boxes = np.repeat(level[:, None, None] / 255, 12, axis=1).reshape(-1, 3, 4)
-        boxes[level < self.blind] = np.nan
-        return boxes
+        faces = np.repeat(level[:, None, None] / 255, 52, axis=1).reshape(-1, 13, 4)
+        faces[level < self.blind] = np.nan
+        return faces
+
+    @property
+    def sha256(self) -> str:
+        return f"landmarks-{self.blind}"
 
 
 @pytest.fixture
@@ -174,3 +178,64 @@ def test_phase_1_needs_no_sound(videos):
     assert len(ProtocolClips(videos, 64, pairs=True).load(0).frames) == 15
     with pytest.raises(ClipError, match="no sound"):
         ProtocolClips(videos, 64).check(0)
+
+
+def test_phase_2_keeps_what_it_encoded_before_it_was_killed(videos, toy, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    encoder, cache = FloatModel(toy.model).motion_autoencoder, tmp_path / "coefficients.safetensors"
+    whole = motion_clips(ProtocolClips(videos, 64), range(3), encoder)
+    killed = ProtocolClips(videos, 64)
+    load, calls = killed.dataset.load, iter(range(9))
+
+    def dying(clip):
+        if next(calls) == 2:
+            raise KeyboardInterrupt
+        return load(clip)
+
+    monkeypatch.setattr(killed.dataset, "load", dying)
+    with pytest.raises(KeyboardInterrupt):
+        motion_clips(killed, range(3), encoder, cache)
+    again = ProtocolClips(videos, 64)
+    decoded: list[str] = []
+    load_again = again.dataset.load
+    monkeypatch.setattr(again.dataset, "load", lambda clip: decoded.append(clip.id) or load_again(clip))
+    found = motion_clips(again, range(3), encoder, cache)
+    assert decoded == ["c.mkv"]
+    assert all(np.array_equal(a.coefficients, b.coefficients) for a, b in zip(whole, found, strict=True))
+
+
+def test_phase_2_writes_its_cache_while_it_encodes(videos, toy, tmp_path, monkeypatch):
+    monkeypatch.setattr("floatbench.training.coefficients.SAVE_SECONDS", 0.0)
+    encoder, cache = FloatModel(toy.model).motion_autoencoder, tmp_path / "coefficients.safetensors"
+    clips, held = ProtocolClips(videos, 64), []
+    load = clips.dataset.load
+    monkeypatch.setattr(clips.dataset, "load", lambda clip: held.append(cache.is_file()) or load(clip))
+    motion_clips(clips, range(3), encoder, cache)
+    assert held == [False, True, True]
+
+
+def test_a_second_start_of_phase_1_decodes_nothing_and_draws_what_the_parts_hold(videos, monkeypatch):
+    first = ProtocolClips(videos, 64, pairs=True)
+    first._face_boxes = Landmarks(blind=3 * 3)  # type: ignore[assignment]
+    monkeypatch.setattr("floatbench.training.protocol_clips.LOST_SHARE", 0.5)
+    assert usable(first, 2, NullProgress()) == list(range(9))
+    again = ProtocolClips(videos, 64, pairs=True)
+    again._face_boxes = Landmarks(blind=3 * 3)  # type: ignore[assignment]
+    assert [again.known(index) for index in range(9)] == [True] * 9
+    with monkeypatch.context() as patch:
+        patch.setattr(protocol_clips, "read_pictures", None)
+        assert usable(again, 2, NullProgress()) == list(range(9))
+    for index in range(9):
+        whole = again.load(index)
+        two = again.picked(index, (again.count(index) - 1, 0))
+        assert np.array_equal(two.frames, whole.frames[[-1, 0]])
+        assert np.array_equal(two.boxes, whole.boxes[[-1, 0]]) and whole.lips is not None and two.lips is not None
+        assert np.array_equal(two.lips, whole.lips[[-1, 0]])
+
+
+def test_the_preview_holds_ten_seconds_of_a_clip_and_no_more(videos):
+    clips = ProtocolClips(videos, 64)
+    short = clips.beginning(2, 10)
+    assert levels(short) == list(range(10))
+    assert np.array_equal(short.audio, clips.load(2).audio[:6400])
+    assert len(clips.beginning(1, 250).frames) == FRAMES["b.mkv"]

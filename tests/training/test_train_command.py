@@ -91,8 +91,27 @@ def test_mistakes_are_named_with_their_exit_codes(capsys, tmp_path, toy_file):
     assert code == 4 and "train autoencoder" in err
 
 
+ALL_TERMS = """
+component = 1.0
+full_adv = 0.1
+eye_adv = 0.1
+eye_style = 1.0
+lip_adv = 0.1
+lip_style = 1.0
+critic_max = 8
+critic_base = 512
+component_width = 4
+component_from = 0
+r1_every = 1
+"""
+"""Of phase 1, switched on besides those of float-tiny."""
+LATER_STEPS = {"gradient_norm": 2e-3, "r1": 2e-3}
+"""Differences of rounding that two steps of Adam have grown, by term; 2e-4 of the others."""
+
+
 @pytest.mark.slow
-def test_two_processes_take_the_same_steps_as_one(tmp_path, toy_file):
+def test_two_processes_have_every_term_of_one(tmp_path, toy_file):
+    toy_file.write_text(TOY.replace("[flow]", ALL_TERMS + "[flow]") + "emotion_weight = 0.2\n[emotion]\nsteps = 0\n")
     environment = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1", FLOATBENCH_HOME=str(tmp_path / "home"))
 
     def train(out: str, phase: str, *launcher: str) -> list[dict[str, float]]:
@@ -102,10 +121,11 @@ def test_two_processes_take_the_same_steps_as_one(tmp_path, toy_file):
         return [json.loads(line) for line in (tmp_path / out / phase / "log.jsonl").read_text().splitlines()]
 
     two = ("-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=29631")
-    for phase in ("autoencoder", "flow"):
+    for phase, least in (("autoencoder", 15), ("flow", 6)):
         alone, together = train("one", phase), train("two", phase, *two)
         assert len(alone) == len(together) == 2
         for a, b in zip(alone, together, strict=True):
-            for name in ("total", "l1", "current", "velocity"):
-                if name in a:
-                    assert b[name] == pytest.approx(a[name], rel=2e-4), (phase, name)
+            terms = set(a) - {"step", "seconds", "step_seconds"}
+            assert len(terms) >= least and set(b) == set(a)
+            for name in terms:
+                assert b[name] == pytest.approx(a[name], rel=LATER_STEPS.get(name, 2e-4), abs=1e-6), (phase, name)

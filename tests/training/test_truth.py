@@ -139,7 +139,7 @@ def test_pairs_across_clips_stay_with_the_person_and_know_the_change():
         return next(name for name, rows in frames.items() if (rows == picture).flatten(1).all(1).any())
 
     for share, same in ((0.0, True), (1.0, False)):
-        pairs = draw_tiny_pairs(two, 8, 0, 0, flip=False, relative=1.0, across=share)
+        pairs = draw_tiny_pairs(two, 8, 0, 0, flip=False, relative=1.0, across=share).on("cpu")
         names = [(clip_of(a), clip_of(b)) for a, b in zip(pairs.source, pairs.driving, strict=True)]
         assert all((a == b) == same and a.rsplit("-", 1)[0] == b.rsplit("-", 1)[0] for a, b in names)
     assert pairs.truth is not None

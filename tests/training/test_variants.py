@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from floatbench.engine.runner import RunOptions
 from floatbench.errors import DataError, UsageError
 from floatbench.media import read_video
 from floatbench.methods import catalogue
@@ -16,6 +17,7 @@ from floatbench.model.checkpoint import read_metadata
 from floatbench.model.float import FloatModel
 from floatbench.reports.ablation import markdown, published_sweep, published_table
 from floatbench.synthetic.clip import SyntheticClip
+from floatbench.training import variants
 from floatbench.training.batches import pictures
 from floatbench.training.train import load_autoencoder, train_autoencoder, train_flow
 from floatbench.training.variants import (
@@ -131,3 +133,26 @@ def test_what_the_name_of_the_weights_chooses_holds_for_every_row_unless_the_row
     ]  # fmt: skip
     assert [row.method for row in rows(GUIDANCE[:1], tmp_path, "float", own=False)] == ["float?a_cfg=1.0&e_cfg=1.0"]
     assert rows(TABLE_3[3:], tmp_path, "float@official?compile=1", own=False)[0].method == "float@official?compile=true"
+
+
+@pytest.mark.parametrize(("asked", "told"), [("auto", ""), ("cpu", "cpu"), ("cuda:1", "cuda"), ("cuda", "cuda")])
+def test_the_device_of_ablate_is_that_of_its_training(asked, told, monkeypatch, tmp_path):
+    devices: list[str] = []
+
+    def noting(variants_, config, folder, steps, autoencoder, progress, device, clips):
+        devices.append(device)
+        raise DataError("enough")
+
+    monkeypatch.setattr(variants, "train_variants", noting)
+    options = RunOptions(device=asked)
+    with pytest.raises(DataError, match="enough"):
+        variants.ablate(AblationPlan("synthetic", (3,), (), True, 1, "float-tiny", "", tmp_path, options))
+    assert devices == [told]
+
+
+def test_of_processes_that_train_together_the_first_one_alone_scores(monkeypatch, tmp_path):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(variants, "train_variants", lambda *_: {"float": 1.0})
+    monkeypatch.setattr(variants.runner, "run", None)
+    plan = AblationPlan("synthetic", (), ("nfe",), True, 1, "float-tiny", "", tmp_path, RunOptions())
+    assert variants.ablate(plan).result is None

@@ -11,16 +11,47 @@ from torch import Tensor
 from torch.nn import functional as F
 
 MOUTH, LEFT_EYE, RIGHT_EYE = 0, 1, 2
+LIP_POINTS = 20
+LIP_MARGIN = 0.1
+"""Of the mouth's width, by which the region of the lips is wider than their outer edge on all sides."""
 
 
-def component_mask(boxes: Tensor, size: int) -> Tensor:
-    """(B, 3, 4) -> (B, 1, size, size): 1 at the pixels whose centre lies inside any of the boxes."""
+def component_mask(boxes: Tensor, size: int, lips: Tensor | None = None) -> Tensor:
+    """(B, 3, 4) -> (B, 1, size, size): 1 at the pixels whose centre lies inside any of the boxes.
+
+    Args:
+        lips: (B, 20, 2) outer edge of the lips: where it is known (not all zeros) it stands instead of the mouth's box.
+    """
     centre = (torch.arange(size, device=boxes.device, dtype=boxes.dtype) + 0.5) / size
     x0, y0, x1, y1 = (boxes[..., i, None] for i in range(4))
     across = (centre >= x0) & (centre < x1)  # (B, 3, size)
     down = (centre >= y0) & (centre < y1)
     inside = down[..., :, None] & across[..., None, :]
+    if lips is not None:
+        known = lips.abs().sum((1, 2)) > 0
+        inside[known, MOUTH] = polygon(lips[known].to(boxes.dtype), size, LIP_MARGIN)
     return inside.any(1, keepdim=True).to(boxes.dtype)
+
+
+def polygon(points: Tensor, size: int, margin: float) -> Tensor:
+    """(B, P, 2) corners as fractions of the side -> (B, size, size) bool: pixel centres inside or near the edge.
+
+    Args:
+        margin: how near, as a share of the polygon's width.
+    """
+    centre = (torch.arange(size, device=points.device, dtype=points.dtype) + 0.5) / size
+    x, y = centre[None, None, :], centre[None, :, None]
+    inside = torch.zeros(len(points), size, size, dtype=torch.bool, device=points.device)
+    near = torch.full(inside.shape, torch.inf, dtype=points.dtype, device=points.device)  # squared distance
+    for a, b in zip(points.unbind(1), points.roll(-1, 1).unbind(1), strict=True):
+        (ax, ay), (bx, by) = (corner[:, :, None, None].unbind(1) for corner in (a, b))
+        crossing = ((ay > y) != (by > y)) & (x < ax + (bx - ax) * (y - ay) / torch.where(by == ay, 1.0, by - ay))
+        inside ^= crossing  # even-odd rule: a ray to the right leaves the polygon
+        length = ((bx - ax).square() + (by - ay).square()).clamp(min=1e-12)
+        along = (((x - ax) * (bx - ax) + (y - ay) * (by - ay)) / length).clamp(0, 1)
+        near = torch.minimum(near, (x - ax - along * (bx - ax)).square() + (y - ay - along * (by - ay)).square())
+    width = points[..., 0].amax(1) - points[..., 0].amin(1)
+    return inside | (near <= (margin * width)[:, None, None].square())
 
 
 def enlarge(boxes: Tensor, factor: float) -> Tensor:

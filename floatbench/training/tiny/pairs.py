@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from floatbench.errors import DataError
-from floatbench.training.batches import Frame, FramePair, Pairs, draw_pair, gathered, step_random
+from floatbench.training.batches import WHOLE, Frame, FramePair, Pairs, draw_pair, gathered, step_random
 from floatbench.training.clips import ClipPool, TrainingClip
 from floatbench.training.ground_truth import MIRRORED, mirror_tracks, true_motion
 
@@ -39,9 +39,9 @@ class TinyPairs(Pairs):
 
     truth: PairTruth | None = None
 
-    def share(self, part: Callable[[Tensor], Tensor]) -> Self:
-        truth = self.truth and PairTruth(*(part(value) for value in vars(self.truth).values()))
-        return replace(super().share(part), truth=truth)
+    def each(self, change: Callable[[Tensor], Tensor]) -> Self:
+        truth = self.truth and PairTruth(*(change(value) for value in vars(self.truth).values()))
+        return replace(super().each(change), truth=truth)
 
 
 def draw_tiny_pairs(
@@ -53,6 +53,7 @@ def draw_tiny_pairs(
     both_ways: bool = False,
     relative: float | None = None,
     across: float = 0.0,
+    part: slice = WHOLE,
 ) -> TinyPairs:
     """As `draw_pairs`, with what the paper's pairs have not.
 
@@ -60,6 +61,7 @@ def draw_tiny_pairs(
         both_ways: the second half is the first with source and driving picture exchanged; `batch` is even.
         relative: share of pairs decoded from the true change of motion; None leaves the truth out.
         across: share of pairs whose second frame is of another clip of the same person, if the pool has one.
+        part: rows of the batch, those of one process.
 
     Raises:
         DataError: the truth is wanted of clips that have none.
@@ -72,8 +74,8 @@ def draw_tiny_pairs(
         rows.append(_across(rng, clips, pair) if across and rng.random() < across else pair)
     if both_ways:
         rows += [replace(row, source=row.driving, driving=row.source) for row in rows]
-    truth = None if relative is None else _truth(rows, rng.random(len(rows)) < relative)
-    return TinyPairs(**vars(gathered(rows)), truth=truth)
+    truth = None if relative is None else _truth(rows[part], (rng.random(len(rows)) < relative)[part])
+    return TinyPairs(**vars(gathered(rows[part])), truth=truth)
 
 
 def _across(rng: np.random.Generator, clips: Sequence[TrainingClip], pair: FramePair) -> FramePair:

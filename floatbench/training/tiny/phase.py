@@ -15,6 +15,7 @@ from floatbench.training.batches import Pairs
 from floatbench.training.config import AutoencoderConfig, TinyAutoencoderConfig
 from floatbench.training.losses.components import component_mask
 from floatbench.training.losses.perceptual import PerceptualNetwork, RandomPyramid
+from floatbench.training.pair_stream import PairStream
 from floatbench.training.tiny.copy_start import start_as_copy
 from floatbench.training.tiny.encoder_start import solve_encoder
 from floatbench.training.tiny.losses import choose, motion_loss, warp_loss
@@ -77,7 +78,7 @@ class TinyAutoencoderPhase(AutoencoderPhase):
             start_as_copy(self.autoencoder)
         if c.encoder == "regression":
             if fresh:
-                solve_encoder(self.autoencoder, self.pool)
+                solve_encoder(self.autoencoder, self.clips_in_memory())
             self.autoencoder.enc.requires_grad_(False)
             self.autoencoder.dec.direction.requires_grad_(False)  # the encoder was solved for these directions
 
@@ -91,9 +92,12 @@ class TinyAutoencoderPhase(AutoencoderPhase):
     def drawn(self, step: int) -> TinyPairs:
         c = self.config
         relative = c.truth_share if c.needs_truth else None
+        if isinstance(self.pool, PairStream) and relative is None and not (c.both_ways or c.across):
+            return TinyPairs(**vars(self.pool.at(step)))
         return draw_tiny_pairs(
-            self.pool, c.batch, self.seed, step, self.whole.data.flip, c.both_ways, relative, c.across
-        )
+            self.clips_in_memory(), c.batch, self.seed, step, self.whole.data.flip, c.both_ways, relative, c.across,
+            self.devices.rows,
+        )  # fmt: skip
 
     def reconstructed(self, pairs: Pairs) -> Reconstructed:
         assert isinstance(pairs, TinyPairs)

@@ -1,0 +1,189 @@
+"""Memory and time of a phase before its first step, reckoned from its networks and a measured speed of the device.
+
+Networks are built without storage (torch's fake tensors), one sample goes through them forward and backward, and its
+multiplications and the tensors that the backward pass needs are counted. Time is those multiplications at the speed of
+a large matrix product on the device, of which training reaches a part (`REACHED`, an assumption until a run is timed).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.flop_counter import FlopCounterMode
+
+from floatbench.device import pick_device
+from floatbench.model.float import FloatModel
+from floatbench.training.autoencoder_phase import Critics, Reconstruct
+from floatbench.training.config import AutoencoderConfig, FlowConfig, TrainConfig
+from floatbench.training.losses.perceptual import RandomPyramid, Vgg19
+
+REACHED = 0.35
+"""Of a matrix product's speed, what a training step with convolutions of many sizes reaches."""
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Projection:
+    """What a phase is expected to take.
+
+    Attributes:
+        trained, frozen: numbers in the networks. samples: rows that one process computes at once.
+        weights_gib: weights, gradients, two Adam moments and the running average, float32.
+        saved_gib: what the backward pass of these rows needs. sample_tflop: of one row, forward and backward.
+        device_tflops: measured, in tera-operations a second.
+    """
+
+    phase: str
+    device: str
+    batch: int
+    samples: int
+    steps: int
+    trained: int
+    frozen: int
+    weights_gib: float
+    saved_gib: float
+    sample_tflop: float
+    device_tflops: float
+    step_seconds: float
+    hours: float
+
+    def record(self) -> dict[str, Any]:
+        """JSON types."""
+        return asdict(self)
+
+    def text(self) -> str:
+        """One paragraph."""
+        held = f"{self.saved_gib:.1f} GiB for the {self.samples} of {self.batch} rows that a process computes at once"
+        return (
+            f"{self.phase}: {self.trained / 1e6:.1f} M numbers trained, {self.frozen / 1e6:.1f} M frozen\n"
+            f"memory: {self.weights_gib:.1f} GiB of weights and moments, {held}\n"
+            f"time: {self.sample_tflop:.3f} TFLOP a row, {REACHED:.0%} of {self.device_tflops:.2f} TFLOP/s reached on "
+            f"{self.device}: {self.step_seconds:.2f} s a step, {self.hours:.1f} hours for {self.steps} steps "
+            "(projected, not measured)"
+        )
+
+
+def project(config: TrainConfig, phase: Literal["autoencoder", "flow"], device: str = "") -> Projection:
+    """The projection for this process's share of the batch.
+
+    Raises:
+        UsageError, DependencyError: see `floatbench.device.pick_device`.
+    """
+    part = config.autoencoder if phase == "autoencoder" else config.flow
+    where = pick_device(device or "auto")
+    rows = max(1, part.batch // int(os.environ.get("WORLD_SIZE", "1")))
+    samples = max(1, rows // part.accumulate)
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        if phase == "autoencoder":
+            networks, loss = _first(config, config.autoencoder)
+        else:
+            networks, loss = _second(config, config.flow)
+        saved, flops = _counted(loss, part.precision == "bfloat16")
+        trained = sum(p.numel() for network in networks for p in network.parameters() if p.requires_grad)
+        frozen = sum(p.numel() for network in networks for p in network.parameters() if not p.requires_grad)
+    speed = measured_speed(where, part.precision)
+    seconds = rows * flops / (REACHED * speed)
+    return Projection(
+        phase, where, part.batch, samples, part.steps, trained, frozen,
+        (20 * trained + 4 * frozen) / GIB, samples * saved / GIB, flops / 1e12, speed / 1e12,
+        seconds, seconds * part.steps / 3600,
+    )  # fmt: skip
+
+
+def _first(config: TrainConfig, c: AutoencoderConfig) -> tuple[list[nn.Module], Callable[[], Tensor]]:
+    """Networks of phase 1 and a loss that passes through what a step computes."""
+    autoencoder, size = FloatModel(config.model).motion_autoencoder, config.model.image_size
+    small = getattr(c, "network", "vgg19") == "random"
+    network = (RandomPyramid() if small else Vgg19(None)).requires_grad_(False)
+    networks: list[nn.Module] = [autoencoder, network]
+    critics = Critics(size, c) if c.adversarial else None
+    if critics is not None:
+        networks.append(critics)
+
+    def loss() -> Tensor:
+        pictures = torch.zeros(1, 3, size, size)
+        made = Reconstruct(autoencoder)(pictures, pictures).picture
+        total = made.square().mean()
+        for scale in c.scales if c.perceptual else ():
+            total = total + sum(x.float().mean() for x in network(made[..., : size // scale, : size // scale]))
+        if critics is not None:  # once for the generator, twice for the critics themselves
+            for _ in range(3):
+                total = total + critics.full(made).mean()
+        return total
+
+    return networks, loss
+
+
+def _second(config: TrainConfig, c: FlowConfig) -> tuple[list[nn.Module], Callable[[], Tensor]]:
+    """Networks of phase 2; the frozen speech networks count where they hear every window."""
+    from floatbench.training.flow_phase import frozen
+
+    model = FloatModel(config.model)
+    frozen(model, config.emotion_first)
+    sizes = config.model
+    frames = sizes.window + sizes.previous
+
+    def loss() -> Tensor:
+        from floatbench.model.conditions import Conditions
+
+        wave = torch.zeros(1, 640 * frames)
+        if c.hearing == "window":
+            wa = model.audio_encoder(wave, frames)
+            we = model.emotion_encoder(wave)[:, None] if model.emotion_encoder is not None else None
+        else:
+            wa, we = torch.zeros(1, frames, sizes.dim_a), torch.zeros(1, 1, sizes.dim_e)
+        if sizes.emotion_condition != "speech":
+            we = None
+        zeros = torch.zeros(1, frames, sizes.dim_w)
+        previous, current = zeros[:, : sizes.previous], zeros[:, sizes.previous :]
+        given = Conditions(
+            zeros[:, 0], wa[:, sizes.previous :], we, None, previous, wa[:, : sizes.previous], None, None
+        )
+        return model.fmt(torch.zeros(1), current, given).square().mean()
+
+    return [model.fmt, model.audio_encoder, *([model.emotion_encoder] if model.emotion_encoder else [])], loss
+
+
+def _counted(loss: Callable[[], Tensor], half: bool) -> tuple[float, float]:
+    """Bytes that the backward pass needs of one sample, and operations of both passes."""
+    held: dict[int, int] = {}
+
+    def pack(value: Tensor) -> Tensor:
+        if not isinstance(value, nn.Parameter):
+            storage = value.untyped_storage()
+            held[storage._cdata] = storage.nbytes()
+        return value
+
+    counter = FlopCounterMode(display=False)
+    with counter, saved_tensors_hooks(pack, lambda value: value), torch.autocast("cpu", torch.bfloat16, enabled=half):
+        loss().backward()
+    return float(sum(held.values())), float(counter.get_total_flops())
+
+
+def measured_speed(device: str, precision: str, side: int = 2048, seconds: float = 0.5) -> float:
+    """Operations a second of a matrix product on the device."""
+    if device == "cpu":
+        side //= 2
+    kind = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    a = torch.ones(side, side, dtype=kind, device=device)
+
+    def wait() -> None:
+        if device != "cpu":
+            torch.cuda.synchronize()
+
+    _ = a @ a
+    wait()
+    done, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        _ = a @ a
+        wait()
+        done += 1
+    return 2.0 * side**3 * done / (time.perf_counter() - start)

@@ -1,0 +1,96 @@
+"""The launch files of `examples/`, started as they are with two processes on the processor."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TOY = """
+base = "float-tiny"
+[model]
+channel_max = 8
+channel_base = 512
+dim_w = 48
+dim_a = 16
+dim_h = 32
+dim_m = 20
+depth = 2
+heads = 2
+window = 10
+previous = 4
+mel_bands = 12
+mel_width = 12
+image_size = 64
+[data]
+identities = 2
+per_identity = 1
+seconds = 0.8
+still = 0.4
+[autoencoder]
+batch = 4
+[flow]
+batch = 4
+[emotion]
+steps = 2
+people = 2
+"""
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """A cluster of this machine: `srun` runs what it is told, `scontrol` names one host and notes what it is asked."""
+    (tmp_path / "toy.toml").write_text(TOY)
+    tools = tmp_path / "bin"
+    tools.mkdir()
+    for name, text in (
+        ("srun", 'exec "$@"'),
+        ("scontrol", f'echo "$@" >> {tmp_path}/asked; [ "$1" = show ] && echo 127.0.0.1'),
+    ):
+        (tools / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tools / name).chmod(0o755)
+    return dict(
+        os.environ, PATH=f"{tools}:{os.environ['PATH']}", PYTHON=sys.executable, PYTHONPATH=str(ROOT),
+        CONFIG=str(tmp_path / "toy.toml"), OUT=str(tmp_path / "run"), PROCESSES="2", WORKERS="1", PORT="29633",
+        SLURM_JOB_NODELIST="here", SLURM_JOB_NUM_NODES="1", SLURM_JOB_ID="7", OMP_NUM_THREADS="1",
+        FLOATBENCH_HOME=str(tmp_path / "home"),
+    )  # fmt: skip
+
+
+def start(file: str, environment: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+    command = ["bash", str(ROOT / "examples" / file), "--device", "cpu", "--quiet", *options]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
+
+
+def steps(folder: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.slow
+def test_the_file_for_one_machine_trains_both_phases_and_goes_on_when_it_is_started_again(environment, tmp_path):
+    assert start("train_8gpu.sh", environment, "--steps", "1").returncode == 0
+    assert (tmp_path / "run" / "float.safetensors").is_file()
+    again = start("train_8gpu.sh", environment | {"PHASES": "autoencoder"}, "--steps", "2")
+    assert again.returncode == 0, again.stderr
+    assert steps(tmp_path / "run" / "autoencoder") == [0, 1]
+
+
+@pytest.mark.slow
+def test_the_file_for_slurm_trains_and_does_not_queue_again_what_got_nowhere(environment, tmp_path):
+    done = start("train.sbatch", environment | {"PHASES": "autoencoder"}, "--steps", "1")
+    assert done.returncode == 0, done.stderr
+    assert steps(tmp_path / "run" / "autoencoder") == [0]
+    wrong = start("train.sbatch", environment | {"PHASES": "autoencoder", "CONFIG": "no-such"}, "--steps", "1")
+    assert wrong.returncode != 0
+    assert "requeue" not in (tmp_path / "asked").read_text()
+
+
+@pytest.mark.parametrize("file", ["train_8gpu.sh", "train.sbatch"])
+def test_launch_files_are_sound_shell(file):
+    checked = subprocess.run(["bash", "-n", str(ROOT / "examples" / file)], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stderr
