@@ -67,7 +67,7 @@ def fetch_command(lacking: list[MissingWeight]) -> str:
 
 def size(count: int | None) -> str:
     """Bytes for people."""
-    return "size not published" if count is None else f"{count / 1e6:.0f} MB" if count >= 1e6 else "below 1 MB"
+    return "size not known" if count is None else f"{count / 1e6:.0f} MB" if count >= 1e6 else "below 1 MB"
 
 
 def detectors() -> list[tuple[str, str]]:

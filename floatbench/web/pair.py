@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +63,15 @@ def score_pair(
     if watcher.stop.is_set():
         raise Interrupted("stopped; nothing was kept", fix="score again")
     return _table(folder / "run", said[0], process.returncode)
+
+
+def left_out(skipped: Sequence[str]) -> list[str]:
+    """The metrics that were skipped in a line for each reason, `metric a: why (command)` being how each was told."""
+    reasons: dict[str, list[str]] = {}
+    for line in skipped:
+        name, _, reason = line.removeprefix("metric ").partition(": ")
+        reasons.setdefault(reason or line, []).append(name)
+    return [f"left out: {', '.join(names)}: {reason}" for reason, names in reasons.items()]
 
 
 def _environment() -> dict[str, str]:

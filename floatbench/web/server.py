@@ -20,6 +20,11 @@ from floatbench.web.desk import Desk
 LEAVE_S = 2
 """Seconds that open connections have when the server ends."""
 LOOPBACK = ("127.", "::1")
+POLICY = (
+    "default-src 'self' data: blob: 'unsafe-inline' 'unsafe-eval'; frame-ancestors 'self'; "
+    "form-action 'self'; object-src 'none'"
+)
+"""What the page may load: nothing from elsewhere, whatever a part of Gradio would like (fonts, programs, pictures)."""
 
 
 def serve(host: str, port: int, device: str, further: Sequence[str], ready: Callable[[str, bool], None]) -> None:
@@ -42,7 +47,7 @@ def serve(host: str, port: int, device: str, further: Sequence[str], ready: Call
         desk = Desk(Path(folder) / "made", device)
         address, bound = _address(listener)
         with suppress(KeyboardInterrupt):
-            _run(_application(desk, models, folder), listener, desk, lambda: ready(address, not bound))
+            _run(_application(desk, models), listener, desk, lambda: ready(address, not bound))
 
 
 def _require_gradio() -> None:
@@ -85,7 +90,7 @@ def _address(listener: socket.socket) -> tuple[str, bool]:
     return f"http://{f'[{shown}]' if ':' in shown else shown}:{port}/", host.startswith(LOOPBACK)
 
 
-def _application(desk: Desk, models: list[str], folder: str) -> Any:
+def _application(desk: Desk, models: list[str]) -> Any:
     import gradio as gr
     from fastapi import FastAPI
 
@@ -93,11 +98,27 @@ def _application(desk: Desk, models: list[str], folder: str) -> Any:
 
     system = ["system-ui", "-apple-system", "Segoe UI", "sans-serif"]
     theme = gr.themes.Default(font=system, font_mono=["ui-monospace", "Consolas", "monospace"])
-    return gr.mount_gradio_app(
+    application = gr.mount_gradio_app(
         FastAPI(openapi_url=None), page(desk, models), path="/", footer_links=[], run_history=False, ssr_mode=False,
         enable_monitoring=False, mcp_server=False, pwa=False, allowed_paths=[str(desk.folder)], theme=theme,
         css=STYLE.read_text(encoding="utf-8"), head=f"<script>{SCRIPT.read_text(encoding='utf-8')}</script>",
     )  # fmt: skip
+    return _guarded(application)
+
+
+def _guarded(application: Any) -> Any:
+    """The application with `POLICY` on every answer; a plain function, since answers are streams that must not wait."""
+
+    async def guarded(scope: Any, receive: Any, send: Any) -> None:
+        async def sent(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                header = (b"content-security-policy", POLICY.encode())
+                message = {**message, "headers": [*message.get("headers", ()), header]}
+            await send(message)
+
+        await application(scope, receive, sent)
+
+    return guarded
 
 
 def _run(application: Any, listener: socket.socket, desk: Desk, ready: Callable[[], None]) -> None:

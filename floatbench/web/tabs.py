@@ -15,7 +15,7 @@ from floatbench.sampling.control import FROM_SPEECH
 from floatbench.web import markup, offers
 from floatbench.web.desk import Desk, foreseen
 from floatbench.web.making import Watcher, make
-from floatbench.web.pair import PairWatcher, score_pair
+from floatbench.web.pair import PairWatcher, left_out, score_pair
 from floatbench.web.wish import DEFAULTS, Upload, VideoWish, score_command, video_name
 
 HERE = Path(__file__).parent
@@ -159,17 +159,18 @@ def _relabelled(count: int) -> Callable[[str], list[Any]]:
     return relabel
 
 
-def _result(text: str, prefix: str) -> Result:
+def _result(text: str, prefix: str, title: str = "Video") -> Result:
     stage = gr.HTML(markup.waiting(text), elem_id=f"{prefix}-stage")
     video = gr.Video(
-        label="Video", visible=False, interactive=False, height=384, buttons=["download"], elem_id=f"{prefix}-video"
-    )
+        label=title, visible=False, interactive=False, buttons=["download"], elem_id=f"{prefix}-video",
+        elem_classes="fb-video",
+    )  # fmt: skip
     return Result(stage, video, _command(prefix))
 
 
 def _command(prefix: str) -> gr.Code:
     return gr.Code(
-        label="The same on the command line", language="shell", interactive=False, visible=False, wrap_lines=True,
+        label="The same on the command line", interactive=False, visible=False, wrap_lines=True,
         buttons=["copy"], lines=1, show_line_numbers=False, elem_id=f"{prefix}-command", elem_classes="fb-command",
     )  # fmt: skip
 
@@ -207,16 +208,14 @@ def _session(request: gr.Request, tab: str) -> str:
 
 
 def _steps(
-    desk: Desk, session: str, wish: VideoWish, image: Upload | None, audio: Upload | None
+    desk: Desk, session: str, wish: VideoWish, image: Upload | None, audio: Upload | None, side: str = ""
 ) -> Iterator[tuple[Any, Any, Any]]:
     """Updates of a `Result` while a video is made; raises what `make` raises."""
     if image is None or audio is None:
-        lacks = "a portrait and a speech" if image is None and audio is None else "a portrait" if image is None else (
-            "a speech")  # fmt: skip
-        raise UsageError(f"{lacks} is missing" if " and " not in lacks else f"{lacks} are missing",
-                         fix="drop a file on its field, or record one")  # fmt: skip
+        lacks = [name for name, given in (("portrait", image), ("speech", audio)) if given is None]
+        raise UsageError(f"no {' and no '.join(lacks)} was given", fix="drop a file on its field, or record one")
     watcher = Watcher()
-    out = video_name(image.name)
+    out = video_name(image.name, side)
     with desk.work(session, watcher.stop) as place:
         work = make(desk.models, wish, image, audio, place / out, watcher)
         while True:
@@ -262,15 +261,15 @@ def _compare_tab(desk: Desk, models: list[str]) -> None:
     with gr.Row():
         image, audio = _sources()
     go, stop = _buttons("Compare", "compare")
-    panels, results = [], []
-    with gr.Row(elem_classes="fb-step"):
-        for side in ("A", "B"):
-            with gr.Column(min_width=320):
-                results.append(_result(f"{side}: made with the settings below it.", f"compare-{side.lower()}"))
     both = gr.Button("Play both", visible=False, elem_id="compare-play")
     both.click(None, None, None, js="() => window.floatbenchPlayBoth()", **PLAIN)
+    panels, results = [], []
+    with gr.Row(elem_classes="fb-step"):
+        for side in "AB":
+            with gr.Column(min_width=140):  # side by side on a phone as well
+                results.append(_result(f"{side}, with the settings below", f"compare-{side.lower()}", f"Video {side}"))
     with gr.Row():
-        for side in ("A", "B"):
+        for side in "AB":
             with gr.Column(min_width=320), gr.Group():
                 gr.Markdown(f"### Settings {side}", padding=True)
                 panels.append(_panel(models, f"compare-{side.lower()}"))
@@ -283,7 +282,7 @@ def _compare_tab(desk: Desk, models: list[str]) -> None:
         for side in (0, 1):
             try:
                 wish = read_wish(desk.device, values[side * count : (side + 1) * count])
-                for step in _steps(desk, _session(request, "compare"), wish, portrait, speech):
+                for step in _steps(desk, _session(request, "compare"), wish, portrait, speech, "ab"[side]):
                     shown[side] = step
                     rest = (gr.skip(),) * 3
                     yield *(step if side == 0 else rest), *(rest if side == 0 else step), gr.skip()
@@ -300,8 +299,12 @@ def _compare_tab(desk: Desk, models: list[str]) -> None:
 
 def _score_tab(desk: Desk) -> None:
     with gr.Row():
-        generated = _as_uploaded(gr.Video(label="Generated video", sources=["upload"], height=300, buttons=[]))
-        reference = _as_uploaded(gr.Video(label="Real video", sources=["upload"], height=300, buttons=[]))
+        generated = _as_uploaded(
+            gr.Video(label="Generated video", sources=["upload"], height=300, buttons=[], elem_classes="fb-upload")
+        )
+        reference = _as_uploaded(
+            gr.Video(label="Real video", sources=["upload"], height=300, buttons=[], elem_classes="fb-upload")
+        )
     controls = gr.Checkbox(True, label="Also score the control systems (what the numbers mean)")
     go, stop = _buttons("Score", "score")
     stage = gr.HTML(markup.waiting("Drop two videos of the same clip, then press Score."), elem_id="score-stage")
@@ -322,8 +325,7 @@ def _score_tab(desk: Desk) -> None:
                     except StopIteration as done:
                         found = done.value
                         break
-            notes = [f"left out: {line}" for line in watcher.skipped]
-            told = markup.finished("scored with what is installed", notes)
+            told = markup.finished("scored with what is installed", left_out(watcher.skipped))
             line = score_command(made.name, real.name, also)
             yield told, gr.update(value=found, visible=True), gr.update(value=line, visible=True)
         except Exception as error:

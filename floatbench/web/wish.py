@@ -56,16 +56,22 @@ class VideoWish:
         words = ["floatbench", "generate", f"--image={image}", f"--audio={audio}", f"--out={out}"]
         words += ["--weights", self.weights, "--device", self.device]
         words += ["--no-crop"] if self.crop == NO_CROP else ["--crop", self.crop]
-        words += ["--emotion", self.emotion, "--a-cfg", f"{self.a_cfg:g}", "--e-cfg", f"{self.e_cfg:g}"]
+        words += ["--emotion", self.emotion, "--a-cfg", number(self.a_cfg), "--e-cfg", number(self.e_cfg)]
         words += ["--nfe", str(self.nfe), "--seed", str(self.seed)]
-        for number, value in self.directions:
-            words += ["--control", f"{number}={value:g}"]
+        for direction, value in self.directions:
+            words += ["--control", f"{direction}={number(value)}"]
         return shlex.join(words)
 
 
-def video_name(image: str) -> str:
-    """The name of a portrait's video: `anna.jpg` gives `anna.mp4`."""
-    return f"{Path(image).stem or 'portrait'}.mp4"
+def number(value: float) -> str:
+    """A number in its shortest form that is read back as the same one."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
+
+
+def video_name(image: str, side: str = "") -> str:
+    """The name of a portrait's video: `anna.jpg` gives `anna.mp4`, and `anna-a.mp4` on side `a` of a comparison."""
+    return f"{Path(image).stem or 'portrait'}{'-' if side else ''}{side}.mp4"
 
 
 CLIP = "clip"
