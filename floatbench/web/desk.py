@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from floatbench.errors import FloatbenchError
-from floatbench.web.making import Models
+from floatbench.web.making import Models, check
 
 
 class Desk:
@@ -30,40 +30,47 @@ class Desk:
         self.folder, self.device, self.models = folder, device, Models()
         self._stops: dict[str, threading.Event] = {}
         self._numbers = itertools.count(1)
+        self._running = 0
         self._idle = threading.Condition()
 
-    def place(self) -> Path:
-        """A new folder for one result."""
-        place = self.folder / f"{next(self._numbers):04d}"
-        place.mkdir(parents=True)
-        return place
-
-    @contextmanager
-    def work(self, session: str, stop: threading.Event) -> Iterator[Path]:
-        """A folder for one result, and `stop` as what ends it; the folder goes again unless the work is finished."""
-        place = self.place()
-        self._stops[session] = stop
-        try:
-            yield place
-        except BaseException:
-            shutil.rmtree(place, ignore_errors=True)
-            raise
-        finally:
-            with self._idle:
-                self._stops.pop(session, None)
-                self._idle.notify_all()
+    def begin(self, session: str) -> None:
+        """A session asks for something: from now on it can be stopped, also while it waits for its turn."""
+        self._stops[session] = threading.Event()
 
     def stop(self, session: str) -> None:
         """Ends what a session asked for; does nothing when that is over."""
         if stop := self._stops.get(session):
             stop.set()
 
+    @contextmanager
+    def work(self, session: str) -> Iterator[tuple[Path, threading.Event]]:
+        """A new folder for one result, and what is set to end it; the folder goes again unless the work is finished.
+
+        Raises:
+            Interrupted: it was stopped before its turn came.
+        """
+        stop = self._stops.setdefault(session, threading.Event())
+        check(stop)
+        with self._idle:
+            place = self.folder / f"{next(self._numbers):04d}"
+            self._running += 1
+        place.mkdir(parents=True)
+        try:
+            yield place, stop
+        except BaseException:
+            shutil.rmtree(place, ignore_errors=True)
+            raise
+        finally:
+            with self._idle:
+                self._running -= 1
+                self._idle.notify_all()
+
     def close(self, seconds: float = 10.0) -> None:
         """Ends everything and waits until it has ended, or for as long as given."""
         for stop in list(self._stops.values()):
             stop.set()
         with self._idle:
-            self._idle.wait_for(lambda: not self._stops, seconds)
+            self._idle.wait_for(lambda: not self._running, seconds)
 
 
 def foreseen(error: Exception) -> FloatbenchError:

@@ -88,14 +88,9 @@ class Watcher:
     stop: threading.Event = field(default_factory=threading.Event)
     _shown: float = 0.0
 
-    def check(self) -> None:
-        """Raises Interrupted once it is stopped."""
-        if self.stop.is_set():
-            raise Interrupted("stopped; nothing was kept", fix="generate again")
-
     def show(self, pictures: Tensor) -> None:
         """Takes the last of (B, 3, R, R) pictures when the one before was looked at for long enough."""
-        self.check()
+        check(self.stop)
         now = time.monotonic()
         if now - self._shown >= LOOK_S:
             self._shown = now
@@ -112,7 +107,7 @@ class Watcher:
 
     def advance(self, amount: int = 1, note: str = "") -> None:
         self.done += amount
-        self.check()
+        check(self.stop)
 
     def line(self) -> str:
         """How far it is, for people."""
@@ -121,6 +116,12 @@ class Watcher:
         rate = self.done / max(time.monotonic() - self.started, 1e-9)
         left = f", {(self.total - self.done) / rate:.0f} s left" if self.total > self.done else ""
         return f"frame {self.done} of {self.total}, {rate:.1f} frames/s{left}"
+
+
+def check(stop: threading.Event) -> None:
+    """Raises Interrupted once `stop` is set."""
+    if stop.is_set():
+        raise Interrupted("stopped; nothing was kept", fix="press the button again")
 
 
 def jpeg(picture: np.ndarray) -> bytes:
@@ -147,7 +148,7 @@ def make(
             check_weights(wish.weights, wish.crop)
             watcher.stage = "loading the model"
             model = models.get(wish.weights, wish.device)
-            watcher.check()
+            check(watcher.stop)
             watcher.stage = "reading picture and sound"
             outcome.append(make_video(model, wish, image, audio, out, watcher))
         except BaseException as error:  # raised again where the page can tell it

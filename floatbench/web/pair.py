@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from floatbench.errors import DataError, Interrupted, UsageError
+from floatbench.errors import DataError, UsageError
+from floatbench.web.making import check
 from floatbench.web.wish import CLIP, Upload, score_arguments
 
 SKIPPED = "skipped: "
@@ -60,8 +61,7 @@ def score_pair(
         _end(process)
         for reader in readers:
             reader.join()
-    if watcher.stop.is_set():
-        raise Interrupted("stopped; nothing was kept", fix="score again")
+    check(watcher.stop)
     return _table(folder / "run", said[0], process.returncode)
 
 

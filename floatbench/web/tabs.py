@@ -49,7 +49,7 @@ class Panel:
 
 
 @dataclass(frozen=True)
-class Result:
+class Pane:
     """Where a video appears: in the making, finished, and as a command."""
 
     stage: gr.HTML
@@ -159,13 +159,13 @@ def _relabelled(count: int) -> Callable[[str], list[Any]]:
     return relabel
 
 
-def _result(text: str, prefix: str, title: str = "Video") -> Result:
+def _result(text: str, prefix: str, title: str = "Video") -> Pane:
     stage = gr.HTML(markup.waiting(text), elem_id=f"{prefix}-stage")
     video = gr.Video(
         label=title, visible=False, interactive=False, buttons=["download"], elem_id=f"{prefix}-video",
         elem_classes="fb-video",
     )  # fmt: skip
-    return Result(stage, video, _command(prefix))
+    return Pane(stage, video, _command(prefix))
 
 
 def _command(prefix: str) -> gr.Code:
@@ -187,19 +187,20 @@ def _wire(
     outputs: list[Any],
 ) -> None:  # fmt: skip
     """Start, stop and what follows; one thing at a time is made, since the networks fill the machine."""
-    gr.on(
-        [go.click], lambda: (gr.update(interactive=False), gr.update(interactive=True)), None, [go, stop],
-        **PLAIN, queue=False,
-    ).then(
-        work, inputs, outputs, concurrency_limit=1, concurrency_id="machine", **PLAIN,
-    ).then(
-        lambda: (gr.update(interactive=True), gr.update(interactive=False)), None, [go, stop],
-        **PLAIN, queue=False,
-    )  # fmt: skip
+
+    def begin(request: gr.Request) -> tuple[Any, Any]:
+        desk.begin(_session(request, tab))
+        return gr.update(interactive=False), gr.update(interactive=True)
 
     def end(request: gr.Request) -> None:
         desk.stop(_session(request, tab))
 
+    buttons = [go, stop]
+    started = go.click(begin, None, buttons, **PLAIN, queue=False)
+    worked = started.then(work, inputs, outputs, concurrency_limit=1, concurrency_id="machine", **PLAIN)
+    worked.then(
+        lambda: (gr.update(interactive=True), gr.update(interactive=False)), None, buttons, **PLAIN, queue=False
+    )
     stop.click(end, None, None, **PLAIN, queue=False)
 
 
@@ -210,13 +211,13 @@ def _session(request: gr.Request, tab: str) -> str:
 def _steps(
     desk: Desk, session: str, wish: VideoWish, image: Upload | None, audio: Upload | None, side: str = ""
 ) -> Iterator[tuple[Any, Any, Any]]:
-    """Updates of a `Result` while a video is made; raises what `make` raises."""
+    """Updates of a `Pane` while a video is made; raises what `make` raises."""
     if image is None or audio is None:
         lacks = [name for name, given in (("portrait", image), ("speech", audio)) if given is None]
         raise UsageError(f"no {' and no '.join(lacks)} was given", fix="drop a file on its field, or record one")
-    watcher = Watcher()
     out = video_name(image.name, side)
-    with desk.work(session, watcher.stop) as place:
+    with desk.work(session) as (place, stop):
+        watcher = Watcher(stop=stop)
         work = make(desk.models, wish, image, audio, place / out, watcher)
         while True:
             try:
@@ -312,12 +313,12 @@ def _score_tab(desk: Desk) -> None:
     command = _command("score")
 
     def work(request: gr.Request, made: Any, real: Any, also: bool) -> Iterator[Any]:
-        watcher = PairWatcher()
         try:
             if made is None or real is None:
                 raise UsageError("two videos are needed", fix="drop a file on each field")
-            yield markup.scoring(watcher), gr.update(**HIDDEN), gr.update(**HIDDEN)
-            with desk.work(_session(request, "score"), watcher.stop) as place:
+            yield markup.waiting("waiting for the machine ..."), gr.update(**HIDDEN), gr.update(**HIDDEN)
+            with desk.work(_session(request, "score")) as (place, stop):
+                watcher = PairWatcher(stop=stop)
                 scores = score_pair(made, real, also, place / "pair", watcher)
                 while True:
                     try:

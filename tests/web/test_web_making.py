@@ -97,15 +97,35 @@ def test_frames_are_seen_while_they_are_made(checkpoint: Path, monkeypatch: pyte
 
 def test_a_stopped_video_leaves_nothing(checkpoint: Path, tmp_path: Path):
     desk = Desk(tmp_path / "desk", "cpu")
-    watcher = Watcher()
-    with pytest.raises(Interrupted, match="stopped"), desk.work("me", watcher.stop) as place:
-        for now in make(desk.models, wish_for(checkpoint), upload("face.png"), upload("talk.wav"), place / "o.mp4",
-                        watcher):  # fmt: skip
-            if now.done:
+
+    class StoppedAtThree(Watcher):
+        def advance(self, amount: int = 1, note: str = "") -> None:
+            if self.done == 3:
                 desk.stop("somebody else")
-                assert not watcher.stop.is_set()
-            desk.stop("me")
-    assert list((tmp_path / "desk").rglob("*")) == []
+                assert not self.stop.is_set()
+                desk.stop("me")
+            super().advance(amount, note)
+
+    desk.begin("me")
+    with pytest.raises(Interrupted, match="stopped"), desk.work("me") as (place, stop):
+        watcher = StoppedAtThree(stop=stop)
+        finish(
+            make(desk.models, wish_for(checkpoint), upload("face.png"), upload("talk.wav"), place / "o.mp4", watcher)
+        )
+    assert watcher.done == 4 and list((tmp_path / "desk").rglob("*")) == []
+
+
+def test_what_is_stopped_while_it_waits_never_starts_and_the_next_wish_does(tmp_path: Path):
+    desk = Desk(tmp_path / "desk", "cpu")
+    desk.begin("me")
+    desk.stop("me")
+    with pytest.raises(Interrupted), desk.work("me"):
+        raise AssertionError("it started")
+    desk.begin("me")
+    with desk.work("me") as (place, stop):
+        assert place.is_dir() and not stop.is_set()
+        desk.close(seconds=0)
+        assert stop.is_set()
 
 
 def test_who_goes_away_stops_the_work(checkpoint: Path):
