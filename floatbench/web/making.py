@@ -160,8 +160,10 @@ def make(
         while thread.is_alive():
             yield watcher
             thread.join(LOOK_S)
-    finally:
+    except GeneratorExit:  # nobody looks any more; a finished video must not stop the next one of a comparison
         watcher.stop.set()
+        raise
+    finally:
         thread.join()
     if isinstance(outcome[0], BaseException):
         raise told(outcome[0], (image, audio))

@@ -23,7 +23,7 @@ pytestmark = [
 ]
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS, LONG_S = 2.0, 60.0
-PATIENCE_MS = 90_000
+PATIENCE_MS = 60_000
 APART_S = 0.15
 """Seconds that two videos in step may be apart while they play: they are moved together at every `timeupdate`, which
 comes four times a second at least, when they are more than 0.08 apart."""
@@ -84,15 +84,19 @@ def tab(page: Any, name: str) -> None:
     page.get_by_role("tab", name=name).click()
 
 
+ARRIVED = """count => [...document.querySelectorAll('[aria-label="Clear"], [aria-label="Remove Image"]')].filter(
+    button => button.offsetParent).length === count"""
+"""A field that holds a file has a button that clears it."""
+
+
 def give(page: Any, *names: Path) -> None:
     """Uploads to the fields of the tab that is open, in their order."""
     panel = page.locator("[role=tabpanel]:visible")
     for position, path in enumerate(names):
         fields = panel.locator("input[type=file]")
         (fields.last if position else fields.first).set_input_files(path)
-        page.wait_for_timeout(200)
+        page.wait_for_function(ARRIVED, arg=position + 1)
     page.wait_for_load_state("networkidle")
-    page.wait_for_timeout(500)  # the components tell the page about their files after the upload
 
 
 def command(page: Any, prefix: str) -> str:

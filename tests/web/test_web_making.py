@@ -115,6 +115,16 @@ def test_a_stopped_video_leaves_nothing(checkpoint: Path, tmp_path: Path):
     assert watcher.done == 4 and list((tmp_path / "desk").rglob("*")) == []
 
 
+def test_a_finished_video_does_not_stop_the_next_one_of_a_comparison(checkpoint: Path, tmp_path: Path):
+    desk = Desk(tmp_path / "desk", "cpu")
+    desk.begin("me")
+    for _ in "ab":
+        with desk.work("me") as (place, stop):
+            files = upload("face.png"), upload("talk.wav")
+            video = finish(make(desk.models, wish_for(checkpoint), *files, place / "o.mp4", Watcher(stop=stop)))
+            assert video.path.is_file()
+
+
 def test_what_is_stopped_while_it_waits_never_starts_and_the_next_wish_does(tmp_path: Path):
     desk = Desk(tmp_path / "desk", "cpu")
     desk.begin("me")
