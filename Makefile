@@ -59,8 +59,9 @@ $(VENV)/.dev: $(BIN)/uv pyproject.toml constraints.txt
 	$(PIP) --editable '.[dev]'
 	touch $@
 
-$(VENV)/.browser: $(VENV)/.dev
-	$(PIP) --editable '.[dev,browser]'
+# Gradio asks for an older Pillow than the pictures here are read with; the page works with both
+$(VENV)/.browser: $(VENV)/.dev overrides-web.txt
+	$(PIP) --override overrides-web.txt --editable '.[dev,browser,web]'
 	touch $@
 
 $(VENV)/.docs: $(BIN)/uv pyproject.toml constraints.txt

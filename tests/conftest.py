@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-pytest_plugins = ["small_float", "loopback", "hosts"]
+pytest_plugins = ["small_float", "loopback", "hosts", "chromium"]
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two xdist workers share two cores
 
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "floatbench"
 FLOORS = (
     {"cli", "__main__"},
-    {"reports", "training", "animate", "speed", "api", "doctor"},
+    {"reports", "training", "animate", "speed", "web", "api", "doctor"},
     {"engine"},
     {"methods", "data"},
     {"protocol", "metrics", "sampling", "synthetic", "baselines"},

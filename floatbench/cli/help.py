@@ -25,6 +25,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "floatbench generate --image face.png --audio speech.wav -o out.mp4",
         "floatbench generate -i face.png -a speech.wav --preset paper --emotion sad",
     ),
+    "web": ("floatbench web", "floatbench web --port 7900 --device cuda"),
     "run": (
         "floatbench run -p hdtf -m 'videos:mine as Ours' -o runs/ours",
         "floatbench run --protocol synthetic --methods float-tiny --limit 2",
