@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from floatbench.sampling.choices import read as read_choices
 from floatbench.sampling.control import FROM_SPEECH, Control
 from floatbench.sampling.options import SamplingOptions, preset
 
@@ -44,8 +45,9 @@ class VideoWish:
     directions: tuple[tuple[int, float], ...] = ()
 
     def options(self) -> SamplingOptions:
-        """The sampling options; raises UsageError for values that cannot be."""
-        return preset(PRESET, a_cfg=self.a_cfg, e_cfg=self.e_cfg, nfe=self.nfe)
+        """The sampling options, read as those of a command; raises UsageError for values that cannot be."""
+        scales = [("a_cfg", number(self.a_cfg)), ("e_cfg", number(self.e_cfg)), ("nfe", str(self.nfe))]
+        return read_choices(scales, PRESET).options
 
     def controls(self) -> tuple[Control, ...]:
         """The moved directions, as the sampler takes them."""

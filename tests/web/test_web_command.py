@@ -110,6 +110,6 @@ def test_json_gives_the_address_and_the_end_is_clean(
     assert policy.startswith("default-src 'self'") and "http" not in policy
     assert [path.name.startswith("floatbench-web-") for path in here.iterdir()] == [True]
     process.send_signal(number)
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
     assert (process.returncode, out, err) == (0, "", "")
     assert list(here.iterdir()) == []

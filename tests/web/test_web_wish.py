@@ -54,10 +54,11 @@ def test_a_command_asks_for_what_was_chosen_on_the_page(
     assert typed(wish.command(image, audio, video_name(image))) == 0
     ((common, (row,)),) = asked
     assert (row.image, row.audio, row.out) == (Path(image), Path(audio), Path(video_name(image)))
-    assert common.options == wish.options()
-    assert common.controls == wish.controls()
+    choices = common.choices
+    assert choices.options == wish.options()
+    assert choices.controls == wish.controls()
     assert (common.weights, common.device, common.crop) == (wish.weights, wish.device, wish.crop)
-    assert (common.emotion, common.seed, common.preset) == (wish.emotion, wish.seed, "default")
+    assert (choices.emotion, common.seed, choices.preset) == (wish.emotion, wish.seed, "default")
 
 
 def test_a_video_is_named_after_its_portrait_and_its_side():
