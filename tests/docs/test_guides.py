@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 from markdown_it import MarkdownIt
 from PIL import Image
 
+from floatbench.cli.app import main
 from floatbench.media import Mp4Writer, write_wav
 from floatbench.synthetic.clip import SyntheticClip
 
@@ -77,14 +79,25 @@ def blocks(guide: Path) -> list[tuple[str, str]]:
     return [(token.info.strip(), token.content) for token in parsed if token.type == "fence"]
 
 
+def type_in(line: str, place: Path) -> None:
+    """Runs a line: a call of the program in this process, which spares its imports, anything else in a shell."""
+    if line.startswith("floatbench "):
+        with pytest.raises(SystemExit) as done:
+            main(shlex.split(line)[1:])
+        assert done.value.code == 0, line
+        return
+    ran = subprocess.run(["bash", "-e", "-c", line], cwd=place, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, f"{line}\n{ran.stdout}\n{ran.stderr}"
+
+
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.stem)
 def test_a_guide_does_what_it_says(guide: Path, place: Path):
     names: dict[str, object] = {"__name__": "__main__"}
     ran = 0
     for language, code in blocks(guide):
         if language == "sh":
-            done = subprocess.run(["bash", "-e", "-c", code], cwd=place, capture_output=True, text=True, timeout=300)
-            assert done.returncode == 0, f"{code}\n{done.stdout}\n{done.stderr}"
+            for line in code.replace("\\\n", " ").strip().splitlines():
+                type_in(line, place)
         elif language == "python":
             exec(compile(ast.parse(code), str(guide), "exec"), names)
         ran += language in ("sh", "python")

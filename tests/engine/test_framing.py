@@ -174,7 +174,9 @@ def test_clips_that_a_system_has_are_compared_wherever_they_stand(project: Path)
     film(project / "mine/117.mkv", picture_of(project / "real/a.mkv"))
     dataset = dataset_for(load_protocol("folder:real", boxes="none", size=128))
     dataset.load_source = lambda clip: (picture_of(project / "real/a.mkv"), None)
-    assert framing_of(VideosMethod("mine"), clips, dataset).compared == 1
+    mine = VideosMethod("mine")
+    mine.match(clips, clips)
+    assert framing_of(mine, clips, dataset).compared == 1
 
 
 def test_score_compares_the_two_folders(project: Path) -> None:

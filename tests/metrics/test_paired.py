@@ -14,7 +14,10 @@ from floatbench.metrics.corpus import FrechetMetric
 
 
 def info(level="corpus"):
-    return MetricInfo("toy", "TOY", "toy", False, level, ("b",), ("generated", "reference"), "f", "s", "p")
+    return MetricInfo(
+        id="toy", column="TOY", title="toy", higher_is_better=False, level=level, backbones=("b",),
+        sides=("generated", "reference"),
+    )  # fmt: skip
 
 
 def pair(name, identity, generated, reference=None):

@@ -13,7 +13,10 @@ from floatbench.metrics.sample_size import BetweenPeople, n_curve
 
 
 def info(name="toy", level="corpus"):
-    return MetricInfo(name, "TOY", "toy", False, level, ("b",), ("generated", "reference"), "f", "s", "p")
+    return MetricInfo(
+        id=name, column="TOY", title="toy", higher_is_better=False, level=level, backbones=("b",),
+        sides=("generated", "reference"),
+    )  # fmt: skip
 
 
 def pair(name, identity, generated, reference=None):
