@@ -7,7 +7,9 @@ PIP     = $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint cons
 # Some machines forbid writing bytecode; every process would then compile torch again, which takes ten seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-portable test-slow test-peers test-gpu test-browser lint docs clean
+BOARD   = float-tiny float-tiny@paper float-tiny@official
+
+.PHONY: demo leaderboard test test-portable test-slow test-peers test-gpu test-browser lint docs clean
 
 demo: $(VENV)/.demo
 	$(BIN)/python -m floatbench run --protocol synthetic --methods float-tiny --out runs/demo
@@ -17,6 +19,13 @@ demo: $(VENV)/.demo
 	@echo "  source $(BIN)/activate"
 	@echo "  floatbench demo                                           # a talking portrait"
 	@echo "  floatbench score --generated YOURS --reference REAL       # your videos against real ones"
+
+# the board that comes along: what can be run without anybody else's weights; three to five minutes on two cores
+leaderboard: $(VENV)/.demo
+	$(BIN)/python -m floatbench run --protocol synthetic $(BOARD:%=-m %) --out runs/leaderboard
+	for system in $(BOARD); do $(BIN)/python -m floatbench leaderboard submit runs/leaderboard --method $$system || exit; done
+	$(BIN)/python -m floatbench leaderboard validate
+	$(BIN)/python -m floatbench leaderboard build
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n 2

@@ -77,13 +77,17 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "floatbench leaderboard submit runs/ours --method Ours --board board",
     ),
     "leaderboard validate": (
-        "floatbench leaderboard validate ours.json",
-        "floatbench leaderboard validate ours.json --run runs/ours",
+        "floatbench leaderboard validate",
+        "floatbench leaderboard validate 9f2c41d07be35a68 --run runs/ours",
     ),
     "leaderboard build": ("floatbench leaderboard build", "floatbench leaderboard build --board board"),
     "leaderboard diff": (
-        "floatbench leaderboard diff old.csv new.csv",
-        "floatbench leaderboard diff old.csv new.csv --json",
+        "floatbench leaderboard diff old/leaderboard results/leaderboard",
+        "floatbench leaderboard diff old/leaderboard results/leaderboard --json",
+    ),
+    "leaderboard export": (
+        "floatbench leaderboard export 9f2c41d07be35a68",
+        "floatbench leaderboard export 9f2c41d07be35a68 --model me/ours --out model-index.yml",
     ),
     "metrics list": ("floatbench metrics list", "floatbench metrics list --json"),
     "metrics show": ("floatbench metrics show fid", "floatbench metrics show csim-source --json"),

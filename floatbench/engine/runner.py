@@ -23,14 +23,15 @@ from floatbench.engine.control_rules import check_controls
 from floatbench.engine.environment import environment
 from floatbench.engine.executor import Executor, InlineExecutor, LocalExecutor, default_workers
 from floatbench.engine.features import FeatureStore, shared_cache
-from floatbench.engine.framing import check_crop, check_framing, picture_notes, refuse_other_framing
+from floatbench.engine.framing import check_crop, check_framing, refuse_other_framing
 from floatbench.engine.inputs import refuse_own_outputs
 from floatbench.engine.job import JobSettings
 from floatbench.engine.matching import say_what_matches_nothing
 from floatbench.engine.plan import Plan, choose_clips, make_plan, remaining_jobs
 from floatbench.engine.records import Row, RowFile, RunInfo, ScoreFile, environment_id, kind_of
 from floatbench.engine.reduction import Reducer, kept_scores
-from floatbench.engine.same_film import blind_controls, film_notes
+from floatbench.engine.run_notes import run_notes
+from floatbench.engine.same_film import blind_controls
 from floatbench.engine.scoring import clip_values, metric_record, score_all, unranked_because
 from floatbench.errors import DataError, DependencyError, FloatbenchError, Interrupted, UsageError
 from floatbench.files import atomic_path
@@ -39,7 +40,6 @@ from floatbench.methods.controls import CONTROLS
 from floatbench.methods.method import Method
 from floatbench.methods.videos import VideosMethod
 from floatbench.progress import NullProgress, Progress
-from floatbench.protocol.overlap import overlap_notes
 from floatbench.protocol.protocol import Protocol
 from floatbench.records import read_record, write_record
 
@@ -371,7 +371,7 @@ def score_run(
     with progress.task("scores", len(plan.methods) * len(plan.metrics), unit="score") as task:
         cells = score_all(plan, rows, store, lambda note: task.advance(note=note), reducer)
     records = {name: info.metrics[name] for name in plan.metrics}
-    descriptions, about_pictures = picture_notes(info, plan.methods, rows)
+    descriptions, notes = run_notes(info, plan.available, list(plan.methods), rows)
     reasons = unranked_because(plan, list(records.values()), descriptions, rows)
     blind = blind_controls(rows)
     scores = ScoreFile(
@@ -390,7 +390,7 @@ def score_run(
         metrics=records,
         scores=cells,
         controls=check_controls(records, cells, blind),
-        notes=[*film_notes(plan.available, rows), *overlap_notes(plan.available, descriptions), *about_pictures],
+        notes=notes,
         blind_controls=blind,
         environment=_named_environments(scoring or info.environment, info),
     )

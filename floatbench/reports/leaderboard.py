@@ -18,8 +18,9 @@ from floatbench.engine.control_rules import check_controls
 from floatbench.engine.features import FeatureStore
 from floatbench.engine.merge import plan_of
 from floatbench.engine.records import ScoreFile, ScoreRow
+from floatbench.engine.run_notes import run_notes
 from floatbench.engine.scoring import score_method
-from floatbench.errors import DataError, UsageError
+from floatbench.errors import UsageError
 from floatbench.files import file_sha256
 from floatbench.folders import is_hidden
 from floatbench.paths import shipped
@@ -28,7 +29,8 @@ from floatbench.reports.comparison import Comparisons, Competitor, Place, compar
 from floatbench.reports.loading import RecordedRun
 from floatbench.reports.table import counts
 
-BOARD = shipped("results") / "leaderboard"
+BOARD = Path("results") / "leaderboard"
+"""The board of a user: below the current folder, never in the installed package."""
 TOLERANCE = 1e-3  # relative, between machines
 
 
@@ -56,6 +58,10 @@ class BoardEntry(RecordFile):
     scores: ScoreFile
     features: dict[str, str] = {}
 
+    def path(self, board: Path) -> Path:
+        """Its file on a board."""
+        return board / "entries" / f"{self.id}.json"
+
     def digest(self) -> str:
         """The id that follows from the content."""
         record = self.model_dump(mode="json", exclude={"id"})
@@ -69,6 +75,11 @@ class BoardEntry(RecordFile):
     def cells(self) -> list[ScoreRow]:
         """The scores of the ranked method."""
         return [cell for cell in self.scores.scores if cell.method == self.method]
+
+
+def shipped_board() -> Path:
+    """The board that comes with floatbench: what can be run without weights that somebody else owns."""
+    return shipped("results") / "leaderboard"
 
 
 def entries(board: Path = BOARD) -> list[BoardEntry]:
@@ -101,7 +112,8 @@ def submit(run: RecordedRun, method: str, system: str = "", notes: str = "", boa
             update={
                 "methods": {m: run.scores.methods[m] for m in kept},
                 "scores": cells,
-                "controls": check_controls(run.scores.metrics, cells),  # without the other systems of the run
+                "controls": check_controls(run.scores.metrics, cells, run.scores.blind_controls),
+                "notes": _own_notes(run, kept),
             }
         ),
         features=feature_hashes(run, method),
@@ -112,8 +124,14 @@ def submit(run: RecordedRun, method: str, system: str = "", notes: str = "", boa
     if found:
         raise UsageError(f"{name} cannot be submitted: {'; '.join(found)}")
     entry.id = entry.digest()
-    write_record(board / "entries" / f"{entry.id}.json", entry)
+    write_record(entry.path(board), entry)
     return entry
+
+
+def _own_notes(run: RecordedRun, kept: list[str]) -> list[str]:
+    """The notes of a run about its clips and about these methods; what it says of other systems stays with it."""
+    available = [clip for clip in run.info.protocol.clips if clip.id in set(run.info.available)]
+    return run_notes(run.info, available, kept, run.rows)[1]
 
 
 def feature_hashes(run: RecordedRun, method: str) -> dict[str, str]:
@@ -197,8 +215,7 @@ def validate(board: Path = BOARD, protocols: dict[str, str] | None = None) -> di
     latest: dict[tuple[str, str], BoardEntry] = {}
     for entry in everything:
         found = problems(entry)
-        path = board / "entries" / f"{entry.id}.json"
-        if entry.digest() != entry.id or not path.is_file():
+        if entry.digest() != entry.id or not entry.path(board).is_file():
             found.append("the content does not fit the id: entries are never changed, submit a new version")
         key = (entry.system, entry.scores.protocol_hash)
         before = latest.get(key)
@@ -283,11 +300,3 @@ def difference(old: Iterable[BoardEntry], new: Iterable[BoardEntry]) -> dict[str
         "removed": [title(e) for i, e in before.items() if i not in after],
         "changed": [title(e) for i, e in after.items() if i in before and before[i].digest() != e.digest()],
     }
-
-
-def read_entry(path: Path) -> BoardEntry:
-    """One entry file; DataError when it is damaged or its content does not fit its id."""
-    entry = read_record(path, BoardEntry)
-    if entry.digest() != entry.id:
-        raise DataError(f"{path}: the content does not fit the id {entry.id}", fix="submit a new version")
-    return entry

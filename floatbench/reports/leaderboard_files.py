@@ -55,7 +55,8 @@ def to_markdown(placed: Sequence[Placed]) -> str:
         "was possible. `~`: no interval.",
     ]
     for label, group in groupby(placed, key=lambda item: item.entry.scores.label):
-        lines += ["", *_protocol(label, list(group))]
+        items = list(group)
+        lines += ["", *_protocol(label, items), *_notes(items)]
     return "\n".join(lines) + "\n"
 
 
@@ -75,7 +76,25 @@ def _protocol(label: str, placed: Sequence[Placed]) -> list[str]:
             lines += [f"{TINY_NOTE[0].upper()}{TINY_NOTE[1:]}.", ""]
         lines += ["| place | system | value | clips | entry |", "|---|---|---|---|---|"]
         lines += [_line(item) for item in items]
+        lines += _controls(first)
     return lines
+
+
+def _controls(item: Placed) -> list[str]:
+    """The controls that ran with the entry, never ranked: how far the metric reaches."""
+    scores = item.entry.scores
+    values = {cell.method: cell.value for cell in scores.scores if cell.metric == item.cell.metric}
+    found = [(name, value) for name in scores.control_methods() if (value := values.get(name)) is not None]
+    shown = ", ".join(f"{escape(name)} {number(value)}" for name, value in found)
+    return ["", f"Controls of `{item.entry.id}`: {shown}."] if found else []
+
+
+def _notes(placed: Sequence[Placed]) -> list[str]:
+    """What the runs of the entries said of the clips and systems, and what their submitters did; each once."""
+    standing = list({item.entry.id: item.entry for item in placed if not item.superseded}.values())
+    found = [note for entry in standing for note in entry.scores.notes]
+    found += [f"{entry.system}: {entry.notes}" for entry in standing if entry.notes]
+    return ["", *(f"- {escape(note[:1].upper() + note[1:])}" for note in dict.fromkeys(found))] if found else []
 
 
 def _marks(item: Placed) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from huggingface_hub import ModelCard
 from report_toys import toy_protocol, write_run
 
 from floatbench.cli.app import main
@@ -98,6 +99,40 @@ def test_the_leaderboard_is_filled_checked_built_and_compared(capfd, tmp_path):
     assert floatbench(capfd, "leaderboard", "diff", tmp_path, board)[:1] == (0,)
     assert floatbench(capfd, "leaderboard", "diff", board, tmp_path)[0] == 1
     assert "mine v1" in (board.parent / "leaderboard.md").read_text()
+
+
+def test_a_board_lies_below_the_current_folder_and_every_command_says_where(capfd, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = write_run(tmp_path / "run", {"mine": 2.0, "reference": 0.0, "shifted:5": 0.0})
+    for command in (("validate",), ("build",), ("export", "abc")):
+        code, _, err = floatbench(capfd, "leaderboard", *command)
+        assert code == 4
+        assert "there is no board in results/leaderboard" in err
+    _, out, err = floatbench(capfd, "leaderboard", "submit", run, "--method", "mine")
+    entry = out.strip().rpartition(" ")[2]
+    assert f"written: results/leaderboard/entries/{entry}.json" in err
+    assert "board: results/leaderboard" in floatbench(capfd, "leaderboard", "validate")[2]
+    assert floatbench(capfd, "leaderboard", "build")[1].split() == ["results/leaderboard.csv", "results/leaderboard.md"]
+    assert (tmp_path / "results" / "leaderboard" / "entries" / f"{entry}.json").is_file()
+
+
+def test_an_entry_is_exported_as_the_metadata_that_the_hub_reads(capfd, tmp_path):
+    board = tmp_path / "board"
+    run = write_run(tmp_path / "run", {"mine": 2.0, "reference": 0.0, "shifted:5": 0.0})
+    out = floatbench(capfd, "leaderboard", "submit", run, "--method", "mine", "--board", board)[1]
+    entry = out.strip().rpartition(" ")[2]
+    assert floatbench(capfd, "leaderboard", "export", "nowhere", "--board", board)[0] == 2
+    written = tmp_path / "index.yml"
+    arguments = ("leaderboard", "export", entry, "--model", "me/mine", "--board", board)
+    assert floatbench(capfd, *arguments, "--out", written)[0] == 0
+    card = ModelCard(f"---\n{written.read_text()}---\n")
+    assert card.data.model_name == "me/mine"
+    assert card.data.eval_results is not None
+    results = {result.metric_type: result for result in card.data.eval_results}
+    assert (results["toy-fid"].metric_value, results["toy-csim"].metric_name) == (2.0, "CSIM")
+    assert results["toy-fid"].metric_args["interval"] == [1.5, 2.5]
+    assert results["toy-fid"].dataset_args["entry"] == entry
+    assert json.loads(floatbench(capfd, *arguments, "--json")[1])["model-index"][0]["name"] == "me/mine"
 
 
 def test_a_figure_needs_a_speed_file_and_a_place(capfd, tmp_path):

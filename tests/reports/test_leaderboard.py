@@ -11,7 +11,9 @@ import pytest
 from report_toys import toy_protocol, write_run
 
 from floatbench.errors import UsageError
-from floatbench.reports.leaderboard import difference, entries, place, run_problems, submit, validate
+from floatbench.protocol.load import load_protocol
+from floatbench.records import write_record
+from floatbench.reports.leaderboard import difference, entries, place, run_problems, shipped_board, submit, validate
 from floatbench.reports.leaderboard_files import build
 from floatbench.reports.loading import load_run
 
@@ -162,4 +164,47 @@ def test_the_built_files_are_the_same_bytes_each_time_and_show_ties(tmp_path):
     assert {row["rank"] for row in rows if row["metric"] == "toy-fid"} == {"1"}
     page = (board.parent / "leaderboard.md").read_text()
     assert "| =1 | a v1 | 2 [1.5, 2.5] | 4 of 4 |" in page
+    assert ": reference 0, shifted:5 0." in page
     assert "<b>" not in page
+
+
+def test_an_entry_keeps_the_notes_on_its_clips_and_system_and_none_on_others(tmp_path):
+    plain = toy_protocol()
+    seen = plain.clips[0].model_copy(update={"labels": {"edtalk_list": "train"}})
+    methods = {"mine": 2.0, "theirs": 3.0, "reference": 0.0, "shifted:5": 0.0}
+    protocol = plain.model_copy(update={"clips": (seen, *plain.clips[1:])})
+    run = load_run(write_run(tmp_path / "both", methods, protocol=protocol))
+    run.info.methods["theirs"]["trained_on"] = run.scores.methods["theirs"]["trained_on"] = ["HDTF"]
+    about_clips = "1 of 4 clips and 0 of 4 people are in EDTalk's published training list"
+    run.scores.notes = [about_clips, "theirs was trained on HDTF"]
+    entry = submit(run, "mine", board=tmp_path / "results" / "leaderboard")
+    assert about_clips in entry.scores.notes
+    assert not any("theirs" in note for note in entry.scores.notes)
+    page = build(tmp_path / "results" / "leaderboard")[1].read_text()
+    assert f"- {about_clips}" in page
+
+
+def test_a_control_that_is_blind_does_not_keep_a_run_from_the_board(tmp_path):
+    """Its rules are left out of the run's record, and of the entry's as well."""
+    methods = {"mine": 2.0, "reference": 0.0, "shifted:5": 0.0, "wrong-identity": 0.0}
+    run = load_run(write_run(tmp_path / "run", methods))
+    with pytest.raises(UsageError, match="breaks the rule"):
+        submit(run, "mine", board=tmp_path / "board")
+    run.scores.blind_controls = {"wrong-identity": "it borrows the clip's own pictures"}
+    assert validate(tmp_path / "board") == {}
+    entry = submit(run, "mine", board=tmp_path / "board")
+    assert validate(tmp_path / "board") == {entry.id: []}
+
+
+def test_the_board_that_comes_along_is_valid_and_its_tables_are_those_of_its_entries(tmp_path):
+    synthetic = load_protocol("synthetic")
+    held = entries(shipped_board())
+    assert {entry.system for entry in held} == {"float-tiny", "float-tiny@paper", "float-tiny@official"}
+    wrong = validate(shipped_board(), {synthetic.id: synthetic.hash})
+    assert wrong == {entry.id: [] for entry in held}
+    board = tmp_path / "leaderboard"
+    for entry in held:
+        assert entry.scores.environment["dirty"] is False
+        write_record(entry.path(board), entry)
+    for path in build(board):
+        assert path.read_bytes() == (shipped_board().parent / path.name).read_bytes()
