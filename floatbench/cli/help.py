@@ -45,7 +45,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     "synth": ("floatbench synth --out heads --identities 4", "floatbench synth --out heads --size 256 --seconds 6"),
     "report": (
         "floatbench report runs/ours --table 1 --format latex",
-        "floatbench report runs/ours --page runs/ours/page --videos 12",
+        "floatbench report runs/ours --figure frames --out frames.pdf",
     ),
     "compare": ("floatbench compare runs/ours", "floatbench compare runs/ours runs/theirs Ours Theirs"),
     "ledger": ("floatbench ledger runs/ours", "floatbench ledger runs/ours --json"),

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from floatbench.reports.loading import RecordedRun
     from floatbench.reports.page.build import PageOptions
 
+SHEETS = ("frames", "directions")
+
 
 def register(app: typer.Typer) -> None:
     command(app)(report)
@@ -25,7 +27,9 @@ def report(
     runs: Annotated[list[Path], typer.Argument(help="Finished run folders; speed files with --figure.")],
     output: Output,
     table: Annotated[int | None, typer.Option(min=1, max=3, help="Lay the runs out as the paper's table.")] = None,
-    figure: Annotated[str, typer.Option(help="fps or speed-quality, from speed files; needs --out.")] = "",
+    figure: Annotated[
+        str, typer.Option(help="fps or speed-quality from speed files, frames or directions from a run.")
+    ] = "",
     style: Annotated[str, typer.Option("--format", help="md, csv, latex, json or html.")] = "md",
     metrics: Annotated[str, typer.Option(help="Metric variants of the columns, comma separated.")] = "",
     commercial_safe: Annotated[
@@ -38,7 +42,7 @@ def report(
     ] = None,
     matrix: Annotated[Path | None, typer.Option(help="With --page: matrix.json of `floatbench metrics check`.")] = None,
     reference: Annotated[
-        Path | None, typer.Option(help="With --page: the real videos of a run of `floatbench score`.")
+        Path | None, typer.Option(help="With --page or --figure: the real videos of a run of `floatbench score`.")
     ] = None,
 ) -> None:
     """Tables and a page from finished runs, figures from speed files: ours beside the paper's, never mixed.
@@ -49,6 +53,9 @@ def report(
     from floatbench.reports.loading import load_run
     from floatbench.reports.page.build import PageOptions
 
+    if figure in SHEETS:
+        _sheet(figure, [load_run(folder) for folder in runs], out, reference, output)
+        return
     if figure:
         _figure(figure, runs, out, metrics, output)
         return
@@ -69,11 +76,26 @@ def _figure(kind: str, files: list[Path], out: Path | None, metrics: str, output
     from floatbench.reports.speed_figure import FIGURES, write_fps, write_speed_quality
 
     if kind not in FIGURES:
-        raise UsageError(f"unknown figure {kind!r}", fix=f"--figure {'|'.join(FIGURES)}")
+        raise UsageError(f"unknown figure {kind!r}", fix=f"--figure {'|'.join((*FIGURES, *SHEETS))}")
     if out is None:
         raise UsageError("a figure is written to files", fix="--out fps.svg")
     paths = write_fps(files, out) if kind == "fps" else write_speed_quality(files, out, metrics)
     _written(paths, output)
+
+
+def _sheet(kind: str, runs: list[RecordedRun], out: Path | None, reference: Path | None, output: Output) -> None:
+    from floatbench.errors import UsageError
+    from floatbench.reports.directions_figure import write_directions
+    from floatbench.reports.frames_figure import write_frames
+
+    if out is None:
+        raise UsageError("a figure is written to files", fix=f"--out {kind}.pdf")
+    if kind == "frames":
+        _written(write_frames(runs, out, reference), output)
+        return
+    if len(runs) > 1:
+        raise UsageError("a sheet of directions shows the model of one run", fix="one run at a time")
+    _written(write_directions(runs[0], out, reference), output)
 
 
 def _page(runs: list[RecordedRun], folder: Path, options: PageOptions, output: Output) -> None:
