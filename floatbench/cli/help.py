@@ -50,7 +50,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     "compare": ("floatbench compare runs/ours", "floatbench compare runs/ours runs/theirs Ours Theirs"),
     "ledger": ("floatbench ledger runs/ours", "floatbench ledger runs/ours --json"),
     "explain": ("floatbench explain runs/a runs/b", "floatbench explain runs/a runs/b --json"),
-    "votes": ("floatbench votes votes.json runs/ours", "floatbench votes anna.json ben.json runs/ours --json"),
+    "votes": ("floatbench votes votes.json runs/ours", "floatbench votes ratings-anna.json ratings-ben.json runs/ours"),
     "merge": ("floatbench merge part1 part2 --out whole", "floatbench merge part1 part2 --out whole --json"),
     "doctor": ("floatbench doctor", "floatbench doctor --quiet"),
     "baseline list": ("floatbench baseline list", "floatbench baseline list --json"),

@@ -6,9 +6,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
+from scipy.stats import kendalltau
 
 from floatbench.errors import UsageError
 from floatbench.files import file_sha256
@@ -107,7 +108,7 @@ def correlate(paths: Sequence[Path], run: RecordedRun) -> Votes:
         DataError: a damaged file.
     """
     files = [_fitting(path, run) for path in paths]
-    _refuse_doubles(paths)
+    refuse_doubles(paths)
     questions = list(dict.fromkeys(file.question for file in files))
     by_question = {q: [vote for file in files if file.question == q for vote in file.votes] for q in questions}
     recorded = RecordedTracks(run)
@@ -127,24 +128,33 @@ def correlate(paths: Sequence[Path], run: RecordedRun) -> Votes:
 
 def _fitting(path: Path, run: RecordedRun) -> VoteFile:
     found = read_votes(path)
-    if found.protocol_hash != run.scores.protocol_hash:
-        raise UsageError(
-            f"{path} judges {found.protocol}, the run {run.folder} is of {run.scores.label}",
-            fix="give the run whose page was voted on",
-        )
-    clips, methods = set(run.info.available), set(run.scores.methods)
+    judged = [(vote.clip, name) for vote in found.votes for name in (vote.left, vote.right)]
+    refuse_foreign(path, found.protocol, found.protocol_hash, judged, run)
     for vote in found.votes:
-        if vote.clip not in clips:
-            raise UsageError(f"{path}: {run.folder} has no clip {vote.clip!r}")
-        for name in (vote.left, vote.right):
-            if name not in methods:
-                raise UsageError(f"{path}: {run.folder} has no method {name!r}")
         if vote.left == vote.right:
             raise UsageError(f"{path}: {vote.clip!r} compares {vote.left!r} with itself")
     return found
 
 
-def _refuse_doubles(paths: Sequence[Path]) -> None:
+def refuse_foreign(
+    path: Path, protocol: str, protocol_hash: str, judged: Sequence[tuple[str, str]], run: RecordedRun
+) -> None:
+    """UsageError for judgements of another protocol than the run's, or of a (clip, method) that it does not have."""
+    if protocol_hash != run.scores.protocol_hash:
+        raise UsageError(
+            f"{path} judges {protocol}, the run {run.folder} is of {run.scores.label}",
+            fix="give the run whose page was voted on",
+        )
+    clips, methods = set(run.info.available), set(run.scores.methods)
+    for clip, method in judged:
+        if clip not in clips:
+            raise UsageError(f"{path}: {run.folder} has no clip {clip!r}")
+        if method not in methods:
+            raise UsageError(f"{path}: {run.folder} has no method {method!r}")
+
+
+def refuse_doubles(paths: Sequence[Path]) -> None:
+    """UsageError for two files of one content."""
     seen: dict[str, Path] = {}
     for path in paths:
         digest = file_sha256(path)
@@ -184,7 +194,9 @@ def _agreement(
     decided = [value for values in agreed.values() for value in values]
     interval = clustered_bootstrap(agreed) if len(agreed) > 1 else None
     won = shares(votes)
-    tau, count = _ranks(won, {name: sign * value for name in won if (value := _score(run, name, metric)) is not None})
+    tau, count = rank_correlation(
+        won, {name: sign * value for name in won if (value := score_of(run, name, metric)) is not None}
+    )
     return Agreement(
         question=question,
         metric=metric,
@@ -198,7 +210,8 @@ def _agreement(
     )
 
 
-def _score(run: RecordedRun, method: str, metric: str) -> float | None:
+def score_of(run: RecordedRun, method: str, metric: str) -> float | None:
+    """A system's score; None where there is none or it is void."""
     cell = run.cell(method, metric)
     return None if cell is None or cell.void else cell.value
 
@@ -212,16 +225,13 @@ def _pearson(points: Sequence[tuple[float, float]]) -> float | None:
     return float(np.corrcoef(x, y)[0, 1])
 
 
-def _ranks(won: Mapping[str, float], scores: Mapping[str, float]) -> tuple[float | None, int]:
-    """Kendall's tau-b over the methods that have both, and their number; None when one side does not vary."""
+def rank_correlation(won: Mapping[Any, float], scores: Mapping[Any, float]) -> tuple[float | None, int]:
+    """Kendall's tau-b over the names that have both, and their number; None below three and when one does not vary."""
     names = sorted(won.keys() & scores.keys())
     if len(names) < 3:
         return None, len(names)
-    a, b = (np.array([values[name] for name in names]) for values in (won, scores))
-    upper = np.triu_indices(len(names), 1)
-    x, y = (np.sign(v[:, None] - v[None])[upper] for v in (a, b))
-    pairs = np.sqrt((x != 0).sum() * (y != 0).sum())
-    return (float((x * y).sum() / pairs) if pairs else None), len(names)
+    tau = cast(float, kendalltau([won[name] for name in names], [scores[name] for name in names])[0])
+    return (float(tau) if np.isfinite(tau) else None), len(names)
 
 
 def markdown(found: Votes) -> str:

@@ -255,6 +255,54 @@ def test_votes_are_cast_with_keys_and_buttons_undone_saved_and_correlated(page, 
     assert {item["metric"]: item["agreement"] for item in found["agreements"]} == {"toy-fid": 1.0, "toy-csim": 0.0}
 
 
+def test_the_side_that_waits_shows_its_poster_and_not_black(page):
+    page.locator("#vote-begin").click()
+    page.wait_for_selector("#vote-booth:visible")
+    pair = page.evaluate(
+        "(p => [FB.data.media[p.left][p.c][1], FB.data.media[p.right][p.c][1]])(FB.vote.state.pairs[0])"
+    )
+    assert [page.locator(f"#vote-{side}").get_attribute("poster") for side in ("left", "right")] == pair
+    assert page.locator("#vote-right").evaluate("video => video.played.length") == 0
+
+
+def test_videos_are_rated_with_attention_checks_saved_and_averaged(page, folders, tmp_path, capfd, monkeypatch):
+    page.locator("#voter").fill("p <2>")
+    page.locator("#rate-begin").click()
+    assert page.locator("#rate-count").inner_text() == "video 1 of 5"
+    checks = 0
+    for _ in range(5):
+        assert "near" not in page.locator("#rate-booth").inner_text()
+        good = page.evaluate("FB.data.methods[FB.rate.state.items[FB.rate.state.at].m].name === 'near'")
+        names = page.evaluate("[...new Set([...document.querySelectorAll('#rate-questions input')].map(i => i.name))]")
+        for name in names:
+            assert page.locator("#rate-next").is_disabled()
+            wanted = (
+                page.evaluate("FB.rate.state.items[FB.rate.state.at].wanted")
+                if name == "rate-check"
+                else 5
+                if good
+                else 2
+            )
+            page.locator(f"input[name={name}][value='{wanted}']").check()
+        checks += "rate-check" in names
+        page.locator("#rate-next").click()
+    assert checks == 1
+    assert "All 5 videos are rated" in page.locator("#rate-count").inner_text()
+    with page.expect_download() as waiting:
+        page.locator("#rate-export").click()
+    assert waiting.value.suggested_filename == "ratings-p_2_.json"
+    file = tmp_path / "ratings.json"
+    waiting.value.save_as(file)
+    monkeypatch.setenv("FLOATBENCH_PLUGINS", "report_toys")
+    with pytest.raises(SystemExit) as stopped:
+        main(["votes", str(file), str(folders[0]), "--json"])
+    found = json.loads(capfd.readouterr().out)["ratings"]
+    assert not stopped.value.code
+    assert (found["checks"], found["left_out"]) == (1, {})
+    assert {(one["method"], one["mean"]) for one in found["opinions"]} == {("near", 5.0), ("far", 2.0)}
+    assert len({one["question"] for one in found["opinions"]}) == 5
+
+
 def test_colours_follow_the_system_and_the_button(page):
     ground = "getComputedStyle(document.body).backgroundColor"
     page.emulate_media(color_scheme="dark")
@@ -274,6 +322,7 @@ def test_nothing_is_wider_than_a_phone(page):
 
 def test_every_control_has_a_name(page):
     page.locator("#vote-begin").click()
+    page.locator("#rate-begin").click()
     unnamed = page.evaluate("""() => {
         const labelled = node => node.labels && [...node.labels].some(label => label.textContent.trim());
         const named = node => node.getAttribute('aria-label') || node.textContent.trim() || labelled(node);

@@ -12,7 +12,7 @@ from report_toys import toy_protocol
 from floatbench.cli.app import main
 from floatbench.errors import DataError, UsageError
 from floatbench.reports.loading import load_run
-from floatbench.reports.votes import Vote, _ranks, correlate, markdown, read_votes, shares
+from floatbench.reports.votes import Vote, correlate, markdown, rank_correlation, read_votes, shares
 
 METHODS = {"good": 1.0, "fair": 2.0, "bad": 3.0}
 
@@ -78,9 +78,9 @@ def test_the_rank_correlation_is_kendalls_tau_b():
     won = {"a": 0.9, "b": 0.5, "c": 0.5, "d": 0.1, "e": 0.3}
     scores = {"a": 3.0, "b": 4.0, "c": 1.0, "d": 1.0, "e": 2.0}
     expected = kendalltau([won[n] for n in "abcde"], [scores[n] for n in "abcde"]).statistic
-    assert _ranks(won, scores) == (pytest.approx(expected, abs=1e-12), 5)
-    assert _ranks(won, dict.fromkeys(scores, 1.0)) == (None, 5)
-    assert _ranks(won, {"a": 1.0, "b": 2.0}) == (None, 2)
+    assert rank_correlation(won, scores) == (pytest.approx(expected, abs=1e-12), 5)
+    assert rank_correlation(won, dict.fromkeys(scores, 1.0)) == (None, 5)
+    assert rank_correlation(won, {"a": 1.0, "b": 2.0}) == (None, 2)
 
 
 def test_questions_of_several_people_stay_apart(tmp_path, run):

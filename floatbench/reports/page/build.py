@@ -19,7 +19,7 @@ from floatbench.reports.page.footage import Exported, Footage, export, remove_st
 from floatbench.reports.page.tracks import KINDS, NEEDED
 
 ASSETS = Path(__file__).parent / "assets"
-SCRIPTS = ("core.js", "table.js", "tracks.js", "stage.js", "gallery.js", "vote.js", "main.js")
+SCRIPTS = ("core.js", "table.js", "tracks.js", "stage.js", "gallery.js", "vote.js", "rate.js", "main.js")
 STYLES = ("page.css",)
 
 

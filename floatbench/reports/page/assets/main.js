@@ -14,6 +14,7 @@ FB.gallery();
 FB.clipTable();
 FB.matrix();
 FB.vote.start();
+FB.rate.start();
 FB.about();
 document.documentElement.dataset.ready = "yes";
 performance.mark("floatbench-ready");

@@ -31,10 +31,10 @@ FB.vote = (function () {
     return pairs;
   }
 
-  const kept = (document) => {
+  const kept = (key, document) => {
     try {
-      if (document) localStorage.setItem(KEY, JSON.stringify(document));
-      return JSON.parse(localStorage.getItem(KEY) || "null");
+      if (document) localStorage.setItem(key, JSON.stringify(document));
+      return JSON.parse(localStorage.getItem(key) || "null");
     } catch {
       return null; // storage is forbidden: votes last as long as the page
     }
@@ -58,6 +58,7 @@ FB.vote = (function () {
     byId("vote-booth").hidden = false;
     FB.area = "vote";
     FB.stage.pause();
+    byId("rate-video").pause();
     showPair();
     byId("vote-again").focus();
   }
@@ -72,8 +73,8 @@ FB.vote = (function () {
     for (const side of ["left", "right"]) {
       const video = byId(`vote-${side}`);
       video.pause();
-      if (done) video.removeAttribute("src");
-      else video.src = media[pair[side]][pair.c][0];
+      if (done) ["src", "poster"].forEach((name) => video.removeAttribute(name));
+      else [video.src, video.poster] = media[pair[side]][pair.c]; // the poster stands while the other one plays
     }
     if (done) return;
     state.shown = performance.now();
@@ -107,7 +108,7 @@ FB.vote = (function () {
       seconds: Math.round(performance.now() - state.shown) / 1000,
     });
     state.at += 1;
-    kept(exported());
+    kept(KEY, exported());
     showPair();
   }
 
@@ -123,9 +124,11 @@ FB.vote = (function () {
     question: state.session.question, voter: state.session.voter, seed: state.session.seed, votes: state.votes,
   });
 
-  function save(document_) {
+  const safe = (voter) => voter.replace(/[^\w-]+/g, "_") || "anonymous";
+
+  function save(document_, name = `votes-${safe(document_.voter)}-${document_.question}.json`) {
     const url = URL.createObjectURL(new Blob([JSON.stringify(document_, null, 2) + "\n"], { type: "application/json" }));
-    const link = FB.el("a", { href: url, download: `votes-${document_.voter.replace(/[^\w-]+/g, "_") || "anonymous"}-${document_.question}.json` });
+    const link = FB.el("a", { href: url, download: name });
     document.body.append(link);
     link.click();
     link.remove();
@@ -160,11 +163,11 @@ FB.vote = (function () {
       event.target.play();
     });
     document.addEventListener("keydown", keys);
-    const before = kept();
+    const before = kept(KEY);
     if (before && before.votes && before.votes.length) {
       byId("vote-start").append(FB.el("button", { type: "button", id: "vote-rescue", onclick: () => save(before) }, `Save the ${before.votes.length} votes of last time`));
     }
   }
 
-  return { start, state };
+  return { start, state, lot, kept, save, safe };
 })();
