@@ -87,7 +87,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     ),
     "leaderboard export": (
         "floatbench leaderboard export 9f2c41d07be35a68",
-        "floatbench leaderboard export 9f2c41d07be35a68 --model me/ours --out model-index.yml",
+        "floatbench leaderboard export 9f2c41d07be35a68 --out index.yml",
     ),
     "metrics list": ("floatbench metrics list", "floatbench metrics list --json"),
     "metrics show": ("floatbench metrics show fid", "floatbench metrics show csim-source --json"),
