@@ -6,7 +6,7 @@ FB.rate = (function () {
   const byId = FB.byId;
   const KEY = `floatbench-ratings-${runs[0].protocol_hash.slice(0, 12)}`;
   const EVERY = 8; // videos with one attention check among them
-  const SCALE = ["bad", "poor", "fair", "good", "excellent"];
+  const SCALE = ["1 bad", "2", "3", "4", "5 excellent"];
   const QUESTIONS = {
     sync: "Do the lips fit the sound?",
     motion: "Does the head move naturally?",
@@ -57,7 +57,7 @@ FB.rate = (function () {
 
   function ask(name, text) {
     const choices = SCALE.map((word, i) => FB.el("label", { class: "check" },
-      FB.el("input", { type: "radio", name: `rate-${name}`, value: i + 1, onchange: ready }), `${i + 1} ${word}`));
+      FB.el("input", { type: "radio", name: `rate-${name}`, value: i + 1, onchange: ready }), word));
     return FB.el("fieldset", {}, FB.el("legend", {}, text), ...choices);
   }
 
