@@ -35,7 +35,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "floatbench score --generated mine --reference real --metrics psnr-grey128",
     ),
     "speed": (
-        "floatbench speed --methods float --scenario single --out speed.json",
+        "floatbench speed --methods float --scenario forward --out speed.json",
         "floatbench speed --methods float-tiny --device cpu --repeats 3",
     ),
     "ablate": (

@@ -253,10 +253,9 @@ def _measured(group: Sequence[RecordedRun], method: str, column: Column) -> Tabl
 
 
 def _evaluations(run: RecordedRun, method: str) -> TableNumber:
-    """Network evaluations per window or clip as the method counted them; the median over clips."""
-    found = [row.details.get("nfe") for row in run.rows.values() if row.method == method and row.status == "ok"]
-    counts = [float(value) for value in found if isinstance(value, (int, float))]
-    return TableNumber(statistics.median(counts)) if counts else TableNumber(None, why="not counted")
+    """Network evaluations a window, as the paper counts them; the median over clips."""
+    found = run.evaluations(method)
+    return TableNumber(statistics.median(found)) if found else TableNumber(None, why="not counted")
 
 
 def placed(block: TableBlock, judged: Sequence[Comparisons]) -> TableBlock:
