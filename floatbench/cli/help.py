@@ -44,7 +44,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     ),
     "synth": ("floatbench synth --out heads --identities 4", "floatbench synth --out heads --size 256 --seconds 6"),
     "report": (
-        "floatbench report runs/ours --table 1 --format latex",
+        "floatbench report runs/ours --row --name ours=Ours --format latex",
         "floatbench report runs/ours --page runs/ours/page --videos 12",
     ),
     "compare": ("floatbench compare runs/ours", "floatbench compare runs/ours runs/theirs Ours Theirs"),
