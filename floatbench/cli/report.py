@@ -42,6 +42,12 @@ class ReportChoices:
     published: Annotated[bool, typer.Option(help="With --table: show the paper's own rows.")] = True
     intervals: Annotated[str, typer.Option(help="full: [low, high]; pm: ± half of it; none.")] = "full"
     label: Annotated[str, typer.Option(help="With --format latex: the label of the table, such as tab:main.")] = ""
+    by: Annotated[
+        str, typer.Option(help="Also by slices of the clips: a label (emotion), or yaw:15, pitch, loudness, length.")
+    ] = ""
+    disjoint_from: Annotated[
+        str, typer.Option(help="Only clips of people who are not in a training list, such as edtalk; never ranked.")
+    ] = ""
     commercial_safe: Annotated[
         bool, typer.Option("--commercial-safe", help="Refuse numbers whose weights forbid commercial use.")
     ] = False
@@ -52,7 +58,7 @@ class ReportChoices:
     )
     matrix: Annotated[Path | None, typer.Option(help="With --page: matrix.json of `floatbench metrics check`.")] = None
     reference: Annotated[
-        Path | None, typer.Option(help="With --page: the real videos of a run of `floatbench score`.")
+        Path | None, typer.Option(help="With --page, --by loudness: the real videos of a run of `floatbench score`.")
     ] = None
 
 
@@ -76,8 +82,13 @@ def report(
         _figure(choices.figure, runs or [], choices.out, choices.metrics, output)
         return
     loaded = [load_run(folder) for folder in runs or ()]
-    if not loaded and (choices.table is None or choices.page or choices.row):
+    needs_run = choices.table is None or choices.page or choices.row or choices.by or choices.disjoint_from
+    if not loaded and needs_run:
         raise UsageError("no run was given", fix="floatbench report RUN, or --table 1 for the paper's rows")
+    if choices.disjoint_from:
+        from floatbench.reports.subset import disjoint_from
+
+        loaded = [disjoint_from(run, choices.disjoint_from) for run in loaded]
     if choices.commercial_safe:
         from floatbench.methods.catalogue import parse_names
 
@@ -121,11 +132,18 @@ def _text(runs: list[RecordedRun], choices: ReportChoices, style: str, output: O
     from floatbench.reports.table_parts import TableChoices
 
     chosen, variants = _table_choices(choices, style), parse_names(choices.metrics)
+    if choices.row and choices.by:
+        raise UsageError("--row gives rows of all clips, --by blocks of some", fix="leave out one of them")
     if choices.row:
         found = build_table(choices.table or 1, runs, variants, replace(chosen, controls=False, published=False))
         if style not in ("json", "csv"):
             output.note("\n".join(found.notes))
         return render_rows(found, style)
+    if choices.by:
+        from floatbench.reports.slices import slice_table
+
+        whole = build_table(choices.table, runs, variants, replace(chosen, controls=False, published=False))
+        return render(slice_table(whole, runs, choices.by, chosen, choices.reference), style)
     if choices.table is None and not variants and chosen == TableChoices():
         if style == "json":
             return json.dumps([run.scores.model_dump(mode="json") for run in runs], indent=2, ensure_ascii=False) + "\n"

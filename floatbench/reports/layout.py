@@ -62,7 +62,8 @@ def build_table(
             table, title, NOTHING, NOTHING, paper, notes, intervals=choices.intervals, label=choices.label
         )
     columns = _columns(table, runs, variants)
-    ours, judged = systems_block("measured", runs, columns, choices)
+    judged = _judged(runs, choices)
+    ours = placed(measured_block("measured", runs, columns, choices), judged)
     controls = _controls(runs, columns, choices) if choices.controls else NOTHING
     notes = [*decisions(ours, judged), *notes_of(runs, columns, variants if table is None else (), choices)]
     return PaperTable(
@@ -87,17 +88,19 @@ def _check(runs: Sequence[RecordedRun], variants: Sequence[str], choices: TableC
         raise UsageError(f"two rows would be called {twice}", fix="choose another --name")
 
 
-def systems_block(
+def measured_block(
     title: str, runs: Sequence[RecordedRun], columns: Sequence[Column], choices: TableChoices
-) -> tuple[TableBlock, list[Comparisons]]:
-    """The systems that are chosen, with their places among each other, and the comparisons of each data set."""
+) -> TableBlock:
+    """The systems that are chosen, without places."""
     groups = by_dataset(runs)
-    names = [name for run in runs for name in run.systems if choices.shows(name)]
-    lines = _lines(groups, columns, list(dict.fromkeys(names)))
-    judged = [
-        judge(group, [name for run in group for name in run.systems if name in names]) for group in groups.values()
-    ]
-    return placed(TableBlock(title, _labels(groups), tuple(columns), lines), judged), judged
+    names = dict.fromkeys(name for run in runs for name in run.systems if choices.shows(name))
+    return TableBlock(title, _labels(groups), tuple(columns), _lines(groups, columns, list(names)))
+
+
+def _judged(runs: Sequence[RecordedRun], choices: TableChoices) -> list[Comparisons]:
+    """The comparisons of the chosen systems on each data set."""
+    groups = by_dataset(runs).values()
+    return [judge(group, [n for run in group for n in run.systems if choices.shows(n)]) for group in groups]
 
 
 def _controls(runs: Sequence[RecordedRun], columns: Sequence[Column], choices: TableChoices) -> TableBlock:
