@@ -104,7 +104,7 @@ MEASURES: dict[str, Measure] = {
 
 
 @dataclass(frozen=True)
-class Cut:
+class Slicing:
     """What clips are cut by: a label, or a measure with a step."""
 
     name: str
@@ -115,7 +115,7 @@ class Cut:
         return MEASURES[self.name] if self.step is not None else None
 
 
-def parse_cut(text: str, runs: Sequence[RecordedRun]) -> Cut:
+def parse_slicing(text: str, runs: Sequence[RecordedRun]) -> Slicing:
     """`emotion`, or `yaw:15`; a measure without a step has a usual one.
 
     Raises:
@@ -124,15 +124,15 @@ def parse_cut(text: str, runs: Sequence[RecordedRun]) -> Cut:
     name, colon, step = text.partition(":")
     labels = {label for run in runs for clip in run.info.protocol.clips for label in clip.labels}
     if not colon and name in labels:
-        return Cut(name, None)
+        return Slicing(name, None)
     if name not in MEASURES:
         known = [*sorted(labels), *MEASURES]
         raise UsageError(f"clips are not cut by {text!r}", fix=near(name, known))
     if not colon:
-        return Cut(name, MEASURES[name].step)
+        return Slicing(name, MEASURES[name].step)
     if not re.fullmatch(r"\d+(\.\d+)?", step) or float(step) <= 0:
         raise UsageError(f"--by {text}: the step {step!r} is no positive number", fix=f"--by {name}:15")
-    return Cut(name, float(step))
+    return Slicing(name, float(step))
 
 
 def slice_table(
@@ -142,46 +142,48 @@ def slice_table(
 
     Args:
         table: of the same runs, whose columns are shown.
-        text: see `parse_cut`.
+        text: see `parse_slicing`.
         reference: the folder of the real videos of a run that does not know it.
     """
-    cut = parse_cut(text, runs)
-    groups = [_groups(run, cut, reference) for run in runs]
+    slicing = parse_slicing(text, runs)
+    groups = [_groups(run, slicing, reference) for run in runs]
     keys = sorted({key for group in groups for key in group}, key=lambda key: (key is None, key))
     if len(keys) > MOST:
         raise UsageError(f"--by {text} makes {len(keys)} slices, more than {MOST}", fix="choose a wider step")
     blocks, lacking = [], list[str]()
     for key in keys:
         parts = [
-            restricted(run, group[key], f"the slice {_title(cut, key)}")
+            restricted(run, group[key], f"the slice {_title(slicing, key)}")
             for run, group in zip(runs, groups, strict=True)
             if key in group
         ]
-        blocks.append(_block(cut, key, parts, table, choices))
-        lacking += [f"No interval in {_title(cut, key)}: {reason}." for reason in _without_interval(parts, table)]
-    measure = cut.measure
-    said = [f"{cut.name}: {measure.note}."] if measure else []
+        blocks.append(_block(slicing, key, parts, table, choices))
+        lacking += [f"No interval in {_title(slicing, key)}: {reason}." for reason in _without_interval(parts, table)]
+    measure = slicing.measure
+    said = [f"{slicing.name}: {measure.note}."] if measure else []
     notes = [*said, "Slices are not ranked: with many of them some would be won by chance.", *table.notes]
     notes += lacking if choices.intervals != "none" else []
     return replace(table, slices=tuple(blocks), notes=notes)
 
 
-def _groups(run: RecordedRun, cut: Cut, reference: Path | None) -> dict[float | str | None, list[str]]:
+def _groups(run: RecordedRun, slicing: Slicing, reference: Path | None) -> dict[float | str | None, list[str]]:
     """Lower end of the step, or label -> clips; None: those of which it is not known."""
     found: dict[float | str | None, list[str]] = {}
     for clip in run.info.protocol.clips:
         if clip.id not in run.info.available:
             continue
-        if cut.measure is None:
-            key: float | str | None = clip.labels.get(cut.name) or None
+        if slicing.measure is None:
+            key: float | str | None = clip.labels.get(slicing.name) or None
         else:
-            value = cut.measure.value(run, clip, reference)
-            key = None if value is None else math.floor(value / (cut.step or 1)) * (cut.step or 1)
+            value = slicing.measure.value(run, clip, reference)
+            key = None if value is None else math.floor(value / (slicing.step or 1)) * (slicing.step or 1)
         found.setdefault(key, []).append(clip.id)
     if set(found) == {None}:
         raise UsageError(
-            f"{run.folder} does not say {cut.name} of any clip",
-            fix="run it with a metric that looks at the head, such as E-FID" if cut.name in ("yaw", "pitch") else None,
+            f"{run.folder} does not say {slicing.name} of any clip",
+            fix="run it with a metric that looks at the head, such as E-FID"
+            if slicing.name in ("yaw", "pitch")
+            else None,
         )
     return found
 
@@ -193,20 +195,22 @@ def _without_interval(runs: Sequence[RecordedRun], table: PaperTable) -> list[st
     return list(dict.fromkeys(cell.no_interval for cell in cells if cell.interval is None and cell.no_interval))
 
 
-def _title(cut: Cut, key: float | str | None) -> str:
+def _title(slicing: Slicing, key: float | str | None) -> str:
     if key is None:
-        return f"{cut.name} {NOT_KNOWN}"
+        return f"{slicing.name} {NOT_KNOWN}"
     if isinstance(key, str):
-        return f"{cut.name} {key}"
-    unit = cut.measure.unit if cut.measure else ""
-    return f"{cut.name} {key:g} to {key + (cut.step or 0):g}{unit}"
+        return f"{slicing.name} {key}"
+    unit = slicing.measure.unit if slicing.measure else ""
+    return f"{slicing.name} {key:g} to {key + (slicing.step or 0):g}{unit}"
 
 
 def _block(
-    cut: Cut, key: float | str | None, runs: Sequence[RecordedRun], table: PaperTable, choices: TableChoices
+    slicing: Slicing, key: float | str | None, runs: Sequence[RecordedRun], table: PaperTable, choices: TableChoices
 ) -> TableBlock:
     clips = [clip for run in runs for clip in run.info.protocol.clips if clip.id in run.info.available]
     count = len(dict.fromkeys(clip.id for clip in clips))
     people = len({clip.identity for clip in clips})
-    title = f"{_title(cut, key)}: {count} clip{'s' * (count != 1)} of {people} {'person' if people == 1 else 'people'}"
+    title = (
+        f"{_title(slicing, key)}: {count} clip{'s' * (count != 1)} of {people} {'person' if people == 1 else 'people'}"
+    )
     return renamed(measured_block(title, runs, table.ours.columns, choices), choices)
