@@ -142,7 +142,7 @@ def measure(method: Method, inputs: Sequence[SpeedInput], plan: SpeedPlan, probe
     probes = probes or Probes()
     row = SpeedRow(method=method.name, status="ok")
     try:
-        row.configuration = plain(method.describe())
+        row.configuration = plain(method.record())
         row.configuration_sha256 = configuration_sha256(row.configuration)
         row.reason = unsuitable(method, plan.scenario)
         if row.reason:
@@ -313,7 +313,7 @@ def _note(method: Method, taken: _Taken, timing: ClipTiming, made: Generated, fi
     if first:
         timing.frames, taken.size = counted_frames(made)
         taken.details = taken.details or plain(dict(made.details))
-        window = evaluations_a_window(made.details, method.describe(), timing.frames)
+        window = evaluations_a_window(made.details, method.record(), timing.frames)
         for name, count in {**made.details, "nfe_per_window": window}.items():
             if name in ("nfe", "network_rows", "nfe_per_window") and isinstance(count, int | float):
                 taken.counts.setdefault(name, []).append(float(count))

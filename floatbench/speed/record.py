@@ -88,7 +88,7 @@ class SpeedRow(Strict):
     """One method.
 
     Attributes:
-        configuration: what the method says about itself; the quality run must have recorded the same.
+        configuration: what a run records of the method; the quality run must have recorded the same.
         fabricated: weights that were seeded random numbers; such a row is never paired.
         fps: frames per second over all clips, one value per repeat.
         clip_s: seconds per clip, over all clips and repeats; `clip_p90_s` is its 90th percentile.
