@@ -20,7 +20,9 @@ def register(app: typer.Typer) -> None:
 class AblateChoices:
     """The options of `floatbench ablate`."""
 
-    protocol: Annotated[str, typer.Option("--protocol", "-p", help="hdtf, ravdess, synthetic, folder:DIR or a file.")]
+    protocol: Annotated[
+        str, typer.Option("--protocol", "-p", help="synthetic, hdtf, ravdess, folder:DIR or a file.")
+    ] = "synthetic"
     table: Annotated[list[int] | None, typer.Option(help="2 or 3; may be given twice. Default: both.")] = None
     sweep: Annotated[list[str] | None, typer.Option(help="nfe or guidance; may be given twice.")] = None
     train: Annotated[bool, typer.Option("--train", help="Train the networks that are missing.")] = False

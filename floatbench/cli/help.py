@@ -35,7 +35,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
         "floatbench score --generated mine --reference real --metrics psnr-grey128",
     ),
     "speed": (
-        "floatbench speed --methods float --scenario single --out speed.json",
+        "floatbench speed --methods float --scenario forward --out speed.json",
         "floatbench speed --methods float-tiny --device cpu --repeats 3",
     ),
     "ablate": (
@@ -44,7 +44,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     ),
     "synth": ("floatbench synth --out heads --identities 4", "floatbench synth --out heads --size 256 --seconds 6"),
     "report": (
-        "floatbench report runs/ours --table 1 --format latex",
+        "floatbench report runs/ours --row --name ours=Ours --format latex",
         "floatbench report runs/ours --figure frames --out frames.pdf",
     ),
     "compare": ("floatbench compare runs/ours", "floatbench compare runs/ours runs/theirs Ours Theirs"),

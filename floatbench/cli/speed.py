@@ -26,7 +26,7 @@ class SpeedChoices:
     """The options of `floatbench speed`."""
 
     methods: Annotated[str, typer.Option("--methods", "-m", help="Methods, comma separated.")]
-    scenario: Annotated[str, typer.Option(help="offline, single-stream or streaming.")] = "single-stream"
+    scenario: Annotated[str, typer.Option(help="offline, single-stream, forward or streaming.")] = "single-stream"
     source: Annotated[Path | None, typer.Option("--source", help="A picture, used as it is.")] = None
     audio: Annotated[Path | None, typer.Option("--audio", help="A sound file.")] = None
     protocol: Annotated[str, typer.Option("--protocol", "-p", help="Take the clips of a protocol instead.")] = ""
@@ -112,7 +112,7 @@ def _inputs(choices: SpeedChoices) -> tuple[list[SpeedInput], str]:
 
 
 def _lines(record: SpeedFile) -> list[str]:
-    headings = ("method", "FPS", "range", "s/clip", "real time", "first frame", "NFE", "memory")
+    headings = ("method", "FPS", "range", "s/clip", "real time", "first frame", "NFE a window", "memory")
     lines = [table([headings, *map(_cells, record.rows)])]
     for row in record.rows:
         lines.append(f"{row.method}: {_standing(row)}")
@@ -123,6 +123,8 @@ def _lines(record: SpeedFile) -> list[str]:
         if row.gpu is not None:
             held = ", ".join(f"{name} {share:.0%}" for name, share in row.gpu.throttled.items()) or "nothing"
             lines.append(f"{row.method}: {row.gpu.name}, {row.gpu.sm_clock_mhz.median:.0f} MHz, held down by {held}")
+        if row.joules_per_video_s is not None:
+            lines.append(f"{row.method}: {row.joules_per_video_s:.1f} J per second of video, the whole board")
     threads = record.machine.get("torch_threads") or record.machine.get("omp_num_threads") or "all"
     lines.append(
         f"{record.scenario}, {record.clips} clip(s) of {record.inputs}, warm-up {record.warmup}, "
@@ -144,7 +146,7 @@ def _cells(row: SpeedRow) -> tuple[str, ...]:
         "" if row.clip_s is None else f"{row.clip_s.median:.3f}",
         "" if row.realtime_factor is None else f"{row.realtime_factor:.3f}",
         "n/a" if row.first_frame_s is None else f"{row.first_frame_s.median:.3f} s",
-        "n/a" if row.nfe is None else f"{row.nfe:g}",
+        "n/a" if row.nfe_per_window is None else f"{row.nfe_per_window:g}",
         memory,
     )
 

@@ -18,6 +18,7 @@ from floatbench.device import pick_device
 from floatbench.errors import ClipError, UsageError
 from floatbench.methods.method import ClipRequest, Generated, Method
 from floatbench.text import near
+from floatbench.types import ClipMedia
 
 if TYPE_CHECKING:
     from floatbench.animate.pipeline import FLOAT
@@ -176,13 +177,26 @@ class FloatMethod(Method):
             made += [self._written(stream, request) for stream, request in zip(streams, part, strict=True)]
         return made
 
+    def forward(self, request: ClipRequest) -> Generated:
+        """The frames of a clip in memory, neither encoded nor written: the forward pass that papers time."""
+        stream = self._stream(request)
+        frames = np.empty((stream.n_frames, stream.size, stream.size, 3), np.uint8)
+        for place, frame in zip(frames, stream, strict=True):
+            place[:] = frame
+        return Generated(media=ClipMedia(frames), **self._record(stream, request))
+
     def _written(self, stream: Stream, request: ClipRequest) -> Generated:
         from floatbench.animate.pipeline import write_stream
 
         video = request.folder / f"{request.slug}.mkv"
         write_stream(stream, video)
+        return Generated(video=video, **self._record(stream, request))
+
+    def _record(self, stream: Stream, request: ClipRequest) -> dict[str, Any]:
+        """Seconds and details of a stream that has ended."""
         details: dict[str, Any] = {
             "nfe": stream.evaluations,
+            "windows": stream.windows,
             "network_rows": stream.rows,
             "native_size": stream.size,
             "preset": self._choices.preset,
@@ -190,7 +204,7 @@ class FloatMethod(Method):
         }
         if stream.notes:
             details["notes"] = stream.notes
-        return Generated(video=video, timing=dict(stream.clock.seconds), details=details)
+        return {"timing": dict(stream.clock.seconds), "details": details}
 
     def stream(self, request: ClipRequest) -> Iterator[np.ndarray]:
         """The (R, R, 3) uint8 frames of a clip as soon as each one is made, for latency measurements."""

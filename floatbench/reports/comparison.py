@@ -184,9 +184,9 @@ def compare_runs(runs: Sequence[RecordedRun], names: Sequence[str] = (), variant
     return compare(pairs, variants or every)
 
 
-def judge(runs: Sequence[RecordedRun]) -> Comparisons:
-    """All systems of some runs with each other under every metric, as tables and the page need it."""
-    everybody = competitors(runs)
+def judge(runs: Sequence[RecordedRun], names: Sequence[str] | None = None) -> Comparisons:
+    """Systems of some runs (all, or some by name) with each other under every metric, for tables and the page."""
+    everybody = competitors(runs, names or ()) if names is None or names else []
     variants = list(dict.fromkeys(variant for run in runs for variant in run.scores.metrics))
     return compare(list(itertools.combinations(everybody, 2)), variants)
 

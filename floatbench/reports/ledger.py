@@ -114,9 +114,10 @@ def _ours(run: RecordedRun, cell: PublishedCell, method: str) -> tuple[str, floa
     if not method:
         return "", None, None, "no method of the run stands for this row"
     if cell.column == "NFE":
-        counts = {row.details.get("nfe") for row in run.rows.values() if row.method == method and row.status == "ok"}
+        counts = set(run.evaluations(method))
         same = counts.pop() if len(counts) == 1 else None
-        return "counted", same, None, "" if same is not None else "the method counts no equal number of evaluations"
+        why = "" if same is not None else "the method counts no equal number of evaluations a window"
+        return "a window", same, None, why
     listed = [v for v in (*run.info.protocol.metrics, *run.scores.metrics) if v in run.scores.metrics]
     variant = next((v for v in listed if run.scores.metrics[v].column == cell.column), "")
     if not variant:

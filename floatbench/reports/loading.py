@@ -10,6 +10,7 @@ from filelock import FileLock, Timeout
 
 from floatbench.engine.records import Row, RowFile, RunInfo, ScoreFile, ScoreRow
 from floatbench.errors import DataError, UsageError
+from floatbench.methods.evaluations import evaluations_a_window
 from floatbench.records import read_record
 
 Key = tuple[str, str, int]
@@ -37,6 +38,13 @@ class RecordedRun:
     def systems(self) -> list[str]:
         """Methods that are no control, in the order they were run."""
         return self.scores.systems()
+
+    def evaluations(self, method: str) -> list[float]:
+        """Network evaluations a window of each clip of a method that counted them."""
+        rows = [row for row in self.rows.values() if row.method == method and row.status == "ok"]
+        described = self.scores.methods.get(method, {})
+        found = (evaluations_a_window(row.details, described, row.n_frames) for row in rows)
+        return [value for value in found if value is not None]
 
     def cell(self, method: str, metric: str) -> ScoreRow | None:
         """One cell of the table, or None when it was not scored."""

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 
 from floatbench.errors import UsageError
-from floatbench.reports.layout import PaperTable, TableBlock, TableNumber
 from floatbench.reports.table import escape
+from floatbench.reports.table_parts import Intervals, Line, PaperTable, TableBlock, TableNumber
 
 
 def render(table: PaperTable, style: str) -> str:
@@ -26,26 +26,28 @@ def render(table: PaperTable, style: str) -> str:
 
 def markdown(table: PaperTable) -> str:
     """A Markdown table for each block, then the notes."""
-    blocks = [_markdown_block(block) for block in table.blocks.values()]
+    blocks = [_markdown_block(block, table.intervals) for block in table.blocks.values()]
     notes = "\n".join(f"- {escape(note)}" for note in table.notes)
     return f"## {table.title}\n\n" + "\n\n".join(blocks) + f"\n\n{notes}\n"
 
 
-def _markdown_block(block: TableBlock) -> str:
+def _markdown_block(block: TableBlock, intervals: Intervals) -> str:
     heading = [c.heading + (f"<br>`{c.variant}`" if c.variant else "") for c in block.columns]
     lines = [f"**{escape(block.title)}**, {' / '.join(map(escape, block.datasets))}", ""]
     lines += ["| method | " + " | ".join(heading) + " |", "|" + "---|" * (len(heading) + 1)]
-    for line in block.lines:
-        cells = [" / ".join(_markdown_part(part) for part in parts) for parts in line.cells]
-        lines.append(f"| {escape(line.label)} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(_markdown_line(line, intervals) for line in block.lines)])
 
 
-def _markdown_part(part: TableNumber) -> str:
+def _markdown_line(line: Line, intervals: Intervals) -> str:
+    cells = [" / ".join(_markdown_part(part, intervals) for part in parts) for parts in line.cells]
+    return f"| {escape(line.label)} | " + " | ".join(cells) + " |"
+
+
+def _markdown_part(part: TableNumber, intervals: Intervals) -> str:
     text = part.shown + ("‡" if part.second_hand else "")
     if part.mark:
         text = f"**{text}**" if part.mark == "best" else f"<u>{text}</u>"
-    return f"{text} {part.extra}".rstrip()
+    return f"{text} {part.beside(intervals)}".rstrip()
 
 
 # CSV and JSON
@@ -81,7 +83,7 @@ def to_json(table: PaperTable) -> str:
 
 def to_html(table: PaperTable) -> str:
     """A page with all blocks; every name is escaped."""
-    blocks = "\n".join(_html_block(block) for block in table.blocks.values())
+    blocks = "\n".join(_html_block(block, table.intervals) for block in table.blocks.values())
     notes = "\n".join(f"<li>{html.escape(note)}</li>" for note in table.notes)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -99,30 +101,32 @@ _STYLE = (
 )
 
 
-def _html_block(block: TableBlock) -> str:
+def _html_block(block: TableBlock, intervals: Intervals) -> str:
     heads = "".join(
         f'<th scope="col">{html.escape(c.heading)}'
         + (f"<br><small>{html.escape(c.variant)}</small>" if c.variant else "")
         + "</th>"
         for c in block.columns
     )
-    rows = []
-    for line in block.lines:
-        cells = "".join(f"<td>{' / '.join(_html_part(part) for part in parts)}</td>" for parts in line.cells)
-        rows.append(f'<tr><th scope="row">{html.escape(line.label)}</th>{cells}</tr>')
     caption = html.escape(f"{block.title}, {' / '.join(block.datasets)}")
-    body = "\n".join(rows)
+    body = "\n".join(_html_line(line, intervals) for line in block.lines)
     return (
         f'<div><table>\n<caption>{caption}</caption>\n<thead><tr><th scope="col">method</th>{heads}</tr></thead>\n'
         f"<tbody>\n{body}\n</tbody>\n</table></div>"
     )
 
 
-def _html_part(part: TableNumber) -> str:
+def _html_line(line: Line, intervals: Intervals) -> str:
+    cells = "".join(f"<td>{' / '.join(_html_part(part, intervals) for part in parts)}</td>" for parts in line.cells)
+    return f'<tr><th scope="row">{html.escape(line.label)}</th>{cells}</tr>'
+
+
+def _html_part(part: TableNumber, intervals: Intervals) -> str:
     text = html.escape(part.shown) + ("‡" if part.second_hand else "")
     tag = {"best": "b", "second": "u"}.get(part.mark)
     text = f"<{tag}>{text}</{tag}>" if tag else text
-    return f"{text} <small>{html.escape(part.extra)}</small>" if part.extra else text
+    beside = part.beside(intervals)
+    return f"{text} <small>{html.escape(beside)}</small>" if beside else text
 
 
 # LaTeX
@@ -144,17 +148,18 @@ def latex_escape(text: str) -> str:
 
 def to_latex(table: PaperTable) -> str:
     """A `table` environment with a booktabs tabular for each block; needs booktabs and graphicx."""
-    blocks = "\n\\par\\medskip\n".join(_latex_block(block) for block in table.blocks.values())
+    blocks = "\n\\par\\medskip\n".join(_latex_block(block, table.intervals) for block in table.blocks.values())
     notes = " ".join(latex_escape(note) for note in table.notes)
-    title = table.title.partition(": ")[2].capitalize()  # LaTeX counts tables itself
+    title = table.title.rpartition(": ")[2].capitalize()  # LaTeX counts tables itself
+    label = f"\\label{{{table.label}}}" if table.label else ""
     return (
         "% needs \\usepackage{booktabs,graphicx} and UTF-8 input; names beyond Latin letters need LuaLaTeX\n"
-        f"\\begin{{table}}\n\\centering\\scriptsize\n\\caption{{{latex_escape(title)}}}\n{blocks}\n"
+        f"\\begin{{table}}\n\\centering\\scriptsize\n\\caption{{{latex_escape(title)}}}{label}\n{blocks}\n"
         f"\\par\\medskip\\raggedright {notes}\n\\end{{table}}\n"
     )
 
 
-def _latex_block(block: TableBlock) -> str:
+def _latex_block(block: TableBlock, intervals: Intervals) -> str:
     heads = [latex_escape(c.heading) for c in block.columns]
     variants = [f"\\texttt{{{latex_escape(c.variant)}}}" if c.variant else "" for c in block.columns]
     width = len(heads) + 1
@@ -165,17 +170,23 @@ def _latex_block(block: TableBlock) -> str:
     if any(variants):
         lines.append(" & ".join(["", *variants]) + " \\\\")
     lines.append("\\midrule")
-    for line in block.lines:
-        cells = [" / ".join(_latex_part(part) for part in parts) for parts in line.cells]
-        lines.append(" & ".join([latex_escape(line.label), *cells]) + " \\\\")
+    lines += [_latex_line(line, intervals) for line in block.lines]
     return "\n".join([*lines, "\\bottomrule", "\\end{tabular}}"])
 
 
-def _latex_part(part: TableNumber) -> str:
+def _latex_line(line: Line, intervals: Intervals) -> str:
+    cells = [" / ".join(_latex_part(part, intervals) for part in parts) for parts in line.cells]
+    return " & ".join([latex_escape(line.label), *cells]) + " \\\\"
+
+
+def _latex_part(part: TableNumber, intervals: Intervals) -> str:
     text = latex_escape(part.shown + ("‡" if part.second_hand else ""))
     command = {"best": "\\textbf", "second": "\\underline"}.get(part.mark)
     text = f"{command}{{{text}}}" if command else text
-    return f"{text} {{\\tiny {latex_escape(part.extra)}}}" if part.extra else text
+    beside = part.beside(intervals)
+    if intervals == "pm":
+        return f"{text} {latex_escape(beside)}".rstrip()
+    return f"{text} {{\\tiny {latex_escape(beside)}}}" if beside else text
 
 
 FORMATS: dict[str, Callable[[PaperTable], str]] = {
@@ -185,3 +196,20 @@ FORMATS: dict[str, Callable[[PaperTable], str]] = {
     "html": to_html,
     "latex": to_latex,
 }
+
+
+def render_rows(table: PaperTable, style: str) -> str:
+    """The measured rows alone, to be put into a table that stands elsewhere; CSV and JSON as `render` gives them."""
+    if style not in FORMATS:
+        raise UsageError(f"unknown format {style!r}", fix=f"--format {'|'.join(FORMATS)}")
+    block, intervals = table.ours, table.intervals
+    heads = [column.heading for column in block.columns]
+    if style == "md":
+        head = "| method | " + " | ".join(heads) + " |\n|" + "---|" * (len(heads) + 1)
+        return "\n".join([head, *(_markdown_line(line, intervals) for line in block.lines)]) + "\n"
+    if style == "html":
+        return "\n".join(_html_line(line, intervals) for line in block.lines) + "\n"
+    if style == "latex":
+        head = " & ".join(latex_escape(text) for text in ("method", *heads))
+        return f"% {head}\n" + "\n".join(_latex_line(line, intervals) for line in block.lines) + "\n"
+    return render(table, style)

@@ -102,7 +102,7 @@ class Stream:
 
     Attributes:
         n_frames: T. size: R, frames are (R, R, 3) uint8 RGB. device: where they are made.
-        clock: seconds by stage. evaluations, rows: of the network so far, see `NfeMeter`.
+        clock: seconds by stage. evaluations, rows: of the network so far, see `NfeMeter`. windows: so far.
         solved: the clip's windows where they were solved beforehand, see `floatbench.sampling.together`.
     """
 
@@ -119,7 +119,7 @@ class Stream:
         self._model, self._source, self._speech = model, source, speech
         self._seed, self._options, self._direction = seed, options, direction
         self.n_frames, self.size, self.clock, self.device = speech.total, model.size, clock, model.device
-        self.evaluations = self.rows = 0
+        self.evaluations = self.rows = self.windows = 0
         self.solved: list[SampledWindow] | None = None
 
     @property
@@ -171,6 +171,7 @@ class Stream:
                 motion = project_motion(motion, basis) if self._direction.project else motion
             start += motion.shape[1]
             self.evaluations, self.rows = self.evaluations + window.evaluations, self.rows + window.rows
+            self.windows += 1
             yield motion[0]
 
     def __iter__(self) -> Iterator[np.ndarray]:

@@ -7,9 +7,13 @@ import os
 import platform
 import sys
 import threading
+import time
 from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from floatbench.speed.record import GpuUse, spread
 
@@ -121,29 +125,34 @@ class GpuSampler:
         nvml: the module `pynvml` (or one that looks like it), initialised.
         handle: of the device.
         interval: seconds between questions.
+        clock: the one that calls are timed with.
     """
 
-    def __init__(self, nvml: Any, handle: Any, interval: float = 0.2) -> None:
-        self._nvml, self._handle, self._interval = nvml, handle, interval
+    def __init__(
+        self, nvml: Any, handle: Any, interval: float = 0.2, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._nvml, self._handle, self._interval, self._clock = nvml, handle, interval, clock
         self._samples: list[dict[str, float | None]] = []
         self._reasons: Counter[str] = Counter()
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._loop, daemon=True)
 
     def start(self) -> None:
+        """Takes the first sample, then one after another beside the calls."""
+        self.sample()
         self._thread.start()
 
     def _loop(self) -> None:
-        while True:
+        while not self._end.wait(self._interval):
             self.sample()
-            if self._end.wait(self._interval):
-                return
 
     def sample(self) -> None:
         """Takes one sample; a question this GPU does not answer gives None."""
         nvml, handle = self._nvml, self._handle
         self._samples.append(
             {
+                "time": self._clock(),
+                "energy": self._ask(getattr(nvml, "nvmlDeviceGetTotalEnergyConsumption", self._unanswered)),
                 "sm": self._ask(nvml.nvmlDeviceGetClockInfo, nvml.NVML_CLOCK_SM),
                 "memory": self._ask(nvml.nvmlDeviceGetClockInfo, nvml.NVML_CLOCK_MEM),
                 "power": self._ask(nvml.nvmlDeviceGetPowerUsage),
@@ -160,10 +169,19 @@ class GpuSampler:
         except self._nvml.NVMLError:
             return None
 
-    def stop(self) -> GpuUse:
-        """Ends the sampling (after one sample at least) and summarises it."""
+    def _unanswered(self, handle: Any) -> float:
+        """What stands for a question that an old module does not know."""
+        raise self._nvml.NVMLError(f"{handle} was not asked")
+
+    def stop(self, timed: Sequence[tuple[float, float]] = ()) -> GpuUse:
+        """Ends the sampling with a last sample and summarises it.
+
+        Args:
+            timed: beginnings and ends of the calls whose energy counts, by the clock.
+        """
         self._end.set()
         self._thread.join()
+        self.sample()
         count = len(self._samples)
         power = self._values("power")
         temperature = self._values("temperature")
@@ -174,13 +192,34 @@ class GpuSampler:
             sm_clock_mhz=spread(self._values("sm") or [0.0]),
             memory_clock_mhz=spread(self._values("memory") or [0.0]),
             power_w=spread([value / 1000 for value in power]) if power else None,  # NVML gives milliwatts
+            energy_j=self._energy(timed),
             temperature_c=spread(temperature) if temperature else None,
             memory_used_bytes=int(max(self._values("used"))),
             throttled={name: number / count for name, number in self._reasons.items()},
         )
 
+    def _energy(self, timed: Sequence[tuple[float, float]]) -> float | None:
+        """Joules of the timed calls, by the curve of energy over time; None where neither it nor the power was read."""
+        times = np.array([sample["time"] for sample in self._samples], np.float64)
+        counted = np.array([np.nan if (e := sample["energy"]) is None else e for sample in self._samples]) / 1000
+        power = np.array([np.nan if (p := sample["power"]) is None else p for sample in self._samples]) / 1000
+        curve = counted if np.isfinite(counted).all() else _integral(times, power)
+        if not len(timed) or not np.isfinite(curve).all():
+            return None
+        return float(sum(np.diff(np.interp(ends, times, curve))[0] for ends in timed))
+
     def _values(self, key: str) -> list[float]:
         return [value for sample in self._samples if (value := sample[key]) is not None]
+
+
+def _integral(times: np.ndarray, power: np.ndarray) -> np.ndarray:
+    """Joules since the first sample, by trapezoids; samples without a power are left out, NaN where none has one."""
+    known = np.isfinite(power)
+    if known.sum() < 2:
+        return np.full(len(times), np.nan)
+    times_known, power = times[known], power[known]
+    steps = np.diff(times_known) * (power[1:] + power[:-1]) / 2
+    return np.interp(times, times_known, np.concatenate([[0.0], np.cumsum(steps)]))
 
 
 def _text(value: str | bytes) -> str:

@@ -2,6 +2,9 @@
 
 - `single-stream`: one clip after the other, each timed by itself; the latency a user of one clip sees.
 - `offline`: all clips at once (one call of `generate_many(requests)` where the method offers it); the throughput.
+- `forward`: one clip after the other until its last frame is there, without encoding and writing: what papers print as
+  frames a second of the forward pass. A method with `forward(request)` gives the frames in memory; of another one the
+  stages in which it writes files are taken off, by its own clock of the same call.
 - `streaming`: the method's `stream(request)`, an iterator of frames; time to the first frame, and the smallest wait
   after which play never stalls. A method without `stream` is n/a there.
 
@@ -22,11 +25,15 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from floatbench.errors import ClipError
+from floatbench.methods.evaluations import evaluations_a_window
 from floatbench.methods.method import ClipRequest, Generated, Method
 from floatbench.seeds import derive_seed
 from floatbench.speed import machine
 from floatbench.speed.record import ClipTiming, Scenario, SpeedRow, configuration_sha256, plain, spread
 from floatbench.types import FPS, SAMPLES_PER_FRAME
+
+FILE_STAGES = ("mux", "write")
+"""Stages in which methods encode and write what they made."""
 
 
 @runtime_checkable
@@ -43,6 +50,17 @@ class Batches(Protocol):
     """A method that makes many clips in one call, in the order they were given."""
 
     def generate_many(self, requests: Sequence[ClipRequest]) -> Sequence[Generated]: ...
+
+
+@runtime_checkable
+class ForwardPass(Protocol):
+    """A method that gives the frames of a clip in memory and encodes and writes nothing."""
+
+    def forward(self, request: ClipRequest) -> Generated: ...
+
+
+class NotApplicable(Exception):
+    """What a method did shows that it cannot be timed in a scenario."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +126,14 @@ class _Taken:
     clips: list[ClipTiming]
     repeat_s: list[float] = field(default_factory=list)
     counts: dict[str, list[float]] = field(default_factory=dict)
+    timed: list[tuple[float, float]] = field(default_factory=list)
+    size: tuple[int, int] = (0, 0)
+
+    def lasted(self, start: float, end: float) -> float:
+        """Seconds of a timed call, which is remembered."""
+        self.timed.append((start, end))
+        return end - start
+
     details: dict[str, Any] = field(default_factory=dict)
 
 
@@ -116,13 +142,15 @@ def measure(method: Method, inputs: Sequence[SpeedInput], plan: SpeedPlan, probe
     probes = probes or Probes()
     row = SpeedRow(method=method.name, status="ok")
     try:
-        row.configuration = plain(method.describe())
+        row.configuration = plain(method.record())
         row.configuration_sha256 = configuration_sha256(row.configuration)
         row.reason = unsuitable(method, plan.scenario)
         if row.reason:
             row.status = "n/a"
             return row
         _measure(method, inputs, plan, probes, row)
+    except NotApplicable as error:
+        row.status, row.reason = "n/a", str(error)
     except ClipError as error:
         row.status, row.reason = "failed", str(error)
     except Exception as error:  # whatever a method raises is its own failure: the others are still measured
@@ -156,13 +184,13 @@ def _measure(method: Method, inputs: Sequence[SpeedInput], plan: SpeedPlan, prob
     sampler = probes.gpu()
     if sampler is not None:
         sampler.start()
-    run = {"offline": _offline, "single-stream": _single, "streaming": _streaming}[plan.scenario]
+    run = {"offline": _offline, "streaming": _streaming}.get(plan.scenario, _one_by_one)
     try:
         for number in range(plan.repeats):
             run(method, inputs, plan, probes, taken, number)
     finally:
         if sampler is not None:
-            row.gpu = sampler.stop()
+            row.gpu = sampler.stop(taken.timed)
     row.peak_memory_bytes, row.peak_cuda_bytes = probes.peak_memory(), probes.peak_cuda()
     row.batched = plan.scenario == "offline" and isinstance(method, Batches)
     _summarise(row, taken)
@@ -187,8 +215,21 @@ def _exhaust(method: Method, request: ClipRequest, scenario: Scenario) -> None:
     if scenario == "streaming":
         for _ in _stream(method, request):
             pass
+    elif scenario == "forward":
+        _forward_pass(method, request)
     else:
         method.generate(request)
+
+
+def _forward_pass(method: Method, request: ClipRequest) -> tuple[Generated, float]:
+    """A clip, and the seconds in which the method encoded and wrote it, by its own clock."""
+    if isinstance(method, ForwardPass):
+        return method.forward(request), 0.0
+    made = method.generate(request)
+    stages = [made.timing[stage] for stage in FILE_STAGES if stage in made.timing]
+    if made.media is None and not stages:
+        raise NotApplicable(f"the method has no forward pass of its own and clocks no stage {' or '.join(FILE_STAGES)}")
+    return made, sum(stages)
 
 
 def _stream(method: Method, request: ClipRequest) -> Iterable[np.ndarray]:
@@ -197,18 +238,19 @@ def _stream(method: Method, request: ClipRequest) -> Iterable[np.ndarray]:
     return method.stream(request)
 
 
-def _single(
+def _one_by_one(
     method: Method, inputs: Sequence[SpeedInput], plan: SpeedPlan, probes: Probes, taken: _Taken, number: int
 ) -> None:
+    """`single-stream` and `forward`, which leaves out what went into files."""
     total = 0.0
     for item, timing in zip(inputs, taken.clips, strict=True):
         with _request(item, plan.seed) as request:
             probes.synchronize()
             start = probes.clock()
-            made = method.generate(request)
+            made, off = _forward_pass(method, request) if plan.scenario == "forward" else (method.generate(request), 0)
             probes.synchronize()
-            seconds = probes.clock() - start
-            _note(taken, timing, made, first=number == 0)
+            seconds = taken.lasted(start, probes.clock()) - off
+            _note(method, taken, timing, made, first=number == 0)
         timing.seconds.append(seconds)
         total += seconds
         probes.tick(f"{method.name} {item.clip_id}")
@@ -227,9 +269,9 @@ def _offline(
         else:
             many = [method.generate(request) for request in requests]
         probes.synchronize()
-        seconds = probes.clock() - start
+        seconds = taken.lasted(start, probes.clock())
         for timing, made in zip(taken.clips, many, strict=True):
-            _note(taken, timing, made, first=number == 0)
+            _note(method, taken, timing, made, first=number == 0)
     taken.repeat_s.append(seconds)
     probes.tick(f"{method.name} all clips")
 
@@ -245,7 +287,8 @@ def _streaming(
             for block in _stream(method, request):
                 moment = probes.clock() - start
                 arrivals += [moment] * (len(block) if block.ndim == 4 else 1)
-            seconds = probes.clock() - start
+                taken.size = block.shape[-2], block.shape[-3]
+            seconds = taken.lasted(start, probes.clock())
         if not arrivals:
             raise ClipError("no_output", f"{item.clip_id}: the stream gave no frame")
         timing.frames = len(arrivals)
@@ -265,27 +308,36 @@ def start_delay(arrivals: Sequence[float]) -> float:
     return max(arrival - t / FPS for t, arrival in enumerate(arrivals))
 
 
-def _note(taken: _Taken, timing: ClipTiming, made: Generated, first: bool) -> None:
+def _note(method: Method, taken: _Taken, timing: ClipTiming, made: Generated, first: bool) -> None:
     """What a call left behind, read off the clock: frames (counted once), stages, evaluations, details."""
     if first:
-        timing.frames = count_frames(made)
+        timing.frames, taken.size = counted_frames(made)
         taken.details = taken.details or plain(dict(made.details))
-        for name in ("nfe", "network_rows"):
-            if isinstance(count := made.details.get(name), int | float):
+        window = evaluations_a_window(made.details, method.record(), timing.frames)
+        for name, count in {**made.details, "nfe_per_window": window}.items():
+            if name in ("nfe", "network_rows", "nfe_per_window") and isinstance(count, int | float):
                 taken.counts.setdefault(name, []).append(float(count))
     for stage, seconds in made.timing.items():
         timing.stages.setdefault(stage, []).append(float(seconds))
 
 
-def count_frames(made: Generated) -> int:
-    """Frames that were really made: decoded, not declared. Raises ClipError when there are none."""
+def counted_frames(made: Generated) -> tuple[int, tuple[int, int]]:
+    """Frames that were really made, decoded and not declared, and their width and height.
+
+    Raises:
+        ClipError: there are none.
+    """
     if made.media is not None:
-        return made.media.n_frames
+        height, width = made.media.frames.shape[1:3]
+        return made.media.n_frames, (width, height)
     if made.video is None:
         raise ClipError("no_output")
     from floatbench.media.frames import iterate
 
-    return sum(1 for _ in iterate(made.video))
+    count, size = 0, (0, 0)
+    for stamped, _ in iterate(made.video):
+        count, size = count + 1, (stamped.frame.width, stamped.frame.height)
+    return count, size
 
 
 def _summarise(row: SpeedRow, taken: _Taken) -> None:
@@ -309,3 +361,7 @@ def _summarise(row: SpeedRow, taken: _Taken) -> None:
     }
     counts = {name: median(values) for name, values in taken.counts.items()}
     row.nfe, row.network_rows = counts.get("nfe"), counts.get("network_rows")
+    row.nfe_per_window = counts.get("nfe_per_window")
+    row.width, row.height = taken.size
+    if row.gpu is not None and row.gpu.energy_j is not None:
+        row.joules_per_video_s = row.gpu.energy_j / (len(taken.repeat_s) * frames / FPS)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from floatbench.engine.records import RunInfo, ScoreFile
+from floatbench.engine.records import RunInfo, ScoreFile, kind_of
 from floatbench.files import file_sha256
 from floatbench.records import read_record
 from floatbench.sampling.choices import canonical_name
@@ -58,8 +58,9 @@ def _difference(row: SpeedRow, known: dict[str, dict[str, Any]]) -> str:
         return f"made with fabricated weights: {', '.join(row.fabricated)}"
     if row.method not in known:
         return f"the run has no method {row.method}"
-    there = plain(known[row.method])
-    changed = sorted(key for key in {*there, *row.configuration} if there.get(key) != row.configuration.get(key))
+    there = {**plain(known[row.method]), "kind": kind_of(known[row.method])}  # the first version's runs kept none
+    here = {"kind": there["kind"], **row.configuration}
+    changed = sorted(key for key in {*there, *here} if there.get(key) != here.get(key))
     return f"the run used another configuration: {', '.join(changed)}" if changed else ""
 
 

@@ -1,6 +1,7 @@
 """What a speed measurement writes down: one file, a row per method, tied to the quality of the same configuration.
 
-Seconds are wall-clock seconds from handing over the picture and the sound to having the finished video (or the frame).
+Seconds are wall-clock seconds from handing over the picture and the sound to having the finished video (or the frame;
+with `forward` the last frame, before anything is written).
 `realtime_factor` is seconds of work per second of video at 25 frames a second: below 1 is faster than real time.
 """
 
@@ -18,8 +19,8 @@ from floatbench.errors import UsageError
 from floatbench.records import RecordFile, Strict, read_record
 
 SCHEMA_VERSION = 1
-Scenario = Literal["offline", "single-stream", "streaming"]
-SCENARIOS: tuple[Scenario, ...] = ("offline", "single-stream", "streaming")
+Scenario = Literal["offline", "single-stream", "streaming", "forward"]
+SCENARIOS: tuple[Scenario, ...] = ("offline", "single-stream", "streaming", "forward")
 
 
 class Spread(Strict):
@@ -42,7 +43,11 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 class GpuUse(Strict):
-    """What the driver said while a method was timed."""
+    """What the driver said while a method was timed.
+
+    `energy_j` is the whole board's over the timed calls only, all repeats together: the driver's own counter where it
+    has one, else the power integrated over time.
+    """
 
     name: str
     driver: str
@@ -50,6 +55,7 @@ class GpuUse(Strict):
     sm_clock_mhz: Spread
     memory_clock_mhz: Spread
     power_w: Spread | None
+    energy_j: float | None = None
     temperature_c: Spread | None
     memory_used_bytes: int
     throttled: dict[str, float]  # reason -> share of the samples
@@ -82,7 +88,7 @@ class SpeedRow(Strict):
     """One method.
 
     Attributes:
-        configuration: what the method says about itself; the quality run must have recorded the same.
+        configuration: what a run records of the method; the quality run must have recorded the same.
         fabricated: weights that were seeded random numbers; such a row is never paired.
         fps: frames per second over all clips, one value per repeat.
         clip_s: seconds per clip, over all clips and repeats; `clip_p90_s` is its 90th percentile.
@@ -90,8 +96,11 @@ class SpeedRow(Strict):
         start_delay_s: streaming only: the smallest wait after the request at which play at 25 fps never stalls.
         stages: median seconds per clip of each stage the method clocks.
         nfe: evaluations of the network per clip as the method counts them (median over clips).
+        nfe_per_window: the same a window, as papers count; see floatbench.methods.evaluations.
         network_rows: rows those evaluations held, so guidance counts as often as it was computed.
         batched: offline only: the method was given all clips in one call.
+        width, height: of the frames in pixels; 0 in files of before they were kept.
+        joules_per_video_s: of the GPU's board for a second of video; None where no power was read.
     """
 
     method: str
@@ -110,9 +119,13 @@ class SpeedRow(Strict):
     load_s: float | None = None
     stages: dict[str, float] = {}
     nfe: float | None = None
+    nfe_per_window: float | None = None
     network_rows: float | None = None
     details: dict[str, Any] = {}
     batched: bool = False
+    width: int = 0
+    height: int = 0
+    joules_per_video_s: float | None = None
     peak_memory_bytes: int | None = None
     peak_cuda_bytes: int | None = None
     gpu: GpuUse | None = None

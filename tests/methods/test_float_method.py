@@ -8,10 +8,11 @@ import pytest
 from floatbench.errors import ClipError, DataError, UsageError
 from floatbench.media import read_video
 from floatbench.methods.catalogue import create, parse_methods, resolve
+from floatbench.methods.evaluations import evaluations_a_window
 from floatbench.methods.float_method import METHODS, FloatMethod
 from floatbench.methods.method import ClipRequest
 from floatbench.model.checkpoint import Metadata, save
-from floatbench.speed.measure import Batches
+from floatbench.speed.measure import Batches, ForwardPass
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
 
@@ -34,7 +35,7 @@ def test_a_clip_becomes_a_lossless_file_of_the_asked_length(method: FloatMethod,
     frames, fps = read_video(generated.video)
     assert frames.shape == (4, 64, 64, 3) and fps == 25
     assert set(generated.timing) == {"speech", "emotion", "encode", "solve", "decode", "convert", "mux"}
-    assert (generated.details["nfe"], generated.details["network_rows"]) == (2, 6)
+    assert [generated.details[name] for name in ("nfe", "windows", "network_rows")] == [2, 1, 6]
     assert np.array_equal(np.stack(list(method.stream(_request(tmp_path)))), frames)
 
 
@@ -175,6 +176,7 @@ def test_many_clips_are_those_of_single_calls(method: FloatMethod, tmp_path: Pat
         single = np.stack(list(method.stream(request))).astype(int)
         assert np.abs(frames - single).max() <= 1 and (frames != single).mean() < 1e-3
         assert made.details["nfe"] == 2 * -(-request.n_frames // 50)
+        assert evaluations_a_window(made.details, method.describe(), request.n_frames) == 2
 
 
 def test_the_same_choices_in_another_order_are_one_method(checkpoint: Path):
@@ -191,3 +193,13 @@ def test_graphs_are_refused_where_there_is_no_cuda(checkpoint: Path):
 def test_a_list_of_numbers_in_a_name_is_not_taken_apart():
     text = "float-tiny?emotion=0,0,0,1,0,0,.5&nfe=2,frozen,float"
     assert parse_methods(text) == ["float-tiny?emotion=0,0,0,1,0,0,.5&nfe=2", "frozen", "float"]
+
+
+def test_the_forward_pass_gives_the_frames_of_the_file_and_writes_none(method: FloatMethod, tmp_path: Path):
+    request = _request(tmp_path)
+    made = method.forward(request)
+    assert made.video is None and not list(tmp_path.glob("*.mkv")) and "mux" not in made.timing
+    assert isinstance(method, ForwardPass) and made.media is not None
+    written = method.generate(request)
+    assert written.video is not None and np.array_equal(read_video(written.video)[0], made.media.frames)
+    assert made.details == written.details

@@ -103,9 +103,13 @@ def write_run(
     described: dict[str, Any] | None = None,
     reference: float = 0.0,
     seed: int = 0,
+    details: dict[str, Any] | None = None,
     **scores: Any,
 ) -> Path:
-    """A finished run: method -> its distance from the reference, one or one a clip; `scores` replaces fields."""
+    """A finished run: method -> its distance from the reference, one or one a clip; `scores` replaces fields.
+
+    `details` are those of every row.
+    """
     protocol = protocol or toy_protocol(dataset)
     info = RunInfo(
         protocol=protocol,
@@ -121,7 +125,7 @@ def write_run(
         each = np.broadcast_to(distance, len(protocol.clips)).tolist()
         for clip, gap in zip(protocol.clips, each, strict=True):
             row = _row(store, name, clip, gap, reference, size, clip.id in (failed or {}).get(name, ()))
-            rows[row.key] = row
+            rows[row.key] = row.model_copy(update={"details": details}) if details else row
     folder.mkdir(parents=True, exist_ok=True)
     for row in rows.values():
         RowFile(folder / "rows.jsonl").append(row)

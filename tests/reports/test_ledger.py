@@ -50,6 +50,12 @@ def test_the_official_preset_stands_for_the_papers_row_before_the_default_one(tm
     assert entry(ledger(run), 1, "FLOAT", "FID").method == "float@official"
 
 
+def test_evaluations_of_long_clips_are_compared_a_window(tmp_path):
+    run = load_run(write_run(tmp_path / "run", {"float": 25.0}, details={"nfe": 20, "windows": 2}))
+    found = entry(ledger(run), 3, "FLOAT", "NFE")
+    assert (found.value, found.verdict) == (10.0, "within")
+
+
 def test_other_rows_can_be_named(tmp_path):
     run = load_run(write_run(tmp_path / "run", {"mine": 21.7}))
     found = ledger(run, {"table3:diffusion-x0": "mine"})

@@ -7,8 +7,9 @@ import math
 from floatbench.metrics import registry
 from floatbench.paths import shipped
 from floatbench.protocol.tables import read_table
-from floatbench.reports.layout import COLUMNS, paper_block
+from floatbench.reports.paper_rows import paper_block
 from floatbench.reports.published import figure9, readings, table_cells
+from floatbench.reports.table_parts import COLUMNS
 
 
 def _value(table, row, dataset, column):

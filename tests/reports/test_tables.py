@@ -101,6 +101,12 @@ def test_table_3_counts_network_evaluations(tmp_path):
     assert cells(build_table(3, runs(tmp_path)), "one", "NFE")[0].value == 10
 
 
+def test_table_3_counts_evaluations_a_window_as_the_paper_does(tmp_path):
+    """A clip of two windows took 20, the paper prints 10."""
+    folder = write_run(tmp_path / "a", {"one": 3.0}, details={"nfe": 20, "windows": 2})
+    assert cells(build_table(3, [load_run(folder)]), "one", "NFE")[0].value == 10
+
+
 def test_another_protocol_in_one_column_is_refused_with_both_names(tmp_path):
     a = write_run(tmp_path / "a", {"one": 1.0})
     b = write_run(tmp_path / "b", {"two": 1.0}, protocol=toy_protocol(seed=7))

@@ -7,49 +7,10 @@ import sys
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
+from nvml_toys import FakeNvml
 
 from floatbench.speed import machine
-
-
-class FakeNvml:
-    """Looks like pynvml: three samples, then the last one."""
-
-    class NVMLError(Exception):
-        pass
-
-    NVML_CLOCK_SM, NVML_CLOCK_MEM, NVML_TEMPERATURE_GPU = 1, 2, 0
-
-    def __init__(self) -> None:
-        self.moment = -1
-        self.clocks = [1980, 1500, 1200]
-        self.bits = [0x1, 0x4, 0x4 | 0x20]
-
-    def nvmlDeviceGetClockInfo(self, handle, kind):
-        if kind == self.NVML_CLOCK_MEM:
-            return 2619
-        self.moment = min(self.moment + 1, 2)
-        return self.clocks[self.moment]
-
-    def nvmlDeviceGetPowerUsage(self, handle):
-        return 350_000 + 1000 * self.moment
-
-    def nvmlDeviceGetTemperature(self, handle, kind):
-        raise self.NVMLError("not supported")
-
-    def nvmlDeviceGetMemoryInfo(self, handle):
-        class Info:
-            used = 5_000_000
-
-        return Info
-
-    def nvmlDeviceGetCurrentClocksThrottleReasons(self, handle):
-        return self.bits[self.moment]
-
-    def nvmlDeviceGetName(self, handle):
-        return b"Some GPU"
-
-    def nvmlSystemGetDriverVersion(self):
-        return "580.1"
 
 
 def test_gpu_clocks_power_and_limits_are_summarised():
@@ -128,3 +89,42 @@ def test_peak_memory_sees_what_was_freed_again():
     after = machine.peak_memory()
     assert before is not None and after is not None and after >= before
     assert after > 300_000_000
+
+
+class Metered(FakeNvml):
+    """Power that rises by 10 W a second from 100 W on, by a clock that the test turns."""
+
+    now = 0.0
+
+    def nvmlDeviceGetPowerUsage(self, handle):
+        return 1000 * (100 + 10 * self.now)
+
+
+class Counted(Metered):
+    """The driver's own counter says 7 J a second, in millijoules."""
+
+    def nvmlDeviceGetTotalEnergyConsumption(self, handle):
+        return 1e9 + 7000 * self.now
+
+
+class Blind(Metered):
+    """Tells no power."""
+
+    def nvmlDeviceGetPowerUsage(self, handle):
+        raise self.NVMLError("not supported")
+
+
+@pytest.mark.parametrize(("kind", "joules"), [(Metered, 105 + 140), (Counted, 7 * 2), (Blind, None)])
+def test_power_is_integrated_over_the_timed_calls_and_a_counter_goes_first(kind, joules):
+    """From 0 to 1 s the power is 105 W on average, from 3.5 to 4.5 s it is 140 W."""
+    nvml = kind()
+    sampler = machine.GpuSampler(nvml, object(), interval=60.0, clock=lambda: nvml.now)
+    sampler.start()
+    for nvml.now in np.arange(0.25, 5.0, 0.25).tolist():
+        sampler.sample()
+    use = sampler.stop([(0.0, 1.0), (3.5, 4.5)])
+    assert use.energy_j == (None if joules is None else pytest.approx(joules, rel=1e-9))
+
+
+def test_nothing_timed_has_no_energy():
+    assert machine.GpuSampler(FakeNvml(), object(), interval=60.0)._energy([]) is None

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from nvml_toys import FakeNvml
 
 from floatbench.errors import ClipError
+from floatbench.media import write_lossless
 from floatbench.methods.method import ClipRequest, Generated, Method
-from floatbench.speed.measure import Probes, SpeedInput, SpeedPlan, count_frames, measure, start_delay
+from floatbench.speed import machine
+from floatbench.speed.measure import Probes, SpeedInput, SpeedPlan, counted_frames, measure, start_delay
 from floatbench.types import ClipMedia
 
 
@@ -221,11 +224,9 @@ def test_stages_are_medians_over_repeats_and_means_over_clips():
 
 
 def test_frames_are_counted_in_the_file_and_not_believed(tmp_path):
-    from floatbench.media import write_lossless
-
     video = tmp_path / "made.mkv"
     write_lossless(video, np.zeros((7, 32, 32, 3), np.uint8))
-    assert count_frames(Generated(video=video)) == 7
+    assert counted_frames(Generated(video=video)) == (7, (32, 32))
 
 
 def test_device_is_waited_for_before_the_clock_is_read():
@@ -267,8 +268,9 @@ def test_gpu_is_sampled_while_the_method_is_timed_and_not_while_it_loads():
         def start(self):
             states.append("start")
 
-        def stop(self):
+        def stop(self, timed):
             states.append("stop")
+            assert timed == [(1.0, 2.0)]
 
     class Watched(Worker):
         def load(self, device: str = "cpu") -> None:
@@ -282,3 +284,80 @@ def test_gpu_is_sampled_while_the_method_is_timed_and_not_while_it_loads():
     plan = SpeedPlan("single-stream", warmup=1, repeats=1)
     measure(Watched(clock, [1.0]), [given()], plan, probes(clock, gpu=Sampler))
     assert states == ["load", "generate", "start", "generate", "stop"]
+
+
+def test_evaluations_are_counted_a_window_and_in_all():
+    class Windows(Worker):
+        def generate(self, request: ClipRequest) -> Generated:
+            made = super().generate(request)
+            return Generated(media=made.media, details={"nfe": 27, "windows": 3})
+
+    clock = Clock()
+    row = measure(Windows(clock, [1.0]), [given()], SpeedPlan("single-stream", repeats=1), probes(clock))
+    assert (row.nfe, row.nfe_per_window) == (27.0, 9.0)
+    assert (row.width, row.height) == (4, 4)
+
+
+def test_the_forward_pass_is_timed_without_what_goes_into_files(tmp_path):
+    """By the method's own clock of the same call: 2 s of work, 0.5 s of them for the file."""
+
+    class Writes(Worker):
+        def generate(self, request: ClipRequest) -> Generated:
+            self.clock.work(2.0)
+            video = request.folder / "made.mkv"
+            write_lossless(video, np.zeros((request.n_frames, 32, 32, 3), np.uint8))
+            return Generated(video=video, timing={"solve": 1.5, "mux": 0.5})
+
+    clock = Clock()
+    rows = {
+        scenario: measure(Writes(clock, [2.0]), [given(frames=25)], SpeedPlan(scenario, repeats=2), probes(clock))
+        for scenario in ("single-stream", "forward")
+    }
+    assert [row.fps.median for row in rows.values() if row.fps] == [12.5, pytest.approx(25 / 1.5)]
+
+
+def test_a_method_with_a_forward_pass_of_its_own_is_asked_for_that():
+    class Forward(Worker):
+        def forward(self, request: ClipRequest) -> Generated:
+            self.clock.work(0.25)
+            return Generated(media=ClipMedia(np.zeros((request.n_frames, 4, 4, 3), np.uint8)))
+
+    clock = Clock()
+    row = measure(Forward(clock, [9.0]), [given(frames=25)], SpeedPlan("forward", repeats=2), probes(clock))
+    assert row.fps is not None and row.fps.median == 100.0
+
+
+def test_a_method_whose_files_are_not_clocked_has_no_forward_pass():
+    class Hides(Worker):
+        def generate(self, request: ClipRequest) -> Generated:
+            video = request.folder / "made.mkv"
+            write_lossless(video, np.zeros((2, 32, 32, 3), np.uint8))
+            return Generated(video=video, timing={"solve": 1.0})
+
+    clock = Clock()
+    row = measure(Hides(clock, [1.0]), [given()], SpeedPlan("forward"), probes(clock))
+    assert row.status == "n/a" and "mux" in row.reason and row.fps is None
+
+
+def test_energy_is_that_of_the_timed_calls_for_each_second_of_video():
+    """100 W throughout: two calls of 3 s make 2 s of video each, so 150 J a second, whatever lies between the calls."""
+
+    class Nvml(FakeNvml):
+        def nvmlDeviceGetPowerUsage(self, handle):
+            return 100_000
+
+    clock = Clock()
+    samplers = []
+
+    def gpu() -> machine.GpuSampler:
+        samplers.append(machine.GpuSampler(Nvml(), object(), interval=60.0, clock=clock))
+        return samplers[-1]
+
+    def tick(note: str) -> None:
+        samplers[-1].sample() if samplers else None
+        clock.work(50.0)
+
+    plan = SpeedPlan("single-stream", warmup=0, repeats=2)
+    row = measure(Worker(clock, [3.0]), [given(frames=50)], plan, probes(clock, gpu=gpu, tick=tick))
+    assert row.gpu is not None and row.gpu.energy_j == pytest.approx(600.0)
+    assert row.joules_per_video_s == pytest.approx(150.0)

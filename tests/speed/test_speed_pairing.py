@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from floatbench.engine.records import MetricRecord, RunInfo, ScoreFile, ScoreRow
 from floatbench.errors import DataError
 from floatbench.files import file_sha256
+from floatbench.methods.method import ClipRequest, Generated, Method
 from floatbench.protocol.protocol import Clip, Protocol
 from floatbench.records import write_record
+from floatbench.speed.measure import SpeedInput, SpeedPlan, measure
 from floatbench.speed.pairing import FinishedRun, finished_run, pair
 from floatbench.speed.record import SpeedRow
+from floatbench.types import ClipMedia
 
 SETTINGS = {"kind": "float", "steps": 10, "size": [512, 512], "weights": {"float": "ab" * 32}}
 
@@ -116,3 +121,26 @@ def test_quality_and_speed_meet_under_one_name_however_the_choices_are_ordered(r
     pair([found], finished)
     assert found.quality is not None and found.quality.scores == {"fid": 21.1}
     assert found.method == "float?e_cfg=5.0&nfe=5"  # as the run has it
+
+
+class Recorded(Method):
+    """A method whose description does not repeat what kind of method it is."""
+
+    name = "float"
+
+    def describe(self) -> dict[str, Any]:
+        return {"steps": 10}
+
+    def generate(self, request: ClipRequest) -> Generated:
+        return Generated(media=ClipMedia(np.zeros((request.n_frames, 4, 4, 3), np.uint8)))
+
+
+@pytest.mark.parametrize("recorded", [Recorded().record(), {"steps": 10}])
+def test_a_measured_row_belongs_to_the_run_that_recorded_the_method_of_any_version(run, recorded):
+    """Runs record the kind beside the description, those of the first version did not."""
+    finished = run(score("fid", 21.1))
+    finished.info.methods["float"] = recorded
+    given = SpeedInput("clip", "clip", np.zeros((8, 8, 3), np.uint8), np.zeros(640, np.int16))
+    found = measure(Recorded(), [given], SpeedPlan("single-stream", warmup=0, repeats=1))
+    pair([found], finished)
+    assert found.unpaired_because == "" and found.quality is not None
