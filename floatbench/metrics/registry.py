@@ -24,6 +24,7 @@ MODULES = (
     "floatbench.metrics.avcorr",
     "floatbench.metrics.tiny",
     "floatbench.metrics.kid",
+    "floatbench.metrics.movement",
 )
 
 
