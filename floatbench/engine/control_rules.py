@@ -121,17 +121,24 @@ def sync_is_kept(within: float) -> Rule:
     return rule
 
 
-def sync_is_lost(metric: str, record: MetricRecord, cells: Cells) -> list[ControlCheck]:
-    """`shifted:20`, `swapped` and both still pictures score clearly worse than `reference`."""
-    base = _value(cells, "reference")
-    sign = 1.0 if record.higher_is_better else -1.0
-    checks = []
-    for name in ("shifted:20", "swapped", "frozen", "frozen-reencoded"):
-        value = _value(cells, name)
-        if base is not None and value is not None:
-            held = sign * (base - value) > 0.02 * abs(base)
-            checks += _check(metric, f"{name} clearly worse than reference", held, f"{value:.4g} against {base:.4g}")
-    return checks
+def clearly_worse(*names: str) -> Rule:
+    """These controls score worse than `reference` by more than 2 % of it."""
+
+    def rule(metric: str, record: MetricRecord, cells: Cells) -> list[ControlCheck]:
+        base = _value(cells, "reference")
+        sign = 1.0 if record.higher_is_better else -1.0
+        checks = []
+        for name in names:
+            value = _value(cells, name)
+            if base is not None and value is not None:
+                held, detail = sign * (base - value) > 0.02 * abs(base), f"{value:.4g} against {base:.4g}"
+                checks += _check(metric, f"{name} clearly worse than reference", held, detail)
+        return checks
+
+    return rule
+
+
+sync_is_lost = clearly_worse("shifted:20", "swapped", "frozen", "frozen-reencoded")
 
 
 def stillness_earns_little(metric: str, record: MetricRecord, cells: Cells) -> list[ControlCheck]:
@@ -204,6 +211,10 @@ _GAP: tuple[Rule, ...] = (
     far_worse("wrong-identity", "reencoded", 1.0),
 )
 _CALM: tuple[Rule, ...] = (sound_changes_nothing, stillness_does_nothing, far_worse("jitter:4", "reference", 1.25))
+_GAP_COLUMNS = (
+    "HEAD-DIV", "BLINKS", "GAZE", "JERK", "FLICKER", "FLICKER (face)", "LIPS", "HEAD", "THEval lips",
+    "THEval head (MediaPipe)", "THEval brows",
+)  # fmt: skip
 RULES: dict[str, tuple[Rule, ...]] = {
     "FID": (*_FRECHET, far_worse("wrong-identity", "reencoded", 5.0)),
     "FVD": _MOTION,
@@ -225,6 +236,14 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "JERK": (*_CALM, about_equal("crop-drift:8", 0.25)),
     "FLICKER": _CALM,
     "FLICKER (face)": _CALM,
-    **{f"{column} (gap)": _GAP for column in ("HEAD-DIV", "BLINKS", "GAZE", "JERK", "FLICKER", "FLICKER (face)")},
+    "LIPS": _LIVELY,
+    "HEAD": (*_LIVELY, about_equal("crop-drift:8", 0.25)),
+    "THEval lips": _LIVELY,
+    "THEval head": (*_LIVELY, about_equal("crop-drift:8", 0.25)),
+    "THEval brows": _LIVELY,
+    "THEval silent lips": (about_equal("reencoded", 0.25), clearly_worse("shifted:20", "swapped")),
+    "THEval lip-sync": (about_equal("reencoded", 0.1), sync_is_lost),
+    **{f"{column} (gap)": _GAP for column in _GAP_COLUMNS},
+    **{f"{column} (gap)": (reference_is_zero,) for column in ("THEval silent lips", "THEval lip-sync")},
 }
 """Rules by column; "E-FID (MediaPipe)" keeps those of "E-FID"."""

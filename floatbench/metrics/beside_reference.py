@@ -110,5 +110,5 @@ def described(
         formula=formula,
         source=source,
         parity="closed forms on made-up features",
-        needs_audio="audio-envelope" in backbones,
+        needs_audio="silero-vad" in backbones,
     )

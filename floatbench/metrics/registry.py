@@ -25,6 +25,7 @@ MODULES = (
     "floatbench.metrics.tiny",
     "floatbench.metrics.kid",
     "floatbench.metrics.movement",
+    "floatbench.metrics.theval",
 )
 
 

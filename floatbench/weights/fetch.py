@@ -119,7 +119,7 @@ def _fetch_file(
 
 
 def _is_archive(file: WeightFile, url: str) -> bool:
-    return bool(file.member) and urlsplit(resolve(url)).path.endswith(".zip")
+    return bool(file.member) and urlsplit(resolve(url)).path.endswith((".zip", ".whl"))
 
 
 def _register(row: WeightEntry, file: WeightFile, target: Path, record: FileRecord, source: str) -> None:
