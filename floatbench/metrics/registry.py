@@ -26,6 +26,7 @@ MODULES = (
     "floatbench.metrics.kid",
     "floatbench.metrics.movement",
     "floatbench.metrics.theval",
+    "floatbench.metrics.emotion",
 )
 
 

@@ -12,6 +12,7 @@ SETS: dict[str, tuple[str, ...]] = {
     "paper": ("fid", "fvd", "csim-source", "efid", "pfid-fixedcrop", "lse-direct-d", "lse-direct-c"),
     "theval": _THEVAL,
     "sync": ("lse-direct-d", "lse-direct-c", "avcorr-excess", "theval-lipsync"),
+    "emotion": ("emo-acc", "emo-prob", "emo-fid"),
     "motion": (*_MOVEMENT, *(f"{name}-gap" for name in _MOVEMENT), "lip-dynamics-gap", "head-motion-gap"),
 }
 """Name -> variants, in the order of a table's columns; `paper` is Table 1 of FLOAT."""

@@ -385,7 +385,7 @@ _TRAINING: tuple[WeightEntry, ...] = (
         ),
         licence="code and weights Apache-2.0; trained on AffectNet (non-commercial research data)",
         commercial=False,
-        used_by=("ablate",),
+        used_by=("ablate", "emo-acc", "emo-prob", "emo-fid"),
         format="onnx",
         note="29 MB; no SHA-256 was published: held to its id in the authors' git repository",
     ),
