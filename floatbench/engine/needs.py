@@ -42,7 +42,7 @@ def _names(what: str) -> set[str]:
     if method == "float":
         return {*FLOAT, *(("hsemotion",) if "image" in choices else ())}
     if what in registry.metric_ids() or what in sets.names():
-        return _of_metrics(sets.expanded([what]))
+        return _of_metrics([what])
     if what in built_in() or what.startswith("folder:") or what.endswith(".toml"):
         protocol = load_protocol(what)
         return _of_metrics(protocol.metrics) | set(BOXES.get(protocol.preprocessing.boxes, ()))
@@ -55,5 +55,5 @@ def _names(what: str) -> set[str]:
 
 
 def _of_metrics(variants: tuple[str, ...] | list[str]) -> set[str]:
-    backbones = {name for variant in variants for name in registry.metric(variant).info.backbones}
+    backbones = {name for variant in sets.expanded(variants) for name in registry.metric(variant).info.backbones}
     return {name for backbone in backbones for name in registry.backbone(backbone).weights}

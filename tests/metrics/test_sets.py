@@ -37,6 +37,12 @@ def test_a_plan_holds_the_variants_of_a_set_and_says_what_they_lack():
     assert {missing.name for missing in plan.missing} | set(plan.metrics) == {*sets.members("motion"), "psnr-grey128"}
 
 
+def test_a_protocol_may_name_a_set():
+    protocol = load_protocol("synthetic").model_copy(update={"metrics": ("theval",)})
+    plan = make_plan(protocol, dataset_for(protocol), ["reference"], None, 1, None, 1)
+    assert {missing.name for missing in plan.missing} | set(plan.metrics) == set(sets.members("theval"))
+
+
 def test_weights_are_fetched_for_a_set():
     assert needs.needed("theval") == ("mediapipe-face-landmarker", "silero-vad")
 
