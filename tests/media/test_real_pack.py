@@ -72,8 +72,9 @@ def test_mediapipe_comes_close_to_the_published_crop(shared: Path, landmarker: M
 
 def test_boxes_of_mediapipe_are_found_without_a_word(shared: Path) -> None:
     code = (
-        "import sys, numpy as np; from pathlib import Path; from floatbench.media.boxes_mediapipe import MediapipeBoxes;"
-        "boxes = MediapipeBoxes(Path(sys.argv[1])); print(boxes.detect(np.zeros((64, 64, 3), np.uint8), 0))"
+        "import sys, numpy as np; from pathlib import Path\n"
+        "from floatbench.media.boxes_mediapipe import MediapipeBoxes\n"
+        "with MediapipeBoxes(Path(sys.argv[1])) as boxes: print(boxes.detect(np.zeros((64, 64, 3), np.uint8), 0))"
     )
     model = shared / "data/models/face_landmarker_v2_with_blendshapes.task"
     done = subprocess.run([sys.executable, "-c", code, str(model)], capture_output=True, text=True, check=False)
