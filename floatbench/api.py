@@ -119,7 +119,7 @@ def run(
         protocol: `hdtf`, `ravdess`, `synthetic`, `folder:DIR`, a TOML file, or a `Protocol`.
         methods: names (`float`, a baseline, `videos:DIR as NAME`, a plugin's) or `Method` objects; controls are added
             unless `controls` is False. An object must be picklable until it is loaded, or `workers` 0.
-        metrics: variant ids; None takes the protocol's.
+        metrics: variant ids or names of sets (`motion`); None takes the protocol's.
         limit, clips: the first N clips, or clips by id; such runs are never ranked.
         out: the run folder; None makes `runs/<protocol>-<hash>`.
         boxes, size: of `folder:DIR`, see `load_protocol`; not together with a `Protocol`.
@@ -193,10 +193,11 @@ def score(
     from floatbench.data.as_is import AsIsDataset
     from floatbench.engine import runner
     from floatbench.methods.videos import VideosMethod
+    from floatbench.metrics.sets import expanded
     from floatbench.protocol.two_folders import as_is_protocol
 
     ends = _names(strip_suffix, "strip_suffix")
-    protocol = as_is_protocol(Path(reference), tuple(_names(metrics, "metrics")))
+    protocol = as_is_protocol(Path(reference), tuple(expanded(_names(metrics, "metrics"))))
     options = runner.RunOptions(
         methods=[VideosMethod(generated, name, ends)], controls=controls, out=None if out is None else Path(out),
         workers=workers, device=device, skip_unavailable=skip_unavailable, any_framing=any_framing,

@@ -124,6 +124,7 @@ REASONS: dict[str, str] = {
     "timeout": "the time limit passed",
     "out_of_memory": "the device or the machine ran out of memory",
     # metrics
+    "no_label": "the clip has no label of an emotion, and the method was told none",
     "no_track": "no face track is long enough",
     "few_pictures": "too few of the clip's pictures could be measured",
     "no_partner": "no clip of another identity exists for this control",

@@ -35,7 +35,9 @@ class AblateChoices:
         "runs/ablation"
     )
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N clips.")] = None
-    metrics: Annotated[str, typer.Option(help="Metric variants, comma separated; default: the protocol's.")] = ""
+    metrics: Annotated[str, typer.Option(help="Metric variants or sets, comma separated; default: the protocol's.")] = (
+        ""
+    )
     controls: Annotated[bool, typer.Option(help="Also score the control systems.")] = True
     workers: Annotated[int | None, typer.Option(min=0, help="Worker processes; 0 = in this process.")] = None
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto"

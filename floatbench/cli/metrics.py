@@ -22,7 +22,8 @@ def register(app: typer.Typer) -> None:
 
 @command(group, "list")
 def list_command(output: Output) -> None:
-    """List every metric variant: column, direction, weights and whether they are here."""
+    """List every metric variant: column, direction, weights and whether they are here; then the sets."""
+    from floatbench.metrics import sets
     from floatbench.metrics.cards import cards
 
     rows = cards()
@@ -30,7 +31,9 @@ def list_command(output: Output) -> None:
     for row in rows:
         state = ", ".join(f"{w['name']} ({w['state']})" for w in row["weights"]) or "none needed"
         lines.append((row["id"], row["column"], row["better"], state, row["title"]))
-    output.result(rows, table(lines))
+    named = [("set, for --metrics", "variants"), *((name, ", ".join(sets.members(name))) for name in sets.SETS)]
+    named.append((sets.ALL, "those of all sets"))
+    output.result(rows, f"{table(lines)}\n\n{table(named)}")
 
 
 @command(group, "show")
@@ -58,7 +61,9 @@ def show_command(
 def check_command(
     output: Output,
     protocol: Annotated[str, typer.Option(help="A protocol, folder:DIR, or the path of a .toml file.")] = "synthetic",
-    metrics: Annotated[str, typer.Option(help="Variants, comma separated; default: those of the protocol.")] = "",
+    metrics: Annotated[
+        str, typer.Option(help="Variants or sets, comma separated; default: those of the protocol.")
+    ] = "",
     clips: Annotated[int, typer.Option(min=1, help="How many ready clips to damage.")] = 8,
     frames: Annotated[int, typer.Option(min=25, help="How many frames of each clip.")] = 75,
     damages: Annotated[str, typer.Option(help="Kinds of damage, comma separated; default: all.")] = "",
@@ -77,10 +82,11 @@ def check_command(
     from floatbench.errors import RunIncomplete
     from floatbench.files import write_json
     from floatbench.methods.catalogue import parse_names
+    from floatbench.metrics.sets import expanded
     from floatbench.protocol.load import load_protocol
 
     loaded = load_protocol(protocol, boxes=boxes, size=size)
-    names = parse_names(metrics) or list(loaded.metrics)
+    names = expanded(parse_names(metrics) or loaded.metrics)
     kinds = chosen(parse_names(damages), strengths)
     result = check(loaded, dataset_for(loaded), names, output.progress(), out, clips, frames, device, kinds, workers)
     document = result.to_dict()

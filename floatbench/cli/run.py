@@ -37,7 +37,9 @@ class RunChoices:
         ),
     ] = None
     strip_suffix: StripSuffixes = None
-    metrics: Annotated[str, typer.Option(help="Metric variants, comma separated; default: the protocol's.")] = ""
+    metrics: Annotated[str, typer.Option(help="Metric variants or sets, comma separated; default: the protocol's.")] = (
+        ""
+    )
     limit: Annotated[int | None, typer.Option(min=1, help="Only the first N clips (never ranked).")] = None
     clips: Annotated[str, typer.Option(help="Only these clip ids, comma separated (never ranked).")] = ""
     disjoint_from: Annotated[

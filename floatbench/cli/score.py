@@ -22,7 +22,7 @@ def score(
     reference: Annotated[Path, typer.Option(help="Folder of real videos; a .wav of the same stem is the sound.")],
     metrics: Annotated[
         str,
-        typer.Option(help="Metric variants, comma separated.", show_default="PSNR, SSIM, E-FID, P-FID, AVCORR"),
+        typer.Option(help="Metric variants or sets, comma separated.", show_default="PSNR, SSIM, E-FID, P-FID, AVCORR"),
     ] = "psnr-grey128,ssim-grey128,efid-mp52,pfid-mp6,avcorr-excess",
     controls: Annotated[bool, typer.Option(help="Also score the control systems.")] = True,
     name: Annotated[str, typer.Option(help="Name of the system; default: its folder.")] = "",

@@ -121,17 +121,24 @@ def sync_is_kept(within: float) -> Rule:
     return rule
 
 
-def sync_is_lost(metric: str, record: MetricRecord, cells: Cells) -> list[ControlCheck]:
-    """`shifted:20`, `swapped` and both still pictures score clearly worse than `reference`."""
-    base = _value(cells, "reference")
-    sign = 1.0 if record.higher_is_better else -1.0
-    checks = []
-    for name in ("shifted:20", "swapped", "frozen", "frozen-reencoded"):
-        value = _value(cells, name)
-        if base is not None and value is not None:
-            held = sign * (base - value) > 0.02 * abs(base)
-            checks += _check(metric, f"{name} clearly worse than reference", held, f"{value:.4g} against {base:.4g}")
-    return checks
+def clearly_worse(*names: str) -> Rule:
+    """These controls score worse than `reference` by more than 2 % of it."""
+
+    def rule(metric: str, record: MetricRecord, cells: Cells) -> list[ControlCheck]:
+        base = _value(cells, "reference")
+        sign = 1.0 if record.higher_is_better else -1.0
+        checks = []
+        for name in names:
+            value = _value(cells, name)
+            if base is not None and value is not None:
+                held, detail = sign * (base - value) > 0.02 * abs(base), f"{value:.4g} against {base:.4g}"
+                checks += _check(metric, f"{name} clearly worse than reference", held, detail)
+        return checks
+
+    return rule
+
+
+sync_is_lost = clearly_worse("shifted:20", "swapped", "frozen", "frozen-reencoded")
 
 
 def stillness_earns_little(metric: str, record: MetricRecord, cells: Cells) -> list[ControlCheck]:
@@ -147,6 +154,40 @@ def stillness_earns_little(metric: str, record: MetricRecord, cells: Cells) -> l
     return _check(metric, rule, held, f"{still.value:.4g} against {base:.4g}")
 
 
+def about_equal(name: str, within: float) -> Rule:
+    """Control `name` scores like `reference`, up to that share of it."""
+
+    def rule(metric: str, record: MetricRecord, cells: Cells) -> list[ControlCheck]:
+        value, base = _value(cells, name), _value(cells, "reference")
+        if value is None or not base:
+            return []
+        held = abs(value - base) <= within * abs(base)
+        return _check(metric, f"{name} about equal to reference", held, f"{value:.4g} against {base:.4g}")
+
+    return rule
+
+
+def stillness_does_nothing(metric: str, record: MetricRecord, cells: Cells) -> list[ControlCheck]:
+    """A still picture has none of what the measure counts; after encoding it has less than a quarter of `reference`."""
+    base, still, trembling = (_value(cells, name) for name in ("reference", "frozen", "frozen-reencoded"))
+    checks = []
+    if still is not None and base:
+        checks += _check(metric, "frozen is 0", abs(still) <= 1e-6 * base, f"{still:.4g} against {base:.4g}")
+    if trembling is not None and base:
+        rule = "frozen-reencoded below a quarter of reference"
+        checks += _check(metric, rule, trembling < 0.25 * base, f"{trembling:.4g} against {base:.4g}")
+    return checks
+
+
+def stillness_is_far(metric: str, record: MetricRecord, cells: Cells) -> list[ControlCheck]:
+    """Both still pictures are more than half of the way from the reference (0) to a clip that does nothing (1)."""
+    found = {name: value for name in ("frozen", "frozen-reencoded") if (value := _value(cells, name)) is not None}
+    checks = []
+    for name, value in found.items():
+        checks += _check(metric, f"{name} above a half", value > 0.5, f"{value:.4g}")
+    return checks
+
+
 _FRECHET: tuple[Rule, ...] = (reference_is_zero, sound_changes_nothing)
 _MOTION: tuple[Rule, ...] = (
     *_FRECHET,
@@ -156,6 +197,24 @@ _MOTION: tuple[Rule, ...] = (
 _KERNEL: tuple[Rule, ...] = (reference_is_not_above_zero, sound_changes_nothing)
 _KERNEL_MOTION: tuple[Rule, ...] = (*_KERNEL, *_MOTION[len(_FRECHET) :])
 _SYNC: tuple[Rule, ...] = (sync_is_kept(within=0.10), sync_is_lost)
+_LIVELY: tuple[Rule, ...] = (
+    sound_changes_nothing,
+    about_equal("reencoded", 0.1),
+    about_equal("mirrored", 0.1),
+    stillness_does_nothing,
+)
+_GAP: tuple[Rule, ...] = (
+    reference_is_zero,
+    sound_changes_nothing,
+    stillness_is_far,
+    far_worse("frozen", "reencoded", 2.0),
+    far_worse("wrong-identity", "reencoded", 1.0),
+)
+_CALM: tuple[Rule, ...] = (sound_changes_nothing, stillness_does_nothing, far_worse("jitter:4", "reference", 1.25))
+_GAP_COLUMNS = (
+    "HEAD-DIV", "BLINKS", "GAZE", "JERK", "FLICKER", "FLICKER (face)", "LIPS", "HEAD", "THEval lips",
+    "THEval head (MediaPipe)", "THEval brows",
+)  # fmt: skip
 RULES: dict[str, tuple[Rule, ...]] = {
     "FID": (*_FRECHET, far_worse("wrong-identity", "reencoded", 5.0)),
     "FVD": _MOTION,
@@ -170,5 +229,24 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "AVCORR": (*_SYNC, stillness_earns_little),
     # without its chance the value is smaller, its noise is not: a lag found by chance leaves the window with the shift
     "AVCORR (excess)": (sync_is_kept(within=0.25), sync_is_lost, stillness_earns_little),
+    # a crop that wanders is not a head that turns
+    "HEAD-DIV": (*_LIVELY, about_equal("crop-drift:8", 0.25)),
+    "BLINKS": _LIVELY,
+    "GAZE": _LIVELY,
+    "JERK": (*_CALM, about_equal("crop-drift:8", 0.25)),
+    "FLICKER": _CALM,
+    "FLICKER (face)": _CALM,
+    "LIPS": _LIVELY,
+    "HEAD": (*_LIVELY, about_equal("crop-drift:8", 0.25)),
+    "THEval lips": _LIVELY,
+    "THEval head": (*_LIVELY, about_equal("crop-drift:8", 0.25)),
+    "THEval brows": _LIVELY,
+    "EMO-FID": _FRECHET,
+    "EMO-ACC": (sound_changes_nothing, about_equal("reencoded", 0.1), about_equal("mirrored", 0.1)),
+    "EMO-PROB": (sound_changes_nothing, about_equal("reencoded", 0.1), about_equal("mirrored", 0.1)),
+    "THEval silent lips": (about_equal("reencoded", 0.25), clearly_worse("shifted:20", "swapped")),
+    "THEval lip-sync": (about_equal("reencoded", 0.1), sync_is_lost),
+    **{f"{column} (gap)": _GAP for column in _GAP_COLUMNS},
+    **{f"{column} (gap)": (reference_is_zero,) for column in ("THEval silent lips", "THEval lip-sync")},
 }
 """Rules by column; "E-FID (MediaPipe)" keeps those of "E-FID"."""

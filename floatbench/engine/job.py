@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -21,6 +21,7 @@ from floatbench.methods import catalogue
 from floatbench.methods.method import ClipRequest, Generated, Method
 from floatbench.metrics import registry
 from floatbench.metrics.base import Backbone
+from floatbench.model.config import EMOTIONS
 from floatbench.protocol.protocol import Clip
 from floatbench.seeds import derive_seed
 from floatbench.types import ClipMedia
@@ -70,6 +71,7 @@ class JobSettings:
             method=item.method,
             clip=clip.id,
             identity=clip.identity,
+            emotion=wanted_emotion(item.method, clip.labels),
             replicate=item.replicate,
             status="failed",
             seed=derive_seed(self.seed, clip.id, item.replicate),
@@ -77,6 +79,16 @@ class JobSettings:
             inputs=item.inputs.digest,
             made_by=self.made_by,
         )
+
+
+def wanted_emotion(method: str, labels: Mapping[str, str]) -> str:
+    """What the method was told by its name (`float?emotion=happy`), else the clip's label; empty without either.
+
+    A told vector of weights is no emotion of the list, and no label stands in for it.
+    """
+    choices = (part.partition("=") for part in method.partition("?")[2].split("&"))
+    told = next((value.lower() for name, _, value in choices if name == "emotion"), "")
+    return told if told in EMOTIONS or "," in told else labels.get("float_label") or labels.get("emotion", "")
 
 
 class Worker:

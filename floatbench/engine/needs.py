@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from floatbench import weights
 from floatbench.errors import UsageError
-from floatbench.metrics import registry
+from floatbench.metrics import registry, sets
 from floatbench.protocol.load import built_in, load_protocol
 from floatbench.sampling.loading import SPEECH
 from floatbench.text import near
@@ -26,7 +26,7 @@ def needed(what: str) -> tuple[str, ...]:
 
     Args:
         what: a command (`generate`, `demo`, `train`, ...), a protocol (by name, `folder:DIR` or file), a metric
-            variant, or a method (`float`, with or without its choices).
+            variant or set, or a method (`float`, with or without its choices).
 
     Raises:
         UsageError: nothing of that name, or a baseline, which `floatbench baseline install` serves.
@@ -41,7 +41,7 @@ def _names(what: str) -> set[str]:
         return set(COMMANDS[what])
     if method == "float":
         return {*FLOAT, *(("hsemotion",) if "image" in choices else ())}
-    if what in registry.metric_ids():
+    if what in registry.metric_ids() or what in sets.names():
         return _of_metrics([what])
     if what in built_in() or what.startswith("folder:") or what.endswith(".toml"):
         protocol = load_protocol(what)
@@ -50,10 +50,10 @@ def _names(what: str) -> set[str]:
 
     if method in manifest.names():
         raise UsageError(f"{method} brings its own weights", fix=f"floatbench baseline install {method}")
-    known = [*COMMANDS, "float", *built_in(), *registry.metric_ids()]
+    known = [*COMMANDS, "float", *built_in(), *registry.metric_ids(), *sets.names()]
     raise UsageError(f"nothing named {what!r} needs weights", fix=near(what, known, f"one of {', '.join(COMMANDS)}"))
 
 
 def _of_metrics(variants: tuple[str, ...] | list[str]) -> set[str]:
-    backbones = {name for variant in variants for name in registry.metric(variant).info.backbones}
+    backbones = {name for variant in sets.expanded(variants) for name in registry.metric(variant).info.backbones}
     return {name for backbone in backbones for name in registry.backbone(backbone).weights}

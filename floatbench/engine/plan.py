@@ -17,6 +17,7 @@ from floatbench.methods import catalogue
 from floatbench.methods.method import Method, PartnerRule
 from floatbench.metrics import registry
 from floatbench.metrics.base import Backbone, Metric, Side
+from floatbench.metrics.sets import expanded
 from floatbench.protocol.protocol import Clip, Protocol
 
 SIDES: tuple[Side, ...] = ("generated", "reference", "source")
@@ -130,7 +131,7 @@ def make_plan(
         raise UsageError(f"--replicates {replicates}: at least one is needed")
     clips, subset = choose_clips(protocol, limit, clip_ids)
     resolved = catalogue.resolve(methods)
-    wanted = metric_names if metric_names is not None else protocol.metrics
+    wanted = expanded(metric_names if metric_names is not None else protocol.metrics)
     _refuse_mixed_columns(wanted, protocol)
     measures = _find_metrics(wanted, protocol, device)
     matching = match(resolved, protocol.clips, clips)

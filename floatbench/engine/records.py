@@ -31,6 +31,7 @@ class Row(Strict):
     method: str
     clip: str
     identity: str
+    emotion: str = ""  # that the face should show: what the method was told, else the clip's label
     replicate: int = 0
     status: Literal["ok", "failed"]
     reason: str = ""

@@ -44,7 +44,7 @@ def pair_of(row: Row, store: FeatureStore) -> Pair:
     def load(side: Side, backbone: str) -> Features:
         return store.get(row.features[side][backbone])
 
-    return Pair(row.clip, row.identity, load)
+    return Pair(row.clip, row.identity, load, row.emotion)
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,8 @@ class Reducer:
         if settings is None:
             return None
         rows = sorted((row.clip, row.identity, self._contents(reduction, row)) for row in reduction.rows)
-        record = json.dumps([settings, rows], sort_keys=True)
+        labels = sorted((row.clip, row.emotion) for row in reduction.rows if reduction.metric.info.needs_label)
+        record = json.dumps([settings, rows, labels] if labels else [settings, rows], sort_keys=True)
         return hashlib.sha256(record.encode("utf-8", "surrogatepass")).hexdigest()
 
     def _contents(self, reduction: Reduction, row: Row) -> list[str]:

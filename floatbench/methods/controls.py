@@ -2,7 +2,7 @@
 
 `name:strength` sets how far a control goes: `shifted:5` moves the sound by 5 frames, `swapped:0.5` swaps the second
 half of it, `blur:5` blurs the pictures (see floatbench.methods.damage). At full strength `freeze`, `swapped` and
-`wrong-identity` are the controls that every run has.
+`wrong-identity` are the controls that every run has. `mirrored`, `jittered` and `drifting` are run when they are named.
 """
 
 from __future__ import annotations
@@ -104,6 +104,16 @@ class DamagedControl(ControlMethod):
         rule = (request.spec,) if self.decodes else ()
         frames = self.damage.apply(reference.frames, self.strength, request.seed, *rule)
         return Generated(media=ClipMedia(frames, reference.audio))
+
+
+class MirroredControl(ControlMethod):
+    """The real video with left and right exchanged: another face that moves just as the first one does."""
+
+    name = "mirrored"
+
+    def generate(self, request: ClipRequest) -> Generated:
+        reference = _reference(request)
+        return Generated(media=ClipMedia(np.ascontiguousarray(reference.frames[:, :, ::-1]), reference.audio))
 
 
 class ShiftedControl(ControlMethod):
@@ -209,9 +219,12 @@ PLAIN = {
     "reencoded": ReencodedControl,
     "frozen": FrozenControl,
     "frozen-reencoded": FrozenReencodedControl,
+    "mirrored": MirroredControl,
     "swapped": SwappedControl,
     "wrong-identity": WrongIdentityControl,
 }
+IN_WORDS = {"jittered": "jitter:4", "drifting": "crop-drift:8"}
+"""Damages that the control rules ask for, in one word -> the name under which they run."""
 SHARES = {"swapped": SwappedControl, "wrong-identity": WrongIdentityControl}
 CONTROLS = (
     "reference",
@@ -228,11 +241,18 @@ CONTROLS = (
 
 def control_forms() -> list[str]:
     """The controls that take a strength, as they are typed."""
-    return ["shifted:K", *(f"{name}:SHARE" for name in SHARES), *(f"{name}:X" for name in PICTURE_DAMAGES)]
+    return [
+        "mirrored",
+        *IN_WORDS,
+        "shifted:K",
+        *(f"{name}:SHARE" for name in SHARES),
+        *(f"{name}:X" for name in PICTURE_DAMAGES),
+    ]
 
 
 def control(name: str) -> ControlMethod | None:
     """The control of that name, or None; raises UsageError for a strength that is none."""
+    name = IN_WORDS.get(name, name)
     if name in PLAIN:
         return PLAIN[name]()
     base, colon, text = name.partition(":")

@@ -107,11 +107,13 @@ class Pair:
     Args:
         clip_id, identity: of the protocol's clip.
         load: called with (side, backbone id); returns features or raises ClipError if extraction had failed.
+        emotion: that the generated face should show; empty where nobody said.
     """
 
-    def __init__(self, clip_id: str, identity: str, load: Callable[[Side, str], Features]) -> None:
+    def __init__(self, clip_id: str, identity: str, load: Callable[[Side, str], Features], emotion: str = "") -> None:
         self.clip_id = clip_id
         self.identity = identity
+        self.emotion = emotion
         self._load = load
 
     def generated(self, backbone: str) -> Features:
@@ -135,6 +137,7 @@ class MetricInfo:
         column: the table's column: FID, FVD, CSIM, E-FID, P-FID, LSE-D, LSE-C, AVCORR ...; without one the id.
         formula, source, parity: how it is computed, paper or reference tool, how far equality with that was shown.
         tiny: uses the bundled offline backbones: footnoted, never beside official ones. needs_audio: reads the sound.
+        needs_label: reads `Pair.emotion`.
     """
 
     id: str
@@ -149,6 +152,7 @@ class MetricInfo:
     parity: str = "not shown"
     tiny: bool = False
     needs_audio: bool = False
+    needs_label: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "column", self.column or self.id)

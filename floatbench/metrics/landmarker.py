@@ -1,4 +1,6 @@
-"""MediaPipe Face Landmarker as a backbone: blendshapes, head pose and mouth opening of every frame.
+"""MediaPipe Face Landmarker as a backbone: mesh, blendshapes, head pose and mouth opening of every frame.
+
+Its one pass over a clip serves every metric that reads a mesh.
 
 Each frame is measured on its own (IMAGE mode): VIDEO mode smooths over time, so that a result would depend on what came
 before. The model is Apache-2.0, 3.8 MB, and runs on the CPU.
@@ -6,11 +8,7 @@ before. The model is Apache-2.0, 3.8 MB, and runs on the CPU.
 
 from __future__ import annotations
 
-import os
-import sys
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,10 +16,12 @@ import numpy as np
 
 from floatbench.errors import DataError, DependencyError
 from floatbench.metrics.base import Backbone
-from floatbench.paths import quiet_third_parties
+from floatbench.paths import quiet_third_parties, silenced_stderr
 from floatbench.types import ClipMedia, Features
 
 BLENDSHAPES = 52
+MESH = 478
+"""Points of the mesh: 468 of the face, 5 of each iris."""
 JAW_OPEN = 25
 """Index of `jawOpen` among the 52 blendshapes."""
 UPPER_LIP, LOWER_LIP, FOREHEAD, CHIN = 13, 14, 10, 152
@@ -39,6 +39,7 @@ class FaceMeasure(NamedTuple):
         translation: (3,) centimetres in MediaPipe's camera space.
         mouth: gap between the inner lips over the height of the face.
         faces: faces found in the frame.
+        mesh: (478, 2) points as fractions of width and height.
     """
 
     blendshapes: np.ndarray
@@ -46,6 +47,7 @@ class FaceMeasure(NamedTuple):
     translation: np.ndarray
     mouth: float
     faces: int
+    mesh: np.ndarray
 
 
 def euler_xyz(matrix: np.ndarray) -> np.ndarray:
@@ -59,20 +61,6 @@ def euler_xyz(matrix: np.ndarray) -> np.ndarray:
     y = -np.arcsin(np.clip(rotation[..., 2, 0], -1, 1))
     z = np.arctan2(rotation[..., 1, 0], rotation[..., 0, 0])
     return np.stack([x, y, z], axis=-1)
-
-
-@contextmanager
-def silenced_stderr() -> Iterator[None]:
-    """Sends what native code writes to file descriptor 2 nowhere; errors still arrive as exceptions."""
-    sys.stderr.flush()
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)
 
 
 def open_landmarker(model: Path) -> Any:
@@ -133,6 +121,7 @@ def measure_face(landmarker: Any, frame: np.ndarray) -> FaceMeasure | None:
         translation=matrix[:3, 3].copy(),
         mouth=float(np.linalg.norm(mesh[UPPER_LIP] - mesh[LOWER_LIP]) / max(height, 1e-9)),
         faces=len(meshes),
+        mesh=np.array([(p.x, p.y) for p in result.face_landmarks[best]], np.float32),
     )
 
 
@@ -149,7 +138,9 @@ class FaceLandmarker(Backbone):
 
     Features (rows of frames without a face are 0): `found` (T,) bool; `faces` (T,) int32; `blendshapes` (T, 52) float32
     in [0, 1]; `rotation` (T, 3) float32 radians about x, y, z with R = Rz Ry Rx; `translation` (T, 3) float32
-    centimetres; `mouth` (T,) float32, gap of the inner lips over face height. Of several faces the largest counts.
+    centimetres; `mouth` (T,) float32, gap of the inner lips over face height; `mesh` (T, 478, 2) float32, x and y as
+    fractions of width and height. Beside them `size` (2,) int32, height and width of the pictures. Of several faces the
+    largest counts.
     """
 
     id = "mp-landmarker"
@@ -161,7 +152,7 @@ class FaceLandmarker(Backbone):
         self._landmarker: Any = None
 
     def settings(self) -> dict[str, Any]:
-        return {"mode": "image", "max_faces": MAX_FACES, "version": 1}
+        return {"mode": "image", "max_faces": MAX_FACES, "version": 2}
 
     def load(self, device: str = "cpu") -> None:
         """Opens the model; MediaPipe runs on the CPU whatever the device."""
@@ -178,12 +169,13 @@ class FaceLandmarker(Backbone):
         self.load()
         with silenced_stderr():
             measures = [measure_face(self._landmarker, frame) for frame in clip.frames]
-        return stack_measures(measures)
+        return stack_measures(measures) | {"size": np.array(clip.frames.shape[1:3], np.int32)}
 
 
 def stack_measures(measures: list[FaceMeasure | None]) -> Features:
-    """The feature arrays of `FaceLandmarker` from per-frame measures (None = no face)."""
-    empty = FaceMeasure(np.zeros(BLENDSHAPES, np.float32), np.zeros(3), np.zeros(3), 0.0, 0)
+    """The per-frame arrays of `FaceLandmarker` from per-frame measures (None = no face)."""
+    nothing = np.zeros(3)
+    empty = FaceMeasure(np.zeros(BLENDSHAPES, np.float32), nothing, nothing, 0.0, 0, np.zeros((MESH, 2), np.float32))
     rows = [measure or empty for measure in measures]
     return {
         "found": np.array([measure is not None for measure in measures]),
@@ -192,4 +184,5 @@ def stack_measures(measures: list[FaceMeasure | None]) -> Features:
         "rotation": np.stack([row.rotation for row in rows]).astype(np.float32),
         "translation": np.stack([row.translation for row in rows]).astype(np.float32),
         "mouth": np.array([row.mouth for row in rows], np.float32),
+        "mesh": np.stack([row.mesh for row in rows]),
     }

@@ -24,6 +24,9 @@ MODULES = (
     "floatbench.metrics.avcorr",
     "floatbench.metrics.tiny",
     "floatbench.metrics.kid",
+    "floatbench.metrics.movement",
+    "floatbench.metrics.theval",
+    "floatbench.metrics.emotion",
 )
 
 

@@ -186,7 +186,7 @@ def _pair(
         store, rows = sides.get(side, mine)
         return store.get(rows[clip].features[side][backbone])
 
-    return Pair(clip, mine[1][clip].identity, load)
+    return Pair(clip, mine[1][clip].identity, load, mine[1][clip].emotion)
 
 
 def markdown(a: RecordedRun, b: RecordedRun, found: Sequence[Difference], scores: Sequence[Gap]) -> str:

@@ -107,6 +107,8 @@ def _fetch_file(
     archives = [url for url in file.urls if _is_archive(file, url)]
     direct = [*mirrors(f"{row.name}/{file.path}"), *(url for url in file.urls if url not in archives)]
     label, fix = f"{row.name}/{file.path}", f"floatbench weights import {row.name} FILE"
+    if archives and not direct and not paths.offline():
+        return _from_archive(archives, row, file, progress, how)
     try:
         got = download(direct, target, wanted, file.size, label, fix, progress, how, file.git_blob)
     except DataError as error:
@@ -119,7 +121,7 @@ def _fetch_file(
 
 
 def _is_archive(file: WeightFile, url: str) -> bool:
-    return bool(file.member) and urlsplit(resolve(url)).path.endswith(".zip")
+    return bool(file.member) and urlsplit(resolve(url)).path.endswith((".zip", ".whl"))
 
 
 def _register(row: WeightEntry, file: WeightFile, target: Path, record: FileRecord, source: str) -> None:

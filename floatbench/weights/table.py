@@ -385,10 +385,34 @@ _TRAINING: tuple[WeightEntry, ...] = (
         ),
         licence="code and weights Apache-2.0; trained on AffectNet (non-commercial research data)",
         commercial=False,
-        used_by=("ablate",),
+        used_by=("ablate", "emo-acc", "emo-prob", "emo-fid"),
         format="onnx",
         note="29 MB; no SHA-256 was published: held to its id in the authors' git repository",
     ),
 )
 
-ENTRIES: tuple[WeightEntry, ...] = (*_METRICS, *_FACES, *_FLOAT, *_TRAINING)
+_SOUND: tuple[WeightEntry, ...] = (
+    WeightEntry(
+        name="silero-vad",
+        title="Silero voice activity, 16 kHz, ONNX operators of version 15",
+        files=(
+            WeightFile(
+                path="silero_vad_16k_op15.onnx",
+                urls=(
+                    "https://files.pythonhosted.org/packages/84/ef/"
+                    "9099037ed6f180ea33220178df4107112c0ce2bf5fb4d6f6ab19db2844ed/silero_vad-6.2.3-py3-none-any.whl",
+                ),
+                sha256="7ed98ddbad84ccac4cd0aeb3099049280713df825c610a8ed34543318f1b2c49",
+                size=1_289_603,
+                member="silero_vad/data/silero_vad_16k_op15.onnx",
+            ),
+        ),
+        licence="MIT",
+        commercial=True,
+        used_by=("theval-silent-lips", "theval-lipsync"),
+        format="onnx",
+        note="taken out of the wheel silero-vad 6.2.3 (11 MB); the package itself is not installed",
+    ),
+)
+
+ENTRIES: tuple[WeightEntry, ...] = (*_METRICS, *_FACES, *_SOUND, *_FLOAT, *_TRAINING)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -66,6 +68,17 @@ def test_mediapipe_comes_close_to_the_published_crop(shared: Path, landmarker: M
     assert (left + right) / 2 == pytest.approx(489, abs=9)  # no sideways shift is made: 0.024 x 342 to the right
     assert (top + bottom) / 2 == pytest.approx(339, abs=2)
     assert right - left == pytest.approx(380, abs=2)
+
+
+def test_boxes_of_mediapipe_are_found_without_a_word(shared: Path) -> None:
+    code = (
+        "import sys, numpy as np; from pathlib import Path\n"
+        "from floatbench.media.boxes_mediapipe import MediapipeBoxes\n"
+        "with MediapipeBoxes(Path(sys.argv[1])) as boxes: print(boxes.detect(np.zeros((64, 64, 3), np.uint8), 0))"
+    )
+    model = shared / "data/models/face_landmarker_v2_with_blendshapes.task"
+    done = subprocess.run([sys.executable, "-c", code, str(model)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[]\n", "")
 
 
 def test_a_picture_without_a_face_is_refused(shared: Path, landmarker: MediapipeBoxes) -> None:

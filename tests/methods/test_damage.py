@@ -64,6 +64,18 @@ def test_full_strength_is_the_control_of_every_run(full, plain):
         np.testing.assert_array_equal(one, other)
 
 
+def test_the_damages_of_the_control_rules_have_a_word():
+    words = {word: control(word).name for word in ("jittered", "drifting", "mirrored")}
+    assert words == {"jittered": "jitter:4", "drifting": "crop-drift:8", "mirrored": "mirrored"}
+
+
+def test_mirrored_exchanges_left_and_right_and_keeps_the_sound():
+    subject = clip()
+    pictures, sound = made("mirrored", subject)
+    np.testing.assert_array_equal(pictures[:, :, ::-1], subject.frames)
+    np.testing.assert_array_equal(sound, subject.audio)
+
+
 def test_a_share_changes_the_last_part_only():
     subject, partner = clip(0), clip(1)
     pictures, sound = made("wrong-identity:0.5", subject, partner)

@@ -1,0 +1,40 @@
+"""Names for several metrics at once: `--metrics motion` instead of a dozen ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from floatbench.metrics import registry
+
+_MOVEMENT = ("head-div", "blinks", "gaze", "smooth", "flicker", "flicker-face")
+_THEVAL = ("theval-lip-dynamics", "theval-head-motion-mp", "theval-brows", "theval-silent-lips", "theval-lipsync")
+SETS: dict[str, tuple[str, ...]] = {
+    "paper": ("fid", "fvd", "csim-source", "efid", "pfid-fixedcrop", "lse-direct-d", "lse-direct-c"),
+    "theval": _THEVAL,
+    "sync": ("lse-direct-d", "lse-direct-c", "avcorr-excess", "theval-lipsync"),
+    "emotion": ("emo-acc", "emo-prob", "emo-fid"),
+    "motion": (*_MOVEMENT, *(f"{name}-gap" for name in _MOVEMENT), "lip-dynamics-gap", "head-motion-gap"),
+}
+"""Name -> variants, in the order of a table's columns; `paper` is Table 1 of FLOAT."""
+ALL = "all"
+"""Every variant of every set."""
+
+
+def names() -> list[str]:
+    """The sets, as they are typed."""
+    return [*SETS, ALL]
+
+
+def members(name: str) -> tuple[str, ...]:
+    """The variants of a set."""
+    return tuple(dict.fromkeys(v for found in SETS.values() for v in found)) if name == ALL else SETS[name]
+
+
+def expanded(given: Iterable[str]) -> list[str]:
+    """Variants and sets as variants, each once, in order; a metric of one's own that is called like a set comes first.
+
+    Unknown names stay as they are: whoever looks them up refuses them.
+    """
+    known = set(registry.metric_ids())
+    parts = [(name,) if name in known or name not in names() else members(name) for name in given]
+    return list(dict.fromkeys(variant for part in parts for variant in part))

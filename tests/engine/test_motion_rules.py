@@ -1,0 +1,67 @@
+"""What the control rules say of measures of motion, on scores that were made up."""
+
+from __future__ import annotations
+
+import pytest
+
+from floatbench.engine.control_rules import RULES, check_controls
+from floatbench.engine.records import MetricRecord, ScoreRow
+from floatbench.metrics import movement, registry
+
+GOOD = {
+    "reference": 3.0, "reencoded": 3.1, "frozen": 0.0, "frozen-reencoded": 0.2, "shifted:5": 3.0, "shifted:20": 3.0,
+    "swapped": 3.0, "wrong-identity": 4.0, "mirrored": 2.9, "jitter:4": 9.0, "crop-drift:8": 3.2,
+}  # fmt: skip
+GAP = {
+    "reference": 0.0, "reencoded": 0.05, "frozen": 1.0, "frozen-reencoded": 0.8, "shifted:5": 0.0, "shifted:20": 0.0,
+    "swapped": 0.0, "wrong-identity": 0.3,
+}  # fmt: skip
+
+
+def broken(variant: str, values: dict[str, float]) -> set[str]:
+    """The rules that these scores break."""
+    info = registry.metric(variant).info
+    record = MetricRecord.model_construct(column=info.column, higher_is_better=info.higher_is_better)
+    cells = [ScoreRow.model_construct(method=name, metric=variant, value=value) for name, value in values.items()]
+    checks = check_controls({variant: record}, cells)
+    assert checks
+    return {check.rule for check in checks if not check.held}
+
+
+@pytest.mark.parametrize("variant", [name for name in movement.METRICS if name != "control-leak"])
+def test_every_measure_of_motion_has_its_own_row_and_a_good_judge_breaks_none(variant):
+    assert registry.metric(variant).info.column in RULES
+    assert broken(variant, GAP if variant.endswith("-gap") else GOOD) == set()
+
+
+@pytest.mark.parametrize(
+    ("variant", "wrong", "rule"),
+    [
+        ("head-div", {"frozen-reencoded": 1.5}, "frozen-reencoded below a quarter of reference"),
+        ("head-div", {"frozen": 0.1}, "frozen is 0"),
+        ("head-div", {"mirrored": 2.0}, "mirrored about equal to reference"),
+        ("head-div", {"crop-drift:8": 6.0}, "crop-drift:8 about equal to reference"),
+        ("blinks", {"swapped": 3.5}, "sound changes nothing"),
+        ("smooth", {"jitter:4": 3.0}, "jitter:4 far worse than reference"),
+        ("flicker-face", {"frozen-reencoded": 2.0}, "frozen-reencoded below a quarter of reference"),
+    ],
+)
+def test_a_judge_that_reads_something_else_is_found_out(variant, wrong, rule):
+    assert broken(variant, GOOD | wrong) == {rule}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "rule"),
+    [
+        (dict.fromkeys(("reference", "shifted:5", "shifted:20", "swapped"), 0.1), "reference is 0"),
+        ({"frozen-reencoded": 0.4}, "frozen-reencoded above a half"),
+        ({"wrong-identity": 0.01}, "wrong-identity far worse than reencoded"),
+    ],
+)
+def test_a_gap_that_does_not_tell_a_still_picture_or_another_person_is_found_out(wrong, rule):
+    assert broken("gaze-gap", GAP | wrong) == {rule}
+
+
+def test_clips_in_which_nobody_blinks_judge_nothing():
+    cells = dict.fromkeys(GOOD, 0.0)
+    assert broken("blinks", cells) == set()
