@@ -12,6 +12,7 @@ import numpy as np
 from floatbench.errors import DependencyError
 from floatbench.media.boxes import BackendInfo, Box, BoxBackend, Detection
 from floatbench.paths import quiet_third_parties
+from floatbench.processes import silenced_stderr
 
 WEIGHT = "mediapipe-face-landmarker"
 SIDE = 1.11  # of the longer side of the landmark box
@@ -45,7 +46,8 @@ class MediapipeBoxes(BoxBackend):
 
     def detect(self, rgb: np.ndarray, frame: int) -> list[Detection]:
         """All faces of the picture; MediaPipe gives no score for the landmarks."""
-        result = self._landmarker.detect(self._image(rgb))
+        with silenced_stderr():
+            result = self._landmarker.detect(self._image(rgb))
         height, width = rgb.shape[:2]
         points = [np.array([(p.x * width, p.y * height) for p in face]) for face in result.face_landmarks]
         return [Detection(square_box(face)) for face in points]
@@ -66,8 +68,9 @@ def square_box(points: np.ndarray) -> Box:
 def _build(file: Path) -> tuple[Any, Any]:
     quiet_third_parties()
     try:
-        import mediapipe
-        from mediapipe.tasks.python import BaseOptions, vision
+        with silenced_stderr():
+            import mediapipe
+            from mediapipe.tasks.python import BaseOptions, vision
     except ImportError as error:
         raise DependencyError(
             "face boxes with mediapipe need the package mediapipe", fix="uv pip install -e '.[metrics]'"
@@ -81,4 +84,5 @@ def _build(file: Path) -> tuple[Any, Any]:
     def image(rgb: np.ndarray) -> Any:
         return mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(rgb))
 
-    return vision.FaceLandmarker.create_from_options(options), image
+    with silenced_stderr():
+        return vision.FaceLandmarker.create_from_options(options), image

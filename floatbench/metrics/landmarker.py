@@ -6,11 +6,7 @@ before. The model is Apache-2.0, 3.8 MB, and runs on the CPU.
 
 from __future__ import annotations
 
-import os
-import sys
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +15,7 @@ import numpy as np
 from floatbench.errors import DataError, DependencyError
 from floatbench.metrics.base import Backbone
 from floatbench.paths import quiet_third_parties
+from floatbench.processes import silenced_stderr
 from floatbench.types import ClipMedia, Features
 
 BLENDSHAPES = 52
@@ -59,20 +56,6 @@ def euler_xyz(matrix: np.ndarray) -> np.ndarray:
     y = -np.arcsin(np.clip(rotation[..., 2, 0], -1, 1))
     z = np.arctan2(rotation[..., 1, 0], rotation[..., 0, 0])
     return np.stack([x, y, z], axis=-1)
-
-
-@contextmanager
-def silenced_stderr() -> Iterator[None]:
-    """Sends what native code writes to file descriptor 2 nowhere; errors still arrive as exceptions."""
-    sys.stderr.flush()
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)
 
 
 def open_landmarker(model: Path) -> Any:
