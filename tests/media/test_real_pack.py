@@ -102,7 +102,7 @@ def test_the_log_lines_of_mediapipe_are_never_seen(shared: Path, opened: str) ->
     pytest.importorskip("mediapipe")
     model = str(shared / "data/models/face_landmarker_v2_with_blendshapes.task")
     work = {
-        "MediapipeBoxes({!r})": "seen.detect(frames[0], 0)",
+        "MediapipeBoxes({!r})": "seen.detect(frames[0], 0); seen.close()",
         "FaceLandmarker(Path({!r}))": "seen.load(); seen.extract(ClipMedia(frames))",
     }
     code = f"""
