@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from floatbench.cli.command import StripSuffixes, allow_fabricated, command
-from floatbench.cli.output import Output
+from floatbench.cli.output import Output, table
 from floatbench.cli.run_file import ConfigOption, ShowConfigOption, show_config
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ def _chosen_clips(choices: RunChoices) -> list[str] | None:
 def _dry_run(choices: RunChoices, output: Output) -> int:
     from floatbench.data.catalogue import dataset_for
     from floatbench.engine import runner
+    from floatbench.engine.missing import table_of, things_of
     from floatbench.methods.catalogue import parse_methods, parse_names
     from floatbench.protocol.load import load_protocol
 
@@ -131,10 +132,11 @@ def _dry_run(choices: RunChoices, output: Output) -> int:
     lines = [
         f"{name}: {', '.join(map(str, value)) if isinstance(value, list) else value}"
         for name, value in summary.items()
-        if name != "missing"
+        if name not in ("missing", "fix")
     ]
-    missing = [f"missing: {item.what}\n  fix: {item.fix}" for item in plan.missing]
-    output.result(summary, "\n".join(lines + missing))
+    if plan.missing:
+        lines += [table(table_of(things_of(plan.missing))), f"fix: {summary['fix']}"]
+    output.result(summary, "\n".join(lines))
     return 4 if plan.missing and not choices.skip_unavailable else 0
 
 

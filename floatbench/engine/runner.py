@@ -27,6 +27,7 @@ from floatbench.engine.framing import check_crop, check_framing, refuse_other_fr
 from floatbench.engine.inputs import refuse_own_outputs
 from floatbench.engine.job import JobSettings
 from floatbench.engine.matching import say_what_matches_nothing
+from floatbench.engine.missing import Unavailable, fix_of, things_of
 from floatbench.engine.plan import Plan, choose_clips, make_plan, remaining_jobs
 from floatbench.engine.records import Row, RowFile, RunInfo, ScoreFile, environment_id, kind_of
 from floatbench.engine.reduction import Reducer, kept_scores
@@ -179,12 +180,16 @@ def run(protocol: Protocol, dataset: Dataset, options: RunOptions, progress: Pro
     chosen, _ = choose_clips(protocol, options.limit, options.clips)
     say_what_matches_nothing(options.all_methods(), protocol, chosen, progress, options.skip_unavailable)
     if dataset.auto_prepare:
+        if not options.skip_unavailable and (missing := plan_run(protocol, dataset, options).missing):
+            raise Unavailable(missing, protocol)  # before the work that would come first
         dataset.prepare(progress, default_workers("cpu") if options.workers is None else max(1, options.workers))
     plan = plan_run(protocol, dataset, options)
     if plan.missing and not options.skip_unavailable:
-        raise _missing(plan)
-    for what in plan.missing:
-        progress.note(f"skipped: {what.what} ({what.fix})")
+        raise Unavailable(plan.missing, protocol)
+    if plan.missing:
+        names = ", ".join(thing.name for thing in things_of(plan.missing))
+        left_out = ", ".join(plan.skipped) or "clips"
+        progress.note(f"left out: {left_out} (missing: {names}; {fix_of(plan.missing, protocol)})")
     first_use((name for backbone in plan.backbones.values() for name in backbone.weights), progress.note)
     if not plan.metrics or not plan.methods:
         raise DataError("nothing can be scored: every metric or method is unavailable", fix="floatbench doctor")
@@ -196,14 +201,6 @@ def run(protocol: Protocol, dataset: Dataset, options: RunOptions, progress: Pro
         workers = default_workers("cpu") if options.workers is None else options.workers
         scores = score_run(folder, plan, info, rows, progress, None if new_rows else environment(device), workers)
     return RunResult(folder, scores, rows, new_rows, plan.skipped)
-
-
-def _missing(plan: Plan) -> DataError:
-    fixes = list(dict.fromkeys(item.fix for item in plan.missing))
-    return DataError(
-        "; ".join(item.what for item in plan.missing),
-        fix=" && ".join(fixes) + "   (or leave them out with --skip-unavailable)",
-    )
 
 
 @contextmanager
