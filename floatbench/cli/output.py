@@ -109,8 +109,8 @@ def table(rows: Sequence[Sequence[str]], stream: TextIO | None = None) -> str:
 
     Without a stream it is standard output.
     """
-    stream = stream or sys.stdout
-    return _drawn(rows, stream) if stream.isatty() else _markdown(rows)
+    target = sys.stdout if stream is None else stream
+    return _drawn(rows, target) if target.isatty() else _markdown(rows)
 
 
 def _drawn(rows: Sequence[Sequence[str]], stream: TextIO) -> str:

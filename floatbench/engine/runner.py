@@ -31,6 +31,7 @@ from floatbench.engine.missing import Unavailable, fix_of, things_of
 from floatbench.engine.plan import Plan, choose_clips, make_plan, remaining_jobs
 from floatbench.engine.records import Row, RowFile, RunInfo, ScoreFile, environment_id, kind_of
 from floatbench.engine.reduction import Reducer, kept_scores
+from floatbench.engine.rejections import say_rejections
 from floatbench.engine.run_notes import run_notes
 from floatbench.engine.same_film import blind_controls
 from floatbench.engine.scoring import clip_values, metric_record, score_all, unranked_because
@@ -65,6 +66,7 @@ class RunOptions:
     seed: int | None = None  # None: the protocol's seed
     timeout: float | None = None
     skip_unavailable: bool = False
+    skip_rejected: bool = False  # go on though most clips were refused
     retry_failed: bool = False
     keep_videos: bool = True
     crop_videos: str = "none"  # what is done to finished videos before they are scored
@@ -171,7 +173,8 @@ def run(protocol: Protocol, dataset: Dataset, options: RunOptions, progress: Pro
     """Runs what is not done yet and scores everything that is.
 
     Raises UsageError (unknown names, foreign run folder), DataError (missing data or weights, unless
-    `skip_unavailable`), DependencyError (disk, device, a run already going on), Interrupted.
+    `skip_unavailable`; most clips refused, unless `skip_rejected`), DependencyError (disk, device, a run going on),
+    Interrupted.
     """
     progress = progress or NullProgress()
     protocol, dataset = _as_begun(protocol, dataset, options)
@@ -195,6 +198,9 @@ def run(protocol: Protocol, dataset: Dataset, options: RunOptions, progress: Pro
         raise DataError("nothing can be scored: every metric or method is unavailable", fix="floatbench doctor")
     folder = options.out or default_folder(protocol, options)
     refuse_own_outputs(folder, protocol, plan.resolved.values())
+    record = folder / "run.json"
+    accepted = read_record(record, RunInfo).rejected if record.exists() else {}
+    say_rejections(plan, accepted, options.skip_rejected, progress)
     with _locked(folder):
         info = _open(folder, plan, options)
         rows, new_rows = _execute(folder, plan, dataset, info, options, progress)
