@@ -20,6 +20,7 @@ from floatbench.methods.method import Method, PartnerRule
 from floatbench.metrics import registry
 from floatbench.metrics.base import Backbone, Metric, Side
 from floatbench.protocol.protocol import Clip, Protocol
+from floatbench.text import near
 
 SIDES: tuple[Side, ...] = ("generated", "reference", "source")
 
@@ -94,9 +95,8 @@ def choose_clips(
         known = {clip.id for clip in protocol.clips}
         unknown = [name for name in clips if name not in known]
         if unknown:
-            raise UsageError(
-                f"{unknown[0]!r} is no clip of {protocol.id}", fix=f"floatbench protocol show {protocol.id}"
-            )
+            hint = near(unknown[0], known, f"floatbench protocol show {protocol.origin or protocol.id} --clips")
+            raise UsageError(f"{unknown[0]!r} is no clip of {protocol.id}", fix=hint)
         chosen = [clip for clip in chosen if clip.id in set(clips)]
     if limit is not None:
         if limit < 1:
