@@ -69,11 +69,10 @@ def test_what_is_copied_makes_the_package_and_the_command_makes_a_video_in_a_bar
     copied = tmp_path / "source"
     copied.mkdir()
     for source in sources():
-        of_folder = (ROOT / source).is_dir()
-        leave = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / source, copied / source, ignore=leave) if of_folder else shutil.copy(
-            ROOT / source, copied
-        )
+        if (ROOT / source).is_dir():
+            shutil.copytree(ROOT / source, copied / source, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / source, copied)
     build = ["build", "--wheel", "--quiet", "--offline", "--no-build-isolation", "--python", sys.executable]
     ran([*UV, *build, "--out-dir", tmp_path / "dist", copied])
     (wheel,) = (tmp_path / "dist").glob("*.whl")
