@@ -201,6 +201,8 @@ def score(
     from floatbench.protocol.two_folders import as_is_protocol
 
     ends = _names(strip_suffix, "strip_suffix")
+    if not Path(generated).is_dir():
+        raise UsageError(f"{generated} is not a folder", fix="give --generated the folder of finished videos")
     protocol = as_is_protocol(Path(reference), tuple(_names(metrics, "metrics")))
     options = runner.RunOptions(
         methods=[VideosMethod(generated, name, ends)], controls=controls, out=None if out is None else Path(out),

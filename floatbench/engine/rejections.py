@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ MOST = 0.5
 """Share of a run's clips above which it stops and asks."""
 _ENCODE = "copy or encode them again"
 FOLDER_MENDS: Mapping[str, str] = {
-    "too_small": "--size {half} or --boxes none",
+    "too_small": "--size {fitting} or --boxes none",
     "padding": "--boxes none",
     "no_face": "--boxes none, or --boxes given",
     "face_lost": "--boxes none, or --boxes given",
@@ -72,16 +73,29 @@ def grouped(rejected: Mapping[str, str], protocol: Protocol) -> list[Refused]:
     for reason, names in sorted(clips.items(), key=lambda item: -len(item[1])):
         detail = rejected[names[0]].partition(":")[2].strip()
         example = f"{names[0]}: {detail}" if detail and not detail.startswith(names[0]) else detail or names[0]
-        groups.append(Refused(reason, tuple(names), example, _mend(reason, protocol)))
+        groups.append(
+            Refused(reason, tuple(names), example, _mend(reason, [rejected[name] for name in names], protocol))
+        )
     return groups
 
 
-def _mend(reason: str, protocol: Protocol) -> str:
+def _mend(reason: str, said: Sequence[str], protocol: Protocol) -> str:
     if protocol.dataset == "folder":
         mend = FOLDER_MENDS.get(reason, "leave them out with --clips")
-        return mend.format(half=protocol.preprocessing.size // 2)
+        if protocol.preprocessing.boxes == "none":  # nothing is cut already
+            mend = mend.partition(" or --boxes")[0]
+        return mend.format(fitting=_fitting(said, protocol.preprocessing.size))
     name = protocol.origin or protocol.id
     return f"get better files (floatbench protocol fetch {name}), then floatbench protocol prepare {name} --retry"
+
+
+def _fitting(said: Sequence[str], size: int) -> int:
+    """The size, halved until each crop that was too small is wide enough for it: half of it is needed."""
+    widths = [int(found[1]) for text in said if (found := re.search(r"(\d+) pixels wide", text))]
+    fitting = size // 2
+    while widths and fitting > 64 and fitting > 2 * min(widths):
+        fitting //= 2
+    return fitting
 
 
 def say_rejections(plan: Plan, accepted: Mapping[str, str], skip: bool, progress: Progress) -> None:

@@ -57,6 +57,13 @@ def origin_of(name_or_path: str | Path) -> Origin:
         DataError: they are missing, with the command that fetches them.
     """
     name, entries = str(name_or_path), entries_of(name_or_path)
+    if len(absent := [entry for entry in entries if not weights.available(entry)]) > 1:
+        terms = [
+            f"; licence of {each}: {row.licence}" for each in absent if not (row := weights.entry(each)).commercial
+        ]
+        what = f"weights {', '.join(map(repr, absent))} are not on this machine{''.join(terms)}"
+        accept = " --accept-license" if terms else ""
+        raise DataError(what, fix=f"floatbench weights fetch {' '.join(absent)}{accept}")
     files: dict[str, str] = {}
     licences = [weights.entry(entry).licence for entry in entries]
     if name != "float":

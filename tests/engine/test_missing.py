@@ -97,3 +97,19 @@ def test_one_missing_thing_is_said_in_full(capsys: pytest.CaptureFixture[str], t
     assert err.rstrip().endswith(
         "fix: floatbench weights fetch inception-fid   (or leave them out with --skip-unavailable)"
     )
+
+
+def test_generating_names_all_weights_that_it_lacks(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = call(
+        capsys, "generate", "-i", "a.png", "-a", "b.wav", "-o", "o.mp4", "--weights", "float", "--no-crop"
+    )
+    told = err.splitlines()
+    assert code == 4 and len(told) == 2
+    assert told[1] == f"fix: floatbench weights fetch {' '.join(needed('float'))} --accept-license"
+
+
+def test_a_generated_folder_that_is_none_is_told_by_its_option(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    code, _, err = call(capsys, "score", "--generated", str(tmp_path / "no"), "--reference", str(tmp_path))
+    assert code == 2 and "--generated" in err.splitlines()[1]

@@ -61,14 +61,18 @@ def call(capsys: pytest.CaptureFixture[str], folder: Path, *more: str) -> tuple[
 
 
 def test_each_reason_is_said_once_with_its_number_and_its_mend(folder: Path) -> None:
-    own = floatbench.load_protocol(f"folder:{folder}", boxes="none", size=512)
-    small = {f"{k}.mp4": f"too_small: the crop is {k} pixels wide" for k in range(14)}
+    own = floatbench.load_protocol(f"folder:{folder}", size=512)
+    small = {f"{k}.mp4": f"too_small: the crop is {k} pixels wide" for k in range(130, 144)}
     groups = grouped({"z.mp4": "no_face: no face in the first frame", **small}, own)
     assert [group.line() for group in groups] == [
         "14 x too_small: --size 256 or --boxes none",
         "1 x no_face: --boxes none, or --boxes given",
     ]
-    assert groups[0].example == "0.mp4: the crop is 0 pixels wide"
+    assert groups[0].example == "130.mp4: the crop is 130 pixels wide"
+    smaller = grouped({"a": "too_small: the crop is 70 pixels wide", **small}, own)
+    assert smaller[0].fix == "--size 128 or --boxes none"  # 70 is enough for 128, not for 256
+    uncut = floatbench.load_protocol(f"folder:{folder}", boxes="none", size=512)
+    assert grouped(small, uncut)[0].fix == "--size 256"
     (lost,) = grouped({"a": "truncated: "}, floatbench.load_protocol("hdtf"))
     assert "floatbench protocol fetch hdtf" in lost.fix and "prepare hdtf --retry" in lost.fix
     for reason in REASONS:
