@@ -223,7 +223,7 @@ def _reported(results: Iterable[PrepareResult], bar: Task, progress: Progress) -
         bar.advance(note=printable(result.clip_id) + refused)  # a run says each reason once, when all are known
         if result.state == "failed":
             progress.note(f"{result.state}: {printable(result.clip_id)}: {result.reason}: {result.detail}")
-        elif result.detail:
+        elif result.state == "ready" and result.detail:
             progress.note(f"{printable(result.clip_id)}: {result.detail}")
         yield result
 

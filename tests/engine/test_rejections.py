@@ -102,6 +102,8 @@ def test_what_was_accepted_once_is_not_asked_again(tmp_path: Path) -> None:
 def test_without_a_terminal_the_command_ends_with_the_table_and_goes_on_with_the_option(
     capsys: pytest.CaptureFixture[str], folder: Path
 ) -> None:
+    first = call(capsys, folder)[2]  # clips are prepared here
+    assert sum("y.mkv" in line and "prepare" not in line for line in first.splitlines()) == 0
     code, out, err = call(capsys, folder, "-q")
     assert (code, out) == (4, "")
     assert err.splitlines()[0] == "error: 3 of 5 clips were refused"
