@@ -104,6 +104,7 @@ def run(
     address: str = "auto",
     strip_suffix: Sequence[str] = (),
     skip_unavailable: bool = False,
+    skip_rejected: bool = False,
     retry_failed: bool = False,
     keep_videos: bool = True,
     crop_videos: str = "none",
@@ -126,13 +127,16 @@ def run(
         replicates, seed: repetitions with further seeds; the run's seed, None takes the protocol's.
         workers, threads, device, timeout, executor, address: where and how it runs.
         strip_suffix: what may stand behind a clip's name in the name of a finished video: `["_gen"]`.
-        skip_unavailable, retry_failed, keep_videos: leave out what is missing; try failed clips again; keep videos.
+        skip_unavailable, skip_rejected: leave out what is missing; go on though more than half of the clips were
+            refused.
+        retry_failed, keep_videos: try failed clips again; keep videos.
         crop_videos: `same` cuts finished videos as the reference was cut out of its original.
         any_framing: score finished videos though they are framed differently from the reference; tables say so.
 
     Raises:
         UsageError: unknown names, a folder of another run, finished videos framed differently from the reference.
-        DataError: missing data or weights. DependencyError: disk or device. Interrupted: what was finished is kept.
+        DataError: missing data or weights, most clips refused. DependencyError: disk or device.
+        Interrupted: what was finished is kept.
 
     Example:
         >>> import floatbench
@@ -157,7 +161,8 @@ def run(
         controls=controls, limit=limit, clips=None if clips is None else _names(clips, "clips"),
         out=None if out is None else Path(out), replicates=replicates, seed=seed, workers=workers, threads=threads,
         executor=executor, address=address, device=device, timeout=timeout, skip_unavailable=skip_unavailable,
-        retry_failed=retry_failed, keep_videos=keep_videos, strip_suffixes=_names(strip_suffix, "strip_suffix"),
+        skip_rejected=skip_rejected, retry_failed=retry_failed, keep_videos=keep_videos,
+        strip_suffixes=_names(strip_suffix, "strip_suffix"),
         crop_videos=crop_videos, any_framing=any_framing,
     )  # fmt: skip
     return _finished(runner.run(loaded, dataset_for(loaded), options, progress))
@@ -197,6 +202,8 @@ def score(
     from floatbench.protocol.two_folders import as_is_protocol
 
     ends = _names(strip_suffix, "strip_suffix")
+    if not Path(generated).is_dir():
+        raise UsageError(f"{generated} is not a folder", fix="give --generated the folder of finished videos")
     protocol = as_is_protocol(Path(reference), tuple(expanded(_names(metrics, "metrics"))))
     options = runner.RunOptions(
         methods=[VideosMethod(generated, name, ends)], controls=controls, out=None if out is None else Path(out),

@@ -7,7 +7,7 @@ dependency; 4 data or weights missing or damaged; 130 interrupted, state saved.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -18,9 +18,14 @@ class FloatbenchError(Exception):
     Args:
         what: what is wrong, with the file, clip or option it concerns.
         fix: a command or an action that mends it; printed on a second line.
+
+    Attributes:
+        table: rows of text, headings first, that the command line shows between the two. record: what --json adds.
     """
 
     exit_code = 1
+    table: Sequence[Sequence[str]] = ()
+    record: Mapping[str, Any] = MappingProxyType({})
 
     def __init__(self, what: str, fix: str | None = None) -> None:
         super().__init__(what, fix)

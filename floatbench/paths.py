@@ -8,10 +8,8 @@ from __future__ import annotations
 import getpass
 import os
 import stat
-import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -126,20 +124,6 @@ def quiet_third_parties() -> None:
         getpass.getuser()
     except (KeyError, OSError):  # no entry for the user: torch's compiler asks for a name all the same
         os.environ["LOGNAME"] = "floatbench"
-
-
-@contextmanager
-def silenced_stderr() -> Iterator[None]:
-    """Sends what native code writes to file descriptor 2 nowhere; errors still arrive as exceptions."""
-    sys.stderr.flush()
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)
 
 
 def is_output(folder: Path) -> bool:

@@ -283,6 +283,20 @@ def thread_limits(threads: int | None) -> Iterator[None]:
                 os.environ[name] = value
 
 
+@contextmanager
+def silenced_stderr() -> Iterator[None]:
+    """Sends what native code writes to file descriptor 2 nowhere; errors still arrive as exceptions."""
+    sys.stderr.flush()
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
+
+
 def as_finished(
     function: Callable[[T], R],
     items: Sequence[T],

@@ -19,9 +19,10 @@ def printable(value: object) -> str:
 
 
 def near(name: str, known: Iterable[str], otherwise: str | None = None) -> str:
-    """A "did you mean" hint; without a near name `otherwise`, or the list of known ones."""
+    """A "did you mean" hint, whatever the case; without a near name `otherwise`, or the list of known ones."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=3)
+    folded = {each.casefold(): each for each in names}
+    close = difflib.get_close_matches(name.casefold(), folded, n=3)
     if close:
-        return f"did you mean {' or '.join(close)}?"
+        return f"did you mean {' or '.join(folded[each] for each in close)}?"
     return f"known: {', '.join(names)}" if otherwise is None else otherwise

@@ -55,7 +55,7 @@ def ablate(choices: AblateChoices, output: Output) -> int:
 
     options = RunOptions(
         metrics=parse_names(choices.metrics) or None, controls=choices.controls, limit=choices.limit,
-        workers=choices.workers, device=choices.device,
+        workers=choices.workers, device=choices.device, skip_rejected=True,
     )  # fmt: skip
     plan = variants.AblationPlan(
         choices.protocol, tuple(choices.table or ()), tuple(choices.sweep or ()), choices.train, choices.steps,

@@ -104,7 +104,7 @@ def _call(arguments: list[str], output: Output) -> int:
 
 def _tell(output: Output, error: FloatbenchError) -> int:
     try:
-        output.error(error.what, error.fix, error.exit_code)
+        output.error(error.what, error.fix, error.exit_code, error.table, error.record)
     except (DependencyError, BrokenPipeError):  # standard output is what is broken; standard error has been told
         abandon_output()
     return error.exit_code

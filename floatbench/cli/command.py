@@ -14,6 +14,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
+from floatbench.cli.complete import is_offered, values
 from floatbench.cli.help import COMMAND_PANELS, command_panel, epilogue, option_panel
 from floatbench.cli.output import Output
 from floatbench.paths import quiet_third_parties
@@ -76,6 +77,7 @@ class Command(TyperCommand):
         self.aliases: dict[str, str] = {}
         for option in self.params:
             if not isinstance(option, TyperOption):
+                _offer(option, option.name)
                 continue
             if (name := option_name(option)) != option.name:
                 self.aliases[name] = option.name
@@ -84,6 +86,7 @@ class Command(TyperCommand):
                 option.value_from_envvar = partial(_lines_of_envvar, option)
             option.show_envvar = False  # the rule is said once, under the options
             option.rich_help_panel = option.rich_help_panel or option_panel(name)
+            _offer(option, name)
 
     def format_help(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
         """As Typer does, with the examples of this command below."""
@@ -150,6 +153,12 @@ class Program(TyperGroup):
                 option.show_envvar = False
         self.epilog = epilogue("")
         super().format_help(ctx, formatter)
+
+
+def _offer(parameter: Any, name: str | None) -> None:
+    """Lets the shell complete the values of an option or argument whose names are known."""
+    if name and is_offered(name):
+        parameter._custom_shell_complete = values  # where Typer keeps what `autocompletion=` was given
 
 
 def option_name(option: TyperOption) -> str:

@@ -6,9 +6,10 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from types import MappingProxyType
+from typing import Any, TextIO
 
 from floatbench.cli.bars import BarProgress, LineProgress, warn
 from floatbench.errors import DependencyError
@@ -69,13 +70,26 @@ class Output:
         """Questions are asked only on a terminal; anywhere else the option has to be given."""
         return not self.json and sys.stdin.isatty() and sys.stderr.isatty()
 
-    def error(self, what: str, fix: str | None, code: int) -> None:
-        """Says what went wrong on standard error; with `--json` as the document too, unless that was printed before."""
+    def error(
+        self,
+        what: str,
+        fix: str | None,
+        code: int,
+        rows: Sequence[Sequence[str]] = (),
+        record: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        """Says what went wrong on standard error; with `--json` as the document too, unless that was printed before.
+
+        Args:
+            rows: a table of it, headings first, for people. record: the same for the document.
+        """
         warn(f"error: {what}")
+        if rows and not self.json:
+            warn(table(rows, sys.stderr))
         if fix:
             warn(f"fix: {fix}")
         if self.json and not self._given:
-            self.document({"error": what, "fix": fix, "exit_code": code})
+            self.document({"error": what, "fix": fix, "exit_code": code, **record})
 
 
 def _dump(document: Any, ensure_ascii: bool) -> str:
@@ -90,12 +104,16 @@ def columns(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("  ".join(row).rstrip() for row in padded)
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of text, headings first, as standard output takes them: drawn at the terminal's width, else Markdown."""
-    return _drawn(rows) if sys.stdout.isatty() else _markdown(rows)
+def table(rows: Sequence[Sequence[str]], stream: TextIO | None = None) -> str:
+    """Rows of text, headings first, as the stream takes them: drawn at the terminal's width, else Markdown.
+
+    Without a stream it is standard output.
+    """
+    target = sys.stdout if stream is None else stream
+    return _drawn(rows, target) if target.isatty() else _markdown(rows)
 
 
-def _drawn(rows: Sequence[Sequence[str]]) -> str:
+def _drawn(rows: Sequence[Sequence[str]], stream: TextIO) -> str:
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -106,7 +124,7 @@ def _drawn(rows: Sequence[Sequence[str]]) -> str:
         column.overflow, column.no_wrap = "fold", max(map(len, cells)) <= NARROW
     for row in rows[1:]:
         drawn.add_row(*(Text(printable(cell)) for cell in row))
-    console = Console(file=sys.stdout, highlight=False)
+    console = Console(file=stream, highlight=False)
     with console.capture() as captured:
         console.print(drawn)
     return captured.get().rstrip("\n")

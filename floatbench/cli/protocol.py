@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -116,6 +117,7 @@ def prepare_command(
     from floatbench.data.catalogue import dataset_for
     from floatbench.data.overview import state_counts
     from floatbench.data.prepared import PreparedDataset
+    from floatbench.engine.rejections import grouped
     from floatbench.protocol.load import load_protocol
 
     loaded = load_protocol(protocol, boxes, size)
@@ -134,8 +136,10 @@ def prepare_command(
         f"{loaded.label}: {counts['ready']} of {len(rows)} clips ready, {counts['rejected']} rejected, "
         f"{counts['missing']} missing"
     ]
-    for row in left[:20]:
-        lines.append(f"  {printable(row.clip_id)}: {row.reason + ': ' if row.reason else ''}{row.detail}")
+    for group in grouped({row.clip_id: f"{row.reason}: {row.detail}" for row in left if row.reason}, loaded):
+        lines += [f"  {group.line()}", f"    e.g. {group.example}"]
+    for detail, number in Counter(row.detail for row in left if not row.reason).items():
+        lines.append(f"  {number} x {detail}")
     if fixes := sorted({row.fix for row in left if row.fix}):
         lines.append(f"next: {fixes[0]}")
     document = {"protocol": loaded.id, "label": loaded.label, **counts, "not_ready": [vars(row) for row in left]}

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from floatbench.cli.command import StripSuffixes, allow_fabricated, command
-from floatbench.cli.output import Output
+from floatbench.cli.output import Output, table
 from floatbench.cli.run_file import ConfigOption, ShowConfigOption, show_config
+from floatbench.errors import DataError
 
 if TYPE_CHECKING:
     from floatbench.engine.runner import RunResult
@@ -66,6 +69,9 @@ class RunChoices:
         None
     )
     skip_unavailable: Annotated[bool, typer.Option("--skip-unavailable", help="Leave out what is missing.")] = False
+    skip_rejected: Annotated[
+        bool, typer.Option("--skip-rejected", help="Go on though more than half of the clips are refused.")
+    ] = False
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed clips again.")] = False
     fabricated: Annotated[
         bool, typer.Option("--fabricated", help="Allow seeded random weights; such scores are marked unscorable.")
@@ -79,18 +85,20 @@ def run(context: typer.Context, choices: RunChoices, output: Output) -> int:
     """Generate, extract and score; the same command again carries on where it stopped.
 
     Exit codes: 0 done, 1 clips failed or coverage missed, 2 usage, or finished videos framed differently from the
-    reference, 3 environment, 4 data or weights missing, 130 interrupted.
+    reference, 3 environment, 4 data or weights missing or most clips refused, 130 interrupted.
     """
     if choices.show_config:
         show_config(context, output)
         return 0
     import floatbench
+    from floatbench.engine.rejections import MostRefused
     from floatbench.methods.catalogue import parse_methods, parse_names
 
     allow_fabricated(choices.fabricated)
     if choices.dry_run:
         return _dry_run(choices, output)
-    result = floatbench.run(
+    run_it = partial(
+        floatbench.run,
         choices.protocol, parse_methods(*choices.methods or ()), metrics=parse_names(choices.metrics) or None,
         controls=choices.controls, limit=choices.limit, clips=_chosen_clips(choices), out=choices.out,
         boxes=choices.boxes or None, size=choices.size, replicates=choices.replicates, seed=choices.seed,
@@ -99,6 +107,15 @@ def run(context: typer.Context, choices: RunChoices, output: Output) -> int:
         retry_failed=choices.retry_failed, strip_suffix=choices.strip_suffix or (), crop_videos=choices.crop_videos,
         any_framing=choices.any_framing, progress=output.progress(),
     )  # fmt: skip
+    try:
+        result = run_it(skip_rejected=choices.skip_rejected)
+    except MostRefused as error:
+        if not output.can_ask():
+            raise
+        typer.echo(table(error.table, sys.stderr), err=True)
+        if not typer.confirm(f"{error.what}. Go on all the same?", err=True):
+            raise DataError(error.what, error.fix) from None
+        result = run_it(skip_rejected=True)
     return show(result.run, output)
 
 
@@ -118,6 +135,7 @@ def _chosen_clips(choices: RunChoices) -> list[str] | None:
 def _dry_run(choices: RunChoices, output: Output) -> int:
     from floatbench.data.catalogue import dataset_for
     from floatbench.engine import runner
+    from floatbench.engine.missing import table_of, things_of
     from floatbench.methods.catalogue import parse_methods, parse_names
     from floatbench.protocol.load import load_protocol
 
@@ -133,10 +151,11 @@ def _dry_run(choices: RunChoices, output: Output) -> int:
     lines = [
         f"{name}: {', '.join(map(str, value)) if isinstance(value, list) else value}"
         for name, value in summary.items()
-        if name != "missing"
+        if name not in ("missing", "fix")
     ]
-    missing = [f"missing: {item.what}\n  fix: {item.fix}" for item in plan.missing]
-    output.result(summary, "\n".join(lines + missing))
+    if plan.missing:
+        lines += [table(table_of(things_of(plan.missing))), f"fix: {summary['fix']}"]
+    output.result(summary, "\n".join(lines))
     return 4 if plan.missing and not choices.skip_unavailable else 0
 
 

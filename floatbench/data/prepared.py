@@ -219,10 +219,11 @@ def _rejection(folder: Path) -> Rejection | None:
 
 def _reported(results: Iterable[PrepareResult], bar: Task, progress: Progress) -> Iterable[PrepareResult]:
     for result in results:
-        bar.advance(note=printable(result.clip_id))
-        if result.state != "ready":
+        refused = f" {result.state}: {result.reason}" if result.state == "rejected" else ""
+        bar.advance(note=printable(result.clip_id) + refused)  # a run says each reason once, when all are known
+        if result.state == "failed":
             progress.note(f"{result.state}: {printable(result.clip_id)}: {result.reason}: {result.detail}")
-        elif result.detail:
+        elif result.state == "ready" and result.detail:
             progress.note(f"{printable(result.clip_id)}: {result.detail}")
         yield result
 

@@ -25,6 +25,7 @@ from floatbench.methods.damage import PICTURE_DAMAGES
 from floatbench.metrics import registry
 from floatbench.progress import Progress
 from floatbench.protocol.protocol import Clip, Protocol
+from floatbench.text import near
 from floatbench.types import SAMPLES_PER_FRAME, ClipMedia
 
 REACTS = 0.05
@@ -59,7 +60,7 @@ def chosen(names: Sequence[str] = (), strengths: int = 3) -> tuple[Damage, ...]:
     known = [damage.name for damage in DAMAGES]
     for name in names:
         if name not in known:
-            raise UsageError(f"unknown damage {name!r}", fix=f"one of {', '.join(known)}")
+            raise UsageError(f"unknown damage {name!r}", fix=near(name, known))
     return tuple(replace(d, strengths=d.strengths[-strengths:]) for d in DAMAGES if not names or d.name in names)
 
 

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
-from floatbench.data.dataset import Dataset
+from floatbench.data.dataset import Availability, Dataset
 from floatbench.engine.features import FeatureStore
 from floatbench.engine.inputs import RowInputs, inputs_of
 from floatbench.engine.job import Item, Job
 from floatbench.engine.matching import Matching, match
+from floatbench.engine.missing import Missing, lacking, record_of
+from floatbench.engine.needs import BOXES
 from floatbench.engine.records import Row, kind_of
 from floatbench.errors import TRANSIENT_REASONS, DataError, FloatbenchError, UsageError
 from floatbench.methods import catalogue
@@ -19,17 +21,9 @@ from floatbench.metrics import registry
 from floatbench.metrics.base import Backbone, Metric, Side
 from floatbench.metrics.sets import expanded
 from floatbench.protocol.protocol import Clip, Protocol
+from floatbench.text import near
 
 SIDES: tuple[Side, ...] = ("generated", "reference", "source")
-
-
-@dataclass(frozen=True)
-class Missing:
-    """Something a run needs that is not on this machine, and the command that gets it; `name` of a metric or method."""
-
-    what: str
-    fix: str
-    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,7 +82,7 @@ class Plan:
             "backbones": sorted(self.backbones),
             "replicates": self.replicates,
             "notes": list(self.notes),
-            "missing": [{"what": item.what, "fix": item.fix} for item in self.missing],
+            **record_of(self.missing, self.protocol),
             "skipped": self.skipped,
         }
 
@@ -102,9 +96,8 @@ def choose_clips(
         known = {clip.id for clip in protocol.clips}
         unknown = [name for name in clips if name not in known]
         if unknown:
-            raise UsageError(
-                f"{unknown[0]!r} is no clip of {protocol.id}", fix=f"floatbench protocol show {protocol.id}"
-            )
+            hint = near(unknown[0], known, f"floatbench protocol show {protocol.origin or protocol.id} --clips")
+            raise UsageError(f"{unknown[0]!r} is no clip of {protocol.id}", fix=hint)
         chosen = [clip for clip in chosen if clip.id in set(clips)]
     if limit is not None:
         if limit < 1:
@@ -166,13 +159,12 @@ def _find_metrics(names: Sequence[str], protocol: Protocol, device: str) -> dict
     missing: list[Missing] = []
     for name in names:
         found = registry.metric(name, **protocol.settings.get(name, {}))
+        own: dict[str, Backbone] = {}
         try:
             own = {of: backbones.get(of) or _backbone(of, protocol) for of in found.info.backbones}
             prints = {of: fingerprints.get(of) or backbone.fingerprint(device) for of, backbone in own.items()}
         except (DataError, ImportError) as error:
-            fix = error.fix if isinstance(error, DataError) and error.fix else "pip install 'floatbench[metrics]'"
-            what = error.what if isinstance(error, DataError) else str(error)
-            missing.append(Missing(f"metric {name}: {what}", fix, name))
+            missing.append(_metric_lacks(name, own, error))
             continue
         metrics[name] = found
         backbones |= own
@@ -183,6 +175,16 @@ def _find_metrics(names: Sequence[str], protocol: Protocol, device: str) -> dict
     return {
         "metrics": metrics, "backbones": backbones, "fingerprints": fingerprints, "sides": ordered, "missing": missing,
     }  # fmt: skip
+
+
+def _metric_lacks(name: str, backbones: dict[str, Backbone], error: DataError | ImportError) -> Missing:
+    """All weight files of the metric that are not here; where all are, what the error says."""
+    absent = lacking(weight for backbone in backbones.values() for weight in backbone.weights)
+    if isinstance(error, ImportError):
+        return Missing(
+            f"metric {name}: {error}", "pip install 'floatbench[metrics]'", name, thing=error.name or str(error)
+        )
+    return Missing(f"metric {name}: {error.what}", error.fix or "floatbench doctor", name, absent)
 
 
 def _backbone(name: str, protocol: Protocol) -> Backbone:
@@ -205,9 +207,9 @@ def _find_methods(methods: Sequence[Method], matching: Matching, device: str) ->
                 raise error
             record, key = method.record(), method.key()
         except FloatbenchError as error:
-            missing.append(
-                Missing(f"method {method.name}: {error.what}", error.fix or "floatbench doctor", method.name)
-            )
+            fix, absent = error.fix or "floatbench doctor", lacking(method.weights)
+            what = f"method {method.name}: {error.what}"
+            missing.append(Missing(what, fix, method.name, absent, error.what, method.licence))
             continue
         resolved[method.name], records[method.name], keys[method.name] = method, record, key
     return {"resolved": resolved, "methods": records, "keys": keys, "missing": missing}
@@ -220,22 +222,37 @@ def _sort_clips(protocol: Protocol, clips: Sequence[Clip], dataset: Dataset) -> 
     prepared_by_run = {
         name for name, state in state_of.items() if state.state == "unprepared" and dataset.auto_prepare
     }  # fmt: skip
-    lacking = [
+    absent = [
         state for name, state in state_of.items()
         if state.state in ("missing", "unprepared") and name not in prepared_by_run
     ]  # fmt: skip
-    missing = []
-    if lacking:
-        fix = lacking[0].fix or f"floatbench protocol prepare {protocol.id}"
-        missing.append(Missing(f"{len(lacking)} of {len(clips)} clips are not prepared", fix))
     here = {name for name, state in state_of.items() if state.state == "ready"} | prepared_by_run
     return {
         "available": tuple(clip for clip in clips if clip.id in here),
         "ready": tuple(clip for clip in protocol.clips if clip.id in states and states[clip.id].state == "ready"),
         "rejected": {n: f"{s.reason}: {s.detail}" for n, s in state_of.items() if s.state == "rejected"},
         "unprepared": len(prepared_by_run),
-        "missing": missing,
+        "missing": _clips_lack(protocol, len(clips), absent, bool(prepared_by_run)),
     }
+
+
+def _clips_lack(protocol: Protocol, n_clips: int, absent: Sequence[Availability], to_prepare: bool) -> list[Missing]:
+    """The clips that are not here, and the weights that cut their faces out where that is still to be done."""
+    missing = []
+    boxes = lacking(BOXES.get(protocol.preprocessing.boxes, ())) if absent or to_prepare else ()
+    if boxes:
+        what = f"face boxes by {protocol.preprocessing.boxes} need weights that are not on this machine"
+        missing.append(
+            Missing(what, f"floatbench weights fetch {' '.join(boxes)}", weights=boxes, used_by="face boxes")
+        )
+    if absent:
+        fixes = {state.state: state.fix or f"floatbench protocol prepare {protocol.id}" for state in reversed(absent)}
+        fix = " && ".join(dict.fromkeys(fixes[state] for state in ("missing", "unprepared") if state in fixes))
+        clips = f"{len(absent)} of {n_clips} clips"
+        missing.append(
+            Missing(f"{clips} are not prepared", fix, thing=clips, licence=protocol.licence, used_by="the run")
+        )
+    return missing
 
 
 def _refuse_mixed_columns(names: Sequence[str], protocol: Protocol) -> None:

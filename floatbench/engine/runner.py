@@ -27,9 +27,11 @@ from floatbench.engine.framing import check_crop, check_framing, refuse_other_fr
 from floatbench.engine.inputs import refuse_own_outputs
 from floatbench.engine.job import JobSettings
 from floatbench.engine.matching import say_what_matches_nothing
+from floatbench.engine.missing import Unavailable, fix_of, things_of
 from floatbench.engine.plan import Plan, choose_clips, make_plan, remaining_jobs
 from floatbench.engine.records import Row, RowFile, RunInfo, ScoreFile, environment_id, kind_of
 from floatbench.engine.reduction import Reducer, kept_scores
+from floatbench.engine.rejections import say_rejections
 from floatbench.engine.run_notes import run_notes
 from floatbench.engine.same_film import blind_controls
 from floatbench.engine.scoring import clip_values, metric_record, score_all, unranked_because
@@ -64,6 +66,7 @@ class RunOptions:
     seed: int | None = None  # None: the protocol's seed
     timeout: float | None = None
     skip_unavailable: bool = False
+    skip_rejected: bool = False  # go on though most clips were refused
     retry_failed: bool = False
     keep_videos: bool = True
     crop_videos: str = "none"  # what is done to finished videos before they are scored
@@ -170,7 +173,8 @@ def run(protocol: Protocol, dataset: Dataset, options: RunOptions, progress: Pro
     """Runs what is not done yet and scores everything that is.
 
     Raises UsageError (unknown names, foreign run folder), DataError (missing data or weights, unless
-    `skip_unavailable`), DependencyError (disk, device, a run already going on), Interrupted.
+    `skip_unavailable`; most clips refused, unless `skip_rejected`), DependencyError (disk, device, a run going on),
+    Interrupted.
     """
     progress = progress or NullProgress()
     protocol, dataset = _as_begun(protocol, dataset, options)
@@ -179,31 +183,30 @@ def run(protocol: Protocol, dataset: Dataset, options: RunOptions, progress: Pro
     chosen, _ = choose_clips(protocol, options.limit, options.clips)
     say_what_matches_nothing(options.all_methods(), protocol, chosen, progress, options.skip_unavailable)
     if dataset.auto_prepare:
+        if not options.skip_unavailable and (missing := plan_run(protocol, dataset, options).missing):
+            raise Unavailable(missing, protocol)  # before the work that would come first
         dataset.prepare(progress, default_workers("cpu") if options.workers is None else max(1, options.workers))
     plan = plan_run(protocol, dataset, options)
     if plan.missing and not options.skip_unavailable:
-        raise _missing(plan)
-    for what in plan.missing:
-        progress.note(f"skipped: {what.what} ({what.fix})")
+        raise Unavailable(plan.missing, protocol)
+    if plan.missing:
+        names = ", ".join(thing.name for thing in things_of(plan.missing))
+        left_out = ", ".join(plan.skipped) or "clips"
+        progress.note(f"left out: {left_out} (missing: {names}; {fix_of(plan.missing, protocol)})")
     first_use((name for backbone in plan.backbones.values() for name in backbone.weights), progress.note)
     if not plan.metrics or not plan.methods:
         raise DataError("nothing can be scored: every metric or method is unavailable", fix="floatbench doctor")
     folder = options.out or default_folder(protocol, options)
     refuse_own_outputs(folder, protocol, plan.resolved.values())
+    record = folder / "run.json"
+    accepted = read_record(record, RunInfo).rejected if record.exists() else {}
+    say_rejections(plan, accepted, options.skip_rejected, progress)
     with _locked(folder):
         info = _open(folder, plan, options)
         rows, new_rows = _execute(folder, plan, dataset, info, options, progress)
         workers = default_workers("cpu") if options.workers is None else options.workers
         scores = score_run(folder, plan, info, rows, progress, None if new_rows else environment(device), workers)
     return RunResult(folder, scores, rows, new_rows, plan.skipped)
-
-
-def _missing(plan: Plan) -> DataError:
-    fixes = list(dict.fromkeys(item.fix for item in plan.missing))
-    return DataError(
-        "; ".join(item.what for item in plan.missing),
-        fix=" && ".join(fixes) + "   (or leave them out with --skip-unavailable)",
-    )
 
 
 @contextmanager

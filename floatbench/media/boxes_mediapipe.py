@@ -11,7 +11,8 @@ import numpy as np
 
 from floatbench.errors import DependencyError
 from floatbench.media.boxes import BackendInfo, Box, BoxBackend, Detection
-from floatbench.paths import quiet_third_parties, silenced_stderr
+from floatbench.paths import quiet_third_parties
+from floatbench.processes import silenced_stderr
 
 WEIGHT = "mediapipe-face-landmarker"
 SIDE = 1.11  # of the longer side of the landmark box
@@ -45,7 +46,8 @@ class MediapipeBoxes(BoxBackend):
 
     def detect(self, rgb: np.ndarray, frame: int) -> list[Detection]:
         """All faces of the picture; MediaPipe gives no score for the landmarks."""
-        result = self._landmarker.detect(self._image(rgb))
+        with silenced_stderr():
+            result = self._landmarker.detect(self._image(rgb))
         height, width = rgb.shape[:2]
         points = [np.array([(p.x * width, p.y * height) for p in face]) for face in result.face_landmarks]
         return [Detection(square_box(face)) for face in points]

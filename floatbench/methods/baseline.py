@@ -61,6 +61,7 @@ class BaselineMethod(Method):
         self.ranked = self._preset.rank and self._capture == "frames"
         self.decodes = self._capture == "official"
         self.uses_seed = self._manifest.seed_hook != "none"
+        self.licence = f"code {self._manifest.licence.code}; weights {self._manifest.licence.weights}"
         self._worker: BaselineWorker | None = None
         self._device = "cpu"
         self._health = Health(batch_knob=self._manifest.memory.batch_knob, settings=self._preset.flags)
@@ -105,7 +106,7 @@ class BaselineMethod(Method):
             "ranked": self.ranked,
             "weights": installed.weight_hashes,
             "fabricated": installed.fabricated is not None,
-            "licence": f"code {manifest.licence.code}; weights {manifest.licence.weights}",
+            "licence": self.licence,
             "parts": list(manifest.licence.parts),
             "marks": self._marks(),
             "shims": {name: manifest.shims[name] for name in installed.profile.shims},

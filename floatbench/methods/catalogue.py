@@ -50,9 +50,8 @@ def create(name: str, strip_suffixes: Sequence[str] = ()) -> Method:
     base, _, preset = name.partition("@")
     registered = factories()
     if base not in registered:
-        known = [*CONTROLS, *registered]
-        forms = [*known, *control_forms(), "videos:DIR"]
-        raise UsageError(f"unknown method {name!r}", fix=near(name, known, f"one of {', '.join(forms)}"))
+        known = [*CONTROLS, *registered, *control_forms(), "videos:DIR"]
+        raise UsageError(f"unknown method {name!r}", fix=near(name, known, f"one of {', '.join(known)}"))
     method = registered[base](preset) if preset else registered[base]()
     method.name = name
     return method

@@ -51,9 +51,10 @@ class FloatMethod(Method):
     ) -> None:
         from floatbench.sampling.choices import check_against_model
         from floatbench.sampling.control import read_pose
+        from floatbench.sampling.loading import entries_of
 
         self.name = name or (weights if preset == "default" else f"{weights}@{preset}")
-        self._weights = weights
+        self._weights, self.weights = weights, entries_of(weights)
         self._choices = _chosen(preset, others) if choices is None else choices
         self._options = self._choices.options
         check_against_model(self._choices, weights)

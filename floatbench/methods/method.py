@@ -102,6 +102,7 @@ class Method(ABC):
         ranked: False for what never enters a ranking.
         uses_seed: False when the system cannot be seeded; recorded in its row.
         decodes: True for what reads a video file itself: its pictures depend on the protocol's rule for colours.
+        weights: names in the weight registry of all that it opens. licence: of a system that brings its own.
 
     Example:
         A module `still.py` beside the runs, named in `FLOATBENCH_PLUGINS=still`, offers the method to every command.
@@ -126,6 +127,8 @@ class Method(ABC):
     ranked: bool = True
     uses_seed: bool = True
     decodes: bool = False
+    weights: tuple[str, ...] = ()
+    licence: str = ""
 
     def describe(self) -> dict[str, Any]:
         """Settings, weights (name -> sha256), versions, licences: goes into the record. No loading."""

@@ -22,7 +22,7 @@ from floatbench.metrics.face_points import FACE, seen
 from floatbench.metrics.landmarker import FaceLandmarker, face_mesh, open_landmarker
 from floatbench.metrics.onnx_session import open_session
 from floatbench.model.config import EMOTIONS
-from floatbench.paths import silenced_stderr
+from floatbench.processes import silenced_stderr
 from floatbench.types import ClipMedia, Features
 
 EVERY = 5

@@ -16,7 +16,8 @@ import numpy as np
 
 from floatbench.errors import DataError, DependencyError
 from floatbench.metrics.base import Backbone
-from floatbench.paths import quiet_third_parties, silenced_stderr
+from floatbench.paths import quiet_third_parties
+from floatbench.processes import silenced_stderr
 from floatbench.types import ClipMedia, Features
 
 BLENDSHAPES = 52

@@ -80,7 +80,7 @@ def _found(name: str) -> Protocol:
     ids = {tomllib.loads((shipped("protocols") / f"{stem}.toml").read_text("utf-8"))["id"]: stem for stem in names}
     if name in ids:
         return read_protocol(shipped("protocols") / f"{ids[name]}.toml")
-    hint = f"{near(name, names)}; or give folder:DIR or the path of a .toml file"
+    hint = f"{near(name, names)} Or give folder:DIR or the path of a .toml file"
     raise UsageError(f"unknown protocol {printable(name)!r}", fix=hint)
 
 

@@ -56,8 +56,14 @@ def origin_of(name_or_path: str | Path) -> Origin:
     Raises:
         DataError: they are missing, with the command that fetches them.
     """
-    name = str(name_or_path)
-    entries = ("float", *SPEECH) if name == "float" else SPEECH if _needs_speech(name_or_path) else ()
+    name, entries = str(name_or_path), entries_of(name_or_path)
+    if len(absent := [entry for entry in entries if not weights.available(entry)]) > 1:
+        terms = [
+            f"; licence of {each}: {row.licence}" for each in absent if not (row := weights.entry(each)).commercial
+        ]
+        what = f"weights {', '.join(map(repr, absent))} are not on this machine{''.join(terms)}"
+        accept = " --accept-license" if terms else ""
+        raise DataError(what, fix=f"floatbench weights fetch {' '.join(absent)}{accept}")
     files: dict[str, str] = {}
     licences = [weights.entry(entry).licence for entry in entries]
     if name != "float":
@@ -70,6 +76,13 @@ def origin_of(name_or_path: str | Path) -> Origin:
         "; ".join(dict.fromkeys(licences)),
         any(weights.is_fabricated(entry) for entry in entries),
     )
+
+
+def entries_of(name_or_path: str | Path) -> tuple[str, ...]:
+    """Registry entries that a model is loaded from."""
+    if str(name_or_path) == "float":
+        return ("float", *SPEECH)
+    return SPEECH if _needs_speech(name_or_path) else ()
 
 
 def checkpoint_file(name_or_path: str | Path) -> Path:

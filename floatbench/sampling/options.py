@@ -176,7 +176,7 @@ def preset(name: str = "default", **changes: Any) -> SamplingOptions:
         UsageError: an unknown preset or option, or a value that cannot be.
     """
     if name not in PRESETS:
-        raise UsageError(f"unknown preset {name!r}; choose from {', '.join(PRESETS)}")
+        raise UsageError(f"unknown preset {name!r}", fix=near(name, PRESETS))
     known = [field.name for field in fields(SamplingOptions)]
     if unknown := sorted(set(changes) - set(known)):
         raise UsageError(f"unknown sampling option {unknown[0]!r}", fix=near(unknown[0], known))

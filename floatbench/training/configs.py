@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 from floatbench.errors import UsageError
 from floatbench.model.config import FLOAT_512, FLOAT_TINY
 from floatbench.settings import problem_of
+from floatbench.text import near
 from floatbench.training.config import (
     AutoencoderConfig,
     DataConfig,
@@ -113,8 +114,8 @@ def load_config(name_or_file: str) -> TrainConfig:
         return CONFIGS[name_or_file]
     path = Path(name_or_file)
     if path.suffix != ".toml":
-        names = ", ".join(CONFIGS)
-        raise UsageError(f"unknown training configuration {name_or_file!r}", fix=f"one of {names}, or a .toml file")
+        hint = near(name_or_file, CONFIGS, f"one of {', '.join(CONFIGS)}, or a .toml file")
+        raise UsageError(f"unknown training configuration {name_or_file!r}", fix=hint)
     try:
         document = tomllib.loads(path.read_text("utf-8-sig"))
     except (OSError, ValueError) as error:

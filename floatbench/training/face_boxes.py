@@ -19,7 +19,8 @@ from floatbench.errors import ClipError
 from floatbench.files import atomic_path, file_sha256
 from floatbench.media.boxes import LOST_IN_A_ROW, LOST_SHARE
 from floatbench.metrics.landmarker import close_landmarker, face_mesh, open_landmarker
-from floatbench.paths import cache_dir, silenced_stderr
+from floatbench.paths import cache_dir
+from floatbench.processes import silenced_stderr
 from floatbench.types import ClipMedia
 
 WEIGHT = "mediapipe-face-landmarker"

@@ -66,3 +66,20 @@ def test_the_offline_switch_is_shown(capsys: pytest.CaptureFixture[str], monkeyp
     monkeypatch.setenv("FLOATBENCH_OFFLINE", "1")
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")  # the program sets it too; so it is taken away again after the test
     assert "offline (FLOATBENCH_OFFLINE, HF_HUB_OFFLINE)" in run(capsys)[1]
+
+
+def test_problems_come_first_with_their_mends_and_the_rest_is_short(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import av
+
+    monkeypatch.setattr(av, "codecs_available", {"ffv1", "aac"})
+    code, out = run(capsys)
+    lines = out.splitlines()
+    assert code == 3 and lines[0] == "1 problem; the offline demo cannot run"
+    assert lines[1].startswith("problem  ffmpeg") and lines[2].strip().startswith("fix: uv pip install --reinstall")
+    states = [line.split()[0] for line in lines[1:] if not line.startswith(" ")]
+    assert states == sorted(states, key=["problem", "note", "ok"].index)
+    kinds = [tuple(line.split()[:2]) for line in lines[1:] if not line.startswith(" ")]
+    assert len(kinds) == len(set(kinds)) and len(lines) < 40  # one line for each kind of note
+    assert "floatbench baseline install NAME" in out and "hallo" in out

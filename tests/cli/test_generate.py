@@ -162,7 +162,7 @@ def test_a_damaged_table_is_refused_whole(weights: Path, capsys, table: str, cod
 def test_missing_official_weights_name_command_and_licence(capsys: pytest.CaptureFixture):
     assert generate("float") == 4
     errors = capsys.readouterr().err
-    assert "fix: floatbench weights fetch float --accept-license" in errors
+    assert "fix: floatbench weights fetch float wav2vec2-base-960h" in errors and "--accept-license" in errors
     assert "two public texts disagree" in errors and "CC BY-NC" in errors and left() == []
 
 

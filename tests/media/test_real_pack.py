@@ -106,3 +106,25 @@ def test_real_clips_are_prepared_flagged_or_rejected(
         return
     row = prepare_clip(video, tmp_path / "out", boxes=landmarker, **names)
     assert (row.label, row.flags) == ("pp1-mp", outcome)
+
+
+@pytest.mark.parametrize("opened", ["MediapipeBoxes({!r})", "FaceLandmarker(Path({!r}))"])
+def test_the_log_lines_of_mediapipe_are_never_seen(shared: Path, opened: str) -> None:
+    pytest.importorskip("mediapipe")
+    model = str(shared / "data/models/face_landmarker_v2_with_blendshapes.task")
+    work = {
+        "MediapipeBoxes({!r})": "seen.detect(frames[0], 0); seen.close()",
+        "FaceLandmarker(Path({!r}))": "seen.load(); seen.extract(ClipMedia(frames))",
+    }
+    code = f"""
+from pathlib import Path
+import numpy as np
+from floatbench.media.boxes_mediapipe import MediapipeBoxes
+from floatbench.metrics.landmarker import FaceLandmarker
+from floatbench.types import ClipMedia
+frames = np.zeros((2, 64, 64, 3), np.uint8)
+seen = {opened.format(model)}
+{work[opened]}
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
