@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,17 +19,17 @@ from floatbench.errors import DataError, UsageError
 from floatbench.web.making import check
 from floatbench.web.wish import CLIP, Upload, score_arguments
 
-SKIPPED = "skipped: "
+LEFT_OUT = "left out: "
 LEAVE_S = 10.0
 """Seconds that a stopped process has to leave by itself."""
 
 
 @dataclass
 class PairWatcher:
-    """What scoring says about itself; `stop` is set to end it."""
+    """What scoring says about itself, what it leaves out and why; `stop` is set to end it."""
 
     line: str = "starting"
-    skipped: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
 
 
@@ -65,15 +65,6 @@ def score_pair(
     return _table(folder / "run", said[0], process.returncode)
 
 
-def left_out(skipped: Sequence[str]) -> list[str]:
-    """The metrics that were skipped in a line for each reason, `metric a: why (command)` being how each was told."""
-    reasons: dict[str, list[str]] = {}
-    for line in skipped:
-        name, _, reason = line.removeprefix("metric ").partition(": ")
-        reasons.setdefault(reason or line, []).append(name)
-    return [f"left out: {', '.join(names)}: {reason}" for reason, names in reasons.items()]
-
-
 def _environment() -> dict[str, str]:
     """As here, with this package found first, wherever it was imported from."""
     package = str(Path(__file__).resolve().parents[2])
@@ -90,8 +81,8 @@ def _lay_out(folder: Path, generated: Upload, reference: Upload) -> None:
 
 def _notes(process: subprocess.Popen[str], watcher: PairWatcher) -> None:
     for line in process.stderr or ():
-        if line.startswith(SKIPPED):
-            watcher.skipped.append(line.removeprefix(SKIPPED).strip())
+        if line.startswith(LEFT_OUT):
+            watcher.left_out.append(line.strip())
         elif line.strip():
             watcher.line = line.strip()
 

@@ -15,7 +15,7 @@ from floatbench.sampling.control import FROM_SPEECH
 from floatbench.web import markup, offers
 from floatbench.web.desk import Desk, foreseen
 from floatbench.web.making import Watcher, make
-from floatbench.web.pair import PairWatcher, left_out, score_pair
+from floatbench.web.pair import PairWatcher, score_pair
 from floatbench.web.wish import DEFAULTS, Upload, VideoWish, score_command, video_name
 
 HERE = Path(__file__).parent
@@ -326,7 +326,7 @@ def _score_tab(desk: Desk) -> None:
                     except StopIteration as done:
                         found = done.value
                         break
-            told = markup.finished("scored with what is installed", left_out(watcher.skipped))
+            told = markup.finished("scored with what is installed", watcher.left_out)
             line = score_command(made.name, real.name, also)
             yield told, gr.update(value=found, visible=True), gr.update(value=line, visible=True)
         except Exception as error:

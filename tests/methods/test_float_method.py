@@ -71,7 +71,9 @@ def test_an_unknown_preset_is_refused_by_name():
 def test_missing_weights_name_the_command_and_the_licence():
     with pytest.raises(DataError, match="CC BY-NC") as caught:
         METHODS["float"]().load()
-    assert caught.value.fix == "floatbench weights fetch float --accept-license"
+    assert (
+        caught.value.fix == "floatbench weights fetch float wav2vec2-base-960h wav2vec2-speech-emotion --accept-license"
+    )
     assert "disagree" in caught.value.what
 
 

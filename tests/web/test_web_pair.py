@@ -11,7 +11,7 @@ import pytest
 
 from floatbench.errors import Interrupted, UsageError
 from floatbench.media.writers import write_lossless
-from floatbench.web.pair import PairWatcher, left_out, score_pair
+from floatbench.web.pair import PairWatcher, score_pair
 from floatbench.web.wish import Upload
 
 
@@ -41,8 +41,8 @@ def test_a_pair_gets_the_table_of_score_and_what_is_left_out(pair: tuple[Upload,
             table = done.value
             break
     assert "`psnr-grey128`" in table and "| videos:generated | 100 | 1 |" in table
-    (line,) = left_out(watcher.skipped)
-    assert line.startswith("left out: efid-mp52, pfid-mp6, avcorr-excess: weights 'mediapipe-face-landmarker'")
+    (line,) = watcher.left_out
+    assert line.startswith("left out: efid-mp52, pfid-mp6, avcorr-excess (missing: mediapipe-face-landmarker")
     assert "floatbench weights fetch mediapipe-face-landmarker" in line
 
 
