@@ -29,10 +29,12 @@ def path(output: Output) -> None:
 def ls(output: Output) -> None:
     """Count files and bytes."""
     from floatbench.engine.features import cache_size, shared_cache
+    from floatbench.engine.reduction import kept_scores
 
-    files, size = cache_size(shared_cache())
-    document = {"features": {"files": files, "bytes": size}}
-    output.result(document, f"features: {files} files, {megabytes(size)} in {shared_cache()}")
+    found = {place.name: (place, *cache_size(place)) for place in (shared_cache(), kept_scores())}
+    document = {name: {"files": files, "bytes": size} for name, (_, files, size) in found.items()}
+    lines = [f"{name}: {files} files, {megabytes(size)} in {place}" for name, (place, files, size) in found.items()]
+    output.result(document, "\n".join(lines))
 
 
 @command(group)
@@ -40,8 +42,10 @@ def gc(
     output: Output,
     keep_days: Annotated[float, typer.Option(min=0, help="Keep what was read within this many days.")] = 30.0,
 ) -> None:
-    """Delete cached features that were not used lately; nothing in a run folder is lost."""
+    """Delete cached features and scores that were not used lately; nothing in a run folder is lost."""
     from floatbench.engine.features import collect_garbage, shared_cache
+    from floatbench.engine.reduction import kept_scores
 
-    files, size = collect_garbage(shared_cache(), keep_days)
+    removed = [collect_garbage(place, keep_days) for place in (shared_cache(), kept_scores())]
+    files, size = (sum(column) for column in zip(*removed, strict=True))
     output.result({"removed": {"files": files, "bytes": size}}, f"removed {files} files, {megabytes(size)}")

@@ -133,18 +133,23 @@ def _finite(backbone: Backbone, features: Features) -> Features:
 
 
 def cache_size(cache: Path) -> tuple[int, int]:
-    """Number of files and bytes in the shared cache."""
-    sizes = [path.stat().st_size for path in cache.rglob("*.safetensors")] if cache.exists() else []
+    """Number of files and bytes in a shared cache, of features or of scores."""
+    sizes = [path.stat().st_size for path in _kept(cache)]
     return len(sizes), sum(sizes)
 
 
+def _kept(cache: Path) -> list[Path]:
+    """What a shared cache holds, without files that are still being written."""
+    return sorted(path for path in cache.rglob("*") if path.suffix in (".safetensors", ".json"))
+
+
 def collect_garbage(cache: Path, keep_days: float) -> tuple[int, int]:
-    """Deletes cached features that were not read for `keep_days`; run folders keep their own links."""
+    """Deletes features or scores that were not read for `keep_days`; run folders keep links and scores of their own."""
     import time
 
     removed = size = 0
     limit = time.time() - keep_days * 86_400
-    for path in sorted(cache.rglob("*.safetensors")) if cache.exists() else []:
+    for path in _kept(cache):
         with contextlib.suppress(FileNotFoundError):
             stat = path.stat()
             if max(stat.st_atime, stat.st_mtime) <= limit:

@@ -219,3 +219,25 @@ def test_every_command_that_the_doctor_prescribes_exists():
     commands = [words for fix in fixes for words in prescribed(fix)]
     assert len(commands) > 10
     assert [found for words in commands if (found := complaint(words))] == []
+
+
+def test_the_cache_counts_and_sweeps_features_and_scores(capsys: pytest.CaptureFixture[str]):
+    from floatbench import paths
+
+    for name in ("features/aa/x.safetensors", "scores/bb/y.json"):
+        file = paths.cache_dir() / name
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"12345")
+    (paths.cache_dir() / "features/aa/half.part").write_bytes(b"1")
+
+    def typed(*words: str) -> dict:
+        with pytest.raises(SystemExit) as done:
+            main(["cache", *words, "--json"])
+        assert done.value.code == 0
+        return json.loads(capsys.readouterr().out)
+
+    one = {"files": 1, "bytes": 5}
+    assert typed("ls") == {"features": one, "scores": one}
+    assert typed("gc", "--keep-days", "1") == {"removed": {"files": 0, "bytes": 0}}
+    assert typed("gc", "--keep-days", "0") == {"removed": {"files": 2, "bytes": 10}}
+    assert (paths.cache_dir() / "features/aa/half.part").exists()
