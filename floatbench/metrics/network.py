@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from floatbench.device import ran_out_of_memory
 from floatbench.errors import ClipError, DataError
 from floatbench.metrics.base import Backbone
 
@@ -91,7 +92,7 @@ def in_batches(
             results.append(function(items[start : start + batch]).numpy())
             start += batch
         except (RuntimeError, MemoryError) as error:
-            if not _out_of_memory(error):
+            if not ran_out_of_memory(error):
                 raise
             batch = _halved(batch, label, error)
     return np.concatenate(results), batch
@@ -104,10 +105,6 @@ def _halved(batch: int, label: str, error: Exception) -> int:
         torch.cuda.empty_cache()
     _LOG.warning("%s: out of memory with a batch of %d, going on with %d", label, batch, batch // 2)
     return batch // 2
-
-
-def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 @contextmanager
