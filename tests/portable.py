@@ -18,8 +18,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+CHOSEN = (
+    *(f"tests/metrics/test_{name}.py" for name in ("lse", "frechet", "fvd", "fid")),
+    *(f"tests/model/test_{name}.py" for name in ("checkpoint", "fast_decoder", "golden", "autoencoder", "transformer")),
+    "tests/model/test_wav2vec2.py",
+    "tests/sampling/test_sampler.py",
+)
+"""Where the longest sums and the tightest tolerances are: about a minute a setting on two cores."""
 NUMERICAL = ("tests/model", "tests/sampling", "tests/metrics", "tests/media", "tests/animate")
-"""Where floating-point numbers are compared; the rest of the suite does not depend on kernels."""
+"""Wherever floating-point numbers are compared; the rest of the suite does not depend on kernels."""
 EVERY_PYTHON = (*NUMERICAL, "tests/protocol", "tests/weights", "tests/reports", "tests/engine", "tests/cli")
 KERNELS: dict[str, dict[str, str]] = {
     "default kernels": {
@@ -101,19 +108,22 @@ def run(setting: Setting) -> tuple[str, float, list[str]]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tests", nargs="*", help=f"default: {' '.join(NUMERICAL)}")
+    parser.add_argument("tests", nargs="*", help="files or folders; default: a chosen part of a minute a setting")
+    parser.add_argument("--all", action="store_true", help=f"{' '.join(NUMERICAL)}; more on other Pythons")
     parser.add_argument("--only", default="", help="settings whose name holds this text")
     parser.add_argument("--no-pythons", action="store_true", help="kernels only")
     given = parser.parse_args()
-    settings = kernel_settings(Path(sys.executable), tuple(given.tests) or NUMERICAL)
+    settings = kernel_settings(Path(sys.executable), tuple(given.tests) or (NUMERICAL if given.all else CHOSEN))
     if not given.no_pythons:
         own = f"{sys.version_info.major}.{sys.version_info.minor}"
         for version in PYTHONS:
-            found = python_setting(version, tuple(given.tests) or EVERY_PYTHON) if version != own else None
-            if found is not None:
-                settings.append(found)
-            elif version != own:
+            if version == own:
+                continue
+            found = python_setting(version, tuple(given.tests) or (EVERY_PYTHON if given.all else CHOSEN))
+            if found is None:
                 print(f"Python {version}: not on this machine, left out", file=sys.stderr)
+            else:
+                settings.append(found)
     red = 0
     for setting in (s for s in settings if given.only in s.name):
         counts, seconds, failed = run(setting)
