@@ -3,82 +3,18 @@
 import json
 import os
 import pickle
-import wave
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
+from generating import FACE, generate, left, run, sound
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from floatbench.cli.app import main
-from floatbench.cli.generate import GenerateChoices
-from floatbench.errors import UsageError
 from floatbench.media import probe, read_video
-from floatbench.model.checkpoint import Metadata, save
-from floatbench.model.config import FLOAT_TINY
-from floatbench.model.float import FloatModel
 
-RNG = np.random.default_rng(0)
-FACE = RNG.integers(0, 256, (96, 96, 3), dtype=np.uint8)
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    config = replace(
-        FLOAT_TINY, name="float-test", image_size=64, channel_max=8, channel_base=512, dim_w=8, dim_m=4, dim_a=8,
-        dim_h=16, depth=1, mel_bands=16, mel_width=16,
-    )  # fmt: skip
-    path = tmp_path_factory.mktemp("weights") / "float-test.safetensors"
-    save(FloatModel(config), path, Metadata(config, licence="none: random weights"))
-    return path
-
-
-@pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current folder with a face and 0.12 s of speech in `in/`."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("FLOATBENCH_FABRICATED", "0")  # restored afterwards, whatever --fabricated sets
-    (tmp_path / "in").mkdir()
-    Image.fromarray(FACE).save("in/face.png")
-    sound(tmp_path / "in/speech.wav", 0.12)
-    return tmp_path
-
-
-def sound(path: Path, seconds: float, rate: int = 16_000, channels: int = 1, width: int = 2, loud: float = 0.3) -> None:
-    """Writes white noise as a WAV file."""
-    values = RNG.uniform(-loud, loud, int(seconds * rate) * channels)
-    scaled = (values * (2 ** (8 * width - 1) - 1)).astype("<i4")
-    data = scaled.view(np.uint8).reshape(-1, 4)[:, :width].tobytes()
-    with wave.open(str(path), "wb") as stream:
-        stream.setnchannels(channels)
-        stream.setsampwidth(width)
-        stream.setframerate(rate)
-        stream.writeframes(data)
-
-
-def run(*arguments: str | Path) -> int:
-    with pytest.raises(SystemExit) as caught:
-        main([str(a) for a in arguments])
-    return caught.value.code  # type: ignore[return-value]
-
-
-def generate(weights: Path | str, *arguments: str | Path, crop: bool = False) -> int:
-    given = [str(a) for a in arguments]
-    base = ["generate", "--weights", str(weights), "--nfe", "2", "--quiet", *([] if crop else ["--no-crop"])]
-    for name, value in (("--image", "in/face.png"), ("--audio", "in/speech.wav")):
-        if name not in given and "--jobs" not in given:
-            base += [name, value]
-    return run(*base, *given)
-
-
-def left() -> list[str]:
-    """What lies in the current folder beside the inputs."""
-    return sorted(p.name for p in Path().iterdir() if p.name != "in")
+pytestmark = pytest.mark.usefixtures("inputs")
 
 
 def test_a_picture_and_a_sound_become_a_marked_video(weights: Path, capsys: pytest.CaptureFixture):
@@ -377,99 +313,3 @@ def test_a_write_to_a_folder_that_cannot_be_made_is_an_environment_error(weights
     Path("in/file").write_text("")
     assert generate(weights, "-o", "in/file/out.mp4") == 3
     assert "cannot be written" in capsys.readouterr().err and left() == []
-
-
-def _settings(capsys: pytest.CaptureFixture) -> dict:
-    return json.loads(capsys.readouterr().out)["settings"]
-
-
-def test_the_spellings_of_the_release_are_understood_and_not_shown(weights: Path, capsys: pytest.CaptureFixture):
-    code = run(
-        "generate", "--ref_path", "in/face.png", "--aud_path", "in/speech.wav", "--res_video_path", "out.mkv",
-        f"--ckpt_path={weights}", "--emo", "happy", "--a_cfg_scale", "3", "--e_cfg_scale", "4", "--r_cfg_scale", "1",
-        "--nfe", "2", "--seed", "15", "--no_crop", "--json", "--quiet",
-    )  # fmt: skip
-    found = _settings(capsys)
-    assert code == 0 and left() == ["out.mkv"]
-    assert (found["seed"], found["crop"], found["direction"]["emotion"]) == (15, "none", "happy")
-    assert [found["options"][name] for name in ("a_cfg", "e_cfg", "r_cfg", "nfe")] == [3, 4, 1, 2]
-    assert run("generate", "--help") == 0
-    assert "ref_path" not in capsys.readouterr().out
-
-
-def test_the_release_calls_the_emotion_of_the_speech_s2e(weights: Path, capsys: pytest.CaptureFixture):
-    for emotion in ("S2E", "speech"):
-        assert generate(weights, "-o", f"{emotion}.mkv", "--emo", emotion) == 0
-    assert np.array_equal(*(read_video(Path(f"{emotion}.mkv"))[0] for emotion in ("S2E", "speech")))
-
-
-def test_the_name_of_the_model_carries_choices_and_options_win(weights: Path, capsys: pytest.CaptureFixture):
-    assert generate(f"{weights}?emotion=sad&nfe=3&pixels=truncate", "-o", "out.mkv", "--json") == 0
-    found = _settings(capsys)
-    assert (found["direction"]["emotion"], found["options"]["nfe"]) == ("sad", 2)  # --nfe 2 is given
-    assert found["options"]["pixels"] == "truncate"
-
-
-@pytest.mark.parametrize(("typed", "compiled"), [((), False), (("--compile", "false"), False)])
-def test_compilation_is_chosen_as_in_a_name(weights: Path, capsys: pytest.CaptureFixture, typed: tuple, compiled: bool):
-    assert generate(weights, "-o", "out.mkv", *typed, "--json") == 0
-    assert _settings(capsys)["compiled"] is compiled
-
-
-@pytest.mark.parametrize(
-    ("typed", "value"),
-    [(("--compile",), "true"), (("--compile", "--nfe", "2"), "true"), (("--compile", "max"), "max"), ((), None)],
-)
-def test_compile_without_a_value_is_the_usual_compilation(typed: tuple, value: str | None, monkeypatch):
-    seen = []
-
-    def noted(choices: GenerateChoices) -> None:
-        seen.append(choices.compile_)
-        raise UsageError("enough is known")
-
-    monkeypatch.setattr("floatbench.cli.generate._settings", noted)
-    assert run("generate", "-i", "in/face.png", "-a", "in/speech.wav", *typed) == 2
-    assert seen == [value]
-
-
-def test_directions_are_listed_with_the_names_of_the_model_card(weights: Path, capsys: pytest.CaptureFixture):
-    assert run("generate", "--weights", "float-tiny", "--list-controls") == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 20 and lines[0].split() == ["0", "yaw"] and lines[6].split() == ["6", "jaw"]
-    assert run("generate", "--weights", weights, "--list-controls", "--json") == 0
-    directions = json.loads(capsys.readouterr().out)["directions"]
-    assert directions == [{"direction": number, "name": None} for number in range(4)]
-    assert run("generate", "--weights", "float", "--list-controls") == 0
-    assert "directions 0 to 19, without names" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("--control", "yaw=1"), "no names, only numbers"),
-        (("--graphs",), "CUDA graphs need a CUDA device"),
-        (("--impl", "plain", "--compile"), "the plain arithmetic is float32"),
-        (("--pose", "in/face.png"), "takes no pose"),
-        (("--compile", "min"), "compile: should be true, false or max"),
-        (("--emotion", "hapy"), "did you mean happy?"),
-        (("--rtol", "0.1"), "rtol does nothing with solver=euler"),
-        (("--ode-grid", "grid"), "ode_grid: should be 'steps' or 'official'"),
-    ],
-)
-def test_choices_that_cannot_be_are_refused_before_the_model_is_loaded(
-    weights: Path, capsys, monkeypatch: pytest.MonkeyPatch, arguments: tuple, message: str
-):
-    monkeypatch.setattr("floatbench.sampling.animator.load_model", lambda *_: pytest.fail("the model was loaded"))
-    assert generate(weights, *arguments, "--device", "cpu") == 2
-    assert message in " ".join(capsys.readouterr().err.split()) and left() == []
-
-
-def test_too_little_memory_is_one_line_of_the_environment(weights: Path, capsys, monkeypatch: pytest.MonkeyPatch):
-    def scarce(*_: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee documentation")
-
-    monkeypatch.setattr("floatbench.model.fast_decoder.FastDecoder._pictures", scarce)
-    assert generate(weights, "-o", "out.mp4") == 3
-    error = capsys.readouterr().err
-    assert "out_of_memory: cpu has too little memory for this video" in error and "--audio-context window" in error
-    assert "Traceback" not in error and left() == []

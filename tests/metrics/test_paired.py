@@ -4,38 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from metric_toys import Value, info, pair
 from scipy import stats
 
-from floatbench.errors import ClipError, UsageError
+from floatbench.errors import UsageError
 from floatbench.metrics import paired
-from floatbench.metrics.base import ClipFolds, ClipValue, DistanceFolds, MetricInfo, Pair
-from floatbench.metrics.clip import ClipMetric
+from floatbench.metrics.base import ClipFolds, DistanceFolds
 from floatbench.metrics.corpus import FrechetMetric
-
-
-def info(level="corpus"):
-    return MetricInfo(
-        id="toy", column="TOY", title="toy", higher_is_better=False, level=level, backbones=("b",),
-        sides=("generated", "reference"),
-    )  # fmt: skip
-
-
-def pair(name, identity, generated, reference=None):
-    features = {"generated": generated, "reference": reference}
-
-    def load(side, backbone):
-        if isinstance(features[side], ClipError):
-            raise features[side]
-        return {"features": features[side]}
-
-    return Pair(name, identity, load)
-
-
-class Value(ClipMetric):
-    info = info("clip")
-
-    def clip_value(self, p):
-        return ClipValue(float(p.generated("b")["features"]))
 
 
 def two_systems(rng, effect, people=24, rows=10, d=6):

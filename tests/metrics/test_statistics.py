@@ -2,39 +2,13 @@
 
 import numpy as np
 import pytest
+from metric_toys import Value, info, pair
 
 from floatbench.errors import ClipError, UsageError
 from floatbench.metrics import statistics
-from floatbench.metrics.base import ClipValue, MetricInfo, Pair
-from floatbench.metrics.clip import ClipMetric
 from floatbench.metrics.corpus import FrechetMetric
 from floatbench.metrics.frechet import frechet_distance
 from floatbench.metrics.sample_size import BetweenPeople, n_curve
-
-
-def info(name="toy", level="corpus"):
-    return MetricInfo(
-        id=name, column="TOY", title="toy", higher_is_better=False, level=level, backbones=("b",),
-        sides=("generated", "reference"),
-    )  # fmt: skip
-
-
-def pair(name, identity, generated, reference=None):
-    features = {"generated": generated, "reference": reference}
-
-    def load(side, backbone):
-        if isinstance(features[side], ClipError):
-            raise features[side]
-        return {"features": features[side]}
-
-    return Pair(name, identity, load)
-
-
-class Value(ClipMetric):
-    info = info("value", "clip")
-
-    def clip_value(self, p):
-        return ClipValue(float(p.generated("b")["features"]))
 
 
 def identity_pairs(rng, identities, rows, d, shift, spread=1.0, apart=0.5):

@@ -9,33 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from toy_config import TOY
 
 ROOT = Path(__file__).resolve().parents[2]
-TOY = """
-base = "float-tiny"
-[model]
-channel_max = 8
-channel_base = 512
-dim_w = 48
-dim_a = 16
-dim_h = 32
-dim_m = 20
-depth = 2
-heads = 2
-window = 10
-previous = 4
-mel_bands = 12
-mel_width = 12
-image_size = 64
-[data]
-identities = 2
-per_identity = 1
-seconds = 0.8
-still = 0.4
-[autoencoder]
-batch = 4
-[flow]
-batch = 4
+EMOTION = """
 [emotion]
 steps = 2
 people = 2
@@ -45,7 +22,7 @@ people = 2
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
     """A cluster of this machine: `srun` runs what it is told, `scontrol` names one host and notes what it is asked."""
-    (tmp_path / "toy.toml").write_text(TOY)
+    (tmp_path / "toy.toml").write_text(TOY + EMOTION)
     tools = tmp_path / "bin"
     tools.mkdir()
     for name, text in (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import shlex
 import subprocess
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from served import serve
 
 from floatbench.media import read_video, write_image, write_wav
 from floatbench.synthetic.clip import TEST_FIRST, SyntheticClip
@@ -45,20 +45,12 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """The page of a server of its own, and the folder that it keeps things in."""
     temporary = tmp_path_factory.mktemp("server")
-    environment = {**os.environ, "TMPDIR": str(temporary), "FLOATBENCH_HOME": str(temporary / "home")}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "floatbench", "web", "--port", "0", "--json"], stdout=subprocess.PIPE, text=True,
-        env={**environment, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    assert process.stdout is not None
-    said = ""
-    while not said.endswith("}\n") and (line := process.stdout.readline()):
-        said += line
+    process, page = serve(temporary, FLOATBENCH_HOME=str(temporary / "home"))
     try:
-        yield json.loads(said)["address"], temporary
+        yield page, temporary
     finally:
         process.terminate()
-        process.wait(60)
+        process.communicate(timeout=60)
 
 
 @pytest.fixture(params=[{"width": 1280, "height": 900}], ids=["wide"])

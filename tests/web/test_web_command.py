@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import re
 import signal
 import socket
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from served import serve
 
 from floatbench.cli.app import main
 from floatbench.web import server
@@ -82,16 +82,9 @@ def started(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str, Path]]
     """The page in a process of its own, its address, and the folder for its temporary files."""
     here = tmp_path / "tmp"
     here.mkdir()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "floatbench", "web", "--port", "0", "--json"], stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(here), "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    assert process.stdout is not None
-    said = ""
-    while not said.endswith("}\n") and (line := process.stdout.readline()):
-        said += line
+    process, page = serve(here)
     try:
-        yield process, json.loads(said)["address"], here
+        yield process, page, here
     finally:
         process.kill()
         process.communicate()
