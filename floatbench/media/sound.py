@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import soxr
+from av.audio.plane import AudioPlane
 
 from floatbench.errors import ClipError
 from floatbench.files import atomic_path
@@ -20,7 +21,14 @@ from floatbench.types import SAMPLE_RATE
 SILENCE_DBFS = -60.0
 _JUMP_S = 0.1  # stamps that leave the running position by more than this are a gap or an overlap, less is jitter
 _LONGEST_S = 6 * 3600.0
-_FULL_SCALE = {"u1": (128, 2**7), "i2": (0, 2**15), "i4": (0, 2**31), "f4": (0, 1), "f8": (0, 1)}  # offset, scale
+_SAMPLES = {  # of each packed sample format of FFmpeg: type, value of silence, full scale
+    "u8": ("u1", 128, 2**7),
+    "s16": ("i2", 0, 2**15),
+    "s32": ("i4", 0, 2**31),
+    "s64": ("i8", 0, 2**63),
+    "flt": ("f4", 0, 1),
+    "dbl": ("f8", 0, 1),
+}
 
 
 @dataclass(frozen=True)
@@ -82,9 +90,8 @@ class SoundCollector:
 
     def add(self, frame: av.AudioFrame) -> None:
         """Adds one decoded piece; raises ClipError when the rate changes or the stamps are absurd."""
-        parts = channels(frame)
-        offset, scale = _FULL_SCALE[parts.dtype.str[1:]]
-        parts = parts.astype(np.float64)
+        parts = channels(frame).astype(np.float64)
+        _, offset, scale = _SAMPLES[frame.format.packed.name]
         for number, part in enumerate(parts - offset):
             self._energies[number] = self._energies.get(number, 0.0) + float(part @ part)
         chosen = parts.mean(axis=0) if self._channel is None else parts[min(self._channel, len(parts) - 1)]
@@ -132,12 +139,14 @@ class SoundCollector:
 def channels(frame: av.AudioFrame) -> np.ndarray:
     """(C, S): the channels of a decoded frame, in the file's own units.
 
-    Their mean is not left to libswresample, whose float downmix of stereo is 1.414 times too loud.
+    Their mean is not left to libswresample, whose float downmix of stereo is 1.414 times too loud. Planes are taken
+    one by one: PyAV counts them up to a null pointer, which a frame of 8 or more channels (7.1) does not have.
     """
-    data = frame.to_ndarray()
-    if not frame.format.is_planar:
-        data = data.reshape(-1, max(frame.layout.nb_channels, 1)).T
-    return data
+    count = max(frame.layout.nb_channels, 1)
+    dtype = np.dtype(_SAMPLES[frame.format.packed.name][0])
+    if frame.format.is_planar:
+        return np.stack([np.frombuffer(AudioPlane(frame, at), dtype, frame.samples) for at in range(count)])
+    return np.frombuffer(AudioPlane(frame, 0), dtype, frame.samples * count).reshape(-1, count).T
 
 
 def decode_sound(

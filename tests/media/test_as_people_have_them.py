@@ -52,8 +52,8 @@ def write_sound(
         for stream, samples in zip(streams, tracks, strict=True):
             size = stream.codec_context.frame_size or 1024
             for at in range(0, samples.shape[1], size):
-                piece = np.ascontiguousarray(samples[:, at : at + size])
-                frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout=layout)
+                piece = np.ascontiguousarray(samples[:, at : at + size].T).reshape(1, -1)
+                frame = av.AudioFrame.from_ndarray(piece, format="flt", layout=layout)
                 frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), at + round(first * rate)
                 out.mux(stream.encode(frame))
             out.mux(stream.encode(None))
@@ -156,6 +156,22 @@ def test_silence_on_every_channel_stays_silence(film: Film, tmp_path: Path) -> N
 def test_stereo_that_can_be_heard_is_still_the_mean(tmp_path: Path) -> None:
     path = write_sound(tmp_path / "s.mka", [np.stack([tone(), 0 * tone()])], "pcm_s16le", "stereo", rate=16_000)
     assert np.abs(read_audio(path)).max() == pytest.approx(0.15 * 32768, abs=2)
+
+
+@pytest.mark.parametrize(("layout", "count"), [("5.1", 6), ("7.1", 8), ("hexadecagonal", 16)])
+def test_sound_of_many_channels_is_read_whole(tmp_path: Path, layout: str, count: int) -> None:
+    """PyAV's own reading of planes crashes from 8 of them on, and takes the process along."""
+    samples = np.stack([tone(level=0.3 if at == count - 1 else 0.0) for at in range(count)])
+    path = write_sound(tmp_path / "s.mka", [samples], "aac", layout)
+    heard = read_audio(path).astype(np.float64) / 32768
+    assert np.sqrt(2 * np.mean(heard**2)) == pytest.approx(0.3 / count, rel=0.05)
+
+
+@pytest.mark.parametrize("codec", [f"pcm_{kind}" for kind in ("u8", "s16le", "s32le", "s64le", "f32le", "f64le")])
+def test_samples_of_every_type_have_the_same_full_scale(tmp_path: Path, codec: str) -> None:
+    path = write_sound(tmp_path / "s.mka", [tone(level=0.5)[None]], codec, rate=16_000)
+    step = 256 if codec == "pcm_u8" else 1
+    assert np.abs(read_audio(path) - np.rint(32768 * tone(level=0.5))).max() <= step
 
 
 # Files written into a pipe
