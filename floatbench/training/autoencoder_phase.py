@@ -19,6 +19,7 @@ from floatbench.training.batches import Pairs, draw_pairs
 from floatbench.training.checkpoints import load_module, load_optimiser, module_tensors, optimiser_tensors
 from floatbench.training.clips import ClipPool, check_batch_fits
 from floatbench.training.config import AutoencoderConfig, TrainConfig
+from floatbench.training.cost import blocks, compile_each, recompute
 from floatbench.training.devices import Devices
 from floatbench.training.discriminators import ComponentDiscriminator, TwoScaleDiscriminator
 from floatbench.training.ema import Ema, half_life_decay
@@ -121,12 +122,16 @@ class AutoencoderPhase:
         self.shown = self._shown()
         self.autoencoder = autoencoder.to(devices.device).train()
         self.begin(fresh)
-        self.reconstruct = devices.wrap(self.reconstruction())
         self.network = self.perceptual_network().to(devices.device)
+        self.ema = Ema(self.autoencoder, half_life_decay(c.ema_images, c.batch))
+        if c.recompute:
+            recompute([*blocks(self.autoencoder), self.network])
+        if c.compiled:
+            compile_each([self.autoencoder.enc, self.autoencoder.dec, self.network])
+        self.reconstruct = devices.wrap(self.reconstruction())
         self.optimiser = torch.optim.Adam(
             [p for p in self.autoencoder.parameters() if p.requires_grad], lr=c.rate, betas=(c.beta1, c.beta2)
         )
-        self.ema = Ema(self.autoencoder, half_life_decay(c.ema_images, c.batch))
         self.critics: Critics | None = None
         if c.adversarial:
             self.critics = Critics(config.model.image_size, c).to(devices.device).train()

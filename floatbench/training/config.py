@@ -80,6 +80,10 @@ class AutoencoderConfig:
         ema_images: half-life of the exported average in images, 10,000 [ours, StyleGAN2].
         accumulate: parts in which a process computes its rows of a batch, one after another, before it takes the step:
             for cards that cannot hold them at once. The mini-batch deviation is then that of a part [ours].
+        recompute: activation checkpointing: the backward pass computes again what lies inside each block of the
+            auto-encoder and inside the perceptual network, to the same digits, instead of keeping it [ours].
+        compiled: `torch.compile` of encoder, decoder and perceptual network, each by itself; the discriminators, whose
+            gradient is differentiated again, stay as they are [ours].
         clip: largest gradient norm of the generator, 0 = none [ours].
         precision: of the convolutions, `bfloat16` under autocast or `float32` [ours].
         seed: of weights and batches. save_every, sample_every: steps between checkpoints and picture grids.
@@ -113,6 +117,8 @@ class AutoencoderConfig:
     r1_every: Whole = 16
     ema_images: Positive = 10_000.0
     accumulate: Count = 1
+    recompute: bool = False
+    compiled: bool = False
     clip: Weight = 0.0
     precision: Precision = "bfloat16"
     seed: Whole = 0
@@ -227,6 +233,7 @@ class FlowConfig:
         standardise: first rewrite the auto-encoder, pictures unchanged, so that its coefficients have mean zero and
             mean square D / M: as loud as the noise they are mixed with [ours, off for the paper's sizes].
         accumulate: as in phase 1; no term depends on it.
+        recompute, compiled: as in phase 1, of the transformer's blocks and of the transformer.
         hearing: `window`: the frozen wav2vec 2.0 networks hear the 2.4 s of each window in every step [paper]; `whole`:
             they hear each sound once and steps read what was kept, see `floatbench.training.hearing` [ours].
         ema: decay of the exported average, 0.9999 [ours]. clip: largest gradient norm, 1 [option file of the release].
@@ -256,6 +263,8 @@ class FlowConfig:
     targets: Literal["encoded", "truth"] = "encoded"
     standardise: bool = False
     accumulate: Count = 1
+    recompute: bool = False
+    compiled: bool = False
     hearing: Literal["window", "whole"] = "window"
     ema: Share = 0.9999
     clip: Weight = 1.0
@@ -285,7 +294,11 @@ class EmotionConfig:
 LATER: dict[tuple[str, str], Any] = {
     ("data", "shares"): {},
     ("autoencoder", "accumulate"): 1,
+    ("autoencoder", "recompute"): False,
+    ("autoencoder", "compiled"): False,
     ("flow", "accumulate"): 1,
+    ("flow", "recompute"): False,
+    ("flow", "compiled"): False,
     ("flow", "hearing"): "window",
 }
 """Fields that older checkpoints do not know, with the values that change nothing."""
@@ -325,14 +338,16 @@ class TrainConfig:
         return _as_before(json.loads(json.dumps(dataclasses.asdict(self))))
 
     def hash(self, phase: Literal["autoencoder", "flow"]) -> str:
-        """SHA-256 of what decides a phase's losses; how often it saves and how long it runs do not enter."""
+        """SHA-256 of what decides a phase's losses; how often it saves, how long it runs and what it keeps in memory
+        do not enter."""
         record = self.record()
         if phase == "autoencoder":
             # the shortcuts count as switched off where a configuration has none, as in checkpoints made before they
             # were a class of their own
             record[phase] = dataclasses.asdict(TinyAutoencoderConfig()) | record[phase]
             record = _as_before(record)
-        part = {k: v for k, v in record[phase].items() if k not in ("steps", "save_every", "sample_every")}
+        free = ("steps", "save_every", "sample_every", "recompute")
+        part = {k: v for k, v in record[phase].items() if k not in free}
         whole = {"model": record["model"], "data": record["data"], phase: part}
         if phase == "flow" and self.emotion_first:
             whole["emotion"] = record["emotion"]

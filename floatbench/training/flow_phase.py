@@ -30,6 +30,7 @@ from floatbench.training.batches import (
 from floatbench.training.checkpoints import load_module, load_optimiser, module_tensors, optimiser_tensors
 from floatbench.training.clips import NO_EMOTION, TrainingClip, check_batch_fits
 from floatbench.training.config import TrainConfig
+from floatbench.training.cost import compile_each, recompute
 from floatbench.training.devices import Devices
 from floatbench.training.ema import Ema
 from floatbench.training.log import save_clip, save_grid
@@ -140,10 +141,14 @@ class FlowPhase:
         frozen(self.model, config.emotion_first)
         self.student = Student(self.model)
         _train_mode(self.student)
+        self.ema = Ema(self.student, c.ema)
+        if c.recompute:
+            recompute(self.student.fmt.blocks)
+        if c.compiled:
+            compile_each([self.student.fmt])
         self.wrapped = devices.wrap(self.student)
         self.parameters = [p for p in self.student.parameters() if p.requires_grad]
         self.optimiser = torch.optim.Adam(self.parameters, lr=c.rate, betas=(c.beta1, c.beta2))
-        self.ema = Ema(self.student, c.ema)
         self.diffusion = DiffusionPath()
 
     def step(self, step: int) -> dict[str, float]:

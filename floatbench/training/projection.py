@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ from floatbench.device import pick_device
 from floatbench.model.float import FloatModel
 from floatbench.training.autoencoder_phase import Critics, Reconstruct
 from floatbench.training.config import AutoencoderConfig, FlowConfig, TrainConfig
+from floatbench.training.cost import blocks, recompute
 from floatbench.training.losses.perceptual import RandomPyramid, Vgg19
 
 REACHED = 0.35
@@ -83,10 +84,11 @@ def project(config: TrainConfig, phase: Literal["autoencoder", "flow"], device: 
     samples = max(1, rows // part.accumulate)
     with FakeTensorMode(allow_non_fake_inputs=True):
         if phase == "autoencoder":
-            networks, loss = _first(config, config.autoencoder)
+            networks, again, loss = _first(config, config.autoencoder)
         else:
-            networks, loss = _second(config, config.flow)
-        saved, flops = _counted(loss, part.precision == "bfloat16")
+            networks, again, loss = _second(config, config.flow)
+        recompute(again)
+        saved, flops = _counted(loss, part.precision == "bfloat16", again)
         trained = sum(p.numel() for network in networks for p in network.parameters() if p.requires_grad)
         frozen = sum(p.numel() for network in networks for p in network.parameters() if not p.requires_grad)
     speed = measured_speed(where, part.precision)
@@ -98,8 +100,8 @@ def project(config: TrainConfig, phase: Literal["autoencoder", "flow"], device: 
     )  # fmt: skip
 
 
-def _first(config: TrainConfig, c: AutoencoderConfig) -> tuple[list[nn.Module], Callable[[], Tensor]]:
-    """Networks of phase 1 and a loss that passes through what a step computes."""
+def _first(config: TrainConfig, c: AutoencoderConfig) -> tuple[list[nn.Module], list[nn.Module], Callable[[], Tensor]]:
+    """Networks of phase 1, the parts that are computed again, and a loss that passes through what a step computes."""
     autoencoder, size = FloatModel(config.model).motion_autoencoder, config.model.image_size
     small = getattr(c, "network", "vgg19") == "random"
     network = (RandomPyramid() if small else Vgg19(None)).requires_grad_(False)
@@ -107,6 +109,7 @@ def _first(config: TrainConfig, c: AutoencoderConfig) -> tuple[list[nn.Module], 
     critics = Critics(size, c) if c.adversarial else None
     if critics is not None:
         networks.append(critics)
+    again = [*blocks(autoencoder), network] if c.recompute else []
 
     def loss() -> Tensor:
         pictures = torch.zeros(1, 3, size, size)
@@ -119,17 +122,18 @@ def _first(config: TrainConfig, c: AutoencoderConfig) -> tuple[list[nn.Module], 
                 total = total + critics.full(made).mean()
         return total
 
-    return networks, loss
+    return networks, again, loss
 
 
-def _second(config: TrainConfig, c: FlowConfig) -> tuple[list[nn.Module], Callable[[], Tensor]]:
-    """Networks of phase 2; the frozen speech networks count where they hear every window."""
+def _second(config: TrainConfig, c: FlowConfig) -> tuple[list[nn.Module], list[nn.Module], Callable[[], Tensor]]:
+    """The same of phase 2; the frozen speech networks count where they hear every window."""
     from floatbench.training.flow_phase import frozen
 
     model = FloatModel(config.model)
     frozen(model, config.emotion_first)
     sizes = config.model
     frames = sizes.window + sizes.previous
+    again = list(model.fmt.blocks) if c.recompute else []
 
     def loss() -> Tensor:
         from floatbench.model.conditions import Conditions
@@ -149,11 +153,14 @@ def _second(config: TrainConfig, c: FlowConfig) -> tuple[list[nn.Module], Callab
         )
         return model.fmt(torch.zeros(1), current, given).square().mean()
 
-    return [model.fmt, model.audio_encoder, *([model.emotion_encoder] if model.emotion_encoder else [])], loss
+    return [model.fmt, model.audio_encoder, *([model.emotion_encoder] if model.emotion_encoder else [])], again, loss
 
 
-def _counted(loss: Callable[[], Tensor], half: bool) -> tuple[float, float]:
-    """Bytes that the backward pass needs of one sample, and operations of both passes."""
+def _counted(loss: Callable[[], Tensor], half: bool, again: Sequence[nn.Module]) -> tuple[float, float]:
+    """Bytes that the backward pass needs of one sample, and operations of both passes.
+
+    Modules that are computed `again` keep what goes into them; what is inside one of them for a moment is not counted.
+    """
     held: dict[int, int] = {}
 
     def pack(value: Tensor) -> Tensor:
@@ -162,6 +169,13 @@ def _counted(loss: Callable[[], Tensor], half: bool) -> tuple[float, float]:
             held[storage._cdata] = storage.nbytes()
         return value
 
+    def keep(_: nn.Module, given: tuple[Any, ...]) -> None:
+        for value in given:
+            if isinstance(value, Tensor):
+                pack(value)
+
+    for module in again:
+        module.register_forward_pre_hook(keep)
     counter = FlopCounterMode(display=False)
     with counter, saved_tensors_hooks(pack, lambda value: value), torch.autocast("cpu", torch.bfloat16, enabled=half):
         loss().backward()

@@ -52,6 +52,41 @@ def test_a_batch_that_cannot_be_parted_evenly_is_refused_and_one_part_changes_no
     assert "accumulate" not in toy.record()["autoencoder"] and three.hash("autoencoder") != toy.hash("autoencoder")
 
 
+def trained(config, folder, clips):
+    train_autoencoder(config, folder, device="cpu", clips=clips)
+    train_flow(config, folder, device="cpu", clips=clips)
+    return {phase: steps_of(folder / phase) for phase in ("autoencoder", "flow")}
+
+
+def with_both(config, **fields):
+    return replace(config, autoencoder=replace(config.autoencoder, **fields), flow=replace(config.flow, **fields))
+
+
+def test_computing_again_instead_of_keeping_changes_no_digit_and_fits_the_same_checkpoint(toy, clips, tmp_path):
+    kept, again = with_both(toy, steps=2), with_both(toy, steps=2, recompute=True)
+    first, second = (trained(config, tmp_path / str(number), clips) for number, config in enumerate((kept, again)))
+    for phase in ("autoencoder", "flow"):
+        for a, b in zip(first[phase], second[phase], strict=True):
+            for term in set(a) - {"seconds", "step_seconds"}:
+                assert a[term] == b[term], (phase, term)
+        assert kept.hash(phase) == again.hash(phase)
+    longer = with_both(toy, steps=3, recompute=True)
+    train_autoencoder(longer, tmp_path / "0", device="cpu", clips=clips, resume=True)
+    assert [row["step"] for row in steps_of(tmp_path / "0" / "autoencoder")][-1] > first["autoencoder"][-1]["step"]
+
+
+@pytest.mark.slow  # minutes: a C++ compiler makes the kernels of five networks
+def test_compiled_training_follows_the_plain_one(toy, clips, tmp_path):
+    """The first losses differ by rounding alone; the weights that come out have the same names."""
+    plain, fast = (
+        trained(with_both(toy, steps=2, compiled=flag), tmp_path / str(flag), clips) for flag in (False, True)
+    )
+    for phase in ("autoencoder", "flow"):
+        assert fast[phase][0]["total"] == pytest.approx(plain[phase][0]["total"], rel=1e-4)
+        assert fast[phase][1]["total"] == pytest.approx(plain[phase][1]["total"], rel=2e-2)
+    assert with_both(toy, compiled=True).hash("flow") != toy.hash("flow")
+
+
 class Tracker:
     """Stands in for a tracker of accelerate."""
 
@@ -103,6 +138,8 @@ def test_the_projection_counts_what_the_paper_s_networks_have(monkeypatch):
     assert first.step_seconds == pytest.approx(8 * first.sample_tflop / (0.35 * 100))
     halves = replace(CONFIGS["float-512"], autoencoder=replace(CONFIGS["float-512"].autoencoder, accumulate=2))
     assert project(halves, "autoencoder", "cpu").saved_gib == pytest.approx(first.saved_gib / 2)
+    less = project(with_both(CONFIGS["float-512"], recompute=True), "autoencoder", "cpu")
+    assert less.saved_gib < 0.6 * first.saved_gib and 1.1 < less.sample_tflop / first.sample_tflop < 4 / 3
     monkeypatch.setenv("WORLD_SIZE", "8")
     assert project(CONFIGS["float-512"], "autoencoder", "cpu").samples == 1
 

@@ -8,17 +8,20 @@ import numpy as np
 import pytest
 import torch
 
+from floatbench import load_protocol
 from floatbench.data.folder import FolderDataset
 from floatbench.errors import ClipError, DataError
 from floatbench.media import write_lossless, write_wav
 from floatbench.model.float import FloatModel
 from floatbench.progress import NullProgress
 from floatbench.protocol.own_folder import folder_protocol
+from floatbench.synthetic.expression import EMOTIONS
+from floatbench.training import coefficients as coefficients_module
 from floatbench.training import protocol_clips
-from floatbench.training.clips import usable
+from floatbench.training.clips import NO_EMOTION, usable
 from floatbench.training.coefficients import motion_clips
 from floatbench.training.frame_folders import JoinedClips
-from floatbench.training.protocol_clips import FrameComb, ProtocolClips, combs_of
+from floatbench.training.protocol_clips import FrameComb, ProtocolClips, _emotion, combs_of
 
 FRAMES = {"a.mkv": 45, "b.mkv": 30, "c.mkv": 64}
 
@@ -239,3 +242,29 @@ def test_the_preview_holds_ten_seconds_of_a_clip_and_no_more(videos):
     assert levels(short) == list(range(10))
     assert np.array_equal(short.audio, clips.load(2).audio[:6400])
     assert len(clips.beginning(1, 250).frames) == FRAMES["b.mkv"]
+
+
+def test_clips_that_are_decoded_ahead_come_in_their_order_and_never_more_than_the_workers(videos, toy, monkeypatch):
+    torch.manual_seed(0)
+    encoder = FloatModel(toy.model).motion_autoencoder
+    one = motion_clips(ProtocolClips(videos, 64), range(3), encoder)
+    clips, events = ProtocolClips(videos, 64), []
+    load = clips.dataset.load
+    monkeypatch.setattr(clips.dataset, "load", lambda clip: events.append(clip.id) or load(clip))
+    coefficients = coefficients_module._coefficients
+    monkeypatch.setattr(coefficients_module, "_coefficients", lambda *a: events.append("encoded") or coefficients(*a))
+    two = motion_clips(clips, range(3), encoder, workers=2)
+    assert sorted(events[:2]) == ["a.mkv", "b.mkv"] and events.index("c.mkv") > events.index("encoded")
+    assert [clip.id for clip in two] == ["a.mkv", "b.mkv", "c.mkv"]
+    assert all(np.array_equal(a.coefficients, b.coefficients) for a, b in zip(one, two, strict=True))
+
+
+def test_every_emotion_of_ravdess_that_is_one_of_the_seven_teaches_it():
+    labels = {}
+    for clip in load_protocol("ravdess-train").clips:
+        labels.setdefault(clip.labels["emotion"], set()).add(_emotion(clip))
+    known = {"angry", "disgust", "fearful", "happy", "neutral", "sad", "surprised"}
+    assert set(labels) == {"calm", *known} and labels["calm"] == {NO_EMOTION}
+    assert {name: EMOTIONS[label] for name in known for label in labels[name]} == {
+        name: {"fearful": "fear", "surprised": "surprise"}.get(name, name) for name in known
+    }
