@@ -274,7 +274,7 @@ class ProtocolClips(ClipSet):
 
 
 def _emotion(clip: Clip) -> int:
-    """Position of the label in FLOAT's list; the table says which word of the list its own one is (`fearful`: `fear`)."""
+    """Position of the label in FLOAT's list; the table says which word of it its own one is (`fearful`: `fear`)."""
     exact = clip.labels.get("label_exact", "yes") == "yes"  # RAVDESS's `calm` is none of the seven
     label = clip.labels.get("float_label", clip.labels.get("emotion", "")) if exact else ""
     return EMOTIONS.index(label) if label in EMOTIONS else NO_EMOTION
