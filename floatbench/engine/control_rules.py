@@ -188,6 +188,28 @@ def stillness_is_far(metric: str, record: MetricRecord, cells: Cells) -> list[Co
     return checks
 
 
+def drift_is_seen(name: str) -> Rule:
+    """Control `name` drifts by more than 1.25 times `reference`; `reencoded` goes at most a quarter of that way."""
+
+    def rule(metric: str, record: MetricRecord, cells: Cells) -> list[ControlCheck]:
+        seen, base, mild = (_value(cells, one) for one in (name, "reference", "reencoded"))
+        if seen is None or base is None:
+            return []
+        checks = _check(metric, f"{name} drifts", seen > 1.25 * base, f"{seen:.4g} against {base:.4g}")
+        if mild is not None:
+            held, detail = abs(mild - base) <= 0.25 * abs(seen - base), f"{mild:.4g}, {base:.4g} to {seen:.4g}"
+            checks += _check(metric, f"reencoded drifts less than {name}", held, detail)
+        return checks
+
+    return rule
+
+
+def stillness_stands(metric: str, record: MetricRecord, cells: Cells) -> list[ControlCheck]:
+    """Nothing drifts in a still picture, up to rounding."""
+    still = _value(cells, "frozen")
+    return [] if still is None else _check(metric, "frozen is 0", abs(still) <= 1e-5, f"{still:.4g}")
+
+
 _FRECHET: tuple[Rule, ...] = (reference_is_zero, sound_changes_nothing)
 _MOTION: tuple[Rule, ...] = (
     *_FRECHET,
@@ -246,6 +268,12 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "EMO-PROB": (sound_changes_nothing, about_equal("reencoded", 0.1), about_equal("mirrored", 0.1)),
     "THEval silent lips": (about_equal("reencoded", 0.25), clearly_worse("shifted:20", "swapped")),
     "THEval lip-sync": (about_equal("reencoded", 0.1), sync_is_lost),
+    "DRIFT CSIM": (sound_changes_nothing, stillness_stands, drift_is_seen("wrong-identity:0.5")),
+    "DRIFT sharpness": (sound_changes_nothing, stillness_stands, drift_is_seen("fade:20")),
+    "DRIFT colour": (sound_changes_nothing, stillness_stands, drift_is_seen("fade:20")),
+    "DRIFT place": (sound_changes_nothing, stillness_stands, drift_is_seen("crop-drift:8")),
+    "DRIFT lips": (sound_changes_nothing, stillness_stands, drift_is_seen("freeze:0.5")),
+    **{f"DRIFT {judge}": (drift_is_seen("swapped:0.5"),) for judge in ("LSE-D", "LSE-C", "AVCORR")},
     **{f"{column} (gap)": _GAP for column in _GAP_COLUMNS},
     **{f"{column} (gap)": (reference_is_zero,) for column in ("THEval silent lips", "THEval lip-sync")},
 }

@@ -2,7 +2,8 @@
 
 `name:strength` sets how far a control goes: `shifted:5` moves the sound by 5 frames, `swapped:0.5` swaps the second
 half of it, `blur:5` blurs the pictures (see floatbench.methods.damage). At full strength `freeze`, `swapped` and
-`wrong-identity` are the controls that every run has. `mirrored`, `jittered` and `drifting` are run when they are named.
+`wrong-identity` are the controls that every run has. `mirrored`, `jittered`, `drifting` and `fading` are run when they
+are named.
 """
 
 from __future__ import annotations
@@ -223,7 +224,7 @@ PLAIN = {
     "swapped": SwappedControl,
     "wrong-identity": WrongIdentityControl,
 }
-IN_WORDS = {"jittered": "jitter:4", "drifting": "crop-drift:8"}
+IN_WORDS = {"jittered": "jitter:4", "drifting": "crop-drift:8", "fading": "fade:20"}
 """Damages that the control rules ask for, in one word -> the name under which they run."""
 SHARES = {"swapped": SwappedControl, "wrong-identity": WrongIdentityControl}
 CONTROLS = (

@@ -102,6 +102,16 @@ def crop_drift(frames: np.ndarray, strength: float, seed: int) -> np.ndarray:
     return _stacked(_warped(f, np.array([[1, 0, dx], [0, 1, 0]])) for f, dx in zip(frames, shifts, strict=True))
 
 
+def fade(frames: np.ndarray, strength: float, seed: int) -> np.ndarray:
+    """Colour and sharpness go in a straight line; strength = percent of its blurred grey self in the last picture."""
+    last, sigma = max(len(frames) - 1, 1), frames.shape[1] / 100
+    faded = (
+        cv2.addWeighted(frame, 1 - share, cv2.GaussianBlur(_grey(frame), (0, 0), sigma), share, 0)
+        for share, frame in zip(strength / 100 * np.arange(len(frames)) / last, frames, strict=True)
+    )
+    return _stacked(faded)
+
+
 def damped_expression(frames: np.ndarray, strength: float, seed: int) -> np.ndarray:
     """Every picture drawn toward the mean picture of the clip; strength = how far, 1 = all the way."""
     mean = frames.mean(0, dtype=np.float64)
@@ -122,12 +132,17 @@ PICTURE_DAMAGES: dict[str, PictureDamage] = {
         PictureDamage("pose-bias", "degrees", (3, 8, 20), pose_bias, 180),
         PictureDamage("damped-expression", "share", (0.3, 0.6, 0.9), damped_expression, 1),
         PictureDamage("crop-drift", "percent of the width", (3, 8, 20), crop_drift, 100),
+        PictureDamage("fade", "percent at the end", (5, 20, 60), fade, 100),
     )
 }
 
 
 def _stacked(frames: Iterable[np.ndarray]) -> np.ndarray:
     return np.ascontiguousarray(np.stack(list(frames)))
+
+
+def _grey(frame: np.ndarray) -> np.ndarray:
+    return cv2.cvtColor(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
 
 
 def _warped(frame: np.ndarray, matrix: np.ndarray) -> np.ndarray:

@@ -27,6 +27,7 @@ MODULES = (
     "floatbench.metrics.movement",
     "floatbench.metrics.theval",
     "floatbench.metrics.emotion",
+    "floatbench.metrics.drift",
 )
 
 

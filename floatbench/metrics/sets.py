@@ -13,8 +13,12 @@ SETS: dict[str, tuple[str, ...]] = {
     "theval": _THEVAL,
     "sync": ("lse-direct-d", "lse-direct-c", "avcorr-excess", "theval-lipsync"),
     "emotion": ("emo-acc", "emo-prob", "emo-fid"),
+    "drift": (
+        "drift-csim", "drift-sharpness", "drift-colour", "drift-place", "drift-lips", "drift-lse-d", "drift-lse-c",
+        "drift-avcorr",
+    ),
     "motion": (*_MOVEMENT, *(f"{name}-gap" for name in _MOVEMENT), "lip-dynamics-gap", "head-motion-gap"),
-}
+}  # fmt: skip
 """Name -> variants, in the order of a table's columns; `paper` is Table 1 of FLOAT."""
 ALL = "all"
 """Every variant of every set."""

@@ -65,8 +65,18 @@ def test_full_strength_is_the_control_of_every_run(full, plain):
 
 
 def test_the_damages_of_the_control_rules_have_a_word():
-    words = {word: control(word).name for word in ("jittered", "drifting", "mirrored")}
-    assert words == {"jittered": "jitter:4", "drifting": "crop-drift:8", "mirrored": "mirrored"}
+    words = {word: control(word).name for word in ("jittered", "drifting", "fading", "mirrored")}
+    damages = {"jittered": "jitter:4", "drifting": "crop-drift:8", "fading": "fade:20"}
+    assert words == damages | {"mirrored": "mirrored"}
+
+
+def test_a_fading_picture_loses_its_colour_in_a_straight_line_and_keeps_its_light():
+    frames = np.zeros((5, 40, 40, 3), np.uint8)
+    frames[..., 0] = 200  # pure red: its grey is 0.299 * 200 = 60
+    faded = PICTURE_DAMAGES["fade"].apply(frames, 40, 0)[:, 20, 20].astype(int)
+    shares = 0.4 * np.arange(5) / 4
+    np.testing.assert_allclose(faded[:, 0], 200 - shares * 140, atol=1)
+    np.testing.assert_allclose(faded[:, 1], shares * 60, atol=1)
 
 
 def test_mirrored_exchanges_left_and_right_and_keeps_the_sound():
