@@ -65,3 +65,28 @@ def test_a_gap_that_does_not_tell_a_still_picture_or_another_person_is_found_out
 def test_clips_in_which_nobody_blinks_judge_nothing():
     cells = dict.fromkeys(GOOD, 0.0)
     assert broken("blinks", cells) == set()
+
+
+@pytest.mark.parametrize(
+    ("variant", "seen"),
+    [
+        ("drift-csim", "wrong-identity:0.5"),
+        ("drift-sharpness", "fade:20"),
+        ("drift-sharpness-frame", "fade:20"),
+        ("drift-colour", "fade:20"),
+        ("drift-place", "crop-drift:8"),
+        ("drift-place-tiny", "crop-drift:8"),
+        ("drift-lips", "freeze:0.5"),
+        ("drift-lse-c", "swapped:0.5"),
+        ("drift-avcorr", "swapped:0.5"),
+    ],
+)
+def test_a_drift_must_see_its_own_control_and_neither_the_reference_nor_its_encoding(variant, seen):
+    good = {"reference": 0.10, "reencoded": 0.12, "frozen": 0.0, seen: 0.5}
+    assert broken(variant, good) == set()
+    assert broken(variant, good | {seen: 0.11}) == {f"{seen} drifts", f"reencoded drifts less than {seen}"}
+    assert broken(variant, good | {"reencoded": 0.3}) == {f"reencoded drifts less than {seen}"}
+
+
+def test_a_drift_that_finds_something_in_a_still_picture_is_found_out():
+    assert broken("drift-colour", {"reference": 0.1, "frozen": 0.01}) == {"frozen is 0"}
