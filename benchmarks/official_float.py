@@ -35,6 +35,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "compiled": {"compile": True},
     "bf16": {"dtype": "bfloat16"},
     "bf16-compiled": {"dtype": "bfloat16", "compile": True},
+    "graphs": {"graphs": True},
+    "bf16-graphs": {"dtype": "bfloat16", "graphs": True},
 }
 
 
@@ -44,6 +46,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=1.0, help="of sound")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--variants", default="fast", help=f"of ours, comma separated: {', '.join(VARIANTS)}")
+    parser.add_argument("--device", default="cpu", help="of both; graphs need cuda")
     parser.add_argument("--out", type=Path, help="write the JSON here")
     parser.add_argument("--serve", help=argparse.SUPPRESS)  # a worker of ours
     return parser.parse_args()
@@ -78,7 +81,7 @@ class Worker:
         self._process.wait()
 
 
-def serve(variant: str, threads: int) -> None:
+def serve(variant: str, threads: int, device: str) -> None:
     """Ours: answers each line "PICTURE SOUND" on stdin with a line of JSON."""
     import torch
 
@@ -94,7 +97,7 @@ def serve(variant: str, threads: int) -> None:
     speech = (weights / "wav2vec2-base-960h", weights / "wav2vec-english-speech-emotion-recognition")
     network = checkpoint.load(weights / "float.pth", *speech)
     set_impl(network, how.get("impl", "fast"))
-    model, options = FLOAT(network, Origin("release", {}), **how), preset("official")
+    model, options = FLOAT(network, Origin("release", {}), device, **how), preset("official")
     print("ready", flush=True)
     for line in sys.stdin:
         picture, sound = line.split()
@@ -111,10 +114,10 @@ def workers(given: argparse.Namespace) -> list[Worker]:
     source, python = os.environ["FLOATBENCH_SRC_FLOAT"], os.environ.get("FLOATBENCH_PYTHON_FLOAT", sys.executable)
     environment = os.environ | {"OMP_NUM_THREADS": str(given.threads)}
     weights = os.environ["FLOATBENCH_CHECKPOINTS_FLOAT"]
-    command = [python, str(RUNNER), "clock", weights, str(given.threads)]
+    command = [python, str(RUNNER), "clock", weights, str(given.threads), given.device]
     made = [Worker("official", command, environment | {"PYTHONPATH": source}, source)]
     for variant in given.variants.split(","):
-        own = [sys.executable, __file__, "--serve", variant, "--threads", str(given.threads)]
+        own = [sys.executable, __file__, "--serve", variant, "--threads", str(given.threads), "--device", given.device]
         made.append(Worker(f"ours, {variant}", own, environment))
     return made
 
@@ -147,14 +150,15 @@ def report(made: list[Worker], given: argparse.Namespace) -> dict[str, Any]:
         })  # fmt: skip
     cpu = Path("/proc/cpuinfo")
     flags = sorted(set(CPU_FLAGS) & set(cpu.read_text().split())) if cpu.is_file() else []
-    return {"threads": given.threads, "sound_s": given.seconds, "cpu_flags": flags, "load_1m": os.getloadavg()[0],
+    return {"threads": given.threads, "sound_s": given.seconds, "device": given.device, "cpu_flags": flags,
+            "load_1m": os.getloadavg()[0],
             "rows": rows}  # fmt: skip
 
 
 def main() -> None:
     given = parse()
     if given.serve:
-        serve(given.serve, given.threads)
+        serve(given.serve, given.threads, given.device)
         return
     made = workers(given)
     with tempfile.TemporaryDirectory() as folder:

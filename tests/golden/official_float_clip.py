@@ -5,7 +5,7 @@ working folder and on PYTHONPATH, in an environment with its requirements (trans
 albumentations, librosa):
 
     python official_float_clip.py stages CHECKPOINTS inputs.safetensors outputs.safetensors
-    python official_float_clip.py clock CHECKPOINTS THREADS
+    python official_float_clip.py clock CHECKPOINTS THREADS [DEVICE]
 
 CHECKPOINTS holds float.pth and the two speech networks' folders. `stages` takes picture.png and sound.wav beside the
 inputs, the noise of each window and face boxes, and writes what every stage made. `clock` answers
@@ -55,11 +55,12 @@ class Frames:
         self.made = video
 
 
-def agent(checkpoints: Path, frames: Frames):
-    """The release's inference agent on the CPU, and the options it was built with."""
+def agent(checkpoints: Path, frames: Frames, device: str = "cpu"):
+    """The release's inference agent on a device."""
     face_alignment.FaceAlignment = GivenFaces
     torchvision.io.write_video = frames
-    torch.Tensor.cuda = lambda self, *args, **kwargs: self  # the release's grids name the GPU
+    if device == "cpu":
+        torch.Tensor.cuda = lambda self, *args, **kwargs: self  # the release's grids name the GPU
     from transformers import PreTrainedModel
 
     load = PreTrainedModel.from_pretrained.__func__
@@ -73,7 +74,7 @@ def agent(checkpoints: Path, frames: Frames):
     sys.argv = ["generate.py", "--ckpt_path", str(checkpoints / "float.pth"), "--wav2vec_model_path",
                 str(checkpoints / SPEECH), "--audio2emotion_path", str(checkpoints / EMOTION)]  # fmt: skip
     options = generate.InferenceOptions().parse()
-    options.rank, options.ngpus = "cpu", 1
+    options.rank, options.ngpus = device, 1
     return generate.InferenceAgent(options)
 
 
@@ -115,10 +116,10 @@ def stages(checkpoints: Path, inputs: Path, outputs: Path) -> None:
     save_file({k: v.detach().contiguous().clone() for k, v in out.items()}, outputs)
 
 
-def clock(checkpoints: Path, threads: int) -> None:
+def clock(checkpoints: Path, threads: int, device: str) -> None:
     torch.set_num_threads(threads)
     frames = Frames()
-    made = agent(checkpoints, frames)
+    made = agent(checkpoints, frames, device)
     print("ready", flush=True)
     for line in sys.stdin:
         picture, sound = line.split()
@@ -139,4 +140,4 @@ if __name__ == "__main__":
         if sys.argv[1] == "stages":
             stages(*(Path(name).resolve() for name in sys.argv[2:5]))
         else:
-            clock(Path(sys.argv[2]).resolve(), int(sys.argv[3]))
+            clock(Path(sys.argv[2]).resolve(), int(sys.argv[3]), sys.argv[4] if len(sys.argv) > 4 else "cpu")

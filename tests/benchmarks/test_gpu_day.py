@@ -1,0 +1,115 @@
+"""The command for the first GPU works on a CPU, carries on where it was cut off, and tells what it did not measure."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture
+def gpu_day(monkeypatch):
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    import gpu_day
+
+    return gpu_day
+
+
+SMALL = ("--device", "cpu", "--small", "--steps", "tests,parity,frames,release,memory,roofline")
+
+
+def test_the_small_form_runs_on_a_cpu_and_a_second_call_has_nothing_left(gpu_day, monkeypatch, tmp_path):
+    for name in gpu_day.gpu_steps.RELEASE:
+        monkeypatch.delenv(name, raising=False)
+    document = gpu_day.main(["--out", str(tmp_path), *SMALL])
+    states = {name: step["state"] for name, step in document["steps"].items()}
+    assert states == dict.fromkeys(SMALL[-1].split(","), "done")
+    rows = {name: step["rows"] for name, step in document["steps"].items()}
+    assert len(rows["parity"]) == 14 and {row["held"] for row in rows["parity"]} == {"yes"}
+    exact = [row["relative_rms"] for row in rows["parity"] if row["bound"] < 0.1]
+    assert exact[:8] == [0.0] * 8 and 0 < max(exact) < 2e-5  # the same networks, then their fast twins
+    assert [row["way"] for row in rows["frames"]] == ["plain", "fast", "bf16"]
+    assert "not run" in rows["release"][0]["note"] and "not run" in rows["tests"][0]["result"]
+    assert all(row["gflop"] > 0 for row in rows["roofline"] if "share" in row)
+    page = (tmp_path / "gpu-day.md").read_text()
+    assert "shows that the command works" in page and "## batches\n\nDecoded" in page and "Not run yet." in page
+    assert json.loads((tmp_path / "gpu-day.json").read_text()) == document
+
+    def never(*_):
+        """Stands in for every step."""
+        raise AssertionError("a finished step ran again")
+
+    monkeypatch.setattr(gpu_day.gpu_steps, "Day", lambda *_, **__: None)
+    monkeypatch.setattr(gpu_day.gpu_steps, "STEPS", dict.fromkeys(gpu_day.gpu_steps.STEPS, (never, 1)))
+    assert gpu_day.main(["--out", str(tmp_path), *SMALL]) == document
+
+
+def test_figures_of_another_machine_or_form_are_not_mixed(gpu_day, tmp_path):
+    gpu_day.main(["--out", str(tmp_path), "--device", "cpu", "--small", "--steps", "tests"])
+    with pytest.raises(SystemExit, match="another machine, commit or form"):
+        gpu_day.main(["--out", str(tmp_path), "--device", "cpu", "--steps", "tests"])
+
+
+WORKER = """
+import json, sys, time
+for name in sys.argv[1].split(","):
+    print("a library speaks", flush=True)
+    print(json.dumps({"event": "begin", "step": name}), flush=True)
+    print(json.dumps({"event": "row", "step": name, "row": {"n": 1}}), flush=True)
+    if name == "slow":
+        time.sleep(60)
+    if name == "crash":
+        sys.exit(7)
+    print(json.dumps({"event": "end", "step": name, "error": ""}), flush=True)
+"""
+
+
+def test_a_step_that_hangs_or_kills_its_process_costs_itself_alone(gpu_day, monkeypatch, tmp_path):
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER)
+    limits = {"first": 20, "slow": 0.5, "crash": 20, "last": 20}
+    steps = {name: (test_the_small_form_runs_on_a_cpu_and_a_second_call_has_nothing_left, limit)
+             for name, limit in limits.items()}  # fmt: skip
+    monkeypatch.setattr(gpu_day, "gpu_steps", SimpleNamespace(__file__=str(script), STEPS=steps))
+    document = {"steps": {}}
+    given = SimpleNamespace(device="cpu", weights="")
+    saved = []
+    gpu_day.follow(document, gpu_day.apart(list(limits), given, gpu_day.time.monotonic() + 60), lambda: saved.append(1))
+    found = {name: (step["state"], len(step["rows"])) for name, step in document["steps"].items()}
+    assert found == {"first": ("done", 1), "slow": ("too slow", 1), "crash": ("failed", 1), "last": ("done", 1)}
+    assert document["steps"]["crash"]["error"] == "the process ended with 7" and len(saved) == 4
+    assert gpu_day.left(document, list(limits), set()) == ["slow"]
+    assert gpu_day.left(document, list(limits), {"crash"}) == ["slow", "crash"]
+
+
+def test_no_step_begins_when_the_time_is_over(gpu_day, monkeypatch, tmp_path):
+    script = tmp_path / "worker.py"
+    script.write_text(WORKER)
+    monkeypatch.setattr(gpu_day, "gpu_steps", SimpleNamespace(__file__=str(script), STEPS={"slow": (None, 20)}))
+    now = gpu_day.time.monotonic()
+    events = list(gpu_day.apart(["slow"], SimpleNamespace(device="cpu", weights=""), now + 0.6))
+    assert gpu_day.time.monotonic() - now < 10
+    assert [event["event"] for event in events] in ([], ["begin", "row", "end"])
+
+
+def test_a_step_that_fails_says_why_and_the_next_one_follows(gpu_day, monkeypatch):
+    def broken(_):
+        yield {"n": 1}
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(gpu_day.gpu_steps, "STEPS", {"a": (broken, 1), "b": (lambda _: iter([{"n": 2}]), 1)})
+    document = {"steps": {}}
+    gpu_day.follow(document, gpu_day.gpu_steps.run(["a", "b"], None), lambda: None)
+    assert document["steps"]["a"]["error"] == "OutOfMemoryError: CUDA out of memory"
+    assert [step["state"] for step in document["steps"].values()] == ["failed", "done"]
+
+
+def test_the_summary_of_pytest_is_told(gpu_day):
+    steps = sys.modules["gpu_steps"]
+    assert steps.last_line("FAILED tests/a.py::b\n== 1 failed, 2 passed in 3.1s ==\n\n") == "1 failed, 2 passed in 3.1s"
