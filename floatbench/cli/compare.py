@@ -21,7 +21,7 @@ def compare(
         list[str], typer.Argument(metavar="RUN... [A B]", help="Finished run folders of one protocol, then systems.")
     ],
     output: Output,
-    metrics: Annotated[str, typer.Option(help="Metric variants, comma separated; default: all.")] = "",
+    metrics: Annotated[str, typer.Option(help="Metric variants or sets, comma separated; default: all.")] = "",
     style: Annotated[str, typer.Option("--format", help="text, md, latex or json.")] = "text",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write here instead of to the screen.")] = None,
 ) -> None:
@@ -32,12 +32,17 @@ def compare(
     import json
 
     from floatbench.methods.catalogue import parse_names
+    from floatbench.metrics.sets import measured
     from floatbench.reports.comparison import compare_runs
     from floatbench.reports.comparison_text import render_comparisons
     from floatbench.reports.loading import load_run
 
     folders, names = split_words(runs)
-    found = compare_runs([load_run(folder) for folder in folders], names, parse_names(metrics))
+    loaded = [load_run(folder) for folder in folders]
+    variants, lacking = measured(parse_names(metrics), dict.fromkeys(v for run in loaded for v in run.scores.metrics))
+    for name, absent in lacking.items():
+        output.note(f"{name}: not scored here: {', '.join(absent)}")
+    found = compare_runs(loaded, names, variants)
     text = render_comparisons(found, "json" if output.json else style)
     if out is not None:
         write_bytes(out, text.encode("utf-8", "replace"))

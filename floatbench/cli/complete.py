@@ -26,6 +26,7 @@ METRICS = (
     "theval-head-motion-mp-gap", "theval-lip-dynamics", "theval-lip-dynamics-gap", "theval-lipsync",
     "theval-lipsync-gap", "theval-silent-lips", "theval-silent-lips-gap",
 )  # fmt: skip
+SETS = ("paper", "theval", "sync", "emotion", "motion", "all")
 CONTROLS = (
     "reference", "reencoded", "frozen", "frozen-reencoded", "shifted:5", "shifted:20", "swapped", "wrong-identity",
 )  # fmt: skip
@@ -54,6 +55,10 @@ def _metrics(context: Any) -> Iterable[str]:
     return METRICS
 
 
+def _metrics_and_sets(context: Any) -> Iterable[str]:
+    return (*METRICS, *SETS)
+
+
 def _methods(context: Any) -> list[str]:
     return [*MODELS, *_baselines(context), *CONTROLS, "videos:"]
 
@@ -70,13 +75,13 @@ def _clips(context: Any) -> list[str]:
 
 
 def _purposes(context: Any) -> list[str]:
-    return [*_protocols(context), "float", "generate", "demo", "web", "train", "ablate", *METRICS]
+    return [*_protocols(context), "float", "generate", "demo", "web", "train", "ablate", *METRICS, *SETS]
 
 
 Offer = Callable[[Any], Iterable[str]]
 OFFERS: dict[tuple[str, str], Offer] = {
     ("", "protocol"): _protocols,
-    ("", "metrics"): _metrics,
+    ("", "metrics"): _metrics_and_sets,
     ("", "methods"): _methods,
     ("run", "clips"): _clips,
     ("weights", "name"): _weights,

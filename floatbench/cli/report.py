@@ -36,7 +36,7 @@ class ReportChoices:
         str, typer.Option(help="fps or speed-quality from speed files, frames or directions from a run; needs --out.")
     ] = ""
     style: Annotated[str, typer.Option("--format", help="md, csv, latex, json or html.")] = "md"
-    metrics: Annotated[str, typer.Option(help="Metric variants of the columns, comma separated.")] = ""
+    metrics: Annotated[str, typer.Option(help="Metric variants or sets of the columns, comma separated.")] = ""
     only: Annotated[list[str] | None, typer.Option(help="Show these methods only, comma separated; repeatable.")] = None
     name: Annotated[list[str] | None, typer.Option(help="METHOD=NAME: print a method by this name; repeatable.")] = None
     row: Annotated[bool, typer.Option("--row", help="The rows alone, for a table of your own; default: Table 1's.")] = (
@@ -96,15 +96,31 @@ def report(
         from floatbench.reports.subset import disjoint_from
 
         loaded = [disjoint_from(run, choices.disjoint_from) for run in loaded]
+    named, variants = _metrics(loaded, choices.metrics, output)
     if choices.commercial_safe:
-        from floatbench.methods.catalogue import parse_names
-
-        refuse_restricted(loaded, parse_names(choices.metrics) or None)
+        refuse_restricted(loaded, variants or None)
     if choices.page is not None:
         _page(loaded, choices.page, PageOptions(choices.videos, choices.matrix, choices.reference), output)
         return
     style = "json" if output.json else choices.style
-    _give(_text(loaded, choices, style, output), style, choices.out, output)
+    chosen = _table_choices(choices, style, named)
+    _give(_text(loaded, choices, chosen, variants, style, output), style, choices.out, output)
+
+
+def _metrics(runs: list[RecordedRun], text: str, output: Output) -> tuple[tuple[str, ...], list[str]]:
+    """The sets that are named, and all variants; says what of a set was not scored."""
+    from floatbench.methods.catalogue import parse_names
+    from floatbench.metrics import sets
+    from floatbench.reports.table import ordered_metrics
+
+    given = parse_names(text)
+    every = dict.fromkeys(variant for run in runs for variant in ordered_metrics(run.scores))
+    if not every:
+        return (), sets.expanded(given)
+    variants, lacking = sets.measured(given, every)
+    for name, absent in lacking.items():
+        output.note(f"{name}: not scored here: {', '.join(absent)}")
+    return tuple(name for name in given if name in sets.names()), variants
 
 
 def _figure(kind: str, files: list[Path], out: Path | None, metrics: str, output: Output) -> None:
@@ -145,15 +161,20 @@ def _page(runs: list[RecordedRun], folder: Path, options: PageOptions, output: O
     output.note(f"written: {made.index} with {made.videos} videos")
 
 
-def _text(runs: list[RecordedRun], choices: ReportChoices, style: str, output: Output) -> str:
+def _text(
+    runs: list[RecordedRun],
+    choices: ReportChoices,
+    chosen: TableChoices,
+    variants: list[str],
+    style: str,
+    output: Output,
+) -> str:
     """The table that was asked for; of whole runs as they are where nothing was."""
-    from floatbench.methods.catalogue import parse_names
     from floatbench.reports.layout import build_table
     from floatbench.reports.render import render, render_rows
     from floatbench.reports.table import markdown, to_csv
     from floatbench.reports.table_parts import TableChoices
 
-    chosen, variants = _table_choices(choices, style), parse_names(choices.metrics)
     if choices.row and choices.by:
         raise UsageError("--row gives rows of all clips, --by blocks of some", fix="leave out one of them")
     if choices.row:
@@ -176,7 +197,7 @@ def _text(runs: list[RecordedRun], choices: ReportChoices, style: str, output: O
     return render(build_table(choices.table, runs, variants, chosen), style)
 
 
-def _table_choices(choices: ReportChoices, style: str) -> TableChoices:
+def _table_choices(choices: ReportChoices, style: str, sets: tuple[str, ...]) -> TableChoices:
     """What of the runs is shown, and how; UsageError for what cannot be understood."""
     from floatbench.methods.catalogue import parse_methods
     from floatbench.reports.table_parts import INTERVALS, TableChoices
@@ -195,7 +216,7 @@ def _table_choices(choices: ReportChoices, style: str) -> TableChoices:
         raise UsageError(f"{choices.label!r} is no label of LaTeX", fix="--label tab:main")
     return TableChoices(
         tuple(parse_methods(*choices.only or ())), names, choices.controls, choices.published, choices.intervals,
-        choices.label,
+        choices.label, sets,
     )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from floatbench.errors import UsageError
 from floatbench.metrics import registry
 
 _MOVEMENT = ("head-div", "blinks", "gaze", "smooth", "flicker", "flicker-face")
@@ -39,6 +40,32 @@ def expanded(given: Iterable[str]) -> list[str]:
 
     Unknown names stay as they are: whoever looks them up refuses them.
     """
+    given = list(given)
+    if not set(given) & set(names()):
+        return list(dict.fromkeys(given))
     known = set(registry.metric_ids())
     parts = [(name,) if name in known or name not in names() else members(name) for name in given]
     return list(dict.fromkeys(variant for part in parts for variant in part))
+
+
+def measured(given: Iterable[str], scored: Iterable[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """Variants and sets as variants of finished runs, and set -> its members that were not scored there.
+
+    Of a set the members that were scored are meant; a variant that is named by itself stays, scored or not.
+
+    Raises:
+        UsageError: a set of which nothing was scored.
+    """
+    had, named = list(scored), list(given)
+    known, found, lacking = set(registry.metric_ids()), list[str](), dict[str, list[str]]()
+    for name in named:
+        if name not in names() or name in known:
+            found.append(name)
+            continue
+        here = [variant for variant in members(name) if variant in had]
+        if not here:
+            raise UsageError(f"nothing of the set {name} was scored", fix=f"--metrics {','.join(had)}")
+        found += here
+        if absent := [variant for variant in members(name) if variant not in had]:
+            lacking[name] = absent
+    return list(dict.fromkeys(found)), lacking

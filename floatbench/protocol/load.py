@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from floatbench.errors import UsageError
 from floatbench.folders import visible
+from floatbench.metrics import sets
 from floatbench.paths import shipped
 from floatbench.protocol.clip_table import ClipTable, Columns, clips_of_table
 from floatbench.protocol.own_folder import folder_protocol, with_given_boxes
@@ -26,6 +27,7 @@ from floatbench.records import in_words
 from floatbench.text import near, printable
 
 FOLDER = "folder:"
+DEFAULT_METRICS = ("paper",)
 LOADED = ("origin", "root", "notes")  # fields of Protocol that are filled in here and never written
 M = TypeVar("M", bound=BaseModel)
 
@@ -95,7 +97,7 @@ def _replaced(protocol: Protocol, boxes: str | None, size: int | None, metrics: 
     if asked:
         changes["preprocessing"] = rule.model_dump() | asked
     if metrics is not None:
-        changes["metrics"] = tuple(metrics)
+        changes["metrics"] = tuple(sets.expanded(metrics))
     if changes:
         protocol = _checked(Protocol, protocol.model_dump() | changes, protocol.id, "")
     if protocol.dataset == "folder" and protocol.preprocessing.boxes == "given":
@@ -124,7 +126,7 @@ def read_protocol(path: Path) -> Protocol:
         document = _with_folder(document, path)
     elif "clips" not in document:
         raise UsageError(f"{shown}: clips: the field is missing", fix='name a table: clips = { table = "clips.csv" }')
-    fields = document | _clips(document["clips"], path, text)
+    fields = _with_metrics(document | _clips(document["clips"], path, text))
     return _checked(Protocol, fields, shown, text)
 
 
@@ -135,6 +137,15 @@ def _with_folder(document: dict[str, Any], path: Path) -> dict[str, Any]:
     defaults = found.model_dump(exclude={"title", "id"})
     defaults["preprocessing"]["spec"] = "pp1"  # a file that names no rule keeps the hash it had when there was one only
     return defaults | document | {"dataset": found.dataset, "root": found.root, "notes": found.notes}
+
+
+def _with_metrics(document: dict[str, Any]) -> dict[str, Any]:
+    """Sets of metrics as their variants, the paper's where nothing is said: the hash is that of what is measured."""
+    named = document.get("metrics", list(DEFAULT_METRICS))
+    if not isinstance(named, list | tuple) or not set(sets.names()) & {name for name in named if isinstance(name, str)}:
+        return document
+    parts = [sets.members(name) if name in sets.names() else (name,) for name in named]
+    return document | {"metrics": list(dict.fromkeys(variant for part in parts for variant in part))}
 
 
 def _clips(value: Any, path: Path, text: str) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from floatbench.engine.records import ScoreFile
+from floatbench.reports.column_groups import column_groups
 from floatbench.reports.published import sweep_cells, table_cells
 from floatbench.reports.table import TINY_NOTE, escape, format_cell, ordered_metrics
 
@@ -48,19 +49,36 @@ def markdown(
         paper: see `published_table`.
     """
     variants = ordered_metrics(scores) if scores is not None else []
+    titles = {v: scores.metrics[v].column for v in variants} if scores is not None else {}
     columns = [column for column in PAPER_COLUMNS if any(key[1] == column for key in paper)]
+    lines = [f"**{title}**"]
+    for heading, shown in column_groups(titles):
+        lines += ["", *([f"**{heading}**", ""] if heading else [])]
+        lines += _table(rows, scores, shown, paper, columns)
+        columns = []  # beside the first of several tables
+    notes = ["The paper's columns are HDTF / RAVDESS where it has both; ours are of the protocol that was run."]
+    if scores is not None and any(record.tiny for record in scores.metrics.values()):
+        notes.append(f"Ours: {TINY_NOTE}.")
+    return "\n".join([*lines, "", *notes]) + "\n"
+
+
+def _table(
+    rows: Sequence[tuple[str, str, str, str]],
+    scores: ScoreFile | None,
+    variants: Sequence[str],
+    paper: Published,
+    columns: Sequence[str],
+) -> list[str]:
+    """The lines of one table: our metrics, then some columns of the paper."""
     ours = [f"{scores.metrics[v].column}<br>`{v}`" for v in variants] if scores is not None else []
     header = ["row", "budget", *ours, *(f"paper: {column}" for column in columns)]
-    lines = [f"**{title}**", "", "| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     for key, name, budget, method in rows:
         cells = _cells(scores, method, variants) if method else ["no checkpoint"] * len(variants)
         lines.append(_line([escape(name), budget or "-", *cells, *(paper.get((key, c), "-") for c in columns)]))
     for control in _controls(scores):
         lines.append(_line([f"*{control}*", "-", *_cells(scores, control, variants), *(["-"] * len(columns))]))
-    notes = ["The paper's columns are HDTF / RAVDESS where it has both; ours are of the protocol that was run."]
-    if scores is not None and any(record.tiny for record in scores.metrics.values()):
-        notes.append(f"Ours: {TINY_NOTE}.")
-    return "\n".join([*lines, "", *notes]) + "\n"
+    return lines
 
 
 def _cells(scores: ScoreFile | None, method: str, variants: Sequence[str]) -> list[str]:

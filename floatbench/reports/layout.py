@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from floatbench.engine.records import MetricRecord
 from floatbench.errors import UsageError
+from floatbench.reports.column_groups import column_groups
 from floatbench.reports.comparison import Comparisons, Place, judge
 from floatbench.reports.loading import RecordedRun, by_dataset, refuse_other_variant
 from floatbench.reports.marks import method_marks
@@ -61,7 +62,7 @@ def build_table(
         return PaperTable(
             table, title, NOTHING, NOTHING, paper, notes, intervals=choices.intervals, label=choices.label
         )
-    columns = _columns(table, runs, variants)
+    columns = _columns(table, runs, variants, choices.sets)
     judged = _judged(runs, choices)
     ours = placed(measured_block("measured", runs, columns, choices), judged)
     controls = _controls(runs, columns, choices) if choices.controls else NOTHING
@@ -119,14 +120,18 @@ def _labels(groups: dict[str, list[RecordedRun]]) -> tuple[str, ...]:
     return tuple(DATASETS.get(name, name) for name in groups)
 
 
-def _columns(table: int | None, runs: Sequence[RecordedRun], variants: Sequence[str]) -> tuple[Column, ...]:
+def _columns(
+    table: int | None, runs: Sequence[RecordedRun], variants: Sequence[str], named: Sequence[str]
+) -> tuple[Column, ...]:
     """The paper's columns with the variants that fill them, or one for each metric."""
     if table is not None:
         return tuple(_column(column, _variant(column, runs, variants), runs) for column in COLUMNS[table])
     chosen = variants or list(dict.fromkeys(variant for run in runs for variant in ordered_metrics(run.scores)))
     for variant in chosen:
         _refuse_unlike(runs, variant)
-    return tuple(_column("", variant, runs) for variant in chosen)
+    columns = {variant: _column("", variant, runs) for variant in chosen}
+    groups = column_groups({variant: column.title for variant, column in columns.items()}, named)
+    return tuple(replace(columns[variant], group=heading) for heading, members in groups for variant in members)
 
 
 def _lines(groups: dict[str, list[RecordedRun]], columns: Sequence[Column], names: Sequence[str]) -> tuple[Line, ...]:

@@ -26,7 +26,10 @@ def render(table: PaperTable, style: str) -> str:
 
 def markdown(table: PaperTable) -> str:
     """A Markdown table for each block, then the notes."""
-    blocks = [_markdown_block(block, table.intervals) for block in table.blocks.values()]
+    blocks = []
+    for heading, part in table.parts:
+        blocks += [f"### {heading}"] if heading else []
+        blocks += [_markdown_block(block, table.intervals) for block in part]
     notes = "\n".join(f"- {escape(note)}" for note in table.notes)
     return f"## {table.title}\n\n" + "\n\n".join(blocks) + f"\n\n{notes}\n"
 
@@ -83,7 +86,11 @@ def to_json(table: PaperTable) -> str:
 
 def to_html(table: PaperTable) -> str:
     """A page with all blocks; every name is escaped."""
-    blocks = "\n".join(_html_block(block, table.intervals) for block in table.blocks.values())
+    blocks = "\n".join(
+        (f"<h2>{html.escape(heading)}</h2>\n" if heading else "")
+        + "\n".join(_html_block(block, table.intervals) for block in part)
+        for heading, part in table.parts
+    )
     notes = "\n".join(f"<li>{html.escape(note)}</li>" for note in table.notes)
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -148,7 +155,9 @@ def latex_escape(text: str) -> str:
 
 def to_latex(table: PaperTable) -> str:
     """A `table` environment with a booktabs tabular for each block; needs booktabs and graphicx."""
-    blocks = "\n\\par\\medskip\n".join(_latex_block(block, table.intervals) for block in table.blocks.values())
+    blocks = "\n\\par\\medskip\n".join(
+        _latex_block(block, table.intervals, heading) for heading, part in table.parts for block in part
+    )
     notes = " ".join(latex_escape(note) for note in table.notes)
     title = table.title.rpartition(": ")[2].capitalize()  # LaTeX counts tables itself
     label = f"\\label{{{table.label}}}" if table.label else ""
@@ -159,11 +168,11 @@ def to_latex(table: PaperTable) -> str:
     )
 
 
-def _latex_block(block: TableBlock, intervals: Intervals) -> str:
+def _latex_block(block: TableBlock, intervals: Intervals, heading: str) -> str:
     heads = [latex_escape(c.heading) for c in block.columns]
     variants = [f"\\texttt{{{latex_escape(c.variant)}}}" if c.variant else "" for c in block.columns]
     width = len(heads) + 1
-    title = latex_escape(f"{block.title}, {' / '.join(block.datasets)}")
+    title = latex_escape(", ".join(filter(None, (block.title, " / ".join(block.datasets), heading))))
     lines = [_FIT, f"\\begin{{tabular}}{{l{'c' * len(heads)}}}", "\\toprule"]
     lines.append(f"\\multicolumn{{{width}}}{{l}}{{{title}}} \\\\")
     lines.append(" & ".join(["method", *heads]) + " \\\\")

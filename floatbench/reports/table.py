@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from floatbench.engine.records import ScoreFile, ScoreRow
 from floatbench.files import write_bytes
+from floatbench.reports.column_groups import column_groups
 from floatbench.reports.interval_notes import interval_notes
 from floatbench.reports.marks import marked_name, method_marks
 
@@ -20,13 +21,20 @@ TINY_NOTE = (
 
 
 def ordered_metrics(scores: ScoreFile) -> list[str]:
-    """Metric variants in the order of the field's tables."""
+    """Metric variants in the order of the field's tables, those it has no order for as they were asked for."""
+    return in_order([scores])
 
-    def place(variant: str) -> tuple[int, str]:
-        column = scores.metrics[variant].column.partition(" (")[0]
-        return (COLUMN_ORDER.index(column) if column in COLUMN_ORDER else len(COLUMN_ORDER), variant)
 
-    return sorted(scores.metrics, key=place)
+def in_order(files: Sequence[ScoreFile]) -> list[str]:
+    """The same for several runs; the cells of a run stand as its metrics were asked for."""
+    metrics = {variant: record for scores in files for variant, record in scores.metrics.items()}
+    asked = dict.fromkeys(cell.metric for scores in files for cell in scores.scores) | dict.fromkeys(metrics)
+
+    def place(variant: str) -> int:
+        column = metrics[variant].column.partition(" (")[0]
+        return COLUMN_ORDER.index(column) if column in COLUMN_ORDER else len(COLUMN_ORDER)
+
+    return sorted(asked, key=place)
 
 
 def format_cell(cell: ScoreRow | None) -> str:
@@ -67,8 +75,17 @@ def markdown(scores: ScoreFile) -> str:
     variants = ordered_metrics(scores)
     cells = {(cell.method, cell.metric): cell for cell in scores.scores}
     lines = [f"**{scores.label}**: {scores.n_available} of {scores.n_clips} {_clips(scores)}, seed {scores.seed}", ""]
+    for heading, shown in column_groups({v: scores.metrics[v].column for v in variants}):
+        lines += [f"**{heading}**", ""] if heading else []
+        lines += [*_table(scores, cells, shown), ""]
+    lines.pop()
+    return "\n".join([*lines, "", *_notes(scores, variants)]) + "\n"
+
+
+def _table(scores: ScoreFile, cells: Mapping[tuple[str, str], ScoreRow], variants: Sequence[str]) -> list[str]:
+    """The lines of one table: systems, then controls."""
     header = ["method", *(_heading(scores, variant) for variant in variants)]
-    lines += ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     systems, controls = scores.systems(), scores.control_methods()
     for name in systems:
         lines.append(
@@ -76,9 +93,8 @@ def markdown(scores: ScoreFile) -> str:
         )
     if systems and controls:
         lines.append(f"| *controls, not ranked* |{' |' * len(variants)}")
-    for name in controls:
-        lines.append(_line(name, [cells.get((name, variant)) for variant in variants]))
-    return "\n".join([*lines, "", *_notes(scores, variants)]) + "\n"
+    lines += [_line(name, [cells.get((name, variant)) for variant in variants]) for name in controls]
+    return lines
 
 
 def _clips(scores: ScoreFile) -> str:

@@ -75,10 +75,11 @@ def notes_of(
     if tiny:
         notes.append(f"{', '.join(tiny)}: {TINY_NOTE}.")
     used = {v: run.scores.metrics[v] for run in runs for v in (c.variant for c in columns) if v in run.scores.metrics}
+    behind: dict[str, list[str]] = {}
     for variant, record in used.items():
-        if record.licences:
-            listed = ", ".join(f"{name} ({licence})" for name, licence in sorted(record.licences.items()))
-            notes.append(f"Weights behind {variant}: {listed}.")
+        listed = ", ".join(f"{name} ({licence})" for name, licence in sorted(record.licences.items()))
+        behind.setdefault(listed, []).append(variant)
+    notes += [f"Weights behind {', '.join(names)}: {listed}." for listed, names in behind.items() if listed]
     return notes
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from floatbench.reports.comparison import Mark
@@ -103,6 +103,7 @@ class Column:
     higher: bool | None
     variant: str = ""
     tiny: bool = False
+    group: str = ""  # the table it stands in, where one does not hold all
 
     @property
     def heading(self) -> str:
@@ -146,6 +147,7 @@ class TableChoices:
         controls, published: show the controls, the paper's own rows.
         intervals: `full` as [low, high], `pm` as half of their width, or `none`.
         label: of the LaTeX table, for references to it.
+        sets: of metrics, by whose names the columns were asked for.
     """
 
     only: tuple[str, ...] = ()
@@ -154,6 +156,7 @@ class TableChoices:
     published: bool = True
     intervals: Intervals = "full"
     label: str = ""
+    sets: tuple[str, ...] = ()
 
     def shows(self, name: str) -> bool:
         """True for a method that was not left out."""
@@ -190,3 +193,19 @@ class PaperTable:
         found = {"measured": self.ours, "control": self.controls, "published": self.paper}
         found |= {block.title: block for block in self.slices}
         return {origin: block for origin, block in found.items() if block.lines}
+
+    @property
+    def parts(self) -> list[tuple[str, list[TableBlock]]]:
+        """Heading and blocks of each group of columns; one without a heading where all columns stand together."""
+        headings = dict.fromkeys(column.group for block in self.blocks.values() for column in block.columns)
+        return [
+            (heading, [part for block in self.blocks.values() if (part := _only(block, heading)).columns])
+            for heading in headings
+        ]
+
+
+def _only(block: TableBlock, group: str) -> TableBlock:
+    """The block with the columns of one group."""
+    kept = [i for i, column in enumerate(block.columns) if column.group == group]
+    lines = tuple(replace(line, cells=tuple(line.cells[i] for i in kept)) for line in block.lines)
+    return replace(block, columns=tuple(block.columns[i] for i in kept), lines=lines)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from floatbench.cli import complete
 from floatbench.cli.app import main
 from floatbench.data.catalogue import dataset_for
 from floatbench.engine import needs
 from floatbench.engine.plan import make_plan
+from floatbench.errors import UsageError
 from floatbench.metrics import registry, sets
 from floatbench.protocol.load import load_protocol
 
@@ -52,3 +54,31 @@ def test_a_set_is_printed_by_the_command_that_lists_metrics(capsys):
         main(["metrics", "list"])
     lines = capsys.readouterr().out.splitlines()
     assert any(line.startswith("| motion ") and "head-div-gap" in line for line in lines)
+
+
+def test_of_a_finished_run_a_set_means_what_was_scored_and_the_rest_is_named():
+    found, lacking = sets.measured(["theval", "my-own"], ["theval-brows", "fid", "theval-lipsync"])
+    assert found == ["theval-brows", "theval-lipsync", "my-own"]
+    assert lacking == {"theval": ["theval-lip-dynamics", "theval-head-motion-mp", "theval-silent-lips"]}
+    assert sets.measured(["fid"], []) == (["fid"], {})
+    with pytest.raises(UsageError, match="nothing of the set emotion was scored"):
+        sets.measured(["emotion"], ["fid"])
+
+
+def test_the_shell_offers_every_set():
+    assert list(complete.SETS) == sets.names()
+
+
+def test_a_protocol_file_that_names_a_set_is_the_one_that_names_its_variants(tmp_path):
+    clips = 'clips = [{ id = "a.mp4", identity = "a", video = "a.mp4" }]'
+
+    def hash_of(metrics: str) -> str:
+        file = tmp_path / "mine.toml"
+        file.write_text(f'id = "mine-v1"\ndataset = "hdtf"\n{metrics}\n{clips}\n')
+        return load_protocol(str(file)).hash
+
+    listed = ", ".join(f'"{variant}"' for variant in sets.members("paper"))
+    assert hash_of('metrics = ["paper"]') == hash_of(f"metrics = [{listed}]") == hash_of("")
+    assert hash_of('metrics = ["paper", "fid"]') == hash_of('metrics = ["paper"]')
+    assert hash_of('metrics = ["theval"]') != hash_of('metrics = ["paper"]')
+    assert load_protocol("synthetic", metrics=["sync"]).metrics == sets.members("sync")

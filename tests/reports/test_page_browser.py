@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from page_toys import FRAMES, write_page_run
-from report_toys import METRICS, toy_protocol
+from report_toys import METRICS, _variant, toy_protocol
 
 from floatbench.cli.app import main
 from floatbench.metrics import registry
@@ -332,3 +332,29 @@ def test_every_control_has_a_name(page):
     assert unnamed == []
     titles = "[...document.querySelectorAll('section')].map(s => s.getAttribute('aria-labelledby'))"
     assert all(page.locator(f"#{name}").count() == 1 for name in page.evaluate(titles))
+
+
+def test_many_metrics_stand_under_tabs_that_switch_both_tables(chromium, tmp_path, monkeypatch):
+    names = (*(f"toy-{i}" for i in range(11)), "toy-head")
+    columns = {name: "HEAD-DIV" if name == "toy-head" else name for name in names}
+    for name, column in columns.items():
+        monkeypatch.setitem(METRICS, name, _variant(name, column, False, 1.0))
+        monkeypatch.setitem(registry._catalogue("metrics"), name, METRICS[name])
+    protocol = toy_protocol("toy", n=1, metrics=names)
+    run = write_page_run(tmp_path / "run", {"one": 1.0}, metrics=names, protocol=protocol)
+    build_page([load_run(run)], tmp_path / "page", PageOptions(videos=0))
+    opened = chromium.new_page()
+    opened.goto((tmp_path / "page" / "index.html").as_uri())
+    opened.wait_for_selector("html[data-ready]")
+
+    def headings(table: str) -> list[str]:
+        return opened.locator(f"#{table} thead th small").all_inner_texts()
+
+    assert opened.locator("#score-sets button").all_inner_texts() == ["others, 1 of 2", "others, 2 of 2", "motion"]
+    assert headings("score-table") == headings("clip-table") == list(names[:6])
+    opened.locator("#clip-sets button", has_text="motion").click()
+    assert headings("score-table") == headings("clip-table") == ["toy-head"]
+    assert opened.locator("#score-sets button[aria-pressed=true]").all_inner_texts() == ["motion"]
+    opened.locator("#clip-table thead button", has_text="HEAD-DIV").click()
+    assert opened.locator("#clip-table th[aria-sort=ascending], #clip-table th[aria-sort=descending]").count() == 1
+    opened.close()

@@ -11,13 +11,14 @@ from typing import Any
 from floatbench.engine.records import Row, ScoreRow
 from floatbench.errors import DataError, UsageError
 from floatbench.methods.controls import CONTROLS
+from floatbench.reports.column_groups import column_groups
 from floatbench.reports.comparison import judge
 from floatbench.reports.interval_notes import interval_notes
 from floatbench.reports.licences import licences
 from floatbench.reports.loading import RecordedRun, by_dataset, refuse_other_variant
 from floatbench.reports.marks import method_marks
 from floatbench.reports.page.tracks import RecordedTracks
-from floatbench.reports.table import COLUMN_ORDER
+from floatbench.reports.table import in_order
 
 SCHEMA_VERSION = 1
 
@@ -66,13 +67,13 @@ def _place_of_control(name: str) -> tuple[int, str]:
 
 
 def ordered_variants(page: PageRuns) -> list[str]:
-    """Metric variants in the order of the field's tables."""
+    """Metric variants as tables order them, those of a group side by side."""
+    return [variant for _, members in _groups(page) for variant in members]
 
-    def place(variant: str) -> tuple[int, str]:
-        column = page.metrics[variant].column.partition(" (")[0]
-        return (COLUMN_ORDER.index(column) if column in COLUMN_ORDER else len(COLUMN_ORDER), variant)
 
-    return sorted(page.metrics, key=place)
+def _groups(page: PageRuns) -> list[tuple[str, list[str]]]:
+    order = in_order([run.scores for run in page.runs])
+    return column_groups({variant: page.metrics[variant].column for variant in order})
 
 
 def document(page: PageRuns, matrix: dict[str, Any] | None) -> dict[str, Any]:
@@ -82,6 +83,7 @@ def document(page: PageRuns, matrix: dict[str, Any] | None) -> dict[str, Any]:
         "schema": SCHEMA_VERSION,
         "runs": [_run(run) for run in page.runs],
         "metrics": [_metric(page, variant) for variant in variants],
+        "groups": [{"name": name, "metrics": [variants.index(v) for v in members]} for name, members in _groups(page)],
         "methods": [_method(page, name) for name in page.methods],
         "clips": [
             {"id": clip.id, "identity": clip.identity, "file": clip.slug, "labels": dict(clip.labels)}

@@ -38,6 +38,28 @@ FB.median = function (values) {
   return sorted.length ? sorted[Math.floor(sorted.length / 2)] : null;
 };
 
+// With many columns the tables show one set of metrics at a time: tabs above each, and one choice for all of them.
+FB.sets = (function () {
+  const groups = FB.data.groups;
+  const bars = [];
+  const listeners = [];
+  let chosen = 0;
+  const mark = () => bars.flat().forEach((tab) => tab.setAttribute("aria-pressed", String(Number(tab.value) === chosen)));
+  const choose = (i) => {
+    chosen = i;
+    mark();
+    listeners.forEach((listener) => listener());
+  };
+  const bar = (id) => {
+    if (groups.length < 2) return;
+    const tabs = groups.map((group, i) => FB.el("button", { type: "button", value: i, onclick: () => choose(i) }, group.name));
+    bars.push(tabs);
+    FB.byId(id).replaceChildren(...tabs);
+    mark();
+  };
+  return { bar, shown: () => groups[chosen].metrics, onChange: (listener) => listeners.push(listener) };
+})();
+
 FB.systems = FB.data.methods.map((m, i) => i).filter((i) => !FB.data.methods[i].control);
 
 // Tracks of a clip come from a file of their own, once; a script element works from disk, fetch does not.

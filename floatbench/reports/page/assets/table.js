@@ -30,20 +30,16 @@ FB.compare = function (a, b, ascending) {
 
 FB.scoreTable = function () {
   const { methods, metrics, cells, runs } = FB.data;
-  const state = { column: -1, ascending: true };
-  const headings = [{ text: "method", sortable: true }, ...metrics.map((metric) => ({
-    text: `${metric.column} ${metric.higher ? "↑" : "↓"}`, small: metric.id + (metric.tiny ? " · tiny" : ""), sortable: true,
-  }))];
+  let state, shown, grid;
   const sort = (column) => {
-    const better = column === 0 || !metrics[column - 1].higher;
+    const better = column === 0 || !metrics[shown[column - 1]].higher;
     state.ascending = state.column === column ? !state.ascending : better;
     state.column = column;
     draw();
   };
-  const grid = FB.grid("Scores of all methods", headings, sort);
   const key = (m) => {
     if (state.column === 0) return methods[m].name;
-    const cell = cells[m][state.column - 1];
+    const cell = cells[m][shown[state.column - 1]];
     return cell && !cell.void ? cell.value : null;
   };
   const draw = () => {
@@ -57,7 +53,7 @@ FB.scoreTable = function () {
     FB.el("th", { scope: "row", tabindex: -1 }, FB.el("span", { class: "name" }, methods[m].name),
       FB.el("small", {}, methods[m].control ? "control, not ranked"
         : [...methods[m].marks, ...(methods[m].failed ? [`${methods[m].failed} clips failed`] : [])].join(", "))),
-    ...metrics.map((_, v) => scoreCell(m, v)));
+    ...shown.map((v) => scoreCell(m, v)));
   const scoreCell = (m, v) => {
     const cell = cells[m][v];
     const td = FB.el("td", { class: "num", tabindex: -1 });
@@ -73,8 +69,19 @@ FB.scoreTable = function () {
     FB.tip.attach(td, () => FB.scoreProvenance(m, v));
     return td;
   };
-  draw();
-  FB.byId("score-table").replaceChildren(grid.box);
+  const build = () => {
+    state = { column: -1, ascending: true };
+    shown = FB.sets.shown();
+    const headings = [{ text: "method", sortable: true }, ...shown.map((v) => ({
+      text: `${metrics[v].column} ${metrics[v].higher ? "↑" : "↓"}`, small: metrics[v].id + (metrics[v].tiny ? " · tiny" : ""), sortable: true,
+    }))];
+    grid = FB.grid("Scores of all methods", headings, sort);
+    draw();
+    FB.byId("score-table").replaceChildren(grid.box);
+  };
+  FB.sets.bar("score-sets");
+  FB.sets.onChange(build);
+  build();
   const notes = [];
   for (const run of runs) {
     if (run.unranked_because.length) notes.push(`${run.name}: not ranked: ${run.unranked_because.join("; ")}.`);
@@ -120,20 +127,17 @@ FB.whisker = function (m, v) {
 FB.clipTable = function () {
   const { methods, metrics, clips, values, states } = FB.data;
   const CHUNK = 100; // rows drawn at a time; more follow when the end comes near
-  const shownMetrics = metrics.map((_, v) => v).filter((v) => values.some((row) => row[v].some((x) => x !== null)));
+  const usable = (v) => values.some((row) => row[v].some((x) => x !== null));
   const all = clips.flatMap((_, c) => methods.map((_, m) => [c, m]));
   const text = clips.map((clip) => [clip.id, clip.identity, ...Object.values(clip.labels)].join("\n").toLowerCase());
-  const state = { column: -1, ascending: true, rows: all, drawn: 0 };
-  const headings = [{ text: "clip", sortable: true }, { text: "method", sortable: true },
-    ...shownMetrics.map((v) => ({ text: `${metrics[v].column} ${metrics[v].higher ? "↑" : "↓"}`, small: metrics[v].id, sortable: true })),
-    { text: "state", sortable: true }];
-  const grid = FB.grid("Every clip of every method", headings, (column) => {
+  let state, shownMetrics, headings, grid;
+  const sort = (column) => {
     const metric = metrics[shownMetrics[column - 2]];
     const worstFirst = metric ? !metric.higher : false; // the worst clips are what one looks for
     state.ascending = state.column === column ? !state.ascending : !worstFirst;
     state.column = column;
     update();
-  });
+  };
   const key = ([c, m]) => {
     if (state.column === 0) return clips[c].id;
     if (state.column === 1) return methods[m].name;
@@ -173,11 +177,25 @@ FB.clipTable = function () {
     FB.byId("clips-count").textContent = `${state.rows.length} of ${all.length} rows`;
   };
   const end = FB.el("button", { type: "button", class: "more", onclick: more }, "Show more rows");
-  new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && !end.hidden && more(), { root: grid.box, rootMargin: "600px" }).observe(end);
-  grid.box.classList.add("tall");
-  grid.box.append(end);
+  let observer = null;
+  const build = () => {
+    state = { column: -1, ascending: true, rows: all, drawn: 0 };
+    shownMetrics = FB.sets.shown().filter(usable);
+    headings = [{ text: "clip", sortable: true }, { text: "method", sortable: true },
+      ...shownMetrics.map((v) => ({ text: `${metrics[v].column} ${metrics[v].higher ? "↑" : "↓"}`, small: metrics[v].id, sortable: true })),
+      { text: "state", sortable: true }];
+    grid = FB.grid("Every clip of every method", headings, sort);
+    if (observer) observer.disconnect();
+    observer = new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && !end.hidden && more(), { root: grid.box, rootMargin: "600px" });
+    observer.observe(end);
+    grid.box.classList.add("tall");
+    grid.box.append(end);
+    FB.byId("clip-table").replaceChildren(grid.box);
+    update();
+  };
   FB.byId("clips-method").append(...methods.map((method, m) => FB.el("option", { value: m }, method.name)));
-  FB.byId("clip-table").replaceChildren(grid.box);
-  for (const [id, event] of [["find", "input"], ["clips-method", "change"], ["failed-only", "change"]]) FB.byId(id).addEventListener(event, update);
-  update();
+  for (const [id, event] of [["find", "input"], ["clips-method", "change"], ["failed-only", "change"]]) FB.byId(id).addEventListener(event, () => update());
+  FB.sets.bar("clip-sets");
+  FB.sets.onChange(build);
+  build();
 };
