@@ -26,7 +26,7 @@ METRICS = (
     "theval-head-motion-mp-gap", "theval-lip-dynamics", "theval-lip-dynamics-gap", "theval-lipsync",
     "theval-lipsync-gap", "theval-silent-lips", "theval-silent-lips-gap",
 )  # fmt: skip
-SETS = ("paper", "theval", "sync", "emotion", "motion", "all")
+SETS = ("paper", "theval", "sync", "emotion", "motion", "drift", "all")
 CONTROLS = (
     "reference", "reencoded", "frozen", "frozen-reencoded", "shifted:5", "shifted:20", "swapped", "wrong-identity",
 )  # fmt: skip
