@@ -137,7 +137,8 @@ def _advance(bar: Task, clip: Clip, problem: str | None) -> None:
 
 def _from_disk(clip: Clip, disk: dict[str, list[Path]], report: FetchReport) -> str | None:
     """Cuts a window out of a video on disk, or says why not; a file that is absent says nothing about the site."""
-    name = re.sub(r"_\d+$", "", clip.id)  # WDA_AdamSchiff_000 -> WDA_AdamSchiff, as the common downloader names videos
+    # WDA_AdamSchiff_000 and WDA_AdamSchiff_000-60s -> WDA_AdamSchiff, as the common downloader names videos
+    name = re.sub(r"_\d+(-\d+s)?$", "", clip.id)
     found = disk.get(clip.video) or disk.get(name)
     try:
         if found is None:

@@ -37,7 +37,7 @@ def offered(line: str, *options: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("line", "some"),
     [
-        ("floatbench run --protocol hd", ["hdtf", "hdtf-train"]),
+        ("floatbench run --protocol hd", ["hdtf", "hdtf-long", "hdtf-train"]),
         ("floatbench run -p rav", ["ravdess", "ravdess-13"]),
         ("floatbench run --methods float-tiny,fro", ["float-tiny,frozen"]),
         ("floatbench speed -m ha", ["hallo"]),

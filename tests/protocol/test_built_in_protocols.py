@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections import Counter
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from floatbench.files import file_sha256
 from floatbench.protocol.load import built_in, load_protocol
+from floatbench.synthetic.clip import TEST_FIRST, parse_id
 
 FOLDER = Path(__file__).resolve().parents[2] / "protocols"
 
@@ -23,6 +25,27 @@ def test_hdtf_has_78_people_with_15_seconds_each() -> None:
     assert all(clip.face is not None and 0 <= clip.face[1] <= 1 for clip in protocol.clips)
     assert protocol.coverage_floor == 0.9
     assert protocol.settings["lse-direct-d"] == {"min_track": 100}
+
+
+def test_hdtf_long_is_a_minute_of_every_test_recording_that_is_long_enough_by_the_same_rule() -> None:
+    with (FOLDER / "hdtf.csv").open(encoding="utf-8", newline="") as table:
+        rows = [row for row in csv.DictReader(table) if row["split"] == "test"]
+    enough = {row["clip_id"]: row for row in rows if float(row["end_s"]) - float(row["start_s"]) >= 62}
+    short, long = ({clip.id: clip for clip in load_protocol(name).clips} for name in ("hdtf", "hdtf-long"))
+    assert len(long) == 68 and set(long) == {f"{name}-60s" for name in enough}
+    for name, row in enough.items():
+        clip = long[f"{name}-60s"]
+        assert clip.start_s == short[name].start_s == float(row["start_s"]) + 1
+        assert clip.end_s == clip.start_s + 60 <= float(row["end_s"]) - 1
+        same = ("identity", "video", "labels", "face")
+        assert [getattr(clip, field) for field in same] == [getattr(short[name], field) for field in same]
+
+
+def test_nobody_of_synthetic_long_is_in_another_protocol_or_in_training() -> None:
+    long, short = load_protocol("synthetic-long"), load_protocol("synthetic")
+    assert {clip.end_s for clip in long.clips} == {60.0} and len({clip.identity for clip in long.clips}) == 12
+    assert not {clip.identity for clip in long.clips} & {clip.identity for clip in short.clips}
+    assert all(parse_id(clip.id)[0] >= TEST_FIRST for clip in long.clips)
 
 
 def test_the_clip_table_of_hdtf_is_the_published_one() -> None:
