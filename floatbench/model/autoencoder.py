@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from floatbench.model.config import FloatConfig, GridKind
+from floatbench.model.config import FloatConfig, GridKind, Warp
 from floatbench.model.layers import (
     ConvLayer,
     EqualConv2d,
@@ -29,6 +29,8 @@ from floatbench.model.layers import (
 
 FLOW_LEVEL = 64
 """The level whose flow the decoder returns: 64 x 64."""
+SHARP_LEVEL = 64
+"""From this level on maps are sampled as `FloatConfig.warp` says; what is smaller is smooth."""
 
 
 def channels_at(resolution: int, channel_max: int, channel_base: int) -> int:
@@ -84,10 +86,15 @@ class Encoder(nn.Module):
         self.net_app = AppearanceNet(config.image_size, config.dim_w, config.channel_max, config.channel_base)
         widths = [config.dim_w] * 5 + [config.dim_m]
         self.fc = nn.Sequential(*(EqualLinear(a, b) for a, b in pairwise(widths)))
+        if config.latent_limit:
+            self.register_buffer("limit", torch.tensor(config.latent_limit))
 
     def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         """(B, 3, R, R) in [-1, 1] -> (B, D) and maps from 8 x 8 up to R x R."""
-        return self.net_app(image)
+        latent, maps = self.net_app(image)
+        if isinstance(limit := getattr(self, "limit", None), Tensor):
+            latent = limit * torch.tanh(latent / limit)
+        return latent, maps
 
     def coefficients(self, latent: Tensor) -> Tensor:
         """(B, D) -> (B, M), layer by layer."""
@@ -143,13 +150,14 @@ def single(x: Tensor) -> Tensor:
 class ToFlow(nn.Module):
     """Style-steered 1x1 head: features -> flow (2 channels) and mask (1), accumulated over the levels before tanh."""
 
-    def __init__(self, channels: int, style_dim: int, resolution: int, grid: GridKind) -> None:
+    def __init__(self, channels: int, resolution: int, config: FloatConfig) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(1, 3, 1, 1))
         self.upsample = Upsample()
-        self.conv = ModulatedConv2d(channels, 3, 1, style_dim, demodulate=False)
-        self.resolution = resolution
-        self.grid_kind: GridKind = grid
+        self.conv = ModulatedConv2d(channels, 3, 1, config.dim_w, demodulate=False)
+        self.resolution, self.limit = resolution, config.flow_limit
+        self.warp: Warp = config.warp if resolution >= SHARP_LEVEL else "bilinear"
+        self.grid_kind: GridKind = config.grid
         self.restore_constants()
 
     grid: Tensor
@@ -163,13 +171,28 @@ class ToFlow(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """x, feature (B, C, R, R), raw (B, 3, R/2, R/2) -> warped and masked feature, blend, raw, coordinates."""
         with torch.autocast(x.device.type, enabled=False):  # flow, grid and warp are float32 in every precision
-            raw_here = self.conv(single(x), single(latent)) + self.bias
-            if raw is not None:
-                raw_here = raw_here + self.upsample(raw)
-            coordinates = self.grid + torch.tanh(raw_here[:, :2]).permute(0, 2, 3, 1)
+            raw_here = self._added(self.conv(single(x), single(latent)) + self.bias, raw)
+            coordinates = self.coordinates(raw_here)
             mask = torch.sigmoid(raw_here[:, 2:])
-            warped = F.grid_sample(single(feature), coordinates, padding_mode="zeros", align_corners=False) * mask
+            warped = F.grid_sample(single(feature), coordinates, self.warp, "zeros", align_corners=False) * mask
         return warped, warped + x * (1.0 - mask), raw_here, coordinates
+
+    def changed(self, x: Tensor, change: Tensor, raw: Tensor | None) -> tuple[Tensor, Tensor]:
+        """x (B, C, R, R), change of the latent since the source (B, D) -> raw, coordinates; no change gives zeros."""
+        with torch.autocast(x.device.type, enabled=False):
+            modulation = self.conv.modulation
+            style = F.linear(single(change), modulation.weight * modulation.scale)
+            raw_here = self._added(self.conv.styled(single(x), style), raw)
+            return raw_here, self.coordinates(raw_here)
+
+    def _added(self, here: Tensor, raw: Tensor | None) -> Tensor:
+        return here if raw is None else here + self.upsample(raw)
+
+    def coordinates(self, raw: Tensor) -> Tensor:
+        """Flow before tanh (B, 3, R, R) -> where each pixel takes its colour from, (B, R, R, 2)."""
+        flow = raw[:, :2] if self.limit == 1.0 else raw[:, :2] / self.limit
+        flow = torch.tanh(flow).permute(0, 2, 3, 1)
+        return self.grid + (flow if self.limit == 1.0 else self.limit * flow)
 
 
 class ToRGB(nn.Module):
@@ -184,6 +207,33 @@ class ToRGB(nn.Module):
     def forward(self, warped: Tensor, rgb: Tensor | None) -> Tensor:
         here = self.conv(warped) + self.bias
         return here if rgb is None else here + self.upsample(rgb)
+
+
+def doubled(picture: Tensor) -> Tensor:
+    """(B, 3, R, R) -> (B, 3, 2 R, 2 R): every pixel, and between each two what a Lanczos window of eight makes of them.
+
+    Pixel i stays, as 2 i; the last row and column repeat the picture's edge.
+    """
+    at = torch.arange(-3.5, 4.0, dtype=torch.float64)
+    taps = (torch.sinc(at) * torch.sinc(at / 4)).to(picture)
+    taps = (taps / taps.sum()).expand(picture.shape[1], 1, -1)
+    for dim in (3, 2):
+        across = dim == 3
+        padded = F.pad(picture, (3, 4, 0, 0) if across else (0, 0, 3, 4), mode="replicate")
+        between = F.conv2d(padded, taps[:, :, None] if across else taps[..., None], groups=picture.shape[1])
+        picture = torch.stack((picture, between), dim + 1).flatten(dim, dim + 1)
+    return picture
+
+
+def moved_picture(twice: Tensor, coordinates: Tensor) -> Tensor:
+    """Doubled pictures (B, 3, 2 R, 2 R) at coordinates (B, R, R, 2) that count the pixels of the picture itself."""
+    at = coordinates - 1 / twice.shape[-1]  # pixel i of R is pixel 2 i of 2 R
+    return F.grid_sample(single(twice), at, "bicubic", "border", align_corners=False)
+
+
+def coverage(raw: Tensor) -> Tensor:
+    """How far the pixels of a moved picture are painted over, (B, 1, R, R): channel 2 of the flow head (B, 3, R, R)."""
+    return torch.tanh(raw[:, 2:].abs())
 
 
 class ConstantInput(nn.Module):
@@ -203,7 +253,7 @@ class Decoder(nn.Module):
 
     def __init__(self, config: FloatConfig) -> None:
         super().__init__()
-        self.size, latent_dim = config.image_size, config.dim_w
+        self.size, latent_dim, self.relative = config.image_size, config.dim_w, config.transfer == "relative"
         self.direction = MotionBasis(latent_dim, config.dim_m)
         channels = channels_at(4, config.channel_max, config.channel_base)
         self.input = ConstantInput(channels)
@@ -215,13 +265,15 @@ class Decoder(nn.Module):
             here = channels_at(2**level, config.channel_max, config.channel_base)
             self.convs.append(StyledConv(channels, here, latent_dim, up=True))
             self.convs.append(StyledConv(here, here, latent_dim))
-            self.to_flows.append(ToFlow(here, latent_dim, 2**level, config.grid))
+            self.to_flows.append(ToFlow(here, 2**level, config))
             self.to_rgbs.append(ToRGB(here))
             channels = here
 
     def forward(self, latent: Tensor, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """latent (B, D), maps of B sources or of one -> unclamped picture (B, 3, R, R), coordinates (B, 64, 64, 2)."""
         self.check(latent, features)
+        if self.relative:
+            return self.relative_parts(latent, features)[:2]
         batch = latent.shape[0]
         x = self.conv1(self.input(batch), latent)
         raw: Tensor | None = None
@@ -238,8 +290,36 @@ class Decoder(nn.Module):
         assert rgb is not None and flow is not None  # sizes are at least 64, see FloatConfig
         return rgb, flow
 
+    def relative_parts(self, latent: Tensor, features: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """The doubled source picture where the flow says, and over it what the styles paint. See `FloatConfig`.
+
+        Returns what `forward` does, and how far each pixel is painted over (B, 1, R, R), 0 to 1.
+        """
+        *maps, twice, rest = features
+        batch = latent.shape[0]
+        change = single(latent) - single(rest)
+        x = self.conv1(self.input(batch), latent)
+        raw: Tensor | None = None
+        painted: Tensor | None = None
+        flow: Tensor | None = None
+        coordinates = latent
+        for level, feature in enumerate(maps):
+            x = self.convs[2 * level](x, latent)
+            x = self.convs[2 * level + 1](x, latent)
+            raw, coordinates = cast("ToFlow", self.to_flows[level]).changed(x, change, raw)
+            if x.shape[-1] == FLOW_LEVEL:
+                flow = coordinates
+            if level < len(maps) - 1:
+                moved = F.grid_sample(single(feature).expand(batch, -1, -1, -1), coordinates, align_corners=False)
+                x = torch.lerp(single(x), moved, torch.sigmoid(raw[:, 2:]))
+            painted = self.to_rgbs[level](x, painted)
+        assert raw is not None and painted is not None and flow is not None
+        moved, cover = moved_picture(twice.expand(batch, -1, -1, -1), coordinates), coverage(raw)
+        return torch.lerp(moved, single(painted), cover), flow, cover
+
     def check(self, latent: Tensor, features: Sequence[Tensor]) -> None:
         """Raises ValueError when latents and feature maps do not fit this decoder or each other."""
+        features = features[:-2] if self.relative else features
         width = self.direction.weight.shape[0]
         if latent.ndim != 2 or latent.shape[1] != width:
             raise ValueError(f"latent must be (B, {width}), got {tuple(latent.shape)}")
@@ -263,11 +343,17 @@ class MotionAutoencoder(nn.Module):
         self._affine: tuple[tuple[int, ...], Tensor, Tensor] | None = None
 
     def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """(B, 3, R, R) in [-1, 1] -> identity latent s_r (B, D) and feature maps from 8 x 8 up to R x R."""
+        """(B, 3, R, R) in [-1, 1] -> identity latent s_r (B, D) and feature maps from 8 x 8 up to R x R.
+
+        A relative decoder also needs the doubled picture and the latent at which it rests: they end the maps.
+        """
         size = self.dec.size
         if image.ndim != 4 or image.shape[1:] != (3, size, size):
             raise ValueError(f"image must be (B, 3, {size}, {size}), got {tuple(image.shape)}")
-        return self.enc(image)
+        latent, maps = self.enc(image)
+        if self.dec.relative:
+            maps = [*maps, doubled(image), latent.float() + self.motion(self.coefficients(latent))]
+        return latent, maps
 
     def coefficients(self, latent: Tensor) -> Tensor:
         """(B, D) -> motion coefficients (B, M); in evaluation through the collapsed affine map."""

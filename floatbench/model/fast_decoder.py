@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from floatbench.device import ran_out_of_memory
-from floatbench.model.autoencoder import Decoder, ToFlow, ToRGB
+from floatbench.model.autoencoder import Decoder, ToFlow, ToRGB, coverage, moved_picture
 from floatbench.model.captured import Captured
 from floatbench.model.layers import DEMODULATION_EPS, GAIN, SLOPE, Blur, StyledConv
 
@@ -46,10 +46,14 @@ EXACT_LEVEL = 8
 @dataclass(frozen=True)
 class PreparedSource:
     """One source picture, prepared: per level the feature map (1, C, R, R) and its RGB projection (1, 3, R, R), both
-    channels-last. The last level needs no feature map."""
+    channels-last. The last level needs no feature map.
+
+    Of a relative decoder `colours` holds the doubled picture alone, and `rest` (1, D) the latent without change.
+    """
 
     features: tuple[Tensor, ...]
     colours: tuple[Tensor, ...]
+    rest: Tensor | None = None
 
 
 def compiled(function: Callable[..., Tensor], how: Compile) -> Callable[..., Tensor]:
@@ -100,7 +104,7 @@ class FastDecoder:
         self._colour_heads = cast("list[ToRGB]", list(decoder.to_rgbs))
         with torch.no_grad():
             self._prepare()
-        self._frame = compiled(self._eager_frame, compile)
+        self._frame = compiled(self._relative_frame if decoder.relative else self._eager_frame, compile)
         self._captured = Captured(self._flat_frame) if graphs else None
 
     def _prepare(self) -> None:
@@ -118,6 +122,7 @@ class FastDecoder:
         self._style_weight = style
         self._style_bias = torch.cat([conv.modulation.bias for conv in modulated]).to(self._style_dtype)
         self._style_sizes = [len(conv.modulation.bias) for conv in modulated]
+        self._layer_styles = sum(self._style_sizes[: len(layers)])
         self._weights, self._powers, self._biases = [], [], []
         for layer, dtype, layout in zip(layers, self._dtypes, self._formats, strict=True):
             weight = layer.conv.weight[0].to(self._style_dtype) * layer.conv.scale
@@ -131,8 +136,9 @@ class FastDecoder:
             weight if head.resolution <= DEEP_LEVEL else weight.float()
             for weight, head in zip(flow, heads, strict=True)
         ]
-        self._flow_biases = [head.bias[0, :, 0, 0] for head in heads]
-        self._grids = [head.grid for head in heads]
+        relative = self._decoder.relative  # without change there is no flow, hence no bias
+        self._flow_biases = [head.bias[0, :, 0, 0] * (not relative) for head in heads]
+        self._heads, self._warps = heads, [head.warp for head in heads]
         blur = layers[1].conv.blur
         assert isinstance(blur, Blur)
         kernel = blur.kernel  # the factor four of the up-sampling included
@@ -146,6 +152,10 @@ class FastDecoder:
     def source(self, features: Sequence[Tensor]) -> PreparedSource:
         """Prepares the feature maps of one source (batch 1) once for all its latents."""
         kept, colours = [], []
+        if self._decoder.relative:
+            *maps, twice, rest = (part.float() for part in features)
+            kept = [part.contiguous(memory_format=torch.channels_last) for part in maps[:-1]]
+            return PreparedSource(tuple(kept), (twice,), rest.to(self._style_dtype))
         for level, (feature, head) in enumerate(zip(features, self._colour_heads, strict=True)):
             colour = head.conv[0](feature.float())
             colours.append(colour.contiguous(memory_format=torch.channels_last))
@@ -177,7 +187,7 @@ class FastDecoder:
                 yield pictures
 
     def _pictures(self, latents: Tensor, source: PreparedSource) -> Tensor:
-        styles, gains = self._styles(latents)
+        styles, gains = self._styles(latents, source.rest)
         if self._captured is not None:
             return self._captured(*styles, *gains, *source.features, *source.colours)
         return self._frame(styles, gains, source.features, source.colours)
@@ -192,9 +202,16 @@ class FastDecoder:
             torch.cuda.empty_cache()
         return True
 
-    def _styles(self, latents: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        """Styles (b, C_in) of every layer and flow head, and gains (b, C_out) = sqrt(2) demodulation of every layer."""
-        styles = list(F.linear(latents, self._style_weight, self._style_bias).split(self._style_sizes, dim=1))
+    def _styles(self, latents: Tensor, rest: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
+        """Styles (b, C_in) of every layer and flow head, and gains (b, C_out) = sqrt(2) demodulation of every layer.
+
+        With a latent at rest the flow heads' styles are those of the change since it, without bias.
+        """
+        whole = F.linear(latents, self._style_weight, self._style_bias)
+        if rest is not None:
+            change = F.linear(latents - rest, self._style_weight[self._layer_styles :])
+            whole = torch.cat((whole[:, : self._layer_styles], change), dim=1)
+        styles = list(whole.split(self._style_sizes, dim=1))
         gains = [
             GAIN * torch.rsqrt(F.linear(style.square(), power) + DEMODULATION_EPS)
             for style, power in zip(styles, self._powers, strict=False)
@@ -203,7 +220,9 @@ class FastDecoder:
 
     def _flat_frame(self, *tensors: Tensor) -> Tensor:
         """The frame with all its inputs side by side, as graphs take them."""
-        counts = (len(self._style_sizes), len(self._layers), len(self._grids), len(self._grids))
+        levels, relative = len(self._heads), self._decoder.relative
+        maps = (levels - 1, 1) if relative else (levels, levels)
+        counts = (len(self._style_sizes), len(self._layers), *maps)
         ends = list(accumulate(counts))
         styles, gains, features, colours = (tensors[end - n : end] for n, end in zip(counts, ends, strict=True))
         return self._frame(list(styles), list(gains), features, colours)
@@ -220,16 +239,37 @@ class FastDecoder:
             x = self._styled(2 * level + 1, x, styles[2 * level + 1], gains[2 * level + 1])
             x = self._styled(2 * level + 2, x, styles[2 * level + 2], gains[2 * level + 2])
             raw = self._flow(level, x, styles[n_layers + level], raw)
-            coordinates = self._grids[level] + torch.tanh(raw[:, :2]).permute(0, 2, 3, 1)
-            mask = torch.sigmoid(raw[:, 2:])
-            warped = F.grid_sample(colour.expand(batch, -1, -1, -1), coordinates, align_corners=False)
+            coordinates, mask, warp = self._heads[level].coordinates(raw), torch.sigmoid(raw[:, 2:]), self._warps[level]
+            warped = F.grid_sample(colour.expand(batch, -1, -1, -1), coordinates, warp, align_corners=False)
             rgb = self._colour(level, warped * mask, rgb)
             if level < len(colours) - 1:
                 feature = features[level].expand(batch, -1, -1, -1)
-                moved = F.grid_sample(feature, coordinates, align_corners=False)
+                moved = F.grid_sample(feature, coordinates, warp, align_corners=False)
                 x = torch.lerp(x.float(), moved, mask).to(self._dtype)
         assert rgb is not None
         return rgb
+
+    def _relative_frame(
+        self, styles: list[Tensor], gains: list[Tensor], features: tuple[Tensor, ...], colours: tuple[Tensor, ...]
+    ) -> Tensor:
+        """The same of a relative decoder, see `Decoder`."""
+        batch, n_layers = styles[0].shape[0], len(self._layers)
+        x = self._decoder.input.input.to(self._dtypes[0]).expand(batch, -1, -1, -1)
+        x = self._styled(0, x, styles[0], gains[0])
+        raw: Tensor | None = None
+        painted: Tensor | None = None
+        for level, head in enumerate(self._heads):
+            x = self._styled(2 * level + 1, x, styles[2 * level + 1], gains[2 * level + 1])
+            x = self._styled(2 * level + 2, x, styles[2 * level + 2], gains[2 * level + 2])
+            raw = self._flow(level, x, styles[n_layers + level], raw)
+            if level < len(features):
+                feature = features[level].expand(batch, -1, -1, -1)
+                moved = F.grid_sample(feature, head.coordinates(raw), align_corners=False)
+                x = torch.lerp(x.float(), moved, torch.sigmoid(raw[:, 2:])).to(self._dtype)
+            painted = self._colour(level, self._colour_heads[level].conv[0](x.float()), painted)
+        assert raw is not None and painted is not None
+        twice = colours[0].expand(batch, -1, -1, -1)
+        return torch.lerp(moved_picture(twice, self._heads[-1].coordinates(raw)), painted, coverage(raw))
 
     def _styled(self, index: int, x: Tensor, style: Tensor, gain: Tensor) -> Tensor:
         """Styled convolution: style, gain and bias within the convolution for one latent at a size where the picture

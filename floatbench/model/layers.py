@@ -177,6 +177,10 @@ class ModulatedConv2d(nn.Module):
         """x (B, C_in, H, W), latent (B, D) -> (B, C_out, H, W), or (B, C_out, 2H, 2W) when `up`."""
         with torch.autocast(x.device.type, enabled=False):  # styles and norms stay float32 in every precision
             style = self.modulation(latent.to(self.modulation.weight.dtype))
+        return self.styled(x, style)
+
+    def styled(self, x: Tensor, style: Tensor) -> Tensor:
+        """The same with the style (B, C_in) itself."""
         return self._per_sample(x, style) if self.impl == "plain" else self._shared(x, style)
 
     def _per_sample(self, x: Tensor, style: Tensor) -> Tensor:

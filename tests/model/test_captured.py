@@ -75,6 +75,7 @@ def test_decoding_through_captures_equals_decoding_without(monkeypatch):
 
 @torch.no_grad()
 def test_frames_that_do_not_fit_into_memory_are_decoded_in_a_smaller_batch_once(monkeypatch):
+    torch.manual_seed(0)  # rounding differs with the batch, and some random weights make much of it
     net = MotionAutoencoder(FloatConfig(image_size=64, dim_w=48, dim_m=8, channel_max=64, channel_base=1024)).eval()
     latent, features = net.encode(noise(1, 3, 64, 64))
     latents = latent + net.motion(noise(7, 8, seed=1))
