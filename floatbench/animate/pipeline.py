@@ -51,6 +51,8 @@ class Video:
         seconds: wall-clock seconds by stage. evaluations, rows: true cost of the solve, see `NfeMeter`.
         settings: everything that decided the result; also stored in the file.
         notes: what a user should know about the inputs.
+        source_distance, source_limit: how unlike the picture is to the people the model was trained on, and up to where
+            it is familiar; None where the model does not say.
     """
 
     path: Path
@@ -60,6 +62,8 @@ class Video:
     rows: int
     settings: dict[str, Any]
     notes: list[str] = field(default_factory=list)
+    source_distance: float | None = None
+    source_limit: float | None = None
 
     @property
     def fps(self) -> float:
@@ -77,6 +81,8 @@ class Video:
             "network_rows": self.rows,
             "settings": self.settings,
             "notes": self.notes,
+            "source_distance": None if self.source_distance is None else round(self.source_distance, 4),
+            "source_limit": self.source_limit,
         }
 
 
@@ -308,7 +314,18 @@ class FLOAT(Animator):
         )
         write_stream(stream, out, pcm, settings, progress)
         seconds, notes = dict(stream.clock.seconds), [*notes, *stream.notes]
-        return Video(out, stream.n_frames, seconds, stream.evaluations, stream.rows, settings, notes)
+        limit = None if self.card.domain is None else self.card.domain.limit
+        return Video(
+            out,
+            stream.n_frames,
+            seconds,
+            stream.evaluations,
+            stream.rows,
+            settings,
+            notes,
+            stream.source_distance,
+            limit,
+        )
 
     def animate(
         self,

@@ -44,11 +44,15 @@ Colour = Literal["rgb", "yuv420"]
 
 @dataclass(frozen=True)
 class EncodedPortrait:
-    """An encoded picture: identity latent (1, D), its motion wr (1, D), and the feature maps the decoder takes."""
+    """An encoded picture: identity latent (1, D), its motion wr (1, D), and the feature maps the decoder takes.
+
+    `distance` says how unlike it is to the people the model knows, see `floatbench.sampling.domain`.
+    """
 
     latent: Tensor
     motion: Tensor
     features: list[Tensor] | PreparedSource
+    distance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -140,7 +144,14 @@ class Stream:
     @property
     def notes(self) -> list[str]:
         """What a user should know about how the frames were made."""
-        return list(self._model.notes)
+        domain, distance = self._model.card.domain, self._source.distance
+        unfamiliar = domain.note(distance) if domain is not None and distance is not None else None
+        return [*([unfamiliar] if unfamiliar else []), *self._model.notes]
+
+    @property
+    def source_distance(self) -> float | None:
+        """How unlike the picture is to the people the model knows; None where the model does not say."""
+        return self._source.distance
 
     def conditions(self) -> Iterator[Conditions]:
         """The conditions of window after window, B = 1, from the beginning at every call."""
@@ -322,7 +333,10 @@ class Animator:
         with (clock or StageClock(self.device))("encode"):
             latent, features = self.network.encode_image(to_tensor(picture).to(self.device))
             motion = self.network.motion(self.network.coefficients(latent))
-            return EncodedPortrait(latent, motion, self._decoder.source(features) if self._decoder else features)
+            domain = self.card.domain
+            distance = None if domain is None else domain.distance(latent[0].cpu().numpy())
+            prepared = self._decoder.source(features) if self._decoder else features
+            return EncodedPortrait(latent, motion, prepared, distance)
 
     def play(
         self,

@@ -17,6 +17,7 @@ from floatbench.model import checkpoint
 from floatbench.model.config import FLOAT_512, FloatConfig
 from floatbench.model.float import FloatModel
 from floatbench.model.layers import set_impl
+from floatbench.sampling.domain import Domain
 from floatbench.synthetic.expression import EXPRESSION, POSE
 from floatbench.weights import lockfile
 
@@ -116,10 +117,12 @@ class ModelCard:
     Attributes:
         directions: names of the motion directions, in order; empty where they have none.
         pose: mean and spread (6,) of the head poses it was trained with.
+        domain: the people it knows; None where nobody told.
     """
 
     directions: tuple[str, ...] = ()
     pose: tuple[tuple[float, ...], tuple[float, ...]] = ((0.0,) * 6, (1.0,) * 6)
+    domain: Domain | None = None
 
     def standardised(self, pose: np.ndarray) -> np.ndarray:
         """Head poses (T, 6) as the network takes them."""
@@ -135,7 +138,8 @@ def card_of(name_or_path: str | Path) -> ModelCard:
     notes = json.loads(checkpoint.read_metadata(checkpoint_file(name_or_path)).notes or "{}")
     names = tuple(notes.get("directions", DIRECTIONS.get(str(name_or_path), ())))
     scale = notes.get("pose", {"mean": ModelCard.pose[0], "std": ModelCard.pose[1]})
-    return ModelCard(names if len(names) == config.dim_m else (), (tuple(scale["mean"]), tuple(scale["std"])))
+    domain = Domain.from_record(notes["domain"]) if "domain" in notes else None
+    return ModelCard(names if len(names) == config.dim_m else (), (tuple(scale["mean"]), tuple(scale["std"])), domain)
 
 
 def load_model(name_or_path: str | Path, impl: Literal["plain", "fast"] = "fast") -> tuple[FloatModel, Origin]:

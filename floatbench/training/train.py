@@ -36,6 +36,7 @@ from floatbench.training.flow_phase import PREVIEW_FRAMES, FlowPhase
 from floatbench.training.frame_folders import PREFIX, FrameFolders, JoinedClips, frames_folder
 from floatbench.training.ground_truth import MOTION_NAMES
 from floatbench.training.hearing import heard_clips
+from floatbench.training.known_people import known_people
 from floatbench.training.loop import Schedule, run_phase
 from floatbench.training.pair_stream import PairStream
 from floatbench.training.protocol_clips import ProtocolClips
@@ -229,6 +230,8 @@ def train_flow(
     target = out / "float.safetensors"
     if devices.main:
         notes |= {"training": config.record(), "autoencoder_sha256": file_sha256(exported), "clips": len(motions)}
+        if (domain := known_people(phase.averaged(), config.data)) is not None:
+            notes["domain"] = domain.record()
         licence = "as its training data" if config.data.protocol else SYNTHETIC_LICENCE
         metadata = Metadata(config.model, licence=licence, notes=json.dumps(notes, sort_keys=True))
         checkpoint.save(phase.averaged(), target, metadata, torch.float16 if config.half else torch.float32)
