@@ -163,6 +163,9 @@ class TinyAutoencoderConfig(AutoencoderConfig):
             warp takes points of the head where they are.
         truth_share: share of pairs decoded by relative transfer: from the source's coefficients plus the true change of
             motion, instead of the driving picture's coefficients.
+        paint: weight of the share of the picture that a relative decoder paints over: paint is soft, and without a
+            price it stands in for every motion that is not known well.
+        vary: share of pairs shown with other backgrounds, colours, framings and looks, see `tiny.variation`.
     """
 
     network: Literal["vgg19", "random"] = "vgg19"
@@ -176,11 +179,13 @@ class TinyAutoencoderConfig(AutoencoderConfig):
     truth_motion: Weight = 0.0
     truth_warp: Weight = 0.0
     truth_share: Share = 0.0
+    vary: Share = 0.0
+    paint: Weight = 0.0
 
     @property
     def needs_truth(self) -> bool:
         """Whether any term needs the true motion of the clips."""
-        return max(self.truth_motion, self.truth_warp, self.truth_share) > 0 or self.encoder == "regression"
+        return max(self.truth_motion, self.truth_warp, self.truth_share, self.vary) > 0 or self.encoder == "regression"
 
     @property
     def needs_boxes(self) -> bool:
@@ -212,6 +217,11 @@ class FlowConfig:
         ot, velocity: lambda_OT = lambda_vel = 1 [paper].
         inside: weight of the same terms of the motion coefficients alone, besides those of the latents: all motion lies
             in M of D dimensions, the others only have their noise removed [ours, 0 in the paper].
+        face_velocity: further weight of the velocity term of the face's coefficients alone, for `truth` targets: the
+            same weight on the head's pose would hold it still [ours, 0 in the paper].
+        square: weight of the mean squared difference of the motion coefficients. Plain differences are least at the
+            median of what could follow, squared ones at its mean, from which samples keep their spread [ours, 0 in the
+            paper].
         previous_loss: `clean`, Eq. 11 read literally; `none` leaves previous frames out.
         vel_boundary: keep the difference between previous and current frames, Eq. 12 read literally.
         previous_target: `clean`, or `input`: zeros where the previous motion was dropped [not stated].
@@ -250,6 +260,8 @@ class FlowConfig:
     ot: Weight = 1.0
     velocity: Weight = 1.0
     inside: Weight = 0.0
+    face_velocity: Weight = 0.0
+    square: Weight = 0.0
     previous_loss: Literal["clean", "none"] = "clean"
     vel_boundary: bool = True
     previous_target: Literal["clean", "input"] = "clean"
@@ -292,13 +304,21 @@ class EmotionConfig:
 
 
 LATER: dict[tuple[str, str], Any] = {
+    ("model", "warp"): "bilinear",
+    ("model", "transfer"): "lia",
+    ("model", "flow_limit"): 1.0,
+    ("model", "latent_limit"): 0.0,
     ("data", "shares"): {},
     ("autoencoder", "accumulate"): 1,
     ("autoencoder", "recompute"): False,
     ("autoencoder", "compiled"): False,
+    ("autoencoder", "vary"): 0.0,
+    ("autoencoder", "paint"): 0.0,
     ("flow", "accumulate"): 1,
     ("flow", "recompute"): False,
     ("flow", "compiled"): False,
+    ("flow", "face_velocity"): 0.0,
+    ("flow", "square"): 0.0,
     ("flow", "hearing"): "window",
 }
 """Fields that older checkpoints do not know, with the values that change nothing."""
@@ -324,6 +344,8 @@ class TrainConfig:
         self.autoencoder.check(self.model)
         if self.flow.targets == "truth":
             check_motions(self.model)
+        elif self.flow.face_velocity:
+            raise UsageError("flow.face_velocity: only 'truth' targets know which coefficients are the face's")
         if self.flow.hearing == "whole" and self.model.speech != "wav2vec2":
             raise UsageError("flow.hearing = 'whole' is for wav2vec 2.0: the log-mel encoders are trained, not kept")
 

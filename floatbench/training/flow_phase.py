@@ -19,6 +19,7 @@ from floatbench.sampling.options import SamplingOptions
 from floatbench.sampling.paths import DiffusionPath
 from floatbench.sampling.sampler import sample_windows
 from floatbench.sampling.windows import cut
+from floatbench.synthetic.expression import POSE
 from floatbench.training.batches import (
     MotionClip,
     MotionWindows,
@@ -214,11 +215,9 @@ class FlowPhase:
         parts = flow_terms(output.float(), target, previous_target, c.vel_boundary, c.previous_loss)
         terms = {"current": parts.current, "previous": parts.previous, "velocity": parts.velocity}
         total = parts.total(c.ot, c.velocity)
-        if c.inside:
-            made, wanted, before = (model.project(value) for value in (output.float(), target, previous_target))
-            of_motion = flow_terms(made, wanted, before, c.vel_boundary, c.previous_loss)
-            terms["inside"] = of_motion.total(c.ot, c.velocity)
-            total = total + c.inside * terms["inside"]
+        of_motion = self._motion_terms(output.float(), target, previous_target)
+        terms |= of_motion
+        total = total + sum(getattr(c, name) * term for name, term in of_motion.items())
         if logits is not None and c.emotion_weight and not self.whole.emotion_first and told:
             # the mean over the labelled windows of all processes, however they are shared out
             share = int(known.sum()) * self.devices.count * c.accumulate / told
@@ -226,6 +225,23 @@ class FlowPhase:
             terms["emotion"] = share * guess
             total = total + c.emotion_weight * terms["emotion"]
         return terms, total
+
+    def _motion_terms(self, output: Tensor, target: Tensor, previous: Tensor) -> dict[str, Tensor]:
+        """The terms of the motion coefficients, by the names of their weights; those without weight are left out."""
+        c, terms = self.config, {}
+        if not max(c.inside, c.face_velocity, c.square):
+            return terms
+        made, wanted, before = (self.model.project(value) for value in (output, target, previous))
+        if c.inside:
+            of_all = flow_terms(made, wanted, before, c.vel_boundary, c.previous_loss)
+            terms["inside"] = of_all.total(c.ot, c.velocity)
+        if c.face_velocity:
+            face = slice(len(POSE), None)
+            of_face = flow_terms(made[..., face], wanted[..., face], before[..., face], c.vel_boundary, c.previous_loss)
+            terms["face_velocity"] = of_face.velocity
+        if c.square:
+            terms["square"] = (made[:, before.shape[1] :] - wanted).square().mean()
+        return terms
 
     def tensors(self) -> dict[str, Tensor]:
         """The frozen speech networks are left out: they come from their own files."""

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
 
+from floatbench.errors import UsageError
 from floatbench.model.conditions import Conditions
+from floatbench.model.config import FLOAT_TINY
 from floatbench.sampling.paths import DiffusionPath
+from floatbench.training.config import FlowConfig, TrainConfig
 from floatbench.training.ema import Ema, half_life_decay
+from floatbench.training.flow_phase import FlowPhase
 from floatbench.training.losses.dropout import DropRates, drop_conditions
 from floatbench.training.losses.flow import flow_terms, noisy_motion, sample_times
 
@@ -125,3 +132,27 @@ def test_without_the_boundary_every_other_difference_still_counts():
         wrong[:, frame] += 0.5
         found = flow_terms(wrong, current, previous, boundary=False).velocity
         assert float(found) == pytest.approx(0.5 / (P + L - 2), rel=1e-5)
+
+
+def _motion_terms(made: torch.Tensor, wanted: torch.Tensor, before: torch.Tensor, **weights: Any) -> dict[str, float]:
+    """The terms of motion coefficients of a phase with these weights."""
+    phase: Any = SimpleNamespace(config=FlowConfig(**weights), model=SimpleNamespace(project=lambda value: value))
+    terms = FlowPhase._motion_terms(phase, torch.cat((before, made), 1), wanted, before)
+    return {name: float(term) for name, term in terms.items()}
+
+
+def test_squared_differences_count_current_frames_and_the_faces_velocity_leaves_the_head_out():
+    before, wanted = torch.zeros(2, 3, 20), torch.zeros(2, 4, 20)
+    assert _motion_terms(wanted, wanted, before) == {}
+    pose, face = wanted.clone(), wanted.clone()
+    pose[:, 1, :6], face[:, 1, 6:] = 2.0, 2.0
+    weights = {"square": 1.0, "face_velocity": 1.0}
+    of_pose, of_face = (_motion_terms(made, wanted, before, **weights) for made in (pose, face))
+    assert of_pose == {"square": pytest.approx(4 * 6 / 80), "face_velocity": 0.0}
+    # one frame of four is off by 2: two of six steps are wrong by 2
+    assert of_face == {"square": pytest.approx(4 * 14 / 80), "face_velocity": pytest.approx(2 * 2 / 6)}
+
+
+def test_the_faces_velocity_needs_coefficients_that_are_known():
+    with pytest.raises(UsageError, match="face_velocity"):
+        TrainConfig("toy", FLOAT_TINY, flow=FlowConfig(face_velocity=1.0))

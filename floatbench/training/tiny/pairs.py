@@ -14,6 +14,7 @@ from floatbench.errors import DataError
 from floatbench.training.batches import WHOLE, Frame, FramePair, Pairs, draw_pair, gathered, step_random
 from floatbench.training.clips import ClipPool, TrainingClip
 from floatbench.training.ground_truth import MIRRORED, mirror_tracks, true_motion
+from floatbench.training.tiny.variation import Variation, background
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,25 @@ class PairTruth:
     source_tracks: Tensor
     driving_tracks: Tensor
     relative: Tensor
+
+
+@dataclass(frozen=True)
+class VariedFrame(Frame):
+    """A frame as a variation shows it.
+
+    Attributes:
+        still: (R, R) of `background`, None where nothing is replaced.
+    """
+
+    variation: Variation
+    still: np.ndarray | None
+
+    def picture(self, mirrored: bool) -> np.ndarray:
+        still = self.still if self.still is None or not mirrored else self.still[:, ::-1]
+        return self.variation.picture(super().picture(mirrored), still)
+
+    def boxes(self, mirrored: bool) -> np.ndarray:
+        return self.variation.boxes(super().boxes(mirrored))
 
 
 @dataclass(frozen=True)
@@ -54,6 +74,7 @@ def draw_tiny_pairs(
     relative: float | None = None,
     across: float = 0.0,
     part: slice = WHOLE,
+    vary: float = 0.0,
 ) -> TinyPairs:
     """As `draw_pairs`, with what the paper's pairs have not.
 
@@ -62,6 +83,7 @@ def draw_tiny_pairs(
         relative: share of pairs decoded from the true change of motion; None leaves the truth out.
         across: share of pairs whose second frame is of another clip of the same person, if the pool has one.
         part: rows of the batch, those of one process.
+        vary: share of pairs that are shown as a `Variation`.
 
     Raises:
         DataError: the truth is wanted of clips that have none.
@@ -71,7 +93,8 @@ def draw_tiny_pairs(
     rows: list[FramePair] = []
     for index in rng.integers(len(clips), size=batch // 2 if both_ways else batch):
         pair = draw_pair(rng, clips[index], flip)
-        rows.append(_across(rng, clips, pair) if across and rng.random() < across else pair)
+        pair = _across(rng, clips, pair) if across and rng.random() < across else pair
+        rows.append(_varied(rng, pair) if vary and rng.random() < vary else pair)
     if both_ways:
         rows += [replace(row, source=row.driving, driving=row.source) for row in rows]
     truth = None if relative is None else _truth(rows[part], (rng.random(len(rows)) < relative)[part])
@@ -86,6 +109,14 @@ def _across(rng: np.random.Generator, clips: Sequence[TrainingClip], pair: Frame
         return pair
     other = others[int(rng.integers(len(others)))]
     return replace(pair, driving=Frame(other, int(rng.integers(len(other.frames)))))
+
+
+def _varied(rng: np.random.Generator, pair: FramePair) -> FramePair:
+    """The pair as one variation shows it."""
+    clips = pair.source.clip, pair.driving.clip
+    variation, still = Variation(rng, clips[0].frames.shape[1]), background(clips)
+    source, driving = (VariedFrame(frame.clip, frame.at, variation, still) for frame in (pair.source, pair.driving))
+    return replace(pair, source=source, driving=driving)
 
 
 def _truth(rows: Sequence[FramePair], relative: np.ndarray) -> PairTruth:
@@ -109,4 +140,7 @@ def _frame_truth(frame: Frame, mirrored: bool) -> tuple[np.ndarray, np.ndarray]:
         raise DataError(f"{frame.clip.id} has no ground truth", fix=fix)
     numbers = true_motion(known["pose"][[frame.at]], known["expression"][[frame.at]])[0]
     tracks = known["tracks"][frame.at]
-    return (numbers * MIRRORED, mirror_tracks(tracks)) if mirrored else (numbers, tracks)
+    numbers, tracks = (numbers * MIRRORED, mirror_tracks(tracks)) if mirrored else (numbers, tracks)
+    if isinstance(frame, VariedFrame):
+        return frame.variation.motion(numbers), frame.variation.tracks(tracks)
+    return numbers, tracks
