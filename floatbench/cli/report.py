@@ -62,8 +62,13 @@ class ReportChoices:
     )
     matrix: Annotated[Path | None, typer.Option(help="With --page: matrix.json of `floatbench metrics check`.")] = None
     reference: Annotated[
-        Path | None, typer.Option(help="With --page, --figure, --by: the real videos of a run of `floatbench score`.")
+        Path | None,
+        typer.Option(help="With --page, --figure, --by: where the real videos of `floatbench score` lie, if moved."),
     ] = None
+    title: Annotated[str, typer.Option(help="With --page: its title.")] = ""
+    authors: Annotated[str, typer.Option(help="With --page: who made it.")] = ""
+    link: Annotated[str, typer.Option(help="With --page: an address to read more at.")] = ""
+    about: Annotated[Path | None, typer.Option(help="With --page: a text of your own, from a file.")] = None
 
 
 def report(
@@ -100,7 +105,11 @@ def report(
     if choices.commercial_safe:
         refuse_restricted(loaded, variants or None)
     if choices.page is not None:
-        _page(loaded, choices.page, PageOptions(choices.videos, choices.matrix, choices.reference), output)
+        options = PageOptions(
+            choices.videos, choices.matrix, choices.reference, choices.title, choices.authors, choices.link,
+            choices.about,
+        )  # fmt: skip
+        _page(loaded, choices.page, options, output)
         return
     style = "json" if output.json else choices.style
     chosen = _table_choices(choices, style, named)

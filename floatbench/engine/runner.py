@@ -26,6 +26,7 @@ from floatbench.engine.features import FeatureStore, shared_cache
 from floatbench.engine.framing import check_crop, check_framing, refuse_other_framing
 from floatbench.engine.inputs import refuse_own_outputs
 from floatbench.engine.job import JobSettings
+from floatbench.engine.local_folders import remember
 from floatbench.engine.matching import say_what_matches_nothing
 from floatbench.engine.missing import Unavailable, fix_of, things_of
 from floatbench.engine.plan import Plan, choose_clips, make_plan, remaining_jobs
@@ -203,6 +204,7 @@ def run(protocol: Protocol, dataset: Dataset, options: RunOptions, progress: Pro
     say_rejections(plan, accepted, options.skip_rejected, progress)
     with _locked(folder):
         info = _open(folder, plan, options)
+        remember(folder, plan.protocol, plan.resolved.values())
         rows, new_rows = _execute(folder, plan, dataset, info, options, progress)
         workers = default_workers("cpu") if options.workers is None else options.workers
         scores = score_run(folder, plan, info, rows, progress, None if new_rows else environment(device), workers)

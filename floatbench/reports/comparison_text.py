@@ -47,15 +47,27 @@ def notes(found: Comparisons) -> list[str]:
     return lines
 
 
+def shown_difference(verdict: Verdict, sign: int = 1) -> str:
+    """A - B with its interval, or B - A where `sign` is -1."""
+    if verdict.difference is None:
+        return "none"
+    gap = number(sign * verdict.difference)
+    if verdict.low is not None and verdict.high is not None:
+        low, high = sorted((sign * verdict.low, sign * verdict.high))
+        gap += f" [{number(low)}, {number(high)}]"
+    return gap
+
+
+def shown_p(verdict: Verdict) -> str:
+    """p for the number of comparisons, two digits."""
+    return "none" if verdict.adjusted is None else "<1e-4" if verdict.adjusted < 1e-4 else f"{verdict.adjusted:.2g}"
+
+
 def _cells(verdict: Verdict) -> list[str]:
     value = lambda x: "none" if x is None else number(x)  # noqa: E731
-    gap = value(verdict.difference)
-    if verdict.low is not None and verdict.high is not None:
-        gap += f" [{number(verdict.low)}, {number(verdict.high)}]"
-    p = "none" if verdict.adjusted is None else "<1e-4" if verdict.adjusted < 1e-4 else f"{verdict.adjusted:.2g}"
     counts = [str(verdict.clips), str(verdict.people)]
-    return [verdict.metric, verdict.a, verdict.b, value(verdict.value_a), value(verdict.value_b), gap, p,
-            verdict.word, *counts]  # fmt: skip
+    return [verdict.metric, verdict.a, verdict.b, value(verdict.value_a), value(verdict.value_b),
+            shown_difference(verdict), shown_p(verdict), verdict.word, *counts]  # fmt: skip
 
 
 def to_text(found: Comparisons) -> str:

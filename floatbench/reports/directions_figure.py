@@ -51,7 +51,7 @@ def write_directions(run: RecordedRun, out: Path, reference: Path | None = None)
     available = set(run.info.available)
     clip = drawn_clips(run, [clip for clip in run.info.protocol.clips if clip.id in available])[0]
     try:
-        portrait = Footage(run, dataset_of(run.info.protocol, reference)).reference(clip).source
+        portrait = Footage(run, dataset_of(run, reference)).reference(clip).source
     except ClipError as error:
         raise DataError(f"{clip.id}: {error.what}", fix="--reference DIR with the real videos") from error
     picture, _ = whole_picture(portrait, model.size, model.choices.options.crop_filter)

@@ -57,7 +57,7 @@ def write_frames(runs: Sequence[RecordedRun], out: Path, reference: Path | None 
     whole = [clip for clip in page.clips if all(page.row(name, clip.id).status == "ok" for name in shown)]
     if not systems or not whole:
         raise UsageError("there is no clip that every system has", fix="floatbench run ... --retry-failed")
-    footage = {id(run): Footage(run, dataset_of(run.info.protocol, reference)) for run in page.runs}
+    footage = {id(run): Footage(run, dataset_of(run, reference)) for run in page.runs}
     rows, listed = [], []
     for clip in drawn_clips(page.runs[0], whole)[:CLIPS]:
         times = drawn_times(page.runs[0], clip, min(page.row(name, clip.id).n_frames for name in shown))

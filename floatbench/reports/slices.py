@@ -82,7 +82,7 @@ def _loudness(run: RecordedRun, clip: Clip, reference: Path | None) -> float | N
     from floatbench.reports.page.build import dataset_of
 
     fix = "floatbench protocol prepare, or --reference DIR for a run of floatbench score"
-    dataset = dataset_of(run.info.protocol, reference)
+    dataset = dataset_of(run, reference)
     if dataset is None:
         raise DataError(f"{run.folder}: loudness needs the real videos", fix=fix)
     try:

@@ -19,6 +19,7 @@ from floatbench.speed.record import SpeedFile, SpeedRow, rows_for_figure
 REALTIME = 25.0
 FIGURES = ("fps", "speed-quality")
 _FORWARD, _END_TO_END, _PUBLISHED, _LINE = "#2b6ea6", "#8fb6d6", "#b9b9b9", "#b3261e"
+_MARKERS = "osD^vP*X"
 _CLOCKS = {"forward": "forward pass", "single-stream": "end to end", "offline": "end to end, all clips at once",
            "streaming": "as a stream"}  # fmt: skip
 
@@ -114,7 +115,8 @@ def write_fps(paths: Sequence[Path], out: Path) -> list[Path]:
         nfe = "" if bar.nfe is None else f"\n{bar.nfe:g} steps"  # a window
         energy = "" if bar.joules is None else f"\n{bar.joules:.3g} J / s video"
         axes.annotate(f"{bar.fps:.3g}{nfe}{energy}", (place, bar.high or bar.fps), (0, 4), textcoords="offset points",
-                      ha="center", va="bottom", fontsize=8)  # fmt: skip
+                      ha="center", va="bottom", fontsize=8, zorder=5,
+                      bbox={"facecolor": "white", "edgecolor": "none", "pad": 1})  # fmt: skip
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set_ylim(min(0.1, min(heights) / 2), max(heights) * 4)
@@ -153,18 +155,15 @@ def write_speed_quality(paths: Sequence[Path], out: Path, metric: str = "") -> l
     chosen = metric or (known[0] if known else "")
     if chosen not in known:
         raise UsageError(f"not every row has the metric {chosen!r}", fix=f"--metrics {'|'.join(known) or 'none'}")
-    figure, axes = _axes(7.0, 5.0)
-    for bar in shown:
-        axes.scatter(bar.fps, bar.quality[chosen], color=_FORWARD, s=40)
-        axes.annotate(
-            f"{bar.system}{f', {bar.size} px' if bar.size else ''}".replace("$", r"\$"),
-            (bar.fps, bar.quality[chosen]),
-            (6, 4),
-            textcoords="offset points",
-            fontsize=8,
-        )
+    figure, axes = _axes(8.5, 5.0)
+    for place, bar in enumerate(shown):
+        name = f"{bar.system}{f', {bar.size} px' if bar.size else ''}".replace("$", r"\$")
+        marker, colour = _MARKERS[place % len(_MARKERS)], f"C{place % 10}"
+        axes.scatter(bar.fps, bar.quality[chosen], color=colour, marker=marker, s=50, label=name)
+    figure.legend(loc="outside right upper", fontsize=8, frameon=False)  # names beside points would cover each other
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter("{x:g}")
+    for part in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+        part(_plain_powers())
     axes.margins(0.2)
     axes.axvline(REALTIME, color=_LINE, linestyle="--", linewidth=1)
     axes.annotate("real time", (REALTIME, 1), xycoords=("data", "axes fraction"), xytext=(4, -10),
@@ -174,6 +173,13 @@ def write_speed_quality(paths: Sequence[Path], out: Path, metric: str = "") -> l
     )
     axes.set_ylabel(f"{chosen} ({next(iter(labels.values()))})", fontsize=8)
     return _save(figure, out, shown)
+
+
+def _plain_powers() -> Any:
+    """20 and not 2 x 10^1, and no more of them than there is room for."""
+    from matplotlib.ticker import LogFormatter
+
+    return LogFormatter(labelOnlyBase=False)
 
 
 def _axes(width: float, height: float) -> tuple[Any, Any]:

@@ -10,14 +10,18 @@ import pytest
 from page_toys import FRAMES, moving, write_page_run
 from report_toys import toy_protocol, write_run
 
+import floatbench
 from floatbench.cli.app import main
 from floatbench.errors import DataError, UsageError
-from floatbench.media import probe, read_video
+from floatbench.media import probe, read_video, write_lossless
 from floatbench.protocol.protocol import Clip
+from floatbench.reports.comparison import compare_runs
 from floatbench.reports.loading import load_run
 from floatbench.reports.page.build import ASSETS, SCRIPTS, STYLES, PageOptions, build_page
+from floatbench.reports.page.document import PageRuns, document
 from floatbench.reports.page.footage import provenance_tags, waveform
 from floatbench.reports.page.tracks import RecordedTracks, median_smooth, rotation_speed, sync_confidence
+from floatbench.reports.table import number
 
 EVIL = "<img src=x onerror=alert(1)></script>"
 
@@ -70,8 +74,6 @@ def test_recordings_and_altered_recordings_are_not_called_synthetic(tmp_path):
 def test_a_video_that_was_changed_after_scoring_is_not_shown(tmp_path):
     run = write_page_run(tmp_path / "run", {"one": 1.0}, clips=1)
     (video,) = (run / "generated").glob("*.mkv")
-    from floatbench.media import write_lossless
-
     write_lossless(video, moving(5).frames)
     made = build_page([load_run(run)], tmp_path / "page")
     assert made.without == {"the video is no longer the one that was scored": 1}
@@ -230,6 +232,73 @@ def test_the_command_writes_the_page_and_says_what_has_no_video(tmp_path, capfd)
         "videos": 1,
         "without_video": {"no_face: none": 1},
     }
+
+
+def test_a_page_has_a_title_authors_a_link_and_a_text_of_ones_own(tmp_path, capfd):
+    run = write_page_run(tmp_path / "run", {"mine": 1.0}, clips=1)
+    (tmp_path / "about.txt").write_text(f"First of two.\n\nSecond {EVIL}\nstill second.\n", encoding="utf-8")
+    words = ["--title", EVIL, "--authors", "A & B", "--link", "https://example.org/", "--about"]
+    page = ["report", str(run), "--page", str(tmp_path / "page")]
+    with pytest.raises(SystemExit) as stopped:
+        main([*page, *words, str(tmp_path / "about.txt")])
+    assert not stopped.value.code
+    index = (tmp_path / "page" / "index.html").read_text()
+    assert "<img" not in index and "<h1>&lt;img src=x" in index
+    for part in (
+        "A &amp; B",
+        '<a href="https://example.org/"',
+        "<p>First of two.</p>",
+        "<p>Second &lt;img",
+        "toy-toy@",
+    ):
+        assert part in index
+    for wrong, said in (
+        (["--link", "javascript:alert(1)"], "no address of the web"),
+        (["--about", "no"], "cannot be"),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main([*page, *wrong])
+        assert stopped.value.code
+        assert said in capfd.readouterr().err
+
+
+def test_marks_and_copies_are_those_of_compare_and_report(tmp_path):
+    """Eight people, each of them nearer with one system than with the other: decided, in both directions."""
+    ours, theirs = np.linspace(1, 2, 8), np.linspace(3, 4, 8) + np.arange(8) % 2
+    run = load_run(write_page_run(tmp_path / "run", {"ours": ours, "theirs": theirs, "frozen": 9.0}, clips=8))
+    found = document(PageRuns([run]), None)
+    judged = {verdict.metric: verdict for verdict in compare_runs([run]).verdicts}
+    for metric, verdicts in zip(found["metrics"], found["verdicts"], strict=True):
+        (shown,), verdict = verdicts, judged[metric["id"]]
+        assert (shown["a"], shown["b"], shown["word"]) == (0, 1, verdict.word)
+        assert shown["difference"].startswith(f"{number(verdict.difference)} [{number(verdict.low)}, ")
+        assert shown["reversed"] == f"{number(-verdict.difference)} [{number(-verdict.high)}, {number(-verdict.low)}]"
+    assert {verdict.word for verdict in judged.values()} == {"better", "worse"}  # a distance, and a likeness
+    assert "frozen" not in found["copies"]["CSV"] and "ours" in found["copies"]["CSV"]
+    assert found["copies"]["LaTeX"].count("\\textbf") == 2
+    assert found["cells"][0][0]["shown"] == number(run.cell("ours", found["metrics"][0]["id"]).value)
+
+
+def test_a_page_of_score_finds_both_folders_again(tmp_path, monkeypatch):
+    for name, seed in (("mine", 1), ("real", 2)):
+        media = moving(seed, 30)
+        (tmp_path / name).mkdir()
+        write_lossless(tmp_path / name / "a.mkv", media.frames)
+    monkeypatch.chdir(tmp_path)
+    floatbench.score("mine", "real", metrics=["psnr-grey128"], out="run", workers=0, name="Mine")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    made = build_page([load_run(tmp_path / "run")], tmp_path / "page")
+    data = page_data(tmp_path / "page")
+    names = [method["name"] for method in data["methods"]]
+    shown = {name for name, (found,) in zip(names, data["media"], strict=True) if isinstance(found, list)}
+    assert {"Mine", "reference", "frozen"} <= shown
+    assert str(tmp_path) not in (tmp_path / "run" / "run.json").read_text()
+    (tmp_path / "run" / "local.json").write_text("no record")
+    lost = build_page([load_run(tmp_path / "run")], tmp_path / "page2")
+    assert lost.videos < made.videos
+    assert lost.without["the real video is not on this machine"] > 1
 
 
 def test_commercial_safe_also_guards_the_page(tmp_path, capfd):

@@ -13,8 +13,12 @@ from report_toys import METRICS, _variant, toy_protocol
 from floatbench.cli.app import main
 from floatbench.metrics import registry
 from floatbench.protocol.protocol import Clip
+from floatbench.reports.layout import build_table
 from floatbench.reports.loading import load_run
 from floatbench.reports.page.build import PageOptions, build_page
+from floatbench.reports.render import render
+from floatbench.reports.table import number
+from floatbench.reports.table_parts import TableChoices
 
 pytestmark = pytest.mark.browser
 LOCAL = ("file:", "data:", "blob:")
@@ -64,6 +68,13 @@ def column(page, table: str, index: int) -> list[str]:
     )
 
 
+def scores(page, index: int) -> list[str]:
+    """The same of the table of scores, whose controls are behind one wide row."""
+    return page.eval_on_selector_all(
+        "#score-table tbody tr:not(.fold)", f"rows => rows.map(row => row.cells[{index}].firstChild.textContent)"
+    )
+
+
 def loaded(page) -> None:
     page.evaluate("document.querySelector('#compare').scrollIntoView({behavior: 'instant'})")
     page.wait_for_function(
@@ -78,9 +89,9 @@ def presented(page) -> list[int]:
 def test_scores_are_sorted_by_a_heading_both_ways_with_names_as_text(page):
     heading = page.get_by_role("button", name="FID ↓")
     heading.first.click()
-    assert column(page, "#score-table", 1) == ["0", "1", "3"]
+    assert scores(page, 1) == ["1", "3", "0"]  # systems first, the control below them
     heading.first.click()
-    assert column(page, "#score-table", 1) == ["3", "1", "0"]
+    assert scores(page, 1) == ["3", "1", "0"]
     assert page.locator("#score-table th[aria-sort=descending]").count() == 1
     assert page.locator("#score-table small", has_text="[2.5, 3.5]").count() == 1  # the interval
     assert page.locator("img[src=x]").count() == 0
@@ -114,6 +125,8 @@ def test_every_number_says_where_it_comes_from_on_pointing_and_on_focus(page):
 
 
 def test_the_clip_table_is_filtered_and_sorted_with_missing_values_last(page):
+    assert page.locator("#clips-count").inner_text() == "6 of 9 rows"
+    page.locator("#clips-method").select_option(label="all methods")
     assert page.locator("#clips-count").inner_text() == "9 of 9 rows"
     page.locator("#failed-only").check()
     assert page.locator("#clips-count").inner_text() == "1 of 9 rows"
@@ -209,6 +222,94 @@ def test_media_are_loaded_only_where_they_are_looked_at(page):
     )
     assert page.evaluate("[...document.images].every(image => image.loading === 'lazy')")
     assert page.evaluate("document.querySelectorAll('script[src^=\"clips/\"]').length") == 1
+
+
+def test_the_page_opens_with_the_systems_and_the_controls_folded(page):
+    assert page.locator("#score-table tbody tr:visible th .name").all_inner_texts() == ["far", "near"]
+    button = page.locator("#score-table tr.fold button")
+    assert (button.inner_text(), button.get_attribute("aria-expanded")) == ("▸ 1 controls, not ranked", "false")
+    page.locator("#score-table tbody tr:nth-child(2) td").first.focus()
+    page.keyboard.press("ArrowDown")  # past two cells into the wide one
+    assert page.evaluate("document.activeElement.closest('tr').className") == "fold"
+    button.click()
+    assert page.locator("#score-table tbody tr:visible th .name").all_inner_texts() == ["far", "near", "reference"]
+
+
+def test_marks_say_what_the_paired_test_says_from_either_side(page):
+    assert page.locator("#against").input_value() == "0"
+    mark = page.locator("#score-table tbody tr:nth-child(2) td .verdict").first
+    assert mark.inner_text().split() == ["≈", "not", "decided"]
+    page.locator("#score-table tbody tr:nth-child(2) td").first.hover()
+    assert "not decided: 2 people and 2 clips are too few" in page.locator("#tip").inner_text()
+    page.mouse.move(2, 2)
+    told = page.evaluate("""() => {
+        const both = {difference: '-2 [-3, -1]', reversed: '2 [1, 3]', p: '0.01'};
+        FB.data.verdicts[0] = [{a: 0, b: 1, word: 'better', ...both}];
+        return [FB.verdict(0, 1, 0), FB.verdict(0, 0, 1)].map(v => [v.word, v.difference]);
+    }""")
+    assert told == [["better", "-2 [-3, -1]"], ["worse", "2 [1, 3]"]]
+    page.locator("#against").select_option(label="near")
+    page.locator("#against").select_option(label="far")
+    assert mark.inner_text().split() == ["▼", "worse"]
+
+
+def test_numbers_are_those_of_the_table_and_can_be_copied(page, folders):
+    table = build_table(None, [load_run(folders[0])], [], TableChoices(controls=False))
+    shown = [part.shown for line in table.ours.lines for (part,) in line.cells]
+    assert [*scores(page, 1)[:2], *scores(page, 2)[:2]] == [shown[0], shown[2], shown[1], shown[3]]
+    context = page.context
+    for button, style in (("Copy as LaTeX", "latex"), ("Copy as CSV", "csv")):
+        page.evaluate("() => { navigator.clipboard.writeText = async (text) => { window.copied = text; }; }")
+        page.get_by_role("button", name=button).click()
+        page.wait_for_function("() => window.copied")
+        assert page.evaluate("window.copied") == render(table, style)
+    assert context.pages == [page]
+    numbers = [0, 1e-7, 1.3194e-5, 0.00012345, 1234.56, 0.1, 98765.4, -2.00049, 1e-5]
+    assert [page.evaluate("FB.number", value) for value in numbers] == [number(value) for value in numbers]
+
+
+def test_the_address_brings_back_clip_methods_and_time(page, folders):
+    loaded(page)
+    page.locator("#clip").select_option(label="b")
+    page.locator("#chosen input[value='1']").uncheck()
+    page.evaluate("FB.stage.seek(40)")
+    page.evaluate("() => { navigator.clipboard.writeText = async (text) => { window.copied = text; }; }")
+    page.locator("#copy-link").click()
+    page.wait_for_function("() => window.copied")
+    address = page.evaluate("window.copied")
+    assert address.endswith("/index.html#compare?clip=b&method=far&method=reference&t=1.60")
+    page.goto("about:blank")
+    page.goto(address)
+    page.wait_for_selector("html[data-ready]")
+    page.wait_for_function("() => FB.stage.state.frame === 40")
+    assert page.evaluate("[FB.data.clips[FB.stage.state.clip].id, FB.stage.state.chosen]") == ["b", [0, 2]]
+    assert page.locator("nav a[aria-current]").inner_text() == "Compare"
+    page.goto("about:blank")
+    page.goto((folders[1] / "index.html").as_uri() + "#compare?clip=gone&method=gone&t=x")
+    page.wait_for_selector("html[data-ready]")
+    page.wait_for_function("() => FB.stage.state.clip === 0")
+
+
+def test_legends_have_names_and_equal_lines_take_turns(page):
+    loaded(page)
+    lane = page.locator("#tracks figure.lane", has=page.locator("strong", has_text="CSIM to source"))
+    assert "near" in lane.locator(".at").inner_text() and "reference" in lane.locator(".at").inner_text()
+    turns = page.evaluate("""() => {
+        const lines = [[0, 1], [0, 0.5], [0, 1]].map((values, i) => ({name: 'abc'[i], start: 0, values}));
+        const lane = {low: 0, high: 1, lines};
+        FB.Tracks.prototype._tellEqualApart.call({frames: 2}, lane);
+        return [lane.equal, lane.lines.map(line => [line.turn, line.turns])];
+    }""")
+    assert turns == [["a = c"], [[0, 2], [0, 1], [1, 2]]]
+
+
+def test_the_worst_are_clips_with_a_video(page):
+    page.evaluate("() => [0, 2].forEach((c) => (FB.data.media[0][c] = 'left out by --videos'))")
+    page.locator("#worst-metric").select_option(label="FID · toy-fid")
+    page.evaluate("document.querySelector('#worst-metric').dispatchEvent(new Event('change'))")
+    assert all("far" not in text for text in page.locator("#worst-list li").all_inner_texts())
+    assert page.locator("#worst-list li").count() == 3
+    assert "2 of 5 have none in this page" in page.locator("#worst-note").inner_text()
 
 
 def test_a_worst_clip_opens_in_the_players(page):

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from floatbench.data.dataset import Dataset
-from floatbench.errors import ClipError, DependencyError, FloatbenchError, UsageError
+from floatbench.engine.local_folders import local_folders
+from floatbench.errors import ClipError, DataError, DependencyError, FloatbenchError, UsageError
 from floatbench.files import write_bytes
 from floatbench.progress import NullProgress, Progress
-from floatbench.protocol.protocol import Clip, Protocol
+from floatbench.protocol.protocol import Clip
 from floatbench.reports.loading import RecordedRun
 from floatbench.reports.page.document import PageRuns, document, read_matrix
 from floatbench.reports.page.footage import Exported, Footage, export, remove_stale
 from floatbench.reports.page.tracks import KINDS, NEEDED
 
 ASSETS = Path(__file__).parent / "assets"
-SCRIPTS = ("core.js", "table.js", "tracks.js", "stage.js", "gallery.js", "vote.js", "rate.js", "main.js")
+SCRIPTS = ("core.js", "table.js", "tracks.js", "stage.js", "gallery.js", "vote.js", "rate.js", "link.js", "main.js")
 STYLES = ("page.css",)
 
 
@@ -30,12 +32,18 @@ class PageOptions:
     Attributes:
         videos: at most that many clips get videos, the worst of each metric first; None = all.
         matrix: response matrix of `floatbench metrics check`.
-        reference: folder of the real videos, for runs of `floatbench score`.
+        reference: folder of the real videos, for runs of `floatbench score` that were moved to another machine.
+        title, authors, link: stand at the head; the protocol's label is the title of a page without one.
+        about: a text file, UTF-8; its paragraphs stand below.
     """
 
     videos: int | None = None
     matrix: Path | None = None
     reference: Path | None = None
+    title: str = ""
+    authors: str = ""
+    link: str = ""
+    about: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -53,14 +61,14 @@ def build_page(
     """Writes the page of finished runs into a folder; the same call again makes only what is missing.
 
     Raises:
-        UsageError: runs that may not stand in one table, or a folder that holds something else.
-        DataError: damaged records, or a file that is no response matrix.
+        UsageError: runs that may not stand in one table, a link of another kind, or a folder that holds something else.
+        DataError: damaged records, a file that is no response matrix, or no text.
     """
     options, progress = options or PageOptions(), progress or NullProgress()
     page = PageRuns(runs)
     matrix = read_matrix(options.matrix) if options.matrix else None
     _refuse_foreign(out)
-    index = _rendered(page)  # before any work: a missing jinja2 should not cost an hour of encoding
+    index = _rendered(page, options)  # before any work: a missing jinja2 should not cost an hour of encoding
     data = document(page, matrix)
     media, files = _media(page, data, out, options, progress)
     data["media"] = media
@@ -83,7 +91,19 @@ def _refuse_foreign(out: Path) -> None:
             raise UsageError(f"{out} holds other files", fix="--page DIR with a new folder")
 
 
-def _rendered(page: PageRuns) -> bytes:
+def _paragraphs(path: Path) -> list[str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}", fix="--about FILE with a text file") from None
+    except UnicodeDecodeError:
+        raise DataError(f"{path} is no UTF-8 text", fix="--about FILE with a text file") from None
+    return [part.strip() for part in re.split(r"\n\s*\n", text) if part.strip()]
+
+
+def _rendered(page: PageRuns, options: PageOptions) -> bytes:
+    if options.link and not options.link.startswith(("https://", "http://")):
+        raise UsageError(f"{options.link!r} is no address of the web", fix="--link https://...")
     try:
         from jinja2 import Environment, FileSystemLoader, StrictUndefined
     except ImportError:
@@ -97,7 +117,11 @@ def _rendered(page: PageRuns) -> bytes:
     )
     run = page.runs[0]
     text = environment.get_template("index.html").render(
-        title=run.scores.label,
+        title=options.title or run.scores.label,
+        label=run.scores.label,
+        authors=options.authors,
+        link=options.link,
+        about=_paragraphs(options.about) if options.about else [],
         runs=[run.name for run in page.runs],
         clips=len(page.clips),
         methods=len(page.methods),
@@ -115,14 +139,18 @@ def _script(document: Any) -> str:
     return text.replace("</", "<\\/").encode("utf-8", "replace").decode("utf-8")
 
 
-def dataset_of(protocol: Protocol, reference: Path | None) -> Dataset | None:
-    """What gives the run's real videos on this machine; None when nothing is known about where they are."""
+def dataset_of(run: RecordedRun, reference: Path | None) -> Dataset | None:
+    """What gives the run's real videos on this machine; None when nothing is known about where they are.
+
+    Args:
+        reference: their folder, where it is not the one that `floatbench score` was given.
+    """
+    protocol = run.info.protocol
     if protocol.preprocessing.spec == "as-is":
         from floatbench.data.as_is import AsIsDataset
 
-        if reference is None:
-            return None
-        return AsIsDataset(protocol.model_copy(update={"root": str(reference.resolve())}))
+        root = str(reference.resolve()) if reference else local_folders(run.folder).reference
+        return AsIsDataset(protocol.model_copy(update={"root": root})) if root else None
     from floatbench.data.catalogue import dataset_for
 
     try:
@@ -135,7 +163,7 @@ def _media(
     page: PageRuns, data: dict[str, Any], out: Path, options: PageOptions, progress: Progress
 ) -> tuple[list[list[Any]], set[str]]:
     """Exports all files; returns [video, poster] or a reason for each method and clip, and the names of the files."""
-    sources = {id(run): Footage(run, dataset_of(run.info.protocol, options.reference)) for run in page.runs}
+    sources = {id(run): Footage(run, dataset_of(run, options.reference)) for run in page.runs}
     chosen = _clips_with_videos(page, data, options.videos)
     media: list[list[Any]] = [[None] * len(page.clips) for _ in page.methods]
     files: set[str] = set()

@@ -12,13 +12,17 @@ from floatbench.engine.records import Row, ScoreRow
 from floatbench.errors import DataError, UsageError
 from floatbench.methods.controls import CONTROLS
 from floatbench.reports.column_groups import column_groups
-from floatbench.reports.comparison import judge
+from floatbench.reports.comparison import Comparisons, Verdict, judge
+from floatbench.reports.comparison_text import shown_difference, shown_p
 from floatbench.reports.interval_notes import interval_notes
+from floatbench.reports.layout import build_table
 from floatbench.reports.licences import licences
 from floatbench.reports.loading import RecordedRun, by_dataset, refuse_other_variant
 from floatbench.reports.marks import method_marks
 from floatbench.reports.page.tracks import RecordedTracks
-from floatbench.reports.table import in_order
+from floatbench.reports.render import render
+from floatbench.reports.table import in_order, number
+from floatbench.reports.table_parts import TableChoices
 
 SCHEMA_VERSION = 1
 
@@ -78,7 +82,7 @@ def _groups(page: PageRuns) -> list[tuple[str, list[str]]]:
 
 def document(page: PageRuns, matrix: dict[str, Any] | None) -> dict[str, Any]:
     """Everything but media and tracks; `matrix` is the response matrix of `floatbench metrics check`."""
-    variants = ordered_variants(page)
+    variants, judged = ordered_variants(page), judge(page.runs)
     return {
         "schema": SCHEMA_VERSION,
         "runs": [_run(run) for run in page.runs],
@@ -90,7 +94,9 @@ def document(page: PageRuns, matrix: dict[str, Any] | None) -> dict[str, Any]:
             for clip in page.clips
         ],
         "cells": [[_cell(page, name, variant) for variant in variants] for name in page.methods],
-        "places": _places(page, variants),
+        "places": _places(page, variants, judged),
+        "verdicts": _verdicts(page, variants, judged),
+        "copies": _copies(page, variants),
         "values": [
             [
                 [_short(page.tracks_of(name).value(name, clip.id, variant)) for clip in page.clips]
@@ -161,12 +167,36 @@ def _cell(page: PageRuns, method: str, variant: str) -> dict[str, Any] | None:
     if cell is None:
         return None
     kept = cell.model_dump(exclude={"method", "metric", "column", "details", "folds", "common_folds"})
-    return {name: value for name, value in kept.items() if value not in (None, "", [], {})} | {"value": cell.value}
+    found = {name: value for name, value in kept.items() if value not in (None, "", [], {})}
+    interval, spread = cell.interval or {}, cell.replicate_spread
+    reach = f"± {number(spread)}" if spread else ""
+    if interval:
+        reach = f"[{number(interval['low'])}, {number(interval['high'])}]"
+    return found | {"value": cell.value, "shown": "none" if cell.value is None else number(cell.value), "range": reach}
 
 
-def _places(page: PageRuns, variants: Sequence[str]) -> list[list[dict[str, Any] | None]]:
+def _verdicts(page: PageRuns, variants: Sequence[str], judged: Comparisons) -> list[list[dict[str, Any]]]:
+    """For each metric what `floatbench compare` says of each two systems, by their places in `methods`."""
+
+    def one(verdict: Verdict) -> dict[str, Any]:
+        found = {"a": page.methods.index(verdict.a), "b": page.methods.index(verdict.b), "word": verdict.word}
+        if verdict.p is None:
+            return found | {"why": verdict.why}
+        both = {"difference": shown_difference(verdict), "reversed": shown_difference(verdict, -1)}
+        return found | both | {"p": shown_p(verdict)}
+
+    return [[one(verdict) for verdict in judged.verdicts if verdict.metric == variant] for variant in variants]
+
+
+def _copies(page: PageRuns, variants: Sequence[str]) -> dict[str, str]:
+    """The table as `floatbench report` writes it, to be copied: the systems, or the controls where there are none."""
+    systems = any(run.systems for run in page.runs)
+    table = build_table(None, page.runs, variants, TableChoices(controls=not systems))
+    return {"LaTeX": render(table, "latex"), "CSV": render(table, "csv")}
+
+
+def _places(page: PageRuns, variants: Sequence[str], judged: Comparisons) -> list[list[dict[str, Any] | None]]:
     """The place of every ranked system under every metric, by the paired test; None for all others."""
-    judged = judge(page.runs)
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for variant in variants:
         ranked = [name for name in page.methods if _ranked(page, name, variant)]

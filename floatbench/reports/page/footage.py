@@ -16,6 +16,7 @@ import numpy as np
 
 from floatbench.data.dataset import Dataset, Reference
 from floatbench.engine.admission import cut_audio, decode
+from floatbench.engine.local_folders import local_folders
 from floatbench.engine.records import Row, kind_of
 from floatbench.errors import ClipError, DataError, UsageError
 from floatbench.media import Mp4Writer, probe, read_audio, write_image
@@ -92,6 +93,8 @@ class Footage:
         if row.method == folder:
             folder = str(record.get("folder", ""))
         if row.method not in self._finished:
+            remembered = local_folders(self.run.folder).videos.get(row.method, "")
+            folder = remembered if remembered and Path(remembered).is_dir() else folder
             clips = list(self.clips.values())
             try:
                 method = VideosMethod(folder, strip_suffixes=record.get("strip_suffixes", ()))

@@ -25,12 +25,14 @@ FB.counts = function (cell) {
 };
 FB.complete = (cell) => cell.n === cell.n_available && cell.pictures === cell.of_pictures;
 
-// Four significant digits, no exponent in the usual range.
+// Four significant digits, written as the tables of `floatbench report` write them.
 FB.number = function (value) {
   if (value === null || value === undefined) return "none";
   if (value === 0 || Math.abs(value) < 1e-6) return "0";
   if (Math.abs(value) >= 1e4) return value.toFixed(0);
-  return String(Number(value.toPrecision(4)));
+  const rounded = Number(value.toPrecision(4));
+  if (Math.abs(rounded) >= 1e-4) return String(rounded);
+  return String(Number(value.toExponential(3)).toExponential()).replace(/e([+-])(\d)$/, "e$10$2");
 };
 
 FB.median = function (values) {
@@ -57,10 +59,56 @@ FB.sets = (function () {
     FB.byId(id).replaceChildren(...tabs);
     mark();
   };
-  return { bar, shown: () => groups[chosen].metrics, onChange: (listener) => listeners.push(listener) };
+  const open = (name) => {
+    const wanted = groups.findIndex((group) => group.name === name);
+    if (wanted >= 0 && wanted !== chosen) choose(wanted);
+  };
+  const name = () => (groups.length > 1 ? groups[chosen].name : "");
+  return { bar, open, name, shown: () => groups[chosen].metrics, onChange: (listener) => listeners.push(listener) };
 })();
 
 FB.systems = FB.data.methods.map((m, i) => i).filter((i) => !FB.data.methods[i].control);
+FB.controls = FB.data.methods.map((m, i) => i).filter((i) => FB.data.methods[i].control);
+
+// Check boxes of all methods; the controls but for the real video are folded where there are systems to look at.
+FB.methodBoxes = function (chosen, onchange) {
+  const { methods } = FB.data;
+  const box = (m) => FB.el("label", { class: "check" },
+    FB.el("input", { type: "checkbox", value: m, checked: chosen.includes(m), onchange }), methods[m].name);
+  const folded = FB.systems.length ? FB.controls.filter((m) => methods[m].name !== "reference") : [];
+  const open = [...methods.keys()].filter((m) => !folded.includes(m)).map(box);
+  if (!folded.length) return open;
+  return [...open, FB.el("details", { class: "fold", open: folded.some((m) => chosen.includes(m)) },
+    FB.el("summary", {}, `${folded.length} controls`), ...folded.map(box))];
+};
+
+// Options of a list of methods, systems first.
+FB.methodOptions = function () {
+  const option = (m) => FB.el("option", { value: m }, FB.data.methods[m].name);
+  const group = (label, found) => (found.length ? FB.el("optgroup", { label }, ...found.map(option)) : null);
+  return [group("systems", FB.systems), group("controls", FB.controls)].filter(Boolean);
+};
+
+// Puts text on the clipboard and says so on the button; pages opened from disk may lack the newer way.
+FB.copy = async function (button, text) {
+  let done = false;
+  try {
+    await navigator.clipboard.writeText(text);
+    done = true;
+  } catch {
+    const area = FB.el("textarea", { class: "offscreen", readonly: true, "aria-hidden": "true" });
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    done = document.execCommand("copy");
+    area.remove();
+    button.focus();
+  }
+  const said = button.dataset.text || button.textContent;
+  button.dataset.text = said;
+  button.textContent = done ? "Copied" : "Copying is not allowed here";
+  setTimeout(() => (button.textContent = said), 1500);
+};
 
 // Tracks of a clip come from a file of their own, once; a script element works from disk, fetch does not.
 FB.clipArrived = function (index, methods) {
@@ -165,13 +213,25 @@ const shortHash = (text) => (text && text.length > 16 ? text.slice(0, 12) + "…
 
 FB.placeText = (place) => !place ? "" : place.rank === null ? "none: no paired test with another system" : `${place.tied ? "shared " : ""}${place.rank}`;
 
+// Method b under one metric as the paired test sees it against method a; null where there was none.
+FB.verdict = function (v, a, b) {
+  for (const verdict of FB.data.verdicts[v]) {
+    if (verdict.a === b && verdict.b === a) return verdict;
+    if (verdict.a === a && verdict.b === b) return { ...verdict, word: { better: "worse", worse: "better" }[verdict.word] || verdict.word, difference: verdict.reversed };
+  }
+  return null;
+};
+
+FB.MARKS = { better: "▲", worse: "▼", "not decided": "≈" };
+
 // Where a score comes from: everything the record says about it.
-FB.scoreProvenance = function (m, v) {
+FB.scoreProvenance = function (m, v, rival = null) {
   const { methods, metrics, cells, runs } = FB.data;
   const cell = cells[m][v], metric = metrics[v], method = methods[m], run = runs[method.run];
   if (!cell) return [["method", method.name], ["metric", metric.id], ["state", "not run"]];
   const interval = cell.interval;
   const pairs = (record) => Object.entries(record).map(([name, value]) => `${name} ${shortHash(value)}`).join(", ");
+  const verdict = rival === null || rival === m ? null : FB.verdict(v, rival, m);
   return [
     ["method", method.name],
     ["metric", `${metric.id}${metric.tiny ? " (tiny: small bundled network)" : ""}, ${metric.higher ? "higher" : "lower"} is better`],
@@ -179,6 +239,7 @@ FB.scoreProvenance = function (m, v) {
     ["interval", interval ? `${interval.low} to ${interval.high}, ${interval.level * 100} %, ${interval.method}` : cell.no_interval || "none"],
     ["spread", cell.replicate_spread ? `${cell.replicate_spread} over ${run.replicates} seeds` : ""],
     ["place", FB.placeText(FB.data.places[m][v])],
+    [verdict ? `against ${methods[rival].name}` : "", verdict ? `${verdict.word}${verdict.why ? `: ${verdict.why}` : `: difference ${verdict.difference}, p ${verdict.p} (Holm)`}` : ""],
     ["clips", `${cell.n} of ${cell.n_available} available, ${cell.n_protocol} in the protocol${cell.void ? "; VOID: below the coverage floor" : ""}`],
     ["pictures", cell.of_pictures ? `${cell.pictures} of ${cell.of_pictures} of these clips measured` : ""],
     ["marks", (cell.marks || []).join("; ")],
@@ -222,7 +283,7 @@ FB.clipProvenance = function (m, v, c) {
 
 // A table whose cells are reached with the arrow keys: one tab stop (the pattern of WAI-ARIA grids).
 FB.arrowKeys = function (table) {
-  const rows = () => [...table.rows].map((row) => [...row.cells]);
+  const rows = () => [...table.rows].filter((row) => !row.hidden).map((row) => [...row.cells]);
   const target = (cell) => cell.querySelector("button, a") || cell;
   const stop = (cell) => {
     table.querySelectorAll('[tabindex="0"]').forEach((other) => other.setAttribute("tabindex", "-1"));
@@ -232,11 +293,14 @@ FB.arrowKeys = function (table) {
     const moves = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowDown: [1, 0], ArrowUp: [-1, 0] };
     const cell = event.target.closest("td, th");
     if (!cell || !(event.key in moves || event.key === "Home" || event.key === "End")) return;
-    const all = rows(), r = cell.parentNode.rowIndex, c = cell.cellIndex;
+    const all = rows(), r = all.findIndex((row) => row.includes(cell)), c = cell.cellIndex;
     let next;
     if (event.key === "Home") next = all[r][0];
     else if (event.key === "End") next = all[r][all[r].length - 1];
-    else next = (all[r + moves[event.key][0]] || [])[c + moves[event.key][1]];
+    else {
+      const row = all[r + moves[event.key][0]] || [], at = c + moves[event.key][1];
+      next = row[moves[event.key][0] ? Math.min(at, row.length - 1) : at]; // a row may be one wide cell
+    }
     if (!next) return;
     event.preventDefault();
     event.stopPropagation();

@@ -10,20 +10,23 @@ FB.gallery = function () {
   metricBox.append(...usable.map((v) => FB.el("option", { value: v }, `${metrics[v].column} · ${metrics[v].id}`)));
   const everybody = FB.systems.length ? FB.systems : methods.map((_, m) => m);
   methodBox.append(FB.el("option", { value: "" }, FB.systems.length ? "all systems" : "all controls"),
-    ...methods.map((method, m) => FB.el("option", { value: m }, method.name)));
+    ...FB.methodOptions());
   const reference = methods.findIndex((method) => method.name === "reference");
   if (!FB.systems.length && reference >= 0) methodBox.value = String(reference);
   const none = metrics.filter((_, v) => !has(v)).map((metric) => metric.id);
-  FB.byId("worst-note").textContent = none.length ? `A distance between distributions has no value for one clip: ${none.join(", ")}.` : "";
+  const note = FB.byId("worst-note");
+  const distributions = none.length ? `A distance between distributions has no value for one clip: ${none.join(", ")}.` : "";
+  note.textContent = distributions;
   const draw = () => {
     if (!usable.length) return;
     const v = Number(metricBox.value);
     const among = methodBox.value === "" ? everybody : [Number(methodBox.value)];
     const all = among.flatMap((m) => values[m][v].map((value, c) => [value, m, c])).filter(([value]) => value !== null);
-    all.sort((a, b) => FB.compare(a[0], b[0], metrics[v].higher) || a[2] - b[2]);
-    FB.byId("worst-list").replaceChildren(...all.slice(0, SHOWN).map(([value, m, c]) => {
-      const found = media[m][c];
-      const picture = Array.isArray(found) ? FB.el("img", { src: found[1], alt: "", loading: "lazy", width: 96, height: 96 }) : FB.el("span", { class: "empty small" }, "no video");
+    const seen = all.filter(([, m, c]) => Array.isArray(media[m][c])), unseen = all.length - seen.length;
+    seen.sort((a, b) => FB.compare(a[0], b[0], metrics[v].higher) || a[2] - b[2]);
+    note.textContent = [distributions, unseen ? `Only clips with a video are shown: ${unseen} of ${all.length} have none in this page.` : ""].filter(Boolean).join(" ");
+    FB.byId("worst-list").replaceChildren(...seen.slice(0, SHOWN).map(([value, m, c]) => {
+      const picture = FB.el("img", { src: media[m][c][1], alt: "", loading: "lazy", width: 96, height: 96 });
       const number = FB.el("button", { type: "button", class: "chip" }, FB.el("b", {}, FB.number(value)));
       FB.tip.attach(number, () => FB.clipProvenance(m, v, c));
       return FB.el("li", {}, FB.el("button", { type: "button", class: "pick", "aria-label": `Compare ${clips[c].id}, ${methods[m].name}`, onclick: () => FB.stage.open(c, m) },

@@ -8,6 +8,7 @@ document.addEventListener("pointerdown", (event) => {
   else if (event.target.closest("section")) FB.area = "stage";
 });
 
+FB.link.start();
 FB.scoreTable();
 FB.stage.start();
 FB.gallery();

@@ -26,12 +26,12 @@ FB.stage = (function () {
 
   function chooser() {
     const legend = byId("chosen").querySelector("legend");
-    const boxes = methods.map((method, m) => FB.el("label", { class: "check" },
-      FB.el("input", { type: "checkbox", value: m, checked: state.chosen.includes(m), onchange: (event) => {
-        state.chosen = event.target.checked ? [...state.chosen, m].sort((a, b) => a - b) : state.chosen.filter((x) => x !== m);
-        draw();
-      } }), method.name));
-    byId("chosen").replaceChildren(legend, ...boxes);
+    const changed = (event) => {
+      const m = Number(event.target.value);
+      state.chosen = event.target.checked ? [...state.chosen, m].sort((a, b) => a - b) : state.chosen.filter((x) => x !== m);
+      draw();
+    };
+    byId("chosen").replaceChildren(legend, ...FB.methodBoxes(state.chosen, changed));
   }
 
   function open(c, m = null, scroll = true) {
@@ -46,6 +46,15 @@ FB.stage = (function () {
       byId("clip").focus({ preventScroll: true });
     }
     return draw(0);
+  }
+
+  // Exactly what a link names: a clip, methods and a frame.
+  function view(c, chosen, frame) {
+    state.chosen = chosen;
+    chooser();
+    state.clip = c;
+    byId("clip").value = String(c);
+    return draw(frame);
   }
 
   async function draw(frame = state.frame) {
@@ -167,6 +176,7 @@ FB.stage = (function () {
     setPlaying(false);
     frame = Math.max(0, Math.min(state.frames - 1, Math.round(frame)));
     show(frame);
+    FB.link.changed();
     if (state.wanted !== null) {
       state.wanted = frame;
       return;
@@ -278,9 +288,10 @@ FB.stage = (function () {
     byId("mute").addEventListener("change", () => hear(state.sound));
     document.addEventListener("keydown", keys);
     chooser();
+    if (FB.link.follow()) return;
     const withVideo = clips.findIndex((_, c) => media.some((row) => Array.isArray(row[c])));
     open(Math.max(0, withVideo), null, false);
   }
 
-  return { start, open, seek, toggle, pause: () => state.playing && seek(state.frame), state };
+  return { start, open, view, seek, toggle, pause: () => state.playing && seek(state.frame), state };
 })();

@@ -30,7 +30,8 @@ FB.compare = function (a, b, ascending) {
 
 FB.scoreTable = function () {
   const { methods, metrics, cells, runs } = FB.data;
-  let state, shown, grid;
+  let state = { folded: FB.systems.length > 0, rival: FB.systems.length > 1 ? FB.systems[0] : null };
+  let shown, grid;
   const sort = (column) => {
     const better = column === 0 || !metrics[shown[column - 1]].higher;
     state.ascending = state.column === column ? !state.ascending : better;
@@ -43,15 +44,24 @@ FB.scoreTable = function () {
     return cell && !cell.void ? cell.value : null;
   };
   const draw = () => {
-    const order = methods.map((_, m) => m);
-    if (state.column >= 0) order.sort((a, b) => FB.compare(key(a), key(b), state.ascending) || a - b);
+    const sorted = (group) => (state.column < 0 ? group : [...group].sort((a, b) => FB.compare(key(a), key(b), state.ascending) || a - b));
     if (state.column >= 0) grid.mark(state.column, state.ascending);
-    grid.body.replaceChildren(...order.map(row));
+    const controls = sorted(FB.controls).map(row);
+    controls.forEach((line) => (line.hidden = state.folded));
+    grid.body.replaceChildren(...sorted(FB.systems).map(row), ...(FB.systems.length && FB.controls.length ? [fold] : []), ...controls);
+    foldButton.textContent = `${state.folded ? "▸" : "▾"} ${FB.controls.length} controls, not ranked`;
+    foldButton.setAttribute("aria-expanded", String(!state.folded));
   };
+  const foldButton = FB.el("button", { type: "button", class: "link", tabindex: -1, onclick: () => {
+    state.folded = !state.folded;
+    draw();
+    foldButton.focus();
+  } });
+  const fold = FB.el("tr", { class: "fold" }, FB.el("th", { scope: "row", tabindex: -1 }, foldButton));
   const best = metrics.map((metric, v) => FB.bestOf(v));
   const row = (m) => FB.el("tr", { class: methods[m].control ? "control" : "" },
     FB.el("th", { scope: "row", tabindex: -1 }, FB.el("span", { class: "name" }, methods[m].name),
-      FB.el("small", {}, methods[m].control ? "control, not ranked"
+      FB.el("small", {}, methods[m].control ? "control"
         : [...methods[m].marks, ...(methods[m].failed ? [`${methods[m].failed} clips failed`] : [])].join(", "))),
     ...shown.map((v) => scoreCell(m, v)));
   const scoreCell = (m, v) => {
@@ -60,22 +70,40 @@ FB.scoreTable = function () {
     if (!cell) td.append("not run");
     else if (cell.void) td.append(`void`, FB.el("small", {}, FB.counts(cell)));
     else {
-      td.append(FB.el(best[v].get(m) || "span", {}, FB.number(cell.value)));
-      const range = cell.interval ? `[${FB.number(cell.interval.low)}, ${FB.number(cell.interval.high)}]`
-        : cell.replicate_spread ? `± ${FB.number(cell.replicate_spread)}` : "";
-      td.append(FB.el("small", {}, [range, FB.complete(cell) ? "" : FB.counts(cell), ...(cell.marks || []).map((mark) => mark.split(":")[0])].filter(Boolean).join(" ")));
-      td.append(FB.whisker(m, v));
+      td.append(FB.el(best[v].get(m) || "span", {}, cell.shown), mark(m, v));
+      td.append(FB.el("small", {}, [cell.range, FB.complete(cell) ? "" : FB.counts(cell), ...(cell.marks || []).map((mark) => mark.split(":")[0])].filter(Boolean).join(" ")));
+      td.append(FB.whisker(m, v, state.folded ? FB.systems : [...methods.keys()]));
     }
-    FB.tip.attach(td, () => FB.scoreProvenance(m, v));
+    FB.tip.attach(td, () => FB.scoreProvenance(m, v, state.rival));
     return td;
   };
+  // Better, worse or not decided beside the chosen system, as `floatbench compare` says it.
+  const mark = (m, v) => {
+    const verdict = state.rival === null || m === state.rival ? null : FB.verdict(v, state.rival, m);
+    if (!verdict) return state.rival === null ? "" : FB.el("span", { class: "verdict" });
+    return FB.el("span", { class: `verdict ${verdict.word.replace(" ", "-")}` }, FB.MARKS[verdict.word],
+      FB.el("span", { class: "offscreen" }, ` ${verdict.word}`));
+  };
+  const against = FB.el("select", { id: "against", onchange: () => {
+    state.rival = against.value === "" ? null : Number(against.value);
+    draw();
+  } }, FB.el("option", { value: "" }, "nothing"), ...FB.systems.map((m) => FB.el("option", { value: m }, methods[m].name)));
+  against.value = state.rival === null ? "" : String(state.rival);
+  const copies = Object.entries(FB.data.copies).map(([name, text]) => {
+    const button = FB.el("button", { type: "button", class: "copy", onclick: () => FB.copy(button, text) }, `Copy as ${name}`);
+    return button;
+  });
+  FB.byId("score-tools").replaceChildren(...(FB.systems.length > 1 ? [FB.el("label", {}, "Marks against ", against),
+    FB.el("span", { class: "legend" }, "▲ better, ▼ worse, ≈ not decided, by the paired test")] : []),
+    FB.el("span", { class: "pair" }, ...copies));
   const build = () => {
-    state = { column: -1, ascending: true };
+    state = { ...state, column: -1, ascending: true };
     shown = FB.sets.shown();
     const headings = [{ text: "method", sortable: true }, ...shown.map((v) => ({
       text: `${metrics[v].column} ${metrics[v].higher ? "↑" : "↓"}`, small: metrics[v].id + (metrics[v].tiny ? " · tiny" : ""), sortable: true,
     }))];
     grid = FB.grid("Scores of all methods", headings, sort);
+    fold.firstChild.colSpan = shown.length + 1;
     draw();
     FB.byId("score-table").replaceChildren(grid.box);
   };
@@ -105,9 +133,9 @@ FB.bestOf = function (v) {
 };
 
 // A small picture of value and interval on the column's own scale.
-FB.whisker = function (m, v) {
+FB.whisker = function (m, v, among) {
   const { cells } = FB.data;
-  const all = cells.map((row) => row[v]).filter((cell) => cell && !cell.void && cell.value !== null);
+  const all = among.map((other) => cells[other][v]).filter((cell) => cell && !cell.void && cell.value !== null);
   const ends = all.flatMap((cell) => (cell.interval ? [cell.interval.low, cell.interval.high] : [cell.value]));
   const low = Math.min(...ends), high = Math.max(...ends), cell = cells[m][v];
   if (!(high > low)) return "";
@@ -164,7 +192,7 @@ FB.clipTable = function () {
     const words = FB.byId("find").value.toLowerCase().split(/\s+/).filter(Boolean);
     const method = FB.byId("clips-method").value, failed = FB.byId("failed-only").checked;
     state.rows = all.filter(([c, m]) =>
-      (method === "" || Number(method) === m) && (!failed || states[m][c]) &&
+      (method === "" || (method === "systems" ? !methods[m].control : Number(method) === m)) && (!failed || states[m][c]) &&
       words.every((word) => text[c].includes(word) || states[m][c].toLowerCase().includes(word)));
     if (state.column >= 0) {
       const keys = new Map(state.rows.map((entry) => [entry, key(entry)]));
@@ -193,7 +221,8 @@ FB.clipTable = function () {
     FB.byId("clip-table").replaceChildren(grid.box);
     update();
   };
-  FB.byId("clips-method").append(...methods.map((method, m) => FB.el("option", { value: m }, method.name)));
+  if (FB.systems.length) FB.byId("clips-method").prepend(FB.el("option", { value: "systems", selected: true }, "all systems"));
+  FB.byId("clips-method").append(...FB.methodOptions());
   for (const [id, event] of [["find", "input"], ["clips-method", "change"], ["failed-only", "change"]]) FB.byId(id).addEventListener(event, () => update());
   FB.sets.bar("clip-sets");
   FB.sets.onChange(build);

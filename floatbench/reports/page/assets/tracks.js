@@ -39,7 +39,9 @@ FB.Tracks = class {
       const points = lane.lines.flatMap((line) => line.values.filter((x) => x !== null));
       lane.low = points.length ? Math.min(...points) : 0;
       lane.high = points.length ? Math.max(...points) : 1;
+      if (points.length) lane.unit = `${lane.unit}, ${FB.number(lane.low)} to ${FB.number(lane.high)}`; // beside the lines, not across
       if (lane.low === lane.high) [lane.low, lane.high] = [lane.low - 0.5, lane.high + 0.5];
+      this._tellEqualApart(lane);
       lane.canvas = FB.el("canvas", { "aria-hidden": "true" });
       lane.value = FB.el("span", { class: "at" });
       this._drag(lane.canvas);
@@ -47,12 +49,34 @@ FB.Tracks = class {
     const extra = this.lanes.filter((lane) => !lane.wave && !lane.kind);
     const main = this.lanes.filter((lane) => !extra.includes(lane));
     const figure = (lane) => FB.el("figure", { class: "lane" },
-      FB.el("figcaption", {}, FB.el("strong", {}, lane.label), FB.el("small", {}, lane.unit), lane.value), lane.canvas);
+      FB.el("figcaption", {}, FB.el("strong", {}, lane.label), FB.el("small", {}, lane.unit), lane.value,
+        lane.equal.length ? FB.el("small", { class: "equal" }, `equal, in dashes: ${lane.equal.join("; ")}`) : null), lane.canvas);
     const parts = main.map(figure);
     if (extra.length) parts.push(FB.el("details", { ontoggle: () => this.draw() }, FB.el("summary", {}, `${extra.length} more tracks`), ...extra.map(figure)));
     if (absent.size) parts.push(FB.el("p", { class: "notes" }, "Absent: " + [...absent].map(([label, why]) => `${label} (${why})`).join("; ") + "."));
     this.box.replaceChildren(...parts);
     this.draw();
+  }
+
+  // Lines that lie on each other take turns in dashes, and the legend says which they are.
+  _tellEqualApart(lane) {
+    const near = (lane.high - lane.low) / 100;
+    const at = (line, frame) => line.values[frame - line.start] ?? null;
+    const same = (a, b) => {
+      for (let frame = 0; frame < this.frames; frame += 1) {
+        const x = at(a, frame), y = at(b, frame);
+        if ((x === null) !== (y === null) || (x !== null && Math.abs(x - y) > near)) return false;
+      }
+      return true;
+    };
+    const groups = [];
+    for (const line of lane.lines) {
+      const group = groups.find((other) => same(other[0], line));
+      if (group) group.push(line);
+      else groups.push([line]);
+    }
+    for (const group of groups) group.forEach((line, i) => Object.assign(line, { turn: i, turns: group.length }));
+    lane.equal = groups.filter((group) => group.length > 1).map((group) => group.map((line) => line.name).join(" = "));
   }
 
   _drag(canvas) {
@@ -98,13 +122,12 @@ FB.Tracks = class {
 
   _lines(pen, lane, width, height) {
     const y = (value) => height - 4 - ((value - lane.low) / (lane.high - lane.low)) * (height - 8);
-    pen.fillStyle = FB.colour("--muted");
-    pen.font = "10px system-ui, sans-serif";
-    pen.fillText(FB.number(lane.high), 3, 10);
-    pen.fillText(FB.number(lane.low), 3, height - 3);
     pen.lineWidth = 1.5;
+    const DASH = 7; // pixels of each of several equal lines
     for (const line of lane.lines) {
       pen.strokeStyle = FB.colour(line.colour);
+      pen.setLineDash(line.turns > 1 ? [DASH, DASH * (line.turns - 1)] : []);
+      pen.lineDashOffset = -DASH * line.turn;
       pen.beginPath();
       let open = false;
       line.values.forEach((value, i) => {
@@ -134,7 +157,8 @@ FB.Tracks = class {
       pen.fillRect(Math.round(x) - 1, 0, 2, lane.canvas.height);
       const read = lane.lines.map((line) => {
         const value = line.values[frame - line.start];
-        return FB.el("span", {}, FB.el("i", { class: "swatch", "data-line": line.colour }), value === undefined || value === null ? "–" : FB.number(value));
+        return FB.el("span", {}, FB.el("i", { class: "swatch", "data-line": line.colour }), `${line.name} `,
+          FB.el("b", {}, value === undefined || value === null ? "–" : FB.number(value)));
       });
       lane.value.replaceChildren(...read);
     }

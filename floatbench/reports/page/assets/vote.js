@@ -146,8 +146,7 @@ FB.vote = (function () {
 
   function start() {
     const first = FB.systems.length >= 2 ? FB.systems : [...methods.keys()].filter((m) => FB.systems.includes(m) || methods[m].name === "reference");
-    byId("vote-methods").append(...methods.map((method, m) => FB.el("label", { class: "check" },
-      FB.el("input", { type: "checkbox", value: m, checked: first.includes(m) }), method.name)));
+    byId("vote-methods").append(...FB.methodBoxes(first, () => {}));
     byId("vote-begin").addEventListener("click", begin);
     byId("pick-left").addEventListener("click", () => pick("left"));
     byId("pick-right").addEventListener("click", () => pick("right"));
