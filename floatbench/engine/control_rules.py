@@ -210,6 +210,16 @@ def stillness_stands(metric: str, record: MetricRecord, cells: Cells) -> list[Co
     return [] if still is None else _check(metric, "frozen is 0", abs(still) <= 1e-5, f"{still:.4g}")
 
 
+def prefers_the_own_sound(metric: str, record: MetricRecord, cells: Cells) -> list[ControlCheck]:
+    """A judge of lips and sound is right more often than a coin, and what is generated changes nothing about it."""
+    base = _value(cells, "reference")
+    if base is None:
+        return []
+    same = all(abs((cell.value or 0.0) - base) <= 1e-9 for cell in cells.values())
+    checks = _check(metric, "better than chance", base > 0.5, f"{base:.3f}")
+    return checks + _check(metric, "the same beside every method", same, f"{len(cells)} methods")
+
+
 _FRECHET: tuple[Rule, ...] = (reference_is_zero, sound_changes_nothing)
 _MOTION: tuple[Rule, ...] = (
     *_FRECHET,
@@ -233,6 +243,12 @@ _GAP: tuple[Rule, ...] = (
     far_worse("wrong-identity", "reencoded", 1.0),
 )
 _CALM: tuple[Rule, ...] = (sound_changes_nothing, stillness_does_nothing, far_worse("jitter:4", "reference", 1.25))
+_BESIDE: tuple[Rule, ...] = (
+    reference_is_zero,
+    sound_changes_nothing,
+    far_worse("frozen", "reencoded", 2.0),
+    far_worse("wrong-identity", "reencoded", 2.0),
+)
 _GAP_COLUMNS = (
     "HEAD-DIV", "BLINKS", "GAZE", "JERK", "FLICKER", "FLICKER (face)", "LIPS", "HEAD", "THEval lips",
     "THEval head (MediaPipe)", "THEval brows",
@@ -268,6 +284,9 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "EMO-PROB": (sound_changes_nothing, about_equal("reencoded", 0.1), about_equal("mirrored", 0.1)),
     "THEval silent lips": (about_equal("reencoded", 0.25), clearly_worse("shifted:20", "swapped")),
     "THEval lip-sync": (about_equal("reencoded", 0.1), sync_is_lost),
+    **dict.fromkeys(("LMD", "AED", "APD", "DTW lips", "DTW head"), _BESIDE),
+    "BEAT-ALIGN": (about_equal("reencoded", 0.25), clearly_worse("shifted:5", "shifted:20", "swapped")),
+    **dict.fromkeys(("JUDGE-ACC LSE", "JUDGE-ACC AVCORR", "JUDGE-ACC THEval lip-sync"), (prefers_the_own_sound,)),
     "DRIFT CSIM": (sound_changes_nothing, stillness_stands, drift_is_seen("wrong-identity:0.5")),
     "DRIFT sharpness": (sound_changes_nothing, stillness_stands, drift_is_seen("fade:20")),
     "DRIFT colour": (sound_changes_nothing, stillness_stands, drift_is_seen("fade:20")),

@@ -28,6 +28,8 @@ MODULES = (
     "floatbench.metrics.theval",
     "floatbench.metrics.emotion",
     "floatbench.metrics.drift",
+    "floatbench.metrics.judge",
+    "floatbench.metrics.frame_pairs",
 )
 
 

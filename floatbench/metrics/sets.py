@@ -12,7 +12,10 @@ _THEVAL = ("theval-lip-dynamics", "theval-head-motion-mp", "theval-brows", "thev
 SETS: dict[str, tuple[str, ...]] = {
     "paper": ("fid", "fvd", "csim-source", "efid", "pfid-fixedcrop", "lse-direct-d", "lse-direct-c"),
     "theval": _THEVAL,
-    "sync": ("lse-direct-d", "lse-direct-c", "avcorr-excess", "theval-lipsync"),
+    "sync": (
+        "lse-direct-d", "lse-direct-c", "avcorr-excess", "theval-lipsync", "judge-acc-lse-direct", "judge-acc-avcorr",
+        "judge-acc-theval-lipsync",
+    ),
     "emotion": ("emo-acc", "emo-prob", "emo-fid"),
     "drift": (
         "drift-csim", "drift-sharpness", "drift-colour", "drift-place", "drift-lips", "drift-lse-d", "drift-lse-c",

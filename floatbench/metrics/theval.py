@@ -118,9 +118,19 @@ def lipsync(look: Look) -> VideoReading:
     if use.sum() < max(2.0, LEAST_SPEECH * len(found)):
         raise ClipError("too_short", f"speech in {int(use.sum())} of {len(found)} frames with a face, 10% are needed")
     opened, loud = mouth_opening(features), loudness(sound, len(found))
-    difference = np.abs(_scaled(opened[use]) - _scaled(loud[use]))
     tracks = {"mouth": np.where(found, opened, np.nan).astype(np.float32), "loudness": loud.astype(np.float32)}
-    return VideoReading(float(difference.mean()), int(found.sum()), len(found), {"frames": float(use.sum())}, tracks)
+    distance = apart(opened, loud, use)
+    return VideoReading(distance, int(found.sum()), len(found), {"frames": float(use.sum())}, tracks)
+
+
+def apart(opened: np.ndarray, loud: np.ndarray, use: np.ndarray) -> float:
+    """Mean abs(opening - loudness), (T,) both, on the frames to use, each scaled from 0 to 1 there.
+
+    Raises ClipError `too_short` below 2 frames.
+    """
+    if use.sum() < 2:
+        raise ClipError("too_short", f"speech in {int(use.sum())} frames with a face, 2 are needed")
+    return float(np.abs(_scaled(opened[use]) - _scaled(loud[use])).mean())
 
 
 def mouth_opening(features: Features) -> np.ndarray:

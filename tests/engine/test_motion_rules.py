@@ -90,3 +90,18 @@ def test_a_drift_must_see_its_own_control_and_neither_the_reference_nor_its_enco
 
 def test_a_drift_that_finds_something_in_a_still_picture_is_found_out():
     assert broken("drift-colour", {"reference": 0.1, "frozen": 0.01}) == {"frozen is 0"}
+
+
+def test_a_judge_of_sync_that_tosses_a_coin_or_depends_on_the_method_is_found_out():
+    good = {"reference": 0.9, "shifted:20": 0.9, "swapped": 0.9}
+    assert broken("judge-acc-avcorr", good) == set()
+    assert broken("judge-acc-lse-wholeframe", dict.fromkeys(good, 0.5)) == {"better than chance"}
+    assert broken("judge-acc-theval-lipsync", good | {"swapped": 0.6}) == {"the same beside every method"}
+
+
+@pytest.mark.parametrize("variant", ["lmd", "lmd-mouth", "aed", "apd-mp6", "dtw-lips", "dtw-head"])
+def test_a_distance_from_the_reference_is_0_for_it_small_for_its_encoding_and_large_for_another_person(variant):
+    good = dict.fromkeys(("reference", "shifted:20", "swapped"), 0.0) | {"reencoded": 0.1, "frozen": 0.9}
+    good["wrong-identity"] = 1.5
+    assert broken(variant, good) == set()
+    assert broken(variant, good | {"frozen": 0.15}) == {"frozen far worse than reencoded"}
