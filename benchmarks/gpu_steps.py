@@ -334,10 +334,10 @@ def batches(day: Day) -> Iterator[Row]:
     latent, features = net.encode_image(torch.zeros(1, 3, *[net.config.image_size] * 2, device=device))
     generator = torch.Generator().manual_seed(0)
     for precision in ("fp32", "bf16"):
-        for batch in (1, 2) if day.small else (1, 8, 16, 32, 64):
+        for batch in (1, 2) if day.small else (1, 8, 16, 25, 50):
             decoder = FastDecoder(net.motion_autoencoder.dec, precision, graphs=day.cuda, batch=batch)
             source = decoder.source(features)
-            count = batch if day.small else max(64, batch)
+            count = batch if day.small else max(50, batch)
             latents = latent + 0.3 * torch.randn(count, latent.shape[1], generator=generator).to(device)
 
             def decode(decoder=decoder, latents=latents, source=source) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +16,24 @@ Capture = Callable[[Function, Sequence[Tensor]], Replay]
 WARM_UP = 3
 
 
-def cuda_capture(function: Function, arguments: Sequence[Tensor]) -> Replay:
-    """Captures one call on the arguments' device; the result of every replay is the same tensor."""
-    device = arguments[0].device
+class CudaCapture:
+    """Captures calls on their arguments' device; the result of every replay of a capture is the same tensor.
+
+    All captures share one pool of memory, so that another shape costs no second one: they must not run at once, and
+    the result of one is to be used up before another one runs.
+    """
+
+    def __init__(self) -> None:
+        self._pool: Any = None
+
+    def __call__(self, function: Function, arguments: Sequence[Tensor]) -> Replay:
+        device = arguments[0].device
+        with torch.cuda.device(device):
+            self._pool = self._pool or torch.cuda.graph_pool_handle()
+            return _captured_on(device, function, arguments, self._pool)
+
+
+def _captured_on(device: torch.device, function: Function, arguments: Sequence[Tensor], pool: Any) -> Replay:
     with torch.cuda.device(device):
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
@@ -26,7 +42,8 @@ def cuda_capture(function: Function, arguments: Sequence[Tensor]) -> Replay:
                 function(*arguments)
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        # other threads encode meanwhile: what they ask of the driver must not spoil the capture
+        with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
             output = function(*arguments)
 
     def replay() -> Tensor:
@@ -45,11 +62,11 @@ class Captured:
 
     Args:
         function: of tensors only, without side effects.
-        capture: `cuda_capture`, or a stand-in for tests on a CPU.
+        capture: a stand-in for tests on a CPU, instead of a `CudaCapture` of its own.
     """
 
-    def __init__(self, function: Function, capture: Capture = cuda_capture) -> None:
-        self._function, self._capture = function, capture
+    def __init__(self, function: Function, capture: Capture | None = None) -> None:
+        self._function, self._capture = function, capture or CudaCapture()
         self._calls: dict[tuple[object, ...], _Call] = {}
 
     def __call__(self, *arguments: Tensor) -> Tensor:

@@ -11,14 +11,15 @@ The same numbers as the decoder to rounding, in an order that costs less:
 - channels-last memory (on a CPU above 32 x 32 pixels only); optionally half-precision convolutions (flow, grid, mask
   and warp stay float32) and compilation.
 
-On a CPU latents are decoded one by one, which is faster there; on CUDA in batches, optionally as CUDA graphs.
+On a CPU latents are decoded one by one, which is faster there; on CUDA in batches, optionally as CUDA graphs. Compiled
+or captured frames have one shape: a short batch is filled up with its last latent, since another shape would be
+compiled or captured anew.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Literal, cast
 
 import torch
@@ -34,11 +35,13 @@ Precision = Literal["fp32", "bf16", "fp16"]
 Compile = bool | Literal["max"]
 """Whether to compile; `max` also lets the compiler time its kernels and choose, which takes minutes."""
 DTYPES: dict[str, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-CUDA_BATCH = 16
+CUDA_BATCH = 25
+"""Half a window of 50 frames, so that no batch of it is short."""
 DEEP_LEVEL = 32
 """Up to this resolution float32 convolutions on a CPU are channels-first: they sum thousands of products there, which
 channels-last kernels add up in one chain, with twice the rounding error, and they are faster this way too. Their flow
 heads are float64."""
+TINY = 1e-6
 EXACT_LEVEL = 8
 """Up to this resolution float32 convolutions on a CPU run in float64: rounding there moves every warp that follows."""
 
@@ -71,8 +74,8 @@ class FastDecoder:
         precision: of the convolutions; `fp32` is exact to rounding.
         compile: run the frame through `torch.compile` (seconds to minutes at the first frame); `max` also lets the
             compiler time its kernels.
-        graphs: replay the frame as a CUDA graph per batch size (CUDA only; not yet measured on CUDA).
-        batch: latents decoded at once; None is 1 on a CPU and 16 on CUDA.
+        graphs: replay the frame, styles included, as a CUDA graph (CUDA only; not yet measured on CUDA).
+        batch: latents decoded at once; None is 1 on a CPU and 25 on CUDA.
 
     Attributes:
         notes: what a user should know: that memory ran out and the batch was halved.
@@ -104,6 +107,7 @@ class FastDecoder:
         self._colour_heads = cast("list[ToRGB]", list(decoder.to_rgbs))
         with torch.no_grad():
             self._prepare()
+        self._one_shape = bool(compile) or graphs
         self._frame = compiled(self._relative_frame if decoder.relative else self._eager_frame, compile)
         self._captured = Captured(self._flat_frame) if graphs else None
 
@@ -187,10 +191,15 @@ class FastDecoder:
                 yield pictures
 
     def _pictures(self, latents: Tensor, source: PreparedSource) -> Tensor:
-        styles, gains = self._styles(latents, source.rest)
+        given, missing = len(latents), self.batch - len(latents)
+        if self._one_shape and missing:
+            latents = torch.cat((latents, latents[-1:].expand(missing, -1)))
+        rest = () if source.rest is None else (source.rest,)
         if self._captured is not None:
-            return self._captured(*styles, *gains, *source.features, *source.colours)
-        return self._frame(styles, gains, source.features, source.colours)
+            pictures = self._captured(latents, *source.features, *source.colours, *rest)
+        else:
+            pictures = self._frame(latents, source.features, source.colours, *rest)
+        return pictures[:given]
 
     def _smaller(self) -> bool:
         """Halves the batch, once, and says so; False when that was done before or the batch is 1."""
@@ -212,25 +221,26 @@ class FastDecoder:
             change = F.linear(latents - rest, self._style_weight[self._layer_styles :])
             whole = torch.cat((whole[:, : self._layer_styles], change), dim=1)
         styles = list(whole.split(self._style_sizes, dim=1))
+        if self._dtype == torch.float16:
+            # a demodulated layer does not depend on the size of its style, which may leave the range of fp16
+            largest = [style.abs().amax(1, keepdim=True).clamp_min(TINY) for style in styles[: len(self._layers)]]
+            styles[: len(largest)] = [style / size for style, size in zip(styles, largest, strict=False)]
         gains = [
             GAIN * torch.rsqrt(F.linear(style.square(), power) + DEMODULATION_EPS)
             for style, power in zip(styles, self._powers, strict=False)
         ]
         return styles, gains
 
-    def _flat_frame(self, *tensors: Tensor) -> Tensor:
+    def _flat_frame(self, latents: Tensor, *maps: Tensor) -> Tensor:
         """The frame with all its inputs side by side, as graphs take them."""
-        levels, relative = len(self._heads), self._decoder.relative
-        maps = (levels - 1, 1) if relative else (levels, levels)
-        counts = (len(self._style_sizes), len(self._layers), *maps)
-        ends = list(accumulate(counts))
-        styles, gains, features, colours = (tensors[end - n : end] for n, end in zip(counts, ends, strict=True))
-        return self._frame(list(styles), list(gains), features, colours)
+        levels = len(self._heads)
+        split = levels - 1 if self._decoder.relative else levels
+        end = levels if self._decoder.relative else 2 * levels
+        return self._frame(latents, maps[:split], maps[split:end], *maps[end:])
 
-    def _eager_frame(
-        self, styles: list[Tensor], gains: list[Tensor], features: tuple[Tensor, ...], colours: tuple[Tensor, ...]
-    ) -> Tensor:
-        batch, n_layers = styles[0].shape[0], len(self._layers)
+    def _eager_frame(self, latents: Tensor, features: tuple[Tensor, ...], colours: tuple[Tensor, ...]) -> Tensor:
+        styles, gains = self._styles(latents, None)
+        batch, n_layers = len(latents), len(self._layers)
         x = self._decoder.input.input.to(self._dtypes[0]).expand(batch, -1, -1, -1)
         x = self._styled(0, x, styles[0], gains[0])
         raw: Tensor | None = None
@@ -250,10 +260,11 @@ class FastDecoder:
         return rgb
 
     def _relative_frame(
-        self, styles: list[Tensor], gains: list[Tensor], features: tuple[Tensor, ...], colours: tuple[Tensor, ...]
+        self, latents: Tensor, features: tuple[Tensor, ...], colours: tuple[Tensor, ...], rest: Tensor
     ) -> Tensor:
         """The same of a relative decoder, see `Decoder`."""
-        batch, n_layers = styles[0].shape[0], len(self._layers)
+        styles, gains = self._styles(latents, rest)
+        batch, n_layers = len(latents), len(self._layers)
         x = self._decoder.input.input.to(self._dtypes[0]).expand(batch, -1, -1, -1)
         x = self._styled(0, x, styles[0], gains[0])
         raw: Tensor | None = None

@@ -2,10 +2,13 @@
 
 The same numbers to rounding, in an order that costs less:
 
-- equal condition rows are embedded and turned into modulations once: the branches of guidance share the rows in which
-  they drop the same conditions, e.g. 121 of 180 rows are distinct for the usual three branches;
+- on a CPU equal condition rows are embedded and turned into modulations once: the branches of guidance share the rows
+  in which they drop the same conditions, e.g. 121 of 180 rows are distinct for the usual three branches;
 - the modulations of all times of a window come from one matrix product per block;
 - previous frames are dropped from the block on after which they can no longer reach a current frame.
+
+On CUDA nothing waits for the device: times are numbers of the host, and rows are not compared, so that every window has
+the same shapes and one graph serves all.
 """
 
 from __future__ import annotations
@@ -31,8 +34,7 @@ class FastTransformer:
         fmt: with adaLN conditioning, in evaluation mode.
         precision: of the whole transformer; `fp32` is exact to rounding, the others work on a copy of the weights.
         compile: run the blocks through `torch.compile`; `max` also lets the compiler time its kernels.
-        graphs: replay the blocks as CUDA graphs, one per batch and number of distinct rows (CUDA only; not yet
-            measured on CUDA).
+        graphs: replay the blocks as CUDA graphs, one per batch (CUDA only; not yet measured on CUDA).
 
     Raises:
         ValueError: an unknown precision, a transformer with cross-attention, which has no fast twin, or graphs without
@@ -58,6 +60,8 @@ class FastTransformer:
             raise ValueError("CUDA graphs need a model on a CUDA device")
         self._blocks_of = compiled(self._eager, compile)
         self._captured = Captured(self._flat) if graphs else None
+        self.shares = fmt.pos_embed.device.type == "cpu"
+        self._times: dict[tuple[float, ...], Tensor] = {}
 
     def bind(self, times: Sequence[float], conditions: Conditions) -> WindowField:
         """Prepares one window.
@@ -74,6 +78,13 @@ class FastTransformer:
         c = self.fmt.c_embedder(rows)[None] + self.fmt.t_embedder(times)[:, None]
         c = F.silu(c)
         return [part.adaLN_modulation[1](c) for part in (*self._blocks, self._head)]
+
+    def on_device(self, times: Sequence[float]) -> Tensor:
+        """Times (S,) where the networks are, copied there once."""
+        key = tuple(times)
+        if key not in self._times:
+            self._times[key] = torch.tensor(key, dtype=torch.float32).to(self.fmt.pos_embed.device)
+        return self._times[key]
 
     def run(self, tokens: Tensor, modulations: list[Tensor], index: Tensor, allowed: Tensor) -> Tensor:
         """All blocks and the head; tokens (B, L' + L, H), modulations of one time (R, .), index of each token's row."""
@@ -100,13 +111,16 @@ class WindowField:
     """v(t, x) of one window; made by `FastTransformer.bind`.
 
     Attributes:
-        distinct_rows: how many different condition rows the window has, of B (L' + L).
+        distinct_rows: how many condition rows are prepared, of B (L' + L): on a CPU the different ones.
     """
 
     def __init__(self, fast: FastTransformer, columns: Tensor, prev_x: Tensor | None, times: Sequence[float]) -> None:
         self._fast, fmt = fast, fast.fmt
         batch, length, _ = columns.shape
-        rows, index = torch.unique(columns.flatten(0, 1), dim=0, return_inverse=True)
+        rows = columns.flatten(0, 1)
+        index = torch.arange(len(rows), device=rows.device)
+        if fast.shares:
+            rows, index = torch.unique(rows, dim=0, return_inverse=True)
         self._rows, self._index = rows, index.view(batch, length)
         self.distinct_rows = len(rows)
         self._allowed = ~fmt.alignment_mask
@@ -117,12 +131,11 @@ class WindowField:
         self._prev = fmt.x_embedder(prev_x.to(fast.dtype)) + fmt.pos_embed[:, : fmt.config.previous]
         self._steps = {_key(t): number for number, t in enumerate(times)}
         if times:
-            at = torch.tensor(list(times), dtype=torch.float32, device=columns.device)
-            self._prepared = fast.modulations(rows, at)
+            self._prepared = fast.modulations(rows, fast.on_device(times))
 
     @torch.no_grad()
     def __call__(self, t: float | Tensor, x: Tensor) -> Tensor:
-        """t, one time for the whole batch; x (B, L, D) -> the current frames' output (B, L, D) in the dtype of x."""
+        """t, one time for all, a number or on the CPU; x (B, L, D) -> the current frames (B, L, D) in its dtype."""
         fast, fmt = self._fast, self._fast.fmt
         expected = (self._index.shape[0], fmt.config.window, fmt.config.dim_w)
         if tuple(x.shape) != expected:

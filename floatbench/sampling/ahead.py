@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TypeVar
 
 import torch
@@ -73,6 +73,67 @@ def to_host(batches: Iterable[tuple[Tensor, ...]]) -> Iterator[tuple[Tensor, ...
     if pending is not None:
         pending[1].synchronize()
         yield pending[0]
+
+
+def later(flag: Tensor) -> Callable[[], bool]:
+    """A flag's value; on CUDA it is copied beside the work that follows, and only asking for it waits for the copy."""
+    if not flag.is_cuda:
+        known = bool(flag)
+        return lambda: known
+    host = pinned(flag)
+    host.copy_(flag, non_blocking=True)
+    done = torch.cuda.Event()
+    done.record(torch.cuda.current_stream(flag.device))
+
+    def value() -> bool:
+        done.synchronize()
+        return bool(host)
+
+    return value
+
+
+class Beside:
+    """Makes tensors on a stream of their own, beside the work of the current stream (CUDA; else in its turn).
+
+    One is shared by all that use the same networks: what is made on it comes in the order it was asked for.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._device = device
+
+    def made(self, make: Callable[[], Item]) -> tuple[Item, Callable[[], None]]:
+        """What `make` returns, and what makes the current stream wait until it is there."""
+        if self._stream is None:
+            return make(), lambda: None
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._stream):
+            item = make()
+            done = self._stream.record_event()
+
+        def ready() -> None:
+            current = torch.cuda.current_stream(self._device)
+            current.wait_event(done)
+            if isinstance(item, Tensor):  # so that its memory is not given away while this stream reads it
+                item.record_stream(current)
+
+        return item, ready
+
+    def each(self, items: Iterator[Tensor]) -> Iterator[Tensor]:
+        """The items in order; on CUDA each is begun before the one ahead of it is used, but for the second: somebody
+        waits for the first."""
+        if self._stream is None:
+            yield from items
+            return
+        following, first = None, True
+        while True:
+            item, ready = following or self.made(lambda: next(items, None))
+            if item is None:
+                return
+            ready()
+            following = None if first else self.made(lambda: next(items, None))
+            first = False
+            yield item
 
 
 def pinned(like: Tensor) -> Tensor:

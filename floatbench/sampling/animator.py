@@ -20,7 +20,7 @@ from floatbench.model.conditions import Conditions
 from floatbench.model.fast_decoder import Compile, FastDecoder, Precision, PreparedSource
 from floatbench.model.fast_transformer import FastTransformer
 from floatbench.model.float import FloatModel
-from floatbench.sampling.ahead import to_host
+from floatbench.sampling.ahead import Beside, to_host
 from floatbench.sampling.choices import Dtype, Impl, ModelChoices, check_arithmetic, model_of
 from floatbench.sampling.clock import StageClock
 from floatbench.sampling.colour import to_yuv420
@@ -197,7 +197,8 @@ class Stream:
         batches = to_host(self._converted(colour))
         while True:
             try:
-                with self.clock("convert"):  # the other stages interrupt it
+                # the other stages interrupt it; on CUDA they run at once
+                with self.clock.overlapped(wait=False) if self.device.type == "cuda" else self.clock("convert"):
                     batch = next(batches, None)
             except (RuntimeError, MemoryError) as error:
                 if not ran_out_of_memory(error):
@@ -217,7 +218,7 @@ class Stream:
             yield to_yuv420(pixels) if colour == "yuv420" else pixels, torch.isfinite(pictures).all()
 
     def _decoded(self) -> Iterator[Tensor]:
-        for motion in self.motion():
+        for motion in self._model.beside.each(self.motion()):
             batches = self._model.pictures(self._source.latent + motion, self._source)
             while True:
                 with self.clock("decode"):
@@ -263,6 +264,7 @@ class Animator:
         self.choices, self.card = choices or ModelChoices(), card or ModelCard()
         self.size = network.config.image_size
         self.compiled, self.graphs = compile, graphs
+        self.beside = Beside(self.network.device)
         self._decoder: FastDecoder | None = None
         self._transformer: FastTransformer | None = None
         if impl == "fast":

@@ -45,15 +45,24 @@ class StageClock:
             self._open.pop()
 
     @contextmanager
-    def overlapped(self) -> Iterator[None]:
-        """Books everything inside on the stage `overlapped`: stages that run at once, in threads, have no time of
-        their own, and waiting for the device at their ends would part them again."""
+    def overlapped(self, wait: bool = True) -> Iterator[None]:
+        """Books everything inside on the stage `overlapped`: stages that run at once, in threads or on the device, have
+        no time of their own, and waiting for the device at their ends would part them again.
+
+        Args:
+            wait: for the device at both ends; without, what it has still to do counts where it is waited for.
+        """
+        if self._muted:
+            yield
+            return
+        before, self._cuda = self._cuda, self._cuda and wait
         with self("overlapped"):
             self._muted = True
             try:
                 yield
             finally:
                 self._muted = False
+        self._cuda = before
 
     def _book(self) -> None:
         """Gives the time since the last change to the innermost open stage."""

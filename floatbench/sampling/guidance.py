@@ -20,13 +20,13 @@ from floatbench.model.conditions import Conditions, stack
 from floatbench.sampling.solvers import NfeMeter
 
 Evaluate = Callable[[Tensor, Tensor], Tensor]
-"""evaluate(t, x) -> prediction for the L current frames: t (B,), x (B, L, D) -> (B, L, D)."""
+"""evaluate(t, x) -> prediction for the L current frames: t (B,) on any device, x (B, L, D) -> (B, L, D)."""
 
 Network = Callable[[Conditions], Evaluate]
 """A network bound to the conditions of a window once, so that what does not depend on time is computed once."""
 
 Predictor = Callable[[Tensor, Tensor], Tensor]
-"""predictor(t, x) -> guided prediction: scalar t, x (B, L, D) -> (B, L, D)."""
+"""predictor(t, x) -> guided prediction: scalar t on the CPU (or where x is), x (B, L, D) -> (B, L, D)."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +72,14 @@ def guided(
     stacked = stack([mask_conditions(conditions, branch, keep_previous_audio) for branch in chosen])
     n, batch = len(chosen), conditions.wr.shape[0]
     evaluate = network(stacked)
+    device = conditions.wr.device
+    weights = torch.tensor([branch.weight for branch in chosen], dtype=torch.float64).to(device)
 
     def predict(t: Tensor, x: Tensor) -> Tensor:
         meter.add(n * batch)
         prediction = evaluate(t.expand(n * batch), x.repeat(n, *(1,) * (x.ndim - 1)))
         if n == 1 and chosen[0].weight == 1.0:
             return prediction
-        weights = torch.tensor([b.weight for b in chosen], device=x.device, dtype=x.dtype)
-        return torch.einsum("n,n...->...", weights, prediction.reshape(n, *x.shape).to(x.dtype))
+        return torch.einsum("n,n...->...", weights.to(x.dtype), prediction.reshape(n, *x.shape).to(x.dtype))
 
     return predict

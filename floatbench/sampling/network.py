@@ -26,7 +26,7 @@ def plain_network(model: FloatModel) -> Network:
         embedded = fmt.embed(conditions)
 
         def evaluate(t: Tensor, x: Tensor) -> Tensor:
-            return fmt.evaluate(t, x, embedded, conditions.prev_x)[:, previous:]
+            return fmt.evaluate(t.to(x.device), x, embedded, conditions.prev_x)[:, previous:]
 
         return evaluate
 

@@ -6,7 +6,7 @@ FLOAT's ablation tables differ by options and networks only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from floatbench.errors import ClipError
 from floatbench.model.conditions import Conditions
+from floatbench.sampling.ahead import later
 from floatbench.sampling.guidance import Branch, Network, Predictor, branches, guided
 from floatbench.sampling.options import SamplingOptions
 from floatbench.sampling.solvers import NfeMeter, integrate, integrate_adaptive, time_grid
@@ -72,19 +73,28 @@ def sample_windows(
         seeds: one a clip.
 
     Raises:
-        ClipError: `not_finite` when a network returns NaN or infinity.
+        ClipError: `not_finite` when a network returns NaN or infinity; on CUDA after the window that follows, since
+            asking earlier would wait for the device.
     """
     before: dict[str, Tensor] = {}
+    finite: list[Callable[[], bool]] = []
     for index, given in enumerate(windows):
         count = len(given.wr)
         before = {name: value[:count] for name, value in before.items()}
         noise = window_noise(seeds[:count], index, shape, options.window_noise == "shared").to(given.wr.device)
         meter = NfeMeter()
         motion = solve_window(network, _continued(given, before, shape.previous), noise, options, meter)
-        if not torch.isfinite(motion).all():
-            raise ClipError("not_finite", f"the motion of window {index} is not finite; are the weights damaged?")
+        finite.append(later(torch.isfinite(motion).all()))
+        _check(finite[: index if motion.is_cuda else index + 1])
         before = {"x": motion} | given.framewise()
         yield SampledWindow(index, motion, meter.evaluations, meter.rows)
+    _check(finite)
+
+
+def _check(finite: Sequence[Callable[[], bool]]) -> None:
+    """Raises ClipError unless the last one of these windows is finite; each was the last one once."""
+    if finite and not finite[-1]():
+        raise ClipError("not_finite", f"the motion of window {len(finite) - 1} is not finite; are the weights damaged?")
 
 
 def _continued(given: Conditions, before: dict[str, Tensor], previous: int) -> Conditions:
@@ -131,8 +141,8 @@ def ddim(predict: Predictor, x: Tensor, options: SamplingOptions) -> Tensor:
     path = options.diffusion
     indices = path.ddim_indices(options.ddim_steps)
     for k, k_next in zip(indices, [*indices[1:], None], strict=True):
-        index = torch.tensor(k, device=x.device)
-        time = index.to(x) / (path.steps if options.diffusion_time == "fraction" else 1)
+        index = torch.tensor(k)  # on the CPU, as the times of `integrate`
+        time = index.to(x.dtype) / (path.steps if options.diffusion_time == "fraction" else 1)
         prediction = predict(time, x).to(x.dtype)
         if options.prediction == "epsilon":
             data, epsilon = path.epsilon_to_data(prediction, x, index), prediction

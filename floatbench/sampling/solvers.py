@@ -65,7 +65,7 @@ def time_grid(solver: str, nfe: int, kind: str = "steps") -> Tensor:
 def integrate(field: Field, x: Tensor, grid: Tensor, solver: str = "euler") -> Tensor:
     """Walks the grid; returns x at its last point, of the shape of x."""
     step = _STEPS[solver]
-    grid = grid.to(x)
+    grid = grid.to(x.dtype)  # times stay on the CPU, where reading one does not wait for the device of x
     for t0, t1 in pairwise(grid):
         x = x + step(field, x, t0, t1 - t0)
     return x

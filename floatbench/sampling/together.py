@@ -58,7 +58,8 @@ def _solve(streams: Sequence[Stream], clock: StageClock) -> None:
     )  # fmt: skip
     while True:
         with clock("solve"):  # the stages speech and emotion interrupt it
-            window = next(windows, None)
+            window, ready = model.beside.made(lambda: next(windows, None))
+            ready()
         if window is None:
             break
         count = len(window.motion)

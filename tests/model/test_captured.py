@@ -83,11 +83,11 @@ def test_frames_that_do_not_fit_into_memory_are_decoded_in_a_smaller_batch_once(
     source, real = decoder.source(features), decoder._frame
     expected, sizes = decoder(latents, source), []
 
-    def scarce(styles, *others):
-        sizes.append(len(styles[0]))
+    def scarce(given, *others):
+        sizes.append(len(given))
         if sizes[-1] > limit:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(styles, *others)
+        return real(given, *others)
 
     monkeypatch.setattr(decoder, "_frame", scarce)
     limit = 2
@@ -119,7 +119,7 @@ def test_graphs_are_refused_on_a_cpu():
     fmt = FlowMatchingTransformer(FloatConfig(dim_w=16, dim_m=8, dim_a=16, dim_h=32, heads=4, depth=1))
     with pytest.raises(ValueError, match="CUDA graphs need"):
         FastTransformer(fmt, graphs=True)
-    assert captured.Captured(torch.neg)._capture is captured.cuda_capture
+    assert isinstance(captured.Captured(torch.neg)._capture, captured.CudaCapture)
 
 
 @torch.no_grad()
@@ -176,10 +176,15 @@ def test_a_capture_and_its_replays_run_on_the_device_of_their_arguments(monkeypa
     monkeypatch.setattr(torch.cuda, "device", Device)
     for name in ("Stream", "current_stream", "CUDAGraph"):
         monkeypatch.setattr(torch.cuda, name, noting)
-    for name in ("stream", "graph"):
-        monkeypatch.setattr(torch.cuda, name, lambda _: nullcontext())
+    monkeypatch.setattr(torch.cuda, "stream", lambda _: nullcontext())
+    pools: list[object] = []
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: object())
+    monkeypatch.setattr(torch.cuda, "graph", lambda _, pool, **how: nullcontext(pools.append(pool)))
     argument = SimpleNamespace(device=torch.device("cuda:1"))
-    replay = captured.cuda_capture(lambda _: seen.append(("called", current[-1])), [argument])  # type: ignore[arg-type]
-    replay()
+    capture = captured.CudaCapture()
+    for _ in range(2):
+        replay = capture(lambda _: seen.append(("called", current[-1])), [argument])  # type: ignore[arg-type]
+        replay()
+    assert len(pools) == 2 and pools[0] is pools[1]
     assert {device for _, device in seen} == {"cuda:1"} and ("replay", "cuda:1") in seen
     assert current == ["cuda:0"]
