@@ -57,8 +57,10 @@ def test_an_argument_written_in_place_is_read_again_and_an_equal_object_is_not_c
 
 
 @torch.no_grad()
-def test_decoding_through_captures_equals_decoding_without(monkeypatch):
-    net = MotionAutoencoder(FloatConfig(image_size=64, dim_w=48, dim_m=8, channel_max=64, channel_base=1024)).eval()
+@pytest.mark.parametrize("moved", [{}, {"transfer": "relative", "grid": "pixel_centre"}])
+def test_decoding_through_captures_equals_decoding_without(monkeypatch, moved):
+    sizes = {"image_size": 64, "dim_w": 48, "dim_m": 8, "channel_max": 64, "channel_base": 1024}
+    net = MotionAutoencoder(FloatConfig(**sizes, **moved)).eval()
     randomise(net, seed=1, prefix="motion_autoencoder.")
     picture = F.interpolate(noise(1, 3, 8, 8), size=(64, 64), mode="bicubic")
     latent, features = net.encode(picture)
