@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -12,8 +11,9 @@ from typing import Protocol
 from floatbench.device import keep_float32
 from floatbench.engine.job import Item, Job, JobSettings, Worker
 from floatbench.engine.records import Row
+from floatbench.engine.worker_memory import PeakMemory
 from floatbench.paths import quiet_third_parties
-from floatbench.processes import Perform, Send, Stage, WorkerPool
+from floatbench.processes import Perform, Send, Stage, WorkerPool, peak_memory
 
 OnRow = Callable[[Row], None]
 LOAD_TIMEOUT_S = 1800.0
@@ -51,12 +51,15 @@ class LocalExecutor:
         threads: torch and OpenCV threads of each worker; fixed, so that results do not depend on `workers`.
         timeout: seconds one method may take for one clip, None for no limit.
         load_timeout: seconds it may take to load.
+
+    Attributes:
+        peak: bytes, the most that one of the processes has held with its children.
     """
 
     def __init__(
         self, workers: int = 1, threads: int = 1, timeout: float | None = None, load_timeout: float = LOAD_TIMEOUT_S
     ) -> None:
-        self.workers, self.threads = max(1, workers), threads
+        self.workers, self.threads, self.peak = max(1, workers), threads, 0
         self._limits: dict[str, float | None] = {"load": load_timeout, "generate": timeout}
 
     def run(self, settings: JobSettings, jobs: Sequence[Job], on_row: OnRow) -> None:
@@ -75,6 +78,9 @@ class LocalExecutor:
                     done.add(news.key)
                     on_row(news)
                     continue
+                if isinstance(news, PeakMemory):
+                    self.peak = max(self.peak, news.bytes)
+                    continue
                 left = [item for item in job.items if (item.method, job.clip.id, item.replicate) not in done]
                 if left:
                     on_row(failed_row(settings, job, left[0], news.reason, news.detail))
@@ -90,6 +96,7 @@ def _serves(settings: JobSettings, threads: int) -> Iterator[Perform]:
     def perform(job: Job, send: Send) -> None:
         for row in worker.run(job, phase=lambda name: send(Stage(name))):
             send(row)
+        send(PeakMemory(peak_memory() or 0))
 
     yield perform
     worker.close()
@@ -112,15 +119,3 @@ def prepare_worker(threads: int, device: str) -> None:
     cv2.setNumThreads(threads)
     if device.startswith("cuda"):
         keep_float32()
-
-
-def default_workers(device: str) -> int:
-    """One process per CUDA device, else one per core as far as memory (2 GiB each) reaches, at most eight."""
-    if device.startswith("cuda"):
-        import torch
-
-        return max(1, torch.cuda.device_count()) if device == "cuda" else 1
-    import psutil
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(cores, 8, int(psutil.virtual_memory().available // 2**31)))

@@ -21,7 +21,7 @@ from floatbench.device import pick_device
 from floatbench.engine.answers import first_use
 from floatbench.engine.control_rules import check_controls
 from floatbench.engine.environment import environment
-from floatbench.engine.executor import Executor, InlineExecutor, LocalExecutor, default_workers
+from floatbench.engine.executor import Executor, InlineExecutor, LocalExecutor
 from floatbench.engine.features import FeatureStore, shared_cache
 from floatbench.engine.framing import check_crop, check_framing, refuse_other_framing
 from floatbench.engine.inputs import refuse_own_outputs
@@ -36,6 +36,7 @@ from floatbench.engine.rejections import say_rejections
 from floatbench.engine.run_notes import run_notes
 from floatbench.engine.same_film import blind_controls
 from floatbench.engine.scoring import clip_values, metric_record, score_all, unranked_because
+from floatbench.engine.worker_memory import chosen_workers, default_workers, keep_peak
 from floatbench.errors import DataError, DependencyError, FloatbenchError, Interrupted, UsageError
 from floatbench.files import atomic_path
 from floatbench.methods import catalogue
@@ -291,6 +292,7 @@ def _execute(
     write_record(folder / "run.json", info)
     if not jobs:
         return rows, 0
+    workers = _worker_count(plan, options, progress)
     settings = JobSettings(
         dataset=dataset,
         run=folder,
@@ -302,7 +304,7 @@ def _execute(
         device=plan.device,
         made_by=environment_id(info.environment),
         keep_videos=options.keep_videos,
-        clips_per_worker=_share(len(plan.available) * plan.replicates, options, plan.device),
+        clips_per_worker=-(-len(plan.available) * plan.replicates // max(1, workers)),
     )
     before = len(rows)
     total = sum(len(job.items) for job in jobs)
@@ -316,35 +318,39 @@ def _execute(
             made += 1
             task.advance(note=f"{row.method} {row.clip}" + (f" FAILED {row.reason}" if row.status == "failed" else ""))
 
+        executor = _executor(options, workers, settings)
         try:
-            _executor(options, plan.device, settings).run(settings, jobs, on_row)
+            executor.run(settings, jobs, on_row)
         except KeyboardInterrupt:
             raise Interrupted(
                 f"interrupted after {before + made} rows; everything finished is in {folder}",
                 fix="run the same command again to continue",
             ) from None
+        finally:
+            if isinstance(executor, LocalExecutor):
+                keep_peak(plan, executor.peak)
     shutil.rmtree(folder / "tmp", ignore_errors=True)
     return rows, made
 
 
-def _share(n_clips: int, options: RunOptions, device: str) -> int:
-    """Clips of one method that each worker process sees, rounded up."""
-    workers = options.workers or (1 if options.workers == 0 else default_workers(device))
-    return -(-n_clips // workers)
+def _worker_count(plan: Plan, options: RunOptions, progress: Progress) -> int:
+    if options.executor == "ray":  # a cluster has as many as it has
+        return options.workers or 1
+    return chosen_workers(plan, options.workers, progress.note)
 
 
-def _executor(options: RunOptions, device: str, settings: JobSettings) -> Executor:
+def _executor(options: RunOptions, workers: int, settings: JobSettings) -> Executor:
     if options.executor == "ray":
         from floatbench.engine.ray_executor import RayExecutor
 
         return RayExecutor(options.address, options.workers or 0, options.threads, options.timeout)
     if options.executor != "local":
         raise UsageError(f"unknown executor {options.executor!r}", fix="--executor local|ray")
-    if options.workers == 0:
+    if workers == 0:
         return InlineExecutor()
     for method in settings.methods.values():
         _check_portable(method)
-    return LocalExecutor(options.workers or default_workers(device), options.threads, options.timeout)
+    return LocalExecutor(workers, options.threads, options.timeout)
 
 
 def _check_portable(method: Method) -> None:

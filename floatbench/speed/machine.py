@@ -69,34 +69,6 @@ def processor(cpuinfo: Path) -> tuple[str, list[str]]:
     return facts.get("model name") or platform.machine(), [flag for flag in FLAGS if flag in present]
 
 
-def peak_memory() -> int | None:
-    """Largest resident memory so far of this process plus that of each of its children, bytes.
-
-    Exact per process on Linux (VmHWM); the sum is an upper bound because the peaks need not coincide. Elsewhere the
-    present resident size stands in where the system keeps no peak.
-    """
-    import psutil
-
-    own = psutil.Process()
-    total = 0
-    for process in (own, *own.children(recursive=True)):
-        try:
-            total += _peak(process.pid) or process.memory_info().rss
-        except psutil.Error:  # a child that has just ended
-            continue
-    return total
-
-
-def _peak(pid: int) -> int | None:
-    try:
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        return None
-    return None
-
-
 def gpu_sampler(index: int) -> GpuSampler | None:
     """A sampler of the GPU torch calls `index`; None where nvidia-ml-py or its driver is absent."""
     try:

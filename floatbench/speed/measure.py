@@ -27,6 +27,7 @@ import numpy as np
 from floatbench.errors import ClipError
 from floatbench.methods.evaluations import evaluations_a_window
 from floatbench.methods.method import ClipRequest, Generated, Method
+from floatbench.processes import peak_memory
 from floatbench.seeds import derive_seed
 from floatbench.speed import machine
 from floatbench.speed.record import ClipTiming, Scenario, SpeedRow, configuration_sha256, plain, spread
@@ -98,7 +99,7 @@ class Probes:
 
     clock: Callable[[], float] = time.perf_counter
     synchronize: Callable[[], None] = lambda: None
-    peak_memory: Callable[[], int | None] = machine.peak_memory
+    peak_memory: Callable[[], int | None] = peak_memory
     peak_cuda: Callable[[], int | None] = lambda: None
     gpu: Callable[[], machine.GpuSampler | None] = lambda: None
     tick: Callable[[str], None] = lambda note: None
