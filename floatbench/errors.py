@@ -132,7 +132,7 @@ REASONS: dict[str, str] = {
     "no_label": "the clip has no label of an emotion, and the method was told none",
     "no_track": "no face track is long enough",
     "few_pictures": "too few of the clip's pictures could be measured",
-    "no_partner": "no clip of another identity exists for this control",
+    "no_partner": "no clip exists that this control could borrow from",
 }
 TRANSIENT_REASONS = frozenset({"crashed", "timeout", "out_of_memory", "broken"})
 """Failures of the machine rather than of the clip: a later call of the same command tries them again."""

@@ -249,6 +249,12 @@ _BESIDE: tuple[Rule, ...] = (
     far_worse("frozen", "reencoded", 2.0),
     far_worse("wrong-identity", "reencoded", 2.0),
 )
+_EMOTION: tuple[Rule, ...] = (
+    sound_changes_nothing,
+    about_equal("reencoded", 0.1),
+    about_equal("mirrored", 0.1),
+    clearly_worse("emotion-flat"),
+)
 _GAP_COLUMNS = (
     "HEAD-DIV", "BLINKS", "GAZE", "JERK", "FLICKER", "FLICKER (face)", "LIPS", "HEAD", "THEval lips",
     "THEval head (MediaPipe)", "THEval brows",
@@ -279,9 +285,9 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "THEval lips": _LIVELY,
     "THEval head": (*_LIVELY, about_equal("crop-drift:8", 0.25)),
     "THEval brows": _LIVELY,
-    "EMO-FID": _FRECHET,
-    "EMO-ACC": (sound_changes_nothing, about_equal("reencoded", 0.1), about_equal("mirrored", 0.1)),
-    "EMO-PROB": (sound_changes_nothing, about_equal("reencoded", 0.1), about_equal("mirrored", 0.1)),
+    "EMO-FID": (*_FRECHET, far_worse("emotion-flat", "reencoded", 2.0)),
+    "EMO-ACC": _EMOTION,
+    "EMO-PROB": _EMOTION,
     "THEval silent lips": (about_equal("reencoded", 0.25), clearly_worse("shifted:20", "swapped")),
     "THEval lip-sync": (about_equal("reencoded", 0.1), sync_is_lost),
     **dict.fromkeys(("LMD", "AED", "APD", "DTW lips", "DTW head"), _BESIDE),

@@ -291,7 +291,7 @@ def remaining_jobs(plan: Plan, rows: dict[tuple[str, str, int], Row], store: Fea
                 if _open(rows.get((name, clip.id, replicate)), plan, store, retry)
             )
             if items:
-                partners = {rule: _partners(plan.protocol, plan.ready, clip, rule) for rule in get_args(PartnerRule)}
+                partners = {rule: partners_of(plan.protocol, plan.ready, clip, rule) for rule in get_args(PartnerRule)}
                 jobs.append(Job(clip, items, partners))
     return jobs
 
@@ -319,8 +319,15 @@ def _open(row: Row | None, plan: Plan, store: FeatureStore, retry: bool) -> bool
     return False
 
 
-def _partners(protocol: Protocol, ready: Sequence[Clip], clip: Clip, rule: PartnerRule) -> tuple[Clip, ...]:
-    """The clips that a control may borrow from, best first: other identities in protocol order, or from the clip on."""
+def partners_of(protocol: Protocol, ready: Sequence[Clip], clip: Clip, rule: PartnerRule) -> tuple[Clip, ...]:
+    """The clips that a control may borrow from, best first: other identities in protocol order, or from the clip on.
+
+    By the rule `neutral`: those of the same person that are labelled so, of the same sentence first.
+    """
+    if rule == "neutral":
+        calm = [other for other in ready if other.identity == clip.identity and _emotion(other) == "neutral"]
+        sentence = clip.labels.get("statement")
+        return tuple(sorted(calm, key=lambda other: (other.id == clip.id, other.labels.get("statement") != sentence)))
     pool = [candidate for candidate in ready if candidate.identity != clip.identity]
     if rule == "first":
         return tuple(pool)
@@ -328,7 +335,11 @@ def _partners(protocol: Protocol, ready: Sequence[Clip], clip: Clip, rule: Partn
     return tuple(sorted(pool, key=lambda candidate: (order[candidate.id] < order[clip.id], order[candidate.id])))
 
 
+def _emotion(clip: Clip) -> str:
+    return clip.labels.get("float_label") or clip.labels.get("emotion", "")
+
+
 def _candidates(
     protocol: Protocol, ready: Sequence[Clip], clips: Sequence[Clip], rule: PartnerRule
 ) -> dict[str, tuple[Clip, ...]]:
-    return {clip.id: _partners(protocol, ready, clip, rule) for clip in clips}
+    return {clip.id: partners_of(protocol, ready, clip, rule) for clip in clips}

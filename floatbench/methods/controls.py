@@ -2,8 +2,8 @@
 
 `name:strength` sets how far a control goes: `shifted:5` moves the sound by 5 frames, `swapped:0.5` swaps the second
 half of it, `blur:5` blurs the pictures (see floatbench.methods.damage). At full strength `freeze`, `swapped` and
-`wrong-identity` are the controls that every run has. `mirrored`, `jittered`, `drifting` and `fading` are run when they
-are named.
+`wrong-identity` are the controls that every run has. `mirrored`, `emotion-flat`, `jittered`, `drifting` and `fading`
+are run when they are named.
 """
 
 from __future__ import annotations
@@ -197,6 +197,24 @@ class WrongIdentityControl(ControlMethod):
         return Generated(media=ClipMedia(other, reference.audio))
 
 
+class EmotionFlatControl(ControlMethod):
+    """The same person's neutral clip with the right sound, back and forth when it is too short: no emotion is shown.
+
+    It needs labels of emotion; a clip whose person has no neutral clip fails with `no_partner`.
+    """
+
+    name = "emotion-flat"
+    needs: frozenset[Need] = frozenset({"reference", "partner"})
+    partner_rule: PartnerRule = "neutral"
+
+    def generate(self, request: ClipRequest) -> Generated:
+        reference, partner = _reference(request), request.partner
+        if partner is None:
+            raise ClipError("no_partner", "no clip of this person is labelled neutral")
+        frames = partner.frames[back_and_forth(partner.n_frames, reference.n_frames)]
+        return Generated(media=ClipMedia(frames, reference.audio))
+
+
 def back_and_forth(available: int, wanted: int) -> np.ndarray:
     """Frame indices 0..n-1, n-2..1, 0.. until `wanted` are reached: (wanted,) int64."""
     cycle = np.concatenate([np.arange(available), np.arange(available - 2, 0, -1)])
@@ -221,6 +239,7 @@ PLAIN = {
     "frozen": FrozenControl,
     "frozen-reencoded": FrozenReencodedControl,
     "mirrored": MirroredControl,
+    "emotion-flat": EmotionFlatControl,
     "swapped": SwappedControl,
     "wrong-identity": WrongIdentityControl,
 }
@@ -244,6 +263,7 @@ def control_forms() -> list[str]:
     """The controls that take a strength, as they are typed."""
     return [
         "mirrored",
+        "emotion-flat",
         *IN_WORDS,
         "shifted:K",
         *(f"{name}:SHARE" for name in SHARES),

@@ -24,7 +24,7 @@ are finished videos of any system. A `control` has an answer known beforehand, a
 and a sound; neither is ever ranked.
 """
 Need = Literal["reference", "partner", "truth"]
-PartnerRule = Literal["next", "first"]
+PartnerRule = Literal["next", "first", "neutral"]
 """Which clip of another identity is borrowed from: the next one in protocol order, or the first one of all."""
 MAX_LENGTH_DIFFERENCE = 2
 """Frames that a video may have too many or too few; they are cut off, and said. More is a failed clip."""

@@ -105,3 +105,10 @@ def test_a_distance_from_the_reference_is_0_for_it_small_for_its_encoding_and_la
     good["wrong-identity"] = 1.5
     assert broken(variant, good) == set()
     assert broken(variant, good | {"frozen": 0.15}) == {"frozen far worse than reencoded"}
+
+
+@pytest.mark.parametrize("variant", ["emo-acc", "emo-prob"])
+def test_an_emotion_that_is_seen_in_a_neutral_clip_is_found_out(variant):
+    good = {"reference": 0.8, "reencoded": 0.8, "mirrored": 0.78, "emotion-flat": 0.1}
+    assert broken(variant, good) == set()
+    assert broken(variant, good | {"emotion-flat": 0.8}) == {"emotion-flat clearly worse than reference"}

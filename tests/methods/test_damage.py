@@ -86,6 +86,16 @@ def test_mirrored_exchanges_left_and_right_and_keeps_the_sound():
     np.testing.assert_array_equal(sound, subject.audio)
 
 
+def test_a_flat_emotion_is_the_neutral_clip_back_and_forth_with_the_right_sound():
+    subject, neutral = clip(0), clip(1, frames=20)
+    pictures, sound = made("emotion-flat", subject, neutral)
+    np.testing.assert_array_equal(pictures[:20], neutral.frames)
+    np.testing.assert_array_equal(pictures[20:30], neutral.frames[18:8:-1])
+    np.testing.assert_array_equal(sound, subject.audio)
+    with pytest.raises(ClipError, match="no_partner"):
+        made("emotion-flat", subject)
+
+
 def test_a_share_changes_the_last_part_only():
     subject, partner = clip(0), clip(1)
     pictures, sound = made("wrong-identity:0.5", subject, partner)
