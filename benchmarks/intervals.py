@@ -5,7 +5,7 @@
 People differ (a mean of their own), their clips differ (hard and easy ones, for every system alike), and so do rows.
 Coverage is that of the expected score at the same number of people. Decisions: two systems that differ by `effect`, by
 the paired test and by intervals that do not overlap; no effect shows how often either is wrong. The figures of a run
-stand in docs/statistics.md.
+stand in docs/evidence/statistics-measured.md.
 """
 
 from __future__ import annotations
