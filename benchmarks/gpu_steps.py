@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from floatbench import weights
-from floatbench.animate.pipeline import write_stream
+from floatbench.animate.writing import write_stream
 from floatbench.errors import FloatbenchError
 from floatbench.metrics import registry
 from floatbench.model.conditions import Conditions

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from floatbench.animate.cropping import AUTO, settle
-from floatbench.animate.pipeline import FLOAT, Video
-from floatbench.device import pick_device
+from floatbench.animate.pipeline import FLOAT, Prepared, Video
+from floatbench.device import pick_device, ran_out_of_memory
 from floatbench.errors import ClipError, DataError, DependencyError, FloatbenchError, UsageError
 from floatbench.media import probe, read_audio
 from floatbench.media.backends import box_backend
@@ -28,6 +28,8 @@ from floatbench.settings import settings
 
 NEEDED = ("image", "audio", "out")
 COLUMNS = (*NEEDED, "seed", "emotion")
+AT_ONCE = 8
+"""Videos that are solved as one batch on CUDA."""
 
 
 @dataclass(frozen=True)
@@ -113,12 +115,17 @@ def _job(row: TableRow) -> VideoJob:
 
 
 def run(
-    common: GenerateSettings, jobs: Sequence[VideoJob], progress: Progress, stop_at_first: bool = False
+    common: GenerateSettings,
+    jobs: Sequence[VideoJob],
+    progress: Progress,
+    stop_at_first: bool = False,
+    at_once: int | None = None,
 ) -> list[VideoOutcome]:
-    """Makes the videos one after another with one loaded model.
+    """Makes the videos with one loaded model.
 
     Args:
         stop_at_first: raise the first error instead of carrying on (a call without a table).
+        at_once: videos whose motion is solved as one batch; None is 8 on CUDA and 1 on a CPU, where it hardly pays.
 
     Raises:
         FloatbenchError: what concerns all jobs: weights, device, options.
@@ -140,17 +147,29 @@ def run(
         progress.note("the weights are random stand-ins: the video shows noise and cannot be scored")
     for note in crop.notes:
         progress.note(note)
+    at_once = at_once or (AT_ONCE if model.device.type == "cuda" else 1)
     outcomes = []
-    for job in jobs:
-        try:
-            outcomes.append(_make(model, common, job, backend, crop.name, progress, resume=not stop_at_first))
-        except FloatbenchError as error:
-            error = _located(error, job)
-            if stop_at_first or error.exit_code in (3, 130):  # a full disk will not be emptier for the next row
-                raise error from None
-            outcomes.append(VideoOutcome(job.out, error=error.what))
-            progress.note(f"{job.out.name}: failed: {error.what}")
+    for start in range(0, len(jobs), at_once):
+        part, clock = jobs[start : start + at_once], StageClock(model.device)
+        found = [_prepared(model, common, job, backend, crop.name, clock, resume=not stop_at_first) for job in part]
+        made = _made(model, found, [job.out for job in part], progress)
+        outcomes += [_told(job, video, progress, stop_at_first) for job, video in zip(part, made, strict=True)]
     return outcomes
+
+
+def _told(
+    job: VideoJob, found: Video | FloatbenchError | None, progress: Progress, stop_at_first: bool
+) -> VideoOutcome:
+    """What became of a job, its notes and errors told; raises an error that ends the call."""
+    if isinstance(found, FloatbenchError):
+        error = _located(found, job)
+        if stop_at_first or error.exit_code in (3, 130):  # a full disk will not be emptier for the next row
+            raise error from None
+        progress.note(f"{job.out.name}: failed: {error.what}")
+        return VideoOutcome(job.out, error=error.what)
+    for note in found.notes if found else ():
+        progress.note(f"{job.out.name}: {note}")
+    return VideoOutcome(job.out, found)
 
 
 def _check_outputs(jobs: Sequence[VideoJob], shared: Sequence[Path]) -> None:
@@ -186,29 +205,53 @@ def _located(error: FloatbenchError, job: VideoJob) -> FloatbenchError:
     return DataError(f"{error.reason}: {error.what} ({job.image.name} with {job.audio.name})")
 
 
-def _make(
-    model: FLOAT, common: GenerateSettings, job: VideoJob, backend: BoxBackend | None, crop: str, progress: Progress,
+def _prepared(
+    model: FLOAT, common: GenerateSettings, job: VideoJob, backend: BoxBackend | None, crop: str, clock: StageClock,
     resume: bool,
-) -> VideoOutcome:  # fmt: skip
-    chosen, clock = common.choices, StageClock(model.device)
+) -> Prepared | FloatbenchError | None:  # fmt: skip
+    """Picture and sound read and everything settled; or why not; or None when it was made so before."""
+    chosen = common.choices
     options, preset = model.fit(chosen.options), chosen.preset
     seed = common.seed if job.seed is None else job.seed
-    with clock("crop"):
-        picture, notes = model.picture(job.image, backend, options)
-    pcm = read_audio(job.audio)
-    pose = None
-    if chosen.pose is not None:
-        pose = model.card.standardised(read_pose(chosen.pose)[: n_frames(len(pcm))])
-    direction = Direction(job.emotion or chosen.emotion, chosen.controls, chosen.project, pose)
+    try:
+        with clock("crop"):
+            picture, notes = model.picture(job.image, backend, options)
+        pcm, pose = read_audio(job.audio), None
+        if chosen.pose is not None:
+            pose = model.card.standardised(read_pose(chosen.pose)[: n_frames(len(pcm))])
+        direction = Direction(job.emotion or chosen.emotion, chosen.controls, chosen.project, pose)
+    except FloatbenchError as error:
+        return error
     if resume and _same(job.out, model.settings(options, direction, seed, preset, picture, pcm, crop)):
-        return VideoOutcome(job.out)
-    video = model.animate(
-        picture, pcm, job.out, options=options, direction=direction, seed=seed, preset=preset, crop=crop, notes=notes,
-        clock=clock, progress=progress,
-    )  # fmt: skip
-    for note in video.notes:
-        progress.note(f"{job.out.name}: {note}")
-    return VideoOutcome(job.out, video)
+        return None
+    return Prepared(picture, pcm, options, direction, seed, preset, crop, notes, clock)
+
+
+def _made(
+    model: FLOAT, found: Sequence[Prepared | FloatbenchError | None], outs: Sequence[Path], progress: Progress
+) -> list[Video | FloatbenchError | None]:
+    """The videos of those that are prepared, solved as one batch; one that cannot be in it costs none of the others."""
+    made: list[Video | FloatbenchError | None] = [None if isinstance(one, Prepared) else one for one in found]
+    ready = [index for index, one in enumerate(found) if isinstance(one, Prepared)]
+    together = {index: one for index in ready if isinstance(one := found[index], Prepared)}
+    videos: list[Video | FloatbenchError] = []
+    if len(ready) > 1:
+        try:
+            videos = model.finish_together([*together.values()], [outs[index] for index in ready], progress)
+        except (FloatbenchError, RuntimeError, MemoryError) as error:
+            if not isinstance(error, FloatbenchError) and not ran_out_of_memory(error):
+                raise
+            together = {index: replace(one, clock=StageClock(model.device)) for index, one in together.items()}
+    for number, index in enumerate(ready):
+        made[index] = videos[number] if videos else _alone(model, together[index], outs[index], progress)
+    return made
+
+
+def _alone(model: FLOAT, one: Prepared, out: Path, progress: Progress) -> Video | FloatbenchError:
+    try:
+        return model.finish(one, out, progress)
+    except FloatbenchError as error:
+        return error
 
 
 def _same(out: Path, settings: dict[str, Any]) -> bool:

@@ -6,9 +6,9 @@ Frames are decoded and written one after another, so that memory does not grow w
 from __future__ import annotations
 
 import hashlib
-import json
+import threading
 from collections.abc import Sequence
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -18,13 +18,13 @@ import torch
 
 import floatbench
 from floatbench.animate.cropping import AUTO, settle
-from floatbench.errors import UsageError
-from floatbench.media import LosslessWriter, Mp4Writer, read_audio, read_image
+from floatbench.animate.writing import write_stream
+from floatbench.errors import FloatbenchError, UsageError
+from floatbench.media import read_audio, read_image
 from floatbench.media.backends import box_backend
 from floatbench.media.boxes import BoxBackend
 from floatbench.media.sound import SILENCE_DBFS, loudness_dbfs
-from floatbench.progress import NullProgress, Progress
-from floatbench.sampling.ahead import ahead
+from floatbench.progress import Progress
 from floatbench.sampling.animator import Animator, Direction, Stream
 from floatbench.sampling.clock import StageClock
 from floatbench.sampling.control import Control, check_controls, parse_control, read_pose
@@ -35,11 +35,10 @@ from floatbench.sampling.together import solve_together
 from floatbench.sampling.windows import n_frames
 from floatbench.text import near
 
-SYNTHETIC_MARK = "synthetic media: this portrait was animated by a machine and shows no real event"
 Image = str | Path | np.ndarray
 Sound = str | Path | np.ndarray
-AHEAD = 32
-"""Frames that may wait for the encoder when it runs beside the networks."""
+WRITERS = 4
+"""Videos that are written at once."""
 
 
 @dataclass(frozen=True)
@@ -184,7 +183,7 @@ class FLOAT(Animator):
             DataError: the face detector's weights are missing.
         """
         prepared = self._prepare(image, audio, wishes, StageClock(self.device))
-        return self._finish(prepared, self._begin(prepared), Path(out), progress)
+        return self.finish(prepared, Path(out), progress)
 
     def stream(self, image: Image, audio: Sound, **wishes: Unpack[Wishes]) -> Stream:
         """The frames of the video that `generate` writes, one after another as they are made: (R, R, 3) uint8 RGB.
@@ -223,11 +222,46 @@ class FLOAT(Animator):
             prepared = [
                 self._prepare(images[i], audios[i], wishes | ({"seed": seeds[i]} if seeds else {}), clock) for i in part
             ]
-            streams = [self._begin(one) for one in prepared]
-            notes = solve_together(streams, clock)
-            for i, one, stream in zip(part, prepared, streams, strict=True):
-                made.append(self._finish(replace(one, notes=[*one.notes, *notes]), stream, paths[i], progress))
+            for video in self.finish_together(prepared, [paths[i] for i in part], progress):
+                if isinstance(video, Exception):
+                    raise video
+                made.append(video)
         return made
+
+    def finish_together(
+        self,
+        prepared: Sequence[Prepared],
+        outs: Sequence[Path],
+        progress: Progress | None = None,
+        side_by_side: bool | None = None,
+    ) -> list[Video | FloatbenchError]:
+        """Solves videos of equal options, and begun with one clock, as one batch, and writes them.
+
+        Args:
+            side_by_side: write them at once, since an encoder makes fewer frames a second than a GPU; their seconds
+                overlap. None does so on CUDA (not yet measured on CUDA).
+
+        Returns:
+            Each video, or why it could not be made.
+
+        Raises:
+            ClipError: what the batch fails with as a whole.
+        """
+        streams = [self._begin(one) for one in prepared]
+        notes = solve_together(streams, prepared[0].clock)
+        parallel = self.device.type == "cuda" if side_by_side is None else side_by_side
+        turn = threading.Lock() if parallel else None
+
+        def finish(one: Prepared, stream: Stream, out: Path) -> Video | FloatbenchError:
+            try:
+                return self._finish(replace(one, notes=[*one.notes, *notes]), stream, out, progress, turn)
+            except FloatbenchError as error:
+                return error
+
+        if not parallel:
+            return [finish(*video) for video in zip(prepared, streams, outs, strict=True)]
+        with ThreadPoolExecutor(min(len(outs), WRITERS)) as pool:
+            return list(pool.map(finish, prepared, streams, outs))
 
     def _check_many(self, images: int, audios: int, outs: Sequence[Path], seeds: Sequence[int] | None) -> None:
         counts = {"images": images, "audios": audios, "outs": len(outs), "seeds": len(outs if seeds is None else seeds)}
@@ -303,7 +337,14 @@ class FLOAT(Animator):
             seed=prepared.seed, clock=prepared.clock,
         )  # fmt: skip
 
-    def _finish(self, prepared: Prepared, stream: Stream, out: Path, progress: Progress | None) -> Video:
+    def _finish(
+        self,
+        prepared: Prepared,
+        stream: Stream,
+        out: Path,
+        progress: Progress | None,
+        turn: threading.Lock | None = None,
+    ) -> Video:
         """Writes the video of a stream."""
         _check_suffix(out)
         notes, pcm = list(prepared.notes), prepared.pcm
@@ -312,7 +353,7 @@ class FLOAT(Animator):
         settings = self.settings(
             prepared.options, prepared.direction, prepared.seed, prepared.preset, prepared.picture, pcm, prepared.crop
         )
-        write_stream(stream, out, pcm, settings, progress)
+        write_stream(stream, out, pcm, settings, progress, turn=turn)
         seconds, notes = dict(stream.clock.seconds), [*notes, *stream.notes]
         limit = None if self.card.domain is None else self.card.domain.limit
         return Video(
@@ -345,7 +386,12 @@ class FLOAT(Animator):
         """As `generate`, with the picture cropped to (R, R, 3) and the sound read; `crop` names how, for the record."""
         _check_suffix(out)
         clock = clock or StageClock(self.device)
-        prepared = Prepared(picture, pcm, options, direction, seed, preset, crop, list(notes), clock)
+        return self.finish(
+            Prepared(picture, pcm, options, direction, seed, preset, crop, list(notes), clock), out, progress
+        )
+
+    def finish(self, prepared: Prepared, out: Path, progress: Progress | None = None) -> Video:
+        """Makes and writes a video that can begin."""
         return self._finish(prepared, self._begin(prepared), out, progress)
 
     def settings(
@@ -382,45 +428,3 @@ class FLOAT(Animator):
 def _check_suffix(out: Path) -> None:
     if out.suffix.lower() not in (".mp4", ".mkv"):
         raise UsageError(f"the output must end in .mp4 or .mkv, not {out.suffix or out.name!r}")
-
-
-def write_stream(
-    stream: Stream,
-    out: Path,
-    pcm: np.ndarray | None = None,
-    settings: dict[str, Any] | None = None,
-    progress: Progress | None = None,
-    overlap: bool | None = None,
-) -> None:
-    """Encodes a stream while it is made, `.mkv` lossless and without sound; the stage `mux` counts encoding.
-
-    Args:
-        overlap: make frames in a thread while the last ones are encoded: the same frames, counted as one stage. None
-            does so on CUDA, where frames for `.mp4` also come as yuv420 planes (not yet measured on CUDA).
-    """
-    cuda = stream.device.type == "cuda"
-    overlap = cuda if overlap is None else overlap
-    lossless = out.suffix.lower() == ".mkv"
-    with stream.clock.overlapped() if overlap else stream.clock("mux"):
-        if lossless:
-            writer: LosslessWriter | Mp4Writer = LosslessWriter(out, stream.size, stream.size)
-        else:
-            writer = Mp4Writer(out, stream.size, stream.size, audio=pcm, metadata=tags(settings) if settings else None)
-        frames = stream.frames("yuv420" if cuda and not lossless else "rgb")
-        with (
-            closing(ahead(frames, AHEAD) if overlap else frames) as made,
-            writer,
-            (progress or NullProgress()).task(out.name, stream.n_frames, unit="frame") as task,
-        ):
-            for frame in made:
-                writer.write(frame)
-                task.advance()
-
-
-def tags(settings: dict[str, Any]) -> dict[str, str]:
-    """Metadata of a video: all settings as JSON, and the mark that it is synthetic."""
-    model = settings["model"]
-    comment = f"{SYNTHETIC_MARK}; made by floatbench {settings['floatbench']} with {model['name']}"
-    if model["fabricated"]:
-        comment += " and random weights"
-    return {"comment": comment, "synthetic_media": "yes", "floatbench": json.dumps(settings, sort_keys=True)}

@@ -187,7 +187,7 @@ class FloatMethod(Method):
         return Generated(media=ClipMedia(frames), **self._record(stream, request))
 
     def _written(self, stream: Stream, request: ClipRequest) -> Generated:
-        from floatbench.animate.pipeline import write_stream
+        from floatbench.animate.writing import write_stream
 
         video = request.folder / f"{request.slug}.mkv"
         write_stream(stream, video)

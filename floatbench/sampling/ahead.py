@@ -54,6 +54,21 @@ def ahead(items: Iterable[Item], depth: int) -> Generator[Item]:
         thread.join()
 
 
+def in_turn(items: Generator[Item], turn: threading.Lock) -> Generator[Item]:
+    """The items, each made while the lock is held: several threads share one device and its networks."""
+    try:
+        while True:
+            with turn:
+                try:
+                    item = next(items)
+                except StopIteration:
+                    return
+            yield item
+    finally:
+        with turn:
+            items.close()
+
+
 def to_host(batches: Iterable[tuple[Tensor, ...]]) -> Iterator[tuple[Tensor, ...]]:
     """The tensors on the CPU; on CUDA they are copied while the next batch is being made (not yet measured on CUDA)."""
     pending: tuple[tuple[Tensor, ...], torch.cuda.Event] | None = None

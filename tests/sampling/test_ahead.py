@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from floatbench.animate.pipeline import FLOAT, write_stream
+from floatbench.animate.pipeline import FLOAT
+from floatbench.animate.writing import write_stream
 from floatbench.media import read_video
 from floatbench.sampling.ahead import ahead, to_host
 from floatbench.sampling.colour import to_yuv420
