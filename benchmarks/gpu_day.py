@@ -29,6 +29,7 @@ import gpu_steps
 
 from floatbench.device import pick_device
 from floatbench.engine.environment import environment
+from floatbench.errors import FloatbenchError
 from floatbench.files import write_bytes, write_json
 from floatbench.speed.machine import gpu_sampler, machine
 
@@ -201,7 +202,10 @@ def main(arguments: list[str] | None = None) -> Document:
     """Runs what is missing; returns the document."""
     given = parse(arguments)
     until = time.monotonic() + 60 * given.minutes
-    pick_device(given.device)
+    try:
+        pick_device(given.device)
+    except FloatbenchError as error:
+        raise SystemExit(f"{error.what}; {error.fix}") from None
     document = opened(given.out, made_with(given))
 
     def save() -> None:
