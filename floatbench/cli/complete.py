@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 METRICS = (
-    "aed", "aed-mp52", "apd", "apd-mp6", "avcorr", "avcorr-excess", "avcorr-lips", "avcorr-lips-excess", "beat-align",
+    "aed", "aed-mp52", "aed-tiny",
+    "apd", "apd-mp6", "avcorr", "avcorr-excess", "avcorr-lips", "avcorr-lips-excess", "beat-align",
     "blinks", "blinks-gap", "control-leak", "csim-gt", "csim-gt-torch-r100", "csim-gt-torch-r50", "csim-source",
     "csim-source-torch-r100", "csim-source-torch-r50", "csim-tiny", "drift-avcorr", "drift-colour",
     "drift-colour-frame", "drift-csim", "drift-csim-tiny", "drift-lips", "drift-lse-c", "drift-lse-d",

@@ -107,7 +107,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     ),
     "train flow": (
         "floatbench train flow --config float-512 --out training",
-        "floatbench train flow --config float-tiny --out training --steps 100",
+        "floatbench train flow --out training --validate synthetic --every 500",
     ),
     "weights list": ("floatbench weights list", "floatbench weights list --used-by fid"),
     "weights show": ("floatbench weights show float", "floatbench weights show float --json"),

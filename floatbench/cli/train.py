@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from floatbench.cli.command import command
 from floatbench.cli.output import Output, megabytes
+
+if TYPE_CHECKING:
+    from floatbench.training.validation import ValidationPlan
 
 group = typer.Typer(help="Train the bundled networks and FLOAT.", no_args_is_help=True)
 
@@ -66,6 +69,16 @@ class PhaseChoices:
     logger: Annotated[
         str, typer.Option(help="tensorboard, wandb, trackio (comma separated) or none; tensorboard where installed.")
     ] = ""
+    validate: Annotated[str, typer.Option(help="Score held-out clips of this protocol while it trains.")] = ""
+    every: Annotated[int, typer.Option(min=1, help="With --validate: steps between two validations.")] = 500
+    metrics: Annotated[
+        str,
+        typer.Option(help="With --validate: variants or sets; default: the protocol's, of phase 1 PSNR, SSIM, AED."),
+    ] = ""
+    best: Annotated[
+        str, typer.Option(help="With --validate: keep the best model by this metric; default: the first.")
+    ] = ""
+    limit: Annotated[int, typer.Option(min=1, help="With --validate: held-out clips, one of each person first.")] = 49
     plan: Annotated[bool, typer.Option("--plan", help="Project memory and time of the phase, and do nothing.")] = False
 
 
@@ -98,7 +111,24 @@ def _phase(phase: Literal["autoencoder", "flow"], choices: PhaseChoices, output:
     train = train_autoencoder if phase == "autoencoder" else train_flow
     done = train(
         chosen, choices.out, output.progress(), choices.resume, choices.device, choices.workers,
-        allow_missing=choices.allow_missing, trackers=parse_trackers(choices.logger),
+        allow_missing=choices.allow_missing, trackers=parse_trackers(choices.logger), validation=_validation(choices),
     )  # fmt: skip
     text = f"{done['phase']}: {done['steps_now']} steps in {done['seconds']:.0f} s, wrote {done['exported']}"
+    if best := done.get("best"):
+        text += (
+            f"\nbest {best['metric']}: {best['scores'][best['metric']]:.4g} after {best['step']} steps, {best['file']}"
+        )
     output.result(done, text)
+
+
+def _validation(choices: PhaseChoices) -> ValidationPlan | None:
+    from floatbench.errors import UsageError
+    from floatbench.methods.catalogue import parse_names
+    from floatbench.training.validation import ValidationPlan
+
+    named = parse_names(choices.metrics)
+    if not choices.validate:
+        if named or choices.best:
+            raise UsageError("--metrics and --best are those of a validation", fix="--validate synthetic")
+        return None
+    return ValidationPlan(choices.validate, choices.every, tuple(named), choices.best, choices.limit)

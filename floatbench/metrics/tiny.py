@@ -243,6 +243,21 @@ def _face(name: str, column: str, title: str, key: str) -> Metric:
     return FaceFrechet(info, partial(_column, key), parts)
 
 
+class ExpressionGap(ClipMetric):
+    """Mean over frames and coefficients of abs(generated - reference), frame by frame, cut to the shorter clip."""
+
+    def __init__(self) -> None:
+        formula = "mean over frames of mean |difference| of 14 expression coefficients"
+        title = "Mean distance of expression coefficients to the reference"
+        self.info = _info("aed-tiny", "AED", title, "tiny-frames", formula, level="clip")
+
+    def clip_value(self, pair: Pair) -> ClipValue:
+        made, real = pair.generated("tiny-frames")["expression"], pair.reference("tiny-frames")["expression"]
+        length = min(len(made), len(real))
+        track = np.abs(made[:length].astype(np.float64) - real[:length]).mean(1)
+        return ClipValue(float(track.mean()), {}, {"value": track.astype(np.float32)}, length, len(made))
+
+
 def _column(key: str, features: Features) -> np.ndarray:
     return features[key]
 
@@ -253,6 +268,7 @@ METRICS: dict[str, Callable[..., Metric]] = {
     "csim-tiny": _csim,
     "efid-tiny": partial(_face, "efid-tiny", "E-FID", "Frechet distance of expression coefficients", "expression"),
     "pfid-tiny": partial(_face, "pfid-tiny", "P-FID", "Frechet distance of head pose", "pose"),
+    "aed-tiny": ExpressionGap,
     "lse-tiny-d": partial(TinyLSE, "d"),
     "lse-tiny-c": partial(TinyLSE, "c"),
 }

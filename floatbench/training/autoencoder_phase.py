@@ -9,13 +9,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from floatbench import weights
 from floatbench.errors import UsageError
 from floatbench.model.autoencoder import MotionAutoencoder
-from floatbench.training.batches import Pairs, draw_pairs
+from floatbench.sampling.picture import to_pixels, whole_picture
+from floatbench.training.batches import Pairs, draw_pairs, pictures
 from floatbench.training.checkpoints import load_module, load_optimiser, module_tensors, optimiser_tensors
 from floatbench.training.clips import ClipPool, check_batch_fits
 from floatbench.training.config import AutoencoderConfig, TrainConfig
@@ -34,6 +36,7 @@ from floatbench.training.losses.perceptual import (
     perceptual_loss,
 )
 from floatbench.training.pair_stream import PairStream
+from floatbench.training.validation import HeldClip, Made
 
 Terms = dict[str, Tensor]
 
@@ -281,6 +284,23 @@ class AutoencoderPhase:
         if self.critics is not None:
             load_module("critics", self.critics, tensors)
             load_optimiser("critic_optimiser", self.critic_optimiser, tensors)
+
+    def held_out_maker(self) -> Made:
+        """What gives the source of a held-out clip the motion of its pictures, with the running average."""
+        size, device = self.whole.model.image_size, self.devices.device
+        transfer = cast("Callable[..., Tensor]", self.ema.module.transfer)
+
+        @torch.no_grad()
+        def make(held: HeldClip) -> np.ndarray:
+            source = pictures(whole_picture(held.source, size)[0][None]).to(device)
+            driving = np.stack([whole_picture(frame, size)[0] for frame in held.media.frames])
+            parts = [
+                pictures(part).to(device) for part in np.array_split(driving, -(-len(driving) // self.config.batch))
+            ]
+            made = [to_pixels(transfer(source.expand_as(part), part).float()).cpu().numpy() for part in parts]
+            return np.concatenate(made)
+
+        return make
 
     @torch.no_grad()
     def sample(self, folder: Path, step: int) -> None:

@@ -7,16 +7,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from floatbench.errors import ClipError
 from floatbench.model.conditioning import AudioEncoder, EmotionEncoder, MelEmotionEncoder, normalise_audio
 from floatbench.model.conditions import Conditions
 from floatbench.model.float import FloatModel
+from floatbench.sampling.animator import Animator
+from floatbench.sampling.loading import Origin
 from floatbench.sampling.network import motion_shape, plain_network
-from floatbench.sampling.options import SamplingOptions
+from floatbench.sampling.options import SamplingOptions, preset
 from floatbench.sampling.paths import DiffusionPath
+from floatbench.sampling.picture import whole_picture
 from floatbench.sampling.sampler import sample_windows
 from floatbench.sampling.windows import cut
 from floatbench.synthetic.expression import POSE
@@ -38,6 +43,7 @@ from floatbench.training.log import save_clip, save_grid
 from floatbench.training.loop import Part, rate_at, update
 from floatbench.training.losses.dropout import drop_conditions
 from floatbench.training.losses.flow import flow_terms, noisy_motion, sample_times
+from floatbench.training.validation import HeldClip, Made
 
 PREVIEW_BATCH = 16
 """Frames of the preview clip that are decoded at once."""
@@ -271,6 +277,18 @@ class FlowPhase:
         if model.emotion_encoder is not None and kept.emotion_encoder is not None:
             model.emotion_encoder.load_state_dict(kept.emotion_encoder.state_dict())
         return model.eval().requires_grad_(False)
+
+    def held_out_maker(self) -> Made:
+        """What makes whole clips with the running average as it is now, as `floatbench run` would."""
+        animator = Animator(self.averaged(), Origin(self.whole.name, {}), str(self.devices.device))
+
+        def make(held: HeldClip) -> np.ndarray:
+            if held.media.audio is None:
+                raise ClipError("no_audio")
+            picture = whole_picture(held.source, animator.size)[0]
+            return np.stack(list(animator.play(picture, held.media.audio, options=preset("default"), seed=held.seed)))
+
+        return make
 
     @torch.no_grad()
     def sample(self, folder: Path, step: int) -> None:

@@ -48,6 +48,11 @@ class TrainingLog:
         for tracker in self._trackers:
             tracker.log({**more, **losses}, step)
 
+    def validated(self, step: int, scores: Mapping[str, float]) -> None:
+        """Scores of held-out clips after so many steps, for the trackers; `validation.jsonl` holds them too."""
+        for tracker in self._trackers:
+            tracker.log(dict(scores), step)
+
     def close(self) -> None:
         """Closes all."""
         self._stream.close()

@@ -21,6 +21,7 @@ from floatbench.progress import Progress
 from floatbench.training.across import said_by_any
 from floatbench.training.checkpoints import read_checkpoint, write_checkpoint
 from floatbench.training.log import TrainingLog
+from floatbench.training.validation import Validator
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -61,7 +62,7 @@ class Schedule:
         steps: in all. save_every, sample_every: steps between checkpoints and pictures, 0 = only at the end.
         config_hash, config: of the configuration, kept in the checkpoint.
         main: False in all but the first of several processes: they neither write nor report.
-        trackers: see `TrainingLog`.
+        trackers: see `TrainingLog`. validator: scores held-out clips while the phase trains.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Schedule:
     config: str
     main: bool = True
     trackers: tuple[str, ...] | None = None
+    validator: Validator | None = None
 
 
 def run_phase(phase: Phase, schedule: Schedule, progress: Progress, resume: bool = False) -> int:
@@ -91,6 +93,8 @@ def run_phase(phase: Phase, schedule: Schedule, progress: Progress, resume: bool
     log = TrainingLog(schedule.folder, first, schedule.trackers) if schedule.main else None
     try:
         with stop_signals() as stopped:
+            if log is not None and schedule.validator is not None and schedule.validator.begin(first):
+                log.validated(first, schedule.validator.measure(first))
             _steps(phase, schedule, progress, first, log, stopped)
     finally:
         if log is not None:
@@ -122,10 +126,17 @@ def _steps(
                 saved = done
             if schedule.main and (last or (schedule.sample_every and done % schedule.sample_every == 0)):
                 phase.sample(schedule.folder / "samples", done)
+            if log is not None and not (stop and not last):  # who was stopped validates when it goes on
+                _validate(schedule, done, last, log)
             if stop and not last:
                 raise Interrupted(
                     f"{schedule.name} stopped after step {done}, which is saved", fix="run again with --resume"
                 )
+
+
+def _validate(schedule: Schedule, done: int, last: bool, log: TrainingLog) -> None:
+    if schedule.validator is not None and schedule.validator.due(done, last):
+        log.validated(done, schedule.validator.measure(done))
 
 
 def _save(phase: Phase, schedule: Schedule, step: int) -> None:

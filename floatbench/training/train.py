@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,16 @@ from floatbench.training.pair_stream import PairStream
 from floatbench.training.protocol_clips import ProtocolClips
 from floatbench.training.recogniser import trained_recogniser
 from floatbench.training.tiny.phase import phase_class
+from floatbench.training.validation import (
+    BEST,
+    PICTURES,
+    HeldOutClips,
+    Made,
+    ValidationPlan,
+    Validator,
+    metric_names,
+    refuse_driven,
+)
 
 SPEECH = ("wav2vec2-base-960h", "wav2vec2-speech-emotion")
 """The frozen networks of phase 2."""
@@ -123,11 +133,13 @@ def train_autoencoder(
     clips: ClipSet | None = None,
     allow_missing: bool = False,
     trackers: tuple[str, ...] | None = None,
+    validation: ValidationPlan | None = None,
 ) -> dict[str, Any]:
     """Phase 1; returns what was done.
 
     Args:
         allow_missing: see `clip_set`. trackers: see `floatbench.training.log.TrainingLog`.
+        validation: scores of held-out clips while it trains, see `floatbench.training.validation`.
 
     Raises:
         DataError: too few or too many unusable clips, or a missing perceptual network. UsageError: a checkpoint of
@@ -142,13 +154,20 @@ def train_autoencoder(
     torch.manual_seed(c.seed)
     autoencoder = FloatModel(config.model).motion_autoencoder
     phase = phase_class(c)(config, autoencoder, pool, devices, fresh=not resume)
-    start = time.monotonic()
     schedule = _schedule(config, "autoencoder", out, devices, trackers)
+
+    def export(target: Path, scored: Mapping[str, Any]) -> None:
+        plain = {name: value.cpu().contiguous() for name, value in phase.ema.module.state_dict().items()}
+        more = {"validation": json.dumps(scored, sort_keys=True)} if scored else {}
+        write_safetensors(target, plain, {"config_hash": schedule.config_hash, "config": schedule.config} | more)
+
+    schedule = _validated(schedule, validation, phase.held_out_maker, export, quiet)
+    start = time.monotonic()
     with pool:
         steps = run_phase(phase, schedule, quiet, resume)
     exported = out / "autoencoder.safetensors"
     if devices.main:
-        _export_autoencoder(phase.ema.module.state_dict(), exported, schedule)
+        export(exported, {})
     return _done(schedule, steps, start, exported, len(good))
 
 
@@ -181,6 +200,7 @@ def train_flow(
     cache: Path | None = None,
     allow_missing: bool = False,
     trackers: tuple[str, ...] | None = None,
+    validation: ValidationPlan | None = None,
 ) -> dict[str, Any]:
     """Phase 2 on the auto-encoder that phase 1 left in the same folder; raises as `train_autoencoder`.
 
@@ -194,6 +214,7 @@ def train_flow(
     exported = out / "autoencoder.safetensors"
     if not exported.is_file():
         raise DataError(f"there is no {exported}", fix=f"floatbench train autoencoder --out {out}")
+    refuse_driven(config.model, validation)
     clips = clips or clip_set(config, quiet, workers, allow_missing=allow_missing)
     torch.manual_seed(c.seed)
     model = load_speech(FloatModel(config.model))
@@ -222,20 +243,50 @@ def train_flow(
         motions = heard_clips(model.to(devices.device), motions, networks, quiet)
     preview = clips.beginning(motions[0].number, PREVIEW_FRAMES)
     phase = FlowPhase(config, model, motions, devices, preview, motions[0])
-    start = time.monotonic()
     if c.targets == "truth":
         notes["directions"] = list(MOTION_NAMES)
+    notes |= {"training": config.record(), "autoencoder_sha256": file_sha256(exported), "clips": len(motions)}
+    export = _exporter(config, phase, notes)
     schedule = _schedule(config, "flow", out, devices, trackers)
+    schedule = _validated(schedule, validation, phase.held_out_maker, export, quiet)
+    start = time.monotonic()
     steps = run_phase(phase, schedule, quiet, resume)
     target = out / "float.safetensors"
     if devices.main:
-        notes |= {"training": config.record(), "autoencoder_sha256": file_sha256(exported), "clips": len(motions)}
-        if (domain := known_people(phase.averaged(), config.data)) is not None:
-            notes["domain"] = domain.record()
-        licence = "as its training data" if config.data.protocol else SYNTHETIC_LICENCE
-        metadata = Metadata(config.model, licence=licence, notes=json.dumps(notes, sort_keys=True))
-        checkpoint.save(phase.averaged(), target, metadata, torch.float16 if config.half else torch.float32)
+        export(target, {})
     return _done(schedule, steps, start, target, len(motions))
+
+
+def _exporter(
+    config: TrainConfig, phase: FlowPhase, notes: dict[str, Any]
+) -> Callable[[Path, Mapping[str, Any]], None]:
+    """What writes the model of now, with the scores that a validation gave it."""
+    licence = "as its training data" if config.data.protocol else SYNTHETIC_LICENCE
+    kind = torch.float16 if config.half else torch.float32
+
+    def export(target: Path, scored: Mapping[str, Any]) -> None:
+        model, more = phase.averaged(), {"validation": dict(scored)} if scored else {}
+        if "domain" not in notes and (domain := known_people(model, config.data)) is not None:
+            notes["domain"] = domain.record()  # of the encoder, which phase 2 leaves as it is
+        metadata = Metadata(config.model, licence=licence, notes=json.dumps(notes | more, sort_keys=True))
+        checkpoint.save(model, target, metadata, kind)
+
+    return export
+
+
+def _validated(
+    schedule: Schedule,
+    plan: ValidationPlan | None,
+    made: Callable[[], Made],
+    keep: Callable[[Path, Mapping[str, Any]], None],
+    progress: Progress,
+) -> Schedule:
+    """The schedule with the validation that was asked for; the first of several processes does it."""
+    if plan is None or not schedule.main:
+        return schedule
+    pictures = schedule.name == "autoencoder"
+    held = HeldOutClips(plan, metric_names(plan, pictures), progress, PICTURES if pictures else 0)
+    return replace(schedule, validator=Validator(held, plan, schedule.folder, made, keep))
 
 
 def _rescaled(clip: MotionClip, mean: np.ndarray, gain: float) -> MotionClip:
@@ -287,11 +338,6 @@ def _schedule(
     )
 
 
-def _export_autoencoder(state: Mapping[str, Tensor], path: Path, schedule: Schedule) -> None:
-    plain = {name: value.cpu().contiguous() for name, value in state.items()}
-    write_safetensors(path, plain, {"config_hash": schedule.config_hash, "config": schedule.config})
-
-
 def load_autoencoder(autoencoder: MotionAutoencoder, path: Path) -> None:
     """Loads what phase 1 exported; raises DataError when it does not fit the configuration."""
     try:
@@ -303,7 +349,8 @@ def load_autoencoder(autoencoder: MotionAutoencoder, path: Path) -> None:
 
 def _done(schedule: Schedule, steps: int, start: float, exported: Path, clips: int) -> dict[str, Any]:
     seconds = time.monotonic() - start
-    return {
+    best = schedule.validator.record() if schedule.validator is not None else None
+    return ({} if best is None else {"best": best | {"file": str(schedule.folder / BEST)}}) | {
         "phase": schedule.name,
         "steps": schedule.steps,
         "steps_now": steps,
