@@ -91,6 +91,7 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     ),
     "metrics list": ("floatbench metrics list", "floatbench metrics list --json"),
     "metrics show": ("floatbench metrics show fid", "floatbench metrics show csim-source --json"),
+    "metrics tell": ("floatbench metrics tell runs/damaged", "floatbench metrics tell runs/damaged --out tells.md"),
     "metrics check": (
         "floatbench metrics check --protocol folder:real --clips 4",
         "floatbench metrics check --protocol synthetic --clips 4 --out checks",

@@ -101,6 +101,29 @@ def check_command(
         raise RunIncomplete("no metric could be checked", fix="floatbench metrics list")
 
 
+@command(group, "tell")
+def tell_command(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Finished runs whose controls did the damage.")],
+    output: Output,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write here instead of to the screen.")] = None,
+) -> None:
+    """Say which metric sees which damage from which strength on, by the paired test, as a page in Markdown."""
+    from dataclasses import asdict
+
+    from floatbench.files import write_bytes
+    from floatbench.reports.loading import load_run
+    from floatbench.reports.sight import sights
+    from floatbench.reports.sight_page import write_page
+
+    loaded = [load_run(folder) for folder in runs]
+    text = write_page(loaded)
+    if out is not None:
+        write_bytes(out, text.encode())
+        output.note(f"written: {out}")
+    document = {run.name: [asdict(sight) for sight in sights(run)] for run in loaded} if output.json else {}
+    output.result(document, "" if out is not None else text)
+
+
 def _matrix(result: CheckResult) -> str:
     from floatbench.engine.check import label
 
