@@ -23,6 +23,7 @@ from floatbench.paths import shipped
 from floatbench.records import Frozen, validated
 from floatbench.text import near
 
+Judge = Literal["syncnet", "arcface", "reconnet", "mediapipe", "inception", "i3d", "hsemotion"]
 MARKER = "FABRICATED.json"
 
 
@@ -169,6 +170,9 @@ class Manifest(Frozen):
     limits: Limits = Limits()
     output: Produced = Produced()
     trained_on: tuple[str, ...] = ()  # data sets by name, as its paper or repository gives them
+    trained_with: tuple[
+        Judge, ...
+    ] = ()  # networks it was trained against that also judge: see floatbench.engine.judges
     crop: str = "none"
     stochastic: bool = True
     seed_hook: str = "global"  # where a seed gets in; "none": the system cannot be seeded

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from floatbench.engine.features import FeatureStore
+from floatbench.engine.judges import self_judged
 from floatbench.engine.plan import Plan
 from floatbench.engine.records import MetricRecord, Row, ScoreRow
 from floatbench.engine.reduction import Reducer, Reduction, one_reference, pair_of, plain
@@ -64,7 +65,10 @@ def score_method(
         details=plain(first.details),
         pictures=sum(result.pictures for result in results),
         of_pictures=sum(result.of_pictures for result in results),
-        marks=list(dict.fromkeys(mark for result in results for mark in result.marks)),
+        marks=[
+            *dict.fromkeys(mark for result in results for mark in result.marks),
+            *self_judged(plan.methods.get(method, {}), metric.info.backbones),
+        ],
         folds=_all_folds(results),
     )
     if common and common != measured:

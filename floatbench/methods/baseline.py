@@ -114,6 +114,7 @@ class BaselineMethod(Method):
             "seeded": self.uses_seed,
             "proven": manifest.proven.furthest,
             "trained_on": list(manifest.trained_on),
+            "trained_with": list(manifest.trained_with),
         }
 
     def _marks(self) -> list[str]:

@@ -16,6 +16,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from floatbench.engine.features import FeatureStore
+from floatbench.engine.judges import is_self_judged
 from floatbench.engine.records import MetricRecord, Row, ScoreFile, ScoreRow
 from floatbench.engine.reduction import pair_of
 from floatbench.engine.scoring import dependent
@@ -78,6 +79,7 @@ class Verdict:
     clips: int = 0
     people: int = 0
     why: str = ""
+    self_judged: tuple[str, ...] = ()  # which of the two the metric's own network taught
 
 
 @dataclass(frozen=True)
@@ -209,7 +211,8 @@ def _decided(verdict: Verdict, adjusted: float | None) -> Verdict:
 def _verdict(a: Competitor, b: Competitor, variant: str) -> Verdict:
     record = a.scores.metrics.get(variant) or b.scores.metrics.get(variant)
     higher, column = (record.higher_is_better, record.column) if record else (False, "")
-    blank = Verdict(variant, column, higher, a.label, b.label)
+    taught = tuple(one.label for one in (a, b) if (cell := one.cell(variant)) and is_self_judged(cell.marks))
+    blank = Verdict(variant, column, higher, a.label, b.label, self_judged=taught)
     why = _refusal(a, b, variant)
     if why:
         return replace(blank, why=why)

@@ -36,6 +36,7 @@ def notes(found: Comparisons) -> list[str]:
         )
     units = dict.fromkeys(people for v in tested if (people := condition(v.method)))
     lines += [f"Some tests are {unit}: they say nothing of other people." for unit in units]
+    lines += _taught(found)
     untested: dict[str, list[Verdict]] = {}
     for verdict in found.verdicts:
         if verdict.p is None:
@@ -63,11 +64,26 @@ def shown_p(verdict: Verdict) -> str:
     return "none" if verdict.adjusted is None else "<1e-4" if verdict.adjusted < 1e-4 else f"{verdict.adjusted:.2g}"
 
 
+def _taught(found: Comparisons) -> list[str]:
+    """Which systems learned from the network that judges them here, and under which metrics."""
+    taught: dict[str, list[str]] = {}
+    for verdict in found.verdicts:
+        for name in verdict.self_judged:
+            taught.setdefault(name, []).append(verdict.metric)
+    return [
+        f"Self-judged: {name} was trained against the network behind {', '.join(dict.fromkeys(metrics))}; "
+        "a high score there is no evidence that it is better."
+        for name, metrics in taught.items()
+    ]
+
+
 def _cells(verdict: Verdict) -> list[str]:
     value = lambda x: "none" if x is None else number(x)  # noqa: E731
+    mark = lambda name: " (self-judged)" if name in verdict.self_judged else ""  # noqa: E731
     counts = [str(verdict.clips), str(verdict.people)]
-    return [verdict.metric, verdict.a, verdict.b, value(verdict.value_a), value(verdict.value_b),
-            shown_difference(verdict), shown_p(verdict), verdict.word, *counts]  # fmt: skip
+    return [verdict.metric, verdict.a, verdict.b, value(verdict.value_a) + mark(verdict.a),
+            value(verdict.value_b) + mark(verdict.b), shown_difference(verdict), shown_p(verdict), verdict.word,
+            *counts]  # fmt: skip
 
 
 def to_text(found: Comparisons) -> str:

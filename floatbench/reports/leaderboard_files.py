@@ -94,6 +94,7 @@ def _notes(placed: Sequence[Placed]) -> list[str]:
     standing = list({item.entry.id: item.entry for item in placed if not item.superseded}.values())
     found = [note for entry in standing for note in entry.scores.notes]
     found += [f"{entry.system}: {entry.notes}" for entry in standing if entry.notes]
+    found += [f"{item.entry.system}: {item.cell.metric} is {mark}" for item in placed for mark in item.cell.marks]
     return ["", *(f"- {escape(note[:1].upper() + note[1:])}" for note in dict.fromkeys(found))] if found else []
 
 
@@ -112,4 +113,5 @@ def _line(item: Placed) -> str:
         value += " ~"
     marks = _marks(item)
     name = escape(f"{item.entry.system} v{item.entry.version}" + (f" ({', '.join(marks)})" if marks else ""))
+    value += "".join(f" ({mark.partition(':')[0]})" for mark in cell.marks)
     return f"| {rank} | {name} | {value} | {counts(cell)} | `{item.entry.id}` |"

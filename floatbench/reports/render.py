@@ -66,7 +66,9 @@ def to_csv(table: PaperTable) -> str:
         for line in block.lines:
             for column, parts in zip(block.columns, line.cells, strict=True):
                 for dataset, part in zip(block.datasets, parts, strict=True):
-                    note = "second-hand" if part.second_hand else part.why if part.value is None else ""
+                    note = (
+                        "second-hand" if part.second_hand else part.why if part.value is None else "; ".join(part.marks)
+                    )
                     writer.writerow(
                         [origin, table.number, line.name, line.dagger, dataset, column.title, column.variant,
                          part.value, part.low, part.high, part.spread, part.n, part.of, part.ranked, part.place,

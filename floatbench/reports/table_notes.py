@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from floatbench.engine.judges import is_self_judged
 from floatbench.reports.comparison import Comparisons
 from floatbench.reports.interval_notes import interval_notes
 from floatbench.reports.loading import RecordedRun
@@ -74,6 +75,8 @@ def notes_of(
     tiny = [column.variant for column in columns if column.tiny]
     if tiny:
         notes.append(f"{', '.join(tiny)}: {TINY_NOTE}.")
+    taught = [(cell, mark) for cell in cells for mark in cell.marks if is_self_judged([mark])]
+    notes += [f"{choices.printed(cell.method)}: {cell.metric} is {mark}." for cell, mark in taught]
     used = {v: run.scores.metrics[v] for run in runs for v in (c.variant for c in columns) if v in run.scores.metrics}
     behind: dict[str, list[str]] = {}
     for variant, record in used.items():

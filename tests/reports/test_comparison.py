@@ -10,6 +10,7 @@ import pytest
 from report_toys import toy_protocol, write_run
 
 from floatbench.cli.app import main
+from floatbench.engine import judges
 from floatbench.engine.features import FeatureStore
 from floatbench.engine.merge import plan_of
 from floatbench.engine.runner import write_parquet
@@ -19,6 +20,8 @@ from floatbench.reports.comparison_text import STYLES, render_comparisons
 from floatbench.reports.layout import build_table
 from floatbench.reports.loading import load_run
 from floatbench.reports.page.document import PageRuns, document
+from floatbench.reports.render import render
+from floatbench.reports.table import markdown
 
 NOISE = np.random.default_rng(0).standard_normal(12)
 WIDE = toy_protocol(n=12)
@@ -186,3 +189,38 @@ def test_names_cannot_break_out_of_a_format(tmp_path):
     found = compare_runs([load_run(folder)])
     assert "<script>" not in render_comparisons(found, "md")
     assert r"\_\&\%\$" in render_comparisons(found, "latex")
+
+
+@pytest.fixture
+def taught(tmp_path, monkeypatch):
+    """Two runs: the network behind both toy metrics taught `a` of the first, and not `b` of the second."""
+    monkeypatch.setitem(judges.JUDGES, "syncnet", ("toy", "a SyncNet"))
+    first = write_run(tmp_path / "one", {"a": 3 + NOISE}, protocol=WIDE, described={"trained_with": ["syncnet"]})
+    return [load_run(first), load_run(write_run(tmp_path / "two", {"b": 4 + NOISE}, protocol=WIDE))]
+
+
+def test_every_table_marks_the_cells_of_a_judge_that_taught_the_system(taught):
+    marks = {(cell.method, cell.metric): cell.marks for run in taught for cell in run.scores.scores}
+    assert marks["a", "toy-fid"] == ["self-judged: trained against a SyncNet"] and marks["b", "toy-fid"] == []
+    printed = [markdown(run.scores) for run in taught]
+    assert printed[0].count("(self-judged)") == 2 and "self-judged" not in printed[1]
+    assert "- toy-fid: self-judged: trained against a SyncNet: all methods." in printed[0]
+    for style in ("md", "latex", "csv", "html"):
+        assert render(build_table(None, taught), style).count("self-judged") >= 2, style
+    assert "a: toy-fid is self-judged: trained against a SyncNet." in build_table(None, taught).notes
+    page = document(PageRuns(taught))
+    row = [method["name"] for method in page["methods"]].index("a")
+    assert page["cells"][row][0]["marks"] == marks["a", "toy-fid"] and "marks" not in page["cells"][1 - row][0]
+
+
+def test_compare_says_who_was_judged_by_its_own_teacher_in_all_formats(taught):
+    found = compare_runs(taught)
+    assert {verdict.self_judged for verdict in found.verdicts} == {("a",)}
+    for style in STYLES:
+        text = render_comparisons(found, style)
+        assert "Self-judged: a was trained against the network behind toy-fid, toy-csim" in text, style
+    assert render_comparisons(found, "md").count(" (self-judged) |") == 2
+
+
+def test_where_nobody_was_taught_nothing_is_said_of_it(run):
+    assert "elf-judged" not in render_comparisons(compare_runs([load_run(run)]), "text")

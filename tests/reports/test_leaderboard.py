@@ -154,6 +154,17 @@ def test_what_must_be_known_of_a_system_stands_beside_its_name(tmp_path):
     assert "| mine v1 (96x64, reference 256x256) |" in (board.parent / "leaderboard.md").read_text()
 
 
+def test_the_board_marks_a_number_whose_judge_taught_the_system(tmp_path):
+    board, run = tmp_path / "results" / "leaderboard", run_of(tmp_path, "mine", 2.0)
+    for cell in run.scores.scores:
+        if (cell.method, cell.metric) == ("mine", "toy-fid"):
+            cell.marks = ["self-judged: trained against a SyncNet"]
+    submit(run, "mine", board=board)
+    page = build(board)[1].read_text()
+    assert "| mine v1 | 2 [1.5, 2.5] (self-judged) | 4 of 4 |" in page and page.count("(self-judged)") == 1
+    assert "- Mine: toy-fid is self-judged: trained against a SyncNet" in page
+
+
 def test_the_built_files_are_the_same_bytes_each_time_and_show_ties(tmp_path):
     board = tmp_path / "results" / "leaderboard"
     for name, distance in (("a", 2.0), ("b|<b>", 2.5)):

@@ -118,6 +118,8 @@ FB.scoreTable = function () {
     run.notes.forEach((note) => notes.push(`${run.name}: ${note}.`));
     Object.entries(run.rejected).forEach(([clip, why]) => notes.push(`Rejected by preprocessing: ${clip}, ${why}.`));
   }
+  methods.forEach((method, m) => cells[m].forEach((cell, v) => (cell && cell.marks || []).filter((mark) => mark.startsWith("self-judged"))
+    .forEach((mark) => notes.push(`${method.name}: ${metrics[v].id} is ${mark}.`))));
   if (metrics.some((metric) => metric.tiny)) notes.push("tiny: made with the small bundled networks, trained on synthetic data only; comparable inside this table, never with published numbers.");
   runs.forEach((run) => run.interval_notes.forEach((note) => notes.push(`${note}.`)));
   if (FB.systems.length > 1) notes.push("Bold: no system is better; underlined: the next place. Better is what the paired test on the same clips says (floatbench compare); what is not decided shares a place.");
