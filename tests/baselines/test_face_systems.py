@@ -1,4 +1,4 @@
-"""The systems of the paper and of today, from their own code: what their manifests promise, whole runs, random weights."""
+"""The systems of the paper and of today: what their manifests promise, and whole runs with random weights."""
 
 from __future__ import annotations
 

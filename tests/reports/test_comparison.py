@@ -196,7 +196,10 @@ def taught(tmp_path, monkeypatch):
     """Two runs: the network behind both toy metrics taught `a` of the first, and not `b` of the second."""
     monkeypatch.setitem(judges.JUDGES, "syncnet", ("toy", "a SyncNet"))
     first = write_run(tmp_path / "one", {"a": 3 + NOISE}, protocol=WIDE, described={"trained_with": ["syncnet"]})
-    return [load_run(first), load_run(write_run(tmp_path / "two", {"b": 4 + NOISE}, protocol=WIDE))]
+    runs = [load_run(first), load_run(write_run(tmp_path / "two", {"b": 4 + NOISE}, protocol=WIDE))]
+    for run in runs:
+        write_parquet(run.folder, plan_of(run.info), run.rows, FeatureStore(run.folder, None))
+    return runs
 
 
 def test_every_table_marks_the_cells_of_a_judge_that_taught_the_system(taught):
