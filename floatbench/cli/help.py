@@ -101,6 +101,14 @@ EXAMPLES: dict[str, tuple[str, str]] = {
     "protocol fetch": ("floatbench protocol fetch hdtf", "floatbench protocol fetch ravdess --accept-license"),
     "protocol prepare": ("floatbench protocol prepare hdtf --workers 4", "floatbench protocol prepare hdtf --retry"),
     "protocol verify": ("floatbench protocol verify hdtf", "floatbench protocol verify hdtf --raw"),
+    "protocol export": (
+        "floatbench protocol export hdtf --for-method folder --out handed-out",
+        "floatbench protocol export folder:real --boxes none --out handed-out",
+    ),
+    "protocol check": (
+        "floatbench protocol check hdtf --videos finished",
+        "floatbench protocol check folder:real --boxes none --videos finished",
+    ),
     "train backbones": ("floatbench train backbones --out tiny", "floatbench train backbones --out tiny --people 200"),
     "train autoencoder": (
         "floatbench train autoencoder --config float-512 --out training",

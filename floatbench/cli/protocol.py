@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from floatbench.cli.command import command
+from floatbench.cli.command import StripSuffixes, command
 from floatbench.cli.output import Output, table, warn
 from floatbench.text import printable
 
 if TYPE_CHECKING:
     from floatbench.protocol.protocol import Protocol
 
-group = typer.Typer(no_args_is_help=True, help="Protocols: list, show, fetch, prepare, verify.")
+group = typer.Typer(no_args_is_help=True, help="Protocols: list, show, fetch, prepare, verify, export, check.")
 
 Name = Annotated[
     str, typer.Argument(metavar="PROTOCOL", help="A name of `protocol list`, folder:DIR, or the path of a .toml file.")
@@ -171,6 +171,67 @@ def verify_command(
     document = {"protocol": loaded.id, "hash": loaded.hash, "clips": [vars(check) for check in checks]}
     output.result(document, "\n".join(lines))
     return 4 if bad else 0
+
+
+@command(group, "export")
+def export_command(
+    protocol: Name,
+    output: Output,
+    out: Annotated[Path, typer.Option("--out", "-o", help="A new folder.")],
+    for_method: Annotated[
+        str, typer.Option("--for-method", help="How the system takes its work; folder: files and a list of names.")
+    ] = "folder",
+    boxes: Boxes = None,
+    size: Size = None,
+    clip: Clips = None,
+) -> int:
+    """Write what a system is given: pictures, sounds and a list of names, to make the videos elsewhere.
+
+    The videos come back as NAME=videos:DIR; `protocol check` looks at them first.
+    """
+    from floatbench.data.catalogue import dataset_for
+    from floatbench.data.fetch import chosen
+    from floatbench.engine.handover import export
+    from floatbench.errors import UsageError
+    from floatbench.protocol.load import load_protocol
+
+    if for_method != "folder":
+        raise UsageError(f"unknown --for-method {printable(for_method)!r}", fix="--for-method folder")
+    loaded = load_protocol(protocol, boxes, size)
+    record = export(dataset_for(loaded), chosen(loaded, clip), out, output.progress())
+    lines = [f"{loaded.label}: pictures and sounds of {record['clips']} clips, listed in {out / 'names.csv'}"]
+    lines += [f"  left out: {printable(name)}: {reason}" for name, reason in record["left_out"].items()]
+    lines.append(f"next: floatbench protocol check {loaded.origin} --videos DIR")
+    output.result(record, "\n".join(lines))
+    return 1 if record["left_out"] else 0
+
+
+@command(group, "check")
+def check_command(
+    protocol: Name,
+    output: Output,
+    videos: Annotated[Path, typer.Option("--videos", help="The folder of finished videos.")],
+    boxes: Boxes = None,
+    size: Size = None,
+    clip: Clips = None,
+    strip_suffix: StripSuffixes = None,
+) -> int:
+    """Hold finished videos to a protocol before a run: names, rate, length, framing, first picture."""
+    from floatbench.data.catalogue import dataset_for
+    from floatbench.data.fetch import chosen
+    from floatbench.engine.handover import check
+    from floatbench.methods.videos import VideosMethod
+    from floatbench.protocol.load import load_protocol
+
+    loaded = load_protocol(protocol, boxes, size)
+    method = VideosMethod(videos, strip_suffixes=strip_suffix or ())
+    found = check(dataset_for(loaded), chosen(loaded, clip), method, output.progress())
+    wrong = [one for one in found if one.errors]
+    lines = [f"{loaded.label}: {len(found) - len(wrong)} of {len(found)} videos are as the clips want them"]
+    lines += [f"  {printable(one.clip)}: {'; '.join(one.errors)}" for one in wrong]
+    lines += [f"  note: {printable(one.clip)}: {note}" for one in found for note in one.notes]
+    output.result({"protocol": loaded.id, "clips": [one.to_dict() for one in found]}, "\n".join(lines))
+    return 1 if wrong else 0
 
 
 def _settle_licence(protocol: Protocol, accepted: bool, output: Output) -> None:

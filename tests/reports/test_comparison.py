@@ -211,7 +211,7 @@ def test_every_table_marks_the_cells_of_a_judge_that_taught_the_system(taught):
     for style in ("md", "latex", "csv", "html"):
         assert render(build_table(None, taught), style).count("self-judged") >= 2, style
     assert "a: toy-fid is self-judged: trained against a SyncNet." in build_table(None, taught).notes
-    page = document(PageRuns(taught), "own")
+    page = document(PageRuns(taught), None)
     row = [method["name"] for method in page["methods"]].index("a")
     assert page["cells"][row][0]["marks"] == marks["a", "toy-fid"] and "marks" not in page["cells"][1 - row][0]
 
