@@ -147,6 +147,7 @@ def run(
     """
     from floatbench.data.catalogue import dataset_for
     from floatbench.engine import runner
+    from floatbench.methods.catalogue import default_methods
     from floatbench.protocol.load import load_protocol
     from floatbench.protocol.protocol import Protocol
 
@@ -157,8 +158,8 @@ def run(
     else:
         loaded = load_protocol(str(protocol), boxes=boxes, size=size)
     options = runner.RunOptions(
-        methods=_methods(methods), metrics=None if metrics is None else _names(metrics, "metrics"),
-        controls=controls, limit=limit, clips=None if clips is None else _names(clips, "clips"),
+        methods=_methods(methods) or default_methods(loaded),
+        metrics=None if metrics is None else _names(metrics, "metrics"), controls=controls, limit=limit, clips=None if clips is None else _names(clips, "clips"),
         out=None if out is None else Path(out), replicates=replicates, seed=seed, workers=workers, threads=threads,
         executor=executor, address=address, device=device, timeout=timeout, skip_unavailable=skip_unavailable,
         skip_rejected=skip_rejected, retry_failed=retry_failed, keep_videos=keep_videos,

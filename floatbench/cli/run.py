@@ -136,13 +136,14 @@ def _dry_run(choices: RunChoices, output: Output) -> int:
     from floatbench.data.catalogue import dataset_for
     from floatbench.engine import runner
     from floatbench.engine.missing import table_of, things_of
-    from floatbench.methods.catalogue import parse_methods, parse_names
+    from floatbench.methods.catalogue import default_methods, parse_methods, parse_names
     from floatbench.protocol.load import load_protocol
 
     protocol = load_protocol(choices.protocol, boxes=choices.boxes or None, size=choices.size)
     options = runner.RunOptions(
-        methods=parse_methods(*choices.methods or ()), metrics=parse_names(choices.metrics) or None,
-        controls=choices.controls, strip_suffixes=choices.strip_suffix or (),
+        methods=parse_methods(*choices.methods or ()) or default_methods(protocol),
+        metrics=parse_names(choices.metrics) or None, controls=choices.controls,
+        strip_suffixes=choices.strip_suffix or (),
         limit=choices.limit, clips=_chosen_clips(choices), out=choices.out,
         replicates=choices.replicates, seed=choices.seed, crop_videos=choices.crop_videos,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Data sets by name: HDTF, RAVDESS, a folder of videos, and the procedural one."""
+"""Data sets by name: HDTF, RAVDESS, a folder of videos, the release's sample, and the procedural one."""
 
 from __future__ import annotations
 
@@ -28,6 +28,12 @@ def _ravdess(protocol: Protocol) -> Dataset:
     return RavdessDataset(protocol)
 
 
+def _float_sample(protocol: Protocol) -> Dataset:
+    from floatbench.data.float_sample import FloatSampleDataset
+
+    return FloatSampleDataset(protocol)
+
+
 def _synthetic(protocol: Protocol) -> Dataset:
     from floatbench.data.rendered import SyntheticDataset
 
@@ -35,6 +41,7 @@ def _synthetic(protocol: Protocol) -> Dataset:
 
 
 DATASETS: dict[str, Callable[[Protocol], Dataset]] = {
+    "float-sample": _float_sample,
     "folder": _folder,
     "hdtf": _hdtf,
     "ravdess": _ravdess,

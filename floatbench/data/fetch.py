@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from floatbench.data import float_sample
 from floatbench.data.fetch_hdtf import fetch_hdtf
 from floatbench.data.fetch_ravdess import fetch_ravdess
 from floatbench.data.fetch_report import FetchReport
@@ -17,7 +18,7 @@ from floatbench.progress import Progress
 from floatbench.protocol.protocol import Clip, Protocol
 from floatbench.text import near, now
 
-FETCHABLE = ("hdtf", "ravdess")
+FETCHABLE = ("hdtf", "ravdess", float_sample.NAME)
 
 
 def fetch(
@@ -48,6 +49,8 @@ def fetch(
     if source is None and offline():
         what = f"{protocol.id} would have to be downloaded, and --offline forbids the network"
         raise DataError(what, fix=f"floatbench protocol fetch {protocol.dataset} --from DIR")
+    if protocol.dataset == float_sample.NAME:
+        return float_sample.fetch_float_sample(clips, progress, source)
     if protocol.dataset == "hdtf":
         return fetch_hdtf(clips, progress, source, access)
     return fetch_ravdess(clips, progress, source)

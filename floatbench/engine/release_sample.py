@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from floatbench.data.float_sample import ADDRESS
 from floatbench.errors import DependencyError
 from floatbench.types import ClipMedia, Features
 
-ADDRESS = "https://raw.githubusercontent.com/deepbrainai-research/float/97cfdd51f6fba43b465802116bc53cd02e4261d1/assets"
 SAME, OTHER = 0.28, 0.2
 """Cosines above which InsightFace's demonstration calls two faces one person, and below which two."""
 TALKING = 3.0

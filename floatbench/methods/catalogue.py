@@ -7,15 +7,18 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 
+from floatbench.data.float_sample import NAME
 from floatbench.errors import UsageError
 from floatbench.methods.controls import CONTROLS, control, control_forms
 from floatbench.methods.method import Method
+from floatbench.methods.official_sample import OFFICIAL_SAMPLE
 from floatbench.methods.videos import PREFIX, VideosMethod, finished_videos
 from floatbench.plugins import collect
+from floatbench.protocol.protocol import Protocol
 from floatbench.text import near, printable
 
 NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
-MODULES = ("floatbench.methods.float_method", "floatbench.methods.baseline")
+MODULES = ("floatbench.methods.float_method", "floatbench.methods.baseline", "floatbench.methods.official_sample")
 """Modules with a dictionary `METHODS`: name -> factory; outside ones as floatbench.plugins says."""
 
 
@@ -61,6 +64,11 @@ def _refuse_taken(name: str) -> None:
     """Finished videos may not bear the name of a control or of a system that floatbench runs itself."""
     if control(name) is not None or name.partition("@")[0].partition("?")[0] in factories():
         raise UsageError(f"{name!r} is the name of another method", fix="videos:DIR as NAME with another name")
+
+
+def default_methods(protocol: Protocol) -> list[str]:
+    """What a run measures where nothing is named: the release's video on its own sample, else the controls alone."""
+    return [OFFICIAL_SAMPLE] if protocol.dataset == NAME else []
 
 
 def resolve(methods: Iterable[str | Method], strip_suffixes: Sequence[str] = ()) -> list[Method]:
