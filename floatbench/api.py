@@ -159,7 +159,8 @@ def run(
         loaded = load_protocol(str(protocol), boxes=boxes, size=size)
     options = runner.RunOptions(
         methods=_methods(methods) or default_methods(loaded),
-        metrics=None if metrics is None else _names(metrics, "metrics"), controls=controls, limit=limit, clips=None if clips is None else _names(clips, "clips"),
+        metrics=None if metrics is None else _names(metrics, "metrics"),
+        controls=controls, limit=limit, clips=None if clips is None else _names(clips, "clips"),
         out=None if out is None else Path(out), replicates=replicates, seed=seed, workers=workers, threads=threads,
         executor=executor, address=address, device=device, timeout=timeout, skip_unavailable=skip_unavailable,
         skip_rejected=skip_rejected, retry_failed=retry_failed, keep_videos=keep_videos,
