@@ -16,7 +16,7 @@ from floatbench.baselines import manifest as manifests
 
 ROOT = Path(__file__).resolve().parents[2]
 PAPER = ("edtalk", "anitalker", "sadtalker", "float-official", "hallo", "echomimic")
-FIELD = ("wav2lip",)
+FIELD = ("wav2lip", "imtalker")
 SYSTEMS = (*PAPER, *FIELD)
 
 
