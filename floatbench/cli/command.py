@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup, TyperOption
 
 from floatbench.cli.complete import is_offered, values
-from floatbench.cli.help import COMMAND_PANELS, command_panel, epilogue, option_panel
+from floatbench.cli.help import COMMAND_PANELS, command_panel, epilogue, option_panel, value_word
 from floatbench.cli.output import Output
 from floatbench.paths import quiet_third_parties
 
@@ -85,11 +85,14 @@ class Command(TyperCommand):
             if option.multiple:
                 option.value_from_envvar = partial(_lines_of_envvar, option)
             option.show_envvar = False  # the rule is said once, under the options
-            option.rich_help_panel = option.rich_help_panel or option_panel(name)
+            option.rich_help_panel = option.rich_help_panel or option_panel(name, bool(option.secondary_opts))
             _offer(option, name)
 
     def format_help(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]
-        """As Typer does, with the examples of this command below."""
+        """As Typer does, with types in one word and the examples of this command below."""
+        for option in self.params:
+            if isinstance(option, TyperOption) and option.metavar is None:
+                option.metavar = value_word(option.display_type(ctx) or "")
         self.epilog = epilogue(ctx.command_path.partition(" ")[2])
         super().format_help(ctx, formatter)
 

@@ -15,6 +15,8 @@ OPTION_PANELS: dict[str, tuple[str, ...]] = {
     "Every command": ("json", "offline", "quiet", "help"),
 }
 """Options that are alike in all commands; the others are shown first, as they come."""
+SWITCHES = "Switches"
+"""The group of options with a `--no-` form."""
 ENVIRONMENT = (
     "An option is also read from the environment: --skip-unavailable of `run` is FLOATBENCH_RUN_SKIP_UNAVAILABLE."
 )
@@ -143,9 +145,21 @@ def command_panel(name: str) -> str | None:
     return next((panel for panel, names in COMMAND_PANELS.items() if name in names), None)
 
 
-def option_panel(name: str) -> str | None:
-    """The group that an option is shown in, None for the first."""
-    return next((panel for panel, names in OPTION_PANELS.items() if name in names), None)
+def option_panel(name: str, switch: bool = False) -> str | None:
+    """The group that an option is shown in, None for the first.
+
+    Args:
+        switch: whether it has a `--no-` form, whose column would narrow the texts of all others in its group.
+    """
+    found = next((panel for panel, names in OPTION_PANELS.items() if name in names), None)
+    return found or (SWITCHES if switch else None)
+
+
+def value_word(kind: str) -> str:
+    """What stands for a value in the list of options: one word for `<list[str]>`, none for a switch."""
+    words = {"str": "TEXT", "Path": "PATH", "path": "PATH", "int": "N", "float": "X", "bool": ""}
+    kind = kind.strip("<>").removesuffix(" range")
+    return words.get(kind.removeprefix("list[").removesuffix("]"), kind)
 
 
 def epilogue(path: str) -> str:

@@ -44,7 +44,7 @@ class ReportChoices:
     )
     controls: Annotated[bool, typer.Option(help="Show the controls.")] = True
     published: Annotated[bool, typer.Option(help="With --table: show the paper's own rows.")] = True
-    intervals: Annotated[str, typer.Option(help="full: [low, high]; pm: ± half of it; none.")] = "full"
+    intervals: Annotated[str, typer.Option(help="full: both ends; pm: ± half of the width; none.")] = "full"
     label: Annotated[str, typer.Option(help="With --format latex: the label of the table, such as tab:main.")] = ""
     by: Annotated[
         str, typer.Option(help="Also by slices of the clips: a label (emotion), or yaw:15, pitch, loudness, length.")

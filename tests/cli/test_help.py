@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator
 from typing import Any
@@ -59,6 +60,16 @@ def test_help_fits_eighty_columns_without_the_environments_column(path: str, cap
     assert max(map(len, text.splitlines())) <= WIDTH
     assert "…" not in text and "env var" not in text
     assert text.count("FLOATBENCH_RUN_SKIP_UNAVAILABLE") == 1
+
+
+@pytest.mark.parametrize("path", ["report", "run", "generate", "train flow"])
+def test_types_and_switches_leave_the_texts_their_room(path: str, capsys, monkeypatch):
+    lines = shown(path, capsys, monkeypatch).splitlines()
+    panel = lines.index(next(line for line in lines if line.startswith("╭─ Options ")))
+    inside = lines[panel + 1 : next(at for at, line in enumerate(lines) if at > panel and line.startswith("╰"))]
+    texts_begin = {re.search(r"\S", line[3:]).start() + 3 for line in inside if not line[3:30].strip()}
+    assert len(texts_begin) == 1 and texts_begin.pop() <= 45
+    assert not any("<" in line and ">" in line and "--" in line for line in inside if "<=" not in line)
 
 
 def test_commands_are_shown_in_groups_and_each_is_in_one(capsys, monkeypatch):
