@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from floatbench.engine.records import MetricRecord
 from floatbench.errors import UsageError
+from floatbench.reports import theval_total
 from floatbench.reports.column_groups import column_groups
 from floatbench.reports.comparison import Comparisons, Place, judge
 from floatbench.reports.loading import RecordedRun, by_dataset, refuse_other_variant
@@ -67,6 +68,7 @@ def build_table(
     ours = placed(measured_block("measured", runs, columns, choices), judged)
     controls = _controls(runs, columns, choices) if choices.controls else NOTHING
     notes = [*decisions(ours, judged), *notes_of(runs, columns, variants if table is None else (), choices)]
+    notes += [f"{theval_total.NOTE}."] if any(column.title == theval_total.TITLE for column in columns) else []
     return PaperTable(
         table, title, renamed(ours, choices), renamed(controls, choices), paper, notes,
         intervals=choices.intervals, label=choices.label,
@@ -131,7 +133,11 @@ def _columns(
         _refuse_unlike(runs, variant)
     columns = {variant: _column("", variant, runs) for variant in chosen}
     groups = column_groups({variant: column.title for variant, column in columns.items()}, named)
-    return tuple(replace(columns[variant], group=heading) for heading, members in groups for variant in members)
+    found = [replace(columns[variant], group=heading) for heading, members in groups for variant in members]
+    if set(theval_total.MEASURES) <= set(chosen) and any(theval_total.TRUTH in run.scores.methods for run in runs):
+        last = max(i for i, column in enumerate(found) if column.variant in theval_total.MEASURES)
+        found.insert(last + 1, Column(theval_total.TITLE, True, group=found[last].group))
+    return tuple(found)
 
 
 def _lines(groups: dict[str, list[RecordedRun]], columns: Sequence[Column], names: Sequence[str]) -> tuple[Line, ...]:
@@ -195,6 +201,8 @@ def _measured(group: Sequence[RecordedRun], method: str, column: Column) -> Tabl
         return TableNumber(None, why="not run")
     if column.title == "NFE":
         return _evaluations(run, method)
+    if column.title == theval_total.TITLE:
+        return theval_total.theval_total(run, method)
     cell = run.cell(method, column.variant) if column.variant else None
     if cell is None:
         return TableNumber(None, why="not run")

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import csv
 
+import numpy as np
 import pytest
+from report_toys import METRICS, _variant, toy_protocol, write_run
 
-from floatbench.metrics import sets
+from floatbench.metrics import registry, sets
 from floatbench.paths import shipped
+from floatbench.reports.layout import build_table
+from floatbench.reports.loading import load_run
+from floatbench.reports.render import render
+from floatbench.reports.theval_total import TITLE, theval_total
 
 FOLDER = shipped("results") / "theval"
 
@@ -31,3 +37,42 @@ def test_the_measures_are_called_as_ours_are():
     named = {row["measure"] for row in rows("truth.csv")}
     ours = {name.removesuffix("-mp") for name in sets.members("theval")}
     assert ours < named
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    """Each measure is |distance| of a clip: the real videos have 2, `near` 1.5, `far` 5 with a spread over people."""
+    names, known = sets.members("theval"), registry._catalogue("metrics")
+    for name in names:
+        factory = _variant(name, name, True, 1.0)
+        monkeypatch.setitem(METRICS, name, factory)
+        monkeypatch.setitem(known, name, factory)
+    spread = np.linspace(-1, 1, 12)
+    methods = {"near": 1.5, "far": 5 + spread, "reference": 2.0}
+    return load_run(write_run(tmp_path / "run", methods, metrics=names, protocol=toy_protocol(n=12, metrics=names)))
+
+
+def test_the_total_is_the_mean_closeness_to_the_real_videos(run):
+    assert theval_total(run, "reference").value == 1
+    assert theval_total(run, "near").value == pytest.approx(0.75)
+    far = theval_total(run, "far")
+    assert far.value == pytest.approx(1 - 3 / 2), "unbounded below"
+    assert far.low < far.value < far.high
+    # a mean of twelve people: half of the interval is near 1.96 standard errors, on the scale of the truth
+    error = np.linspace(-1, 1, 12).std() / 12**0.5 / 2
+    assert (far.high - far.low) / 2 == pytest.approx(1.96 * error, rel=0.1)
+
+
+def test_the_total_stands_after_the_measures_and_says_what_it_is(run):
+    table = build_table(None, [run])
+    assert [column.title for column in table.ours.columns][-1] == TITLE == "THEval total (5 of 8)"
+    text = render(table, "md")
+    assert "| near |" in text and "its" not in TITLE and "the published board has eight measures" in text
+    part = build_table(None, [run], ["theval-brows"])
+    assert [column.title for column in part.ours.columns] == ["theval-brows"]
+
+
+def test_a_measure_without_a_value_leaves_no_total(run):
+    cells = [cell for cell in run.scores.scores if cell.metric != "theval-silent-lips"]
+    run.scores.scores[:] = cells
+    assert theval_total(run, "near").why == "no theval-silent-lips"
