@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
 
@@ -29,6 +30,8 @@ from floatbench.model.layers import (
 
 FLOW_LEVEL = 64
 """The level whose flow the decoder returns: 64 x 64."""
+FAINT = 1e-6
+"""A mask that is all but closed at rest hides nothing more in motion."""
 SHARP_LEVEL = 64
 """From this level on maps are sampled as `FloatConfig.warp` says; what is smaller is smooth."""
 
@@ -86,15 +89,10 @@ class Encoder(nn.Module):
         self.net_app = AppearanceNet(config.image_size, config.dim_w, config.channel_max, config.channel_base)
         widths = [config.dim_w] * 5 + [config.dim_m]
         self.fc = nn.Sequential(*(EqualLinear(a, b) for a, b in pairwise(widths)))
-        if config.latent_limit:
-            self.register_buffer("limit", torch.tensor(config.latent_limit))
 
     def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         """(B, 3, R, R) in [-1, 1] -> (B, D) and maps from 8 x 8 up to R x R."""
-        latent, maps = self.net_app(image)
-        if isinstance(limit := getattr(self, "limit", None), Tensor):
-            latent = limit * torch.tanh(latent / limit)
-        return latent, maps
+        return self.net_app(image)
 
     def coefficients(self, latent: Tensor) -> Tensor:
         """(B, D) -> (B, M), layer by layer."""
@@ -171,28 +169,24 @@ class ToFlow(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """x, feature (B, C, R, R), raw (B, 3, R/2, R/2) -> warped and masked feature, blend, raw, coordinates."""
         with torch.autocast(x.device.type, enabled=False):  # flow, grid and warp are float32 in every precision
-            raw_here = self._added(self.conv(single(x), single(latent)) + self.bias, raw)
-            coordinates = self.coordinates(raw_here)
+            raw_here = self.raw(x, latent, raw)
+            coordinates = self.coordinates(torch.tanh(raw_here[:, :2]))
             mask = torch.sigmoid(raw_here[:, 2:])
             warped = F.grid_sample(single(feature), coordinates, self.warp, "zeros", align_corners=False) * mask
         return warped, warped + x * (1.0 - mask), raw_here, coordinates
 
-    def changed(self, x: Tensor, change: Tensor, raw: Tensor | None) -> tuple[Tensor, Tensor]:
-        """x (B, C, R, R), change of the latent since the source (B, D) -> raw, coordinates; no change gives zeros."""
-        with torch.autocast(x.device.type, enabled=False):
-            modulation = self.conv.modulation
-            style = F.linear(single(change), modulation.weight * modulation.scale)
-            raw_here = self._added(self.conv.styled(single(x), style), raw)
-            return raw_here, self.coordinates(raw_here)
+    def raw(self, x: Tensor, latent: Tensor, below: Tensor | None) -> Tensor:
+        """Flow and mask before tanh and sigmoid (B, 3, R, R), added to those of the level below."""
+        here = self.conv(single(x), single(latent)) + self.bias
+        return here if below is None else here + self.upsample(below)
 
-    def _added(self, here: Tensor, raw: Tensor | None) -> Tensor:
-        return here if raw is None else here + self.upsample(raw)
+    def coordinates(self, flow: Tensor) -> Tensor:
+        """Flow (B, 2, R, R) -> where each pixel takes its colour from, (B, R, R, 2)."""
+        return self.grid + flow.permute(0, 2, 3, 1)
 
-    def coordinates(self, raw: Tensor) -> Tensor:
-        """Flow before tanh (B, 3, R, R) -> where each pixel takes its colour from, (B, R, R, 2)."""
-        flow = raw[:, :2] if self.limit == 1.0 else raw[:, :2] / self.limit
-        flow = torch.tanh(flow).permute(0, 2, 3, 1)
-        return self.grid + (flow if self.limit == 1.0 else self.limit * flow)
+    def anchored(self, flow: Tensor, rest: Tensor) -> Tensor:
+        """Coordinates of a flow that counts from the one at rest (B, 2, R, R), no farther than the limit."""
+        return self.coordinates(self.limit * torch.tanh((flow - rest) / self.limit))
 
 
 class ToRGB(nn.Module):
@@ -205,7 +199,11 @@ class ToRGB(nn.Module):
         self.conv = ConvLayer(channels, 3, 1)
 
     def forward(self, warped: Tensor, rgb: Tensor | None) -> Tensor:
-        here = self.conv(warped) + self.bias
+        return self.finished(self.conv[0](warped), rgb)
+
+    def finished(self, colours: Tensor, rgb: Tensor | None) -> Tensor:
+        """The same of what the convolution made (B, 3, R, R)."""
+        here = self.conv[1](colours) + self.bias
         return here if rgb is None else here + self.upsample(rgb)
 
 
@@ -231,9 +229,23 @@ def moved_picture(twice: Tensor, coordinates: Tensor) -> Tensor:
     return F.grid_sample(single(twice), at, "bicubic", "border", align_corners=False)
 
 
-def coverage(raw: Tensor) -> Tensor:
-    """How far the pixels of a moved picture are painted over, (B, 1, R, R): channel 2 of the flow head (B, 3, R, R)."""
-    return torch.tanh(raw[:, 2:].abs())
+@dataclass(frozen=True)
+class Anchor:
+    """A source picture at rest, as the decoder shows it.
+
+    Attributes:
+        flows: (B, 2, R, R) of every level. missing: (B, 3, 2 R, 2 R), doubled, the picture less what is shown of it.
+        mask: (B, 1, R, R) of the last level.
+    """
+
+    flows: tuple[Tensor, ...]
+    missing: Tensor
+    mask: Tensor
+
+    def completed(self, shown: Tensor, coordinates: Tensor, mask: Tensor) -> Tensor:
+        """A picture shown in motion (B, 3, R, R), with what is missing moved along and hidden where the mask closes."""
+        missing = self.missing.expand(len(shown), -1, -1, -1)
+        return shown + moved_picture(missing, coordinates) * ((mask + FAINT) / (self.mask + FAINT)).clamp(max=1.0)
 
 
 class ConstantInput(nn.Module):
@@ -253,7 +265,7 @@ class Decoder(nn.Module):
 
     def __init__(self, config: FloatConfig) -> None:
         super().__init__()
-        self.size, latent_dim, self.relative = config.image_size, config.dim_w, config.transfer == "relative"
+        self.size, latent_dim, self.anchored = config.image_size, config.dim_w, config.transfer == "anchored"
         self.direction = MotionBasis(latent_dim, config.dim_m)
         channels = channels_at(4, config.channel_max, config.channel_base)
         self.input = ConstantInput(channels)
@@ -272,8 +284,8 @@ class Decoder(nn.Module):
     def forward(self, latent: Tensor, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """latent (B, D), maps of B sources or of one -> unclamped picture (B, 3, R, R), coordinates (B, 64, 64, 2)."""
         self.check(latent, features)
-        if self.relative:
-            return self.relative_parts(latent, features)[:2]
+        if self.anchored:
+            return self._anchored(latent, features)
         batch = latent.shape[0]
         x = self.conv1(self.input(batch), latent)
         raw: Tensor | None = None
@@ -290,36 +302,47 @@ class Decoder(nn.Module):
         assert rgb is not None and flow is not None  # sizes are at least 64, see FloatConfig
         return rgb, flow
 
-    def relative_parts(self, latent: Tensor, features: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """The doubled source picture where the flow says, and over it what the styles paint. See `FloatConfig`.
+    def _anchored(self, latent: Tensor, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """The same of an anchored decoder; the features end with the source picture and the latent at rest."""
+        *maps, picture, rest = features
+        shown, flows, _, mask, _ = self._shown(rest, maps, None)
+        anchor = Anchor(flows, doubled(picture - shown), mask)
+        shown, _, coordinates, mask, flow = self._shown(latent, maps, anchor)
+        return anchor.completed(shown, coordinates, mask), flow
 
-        Returns what `forward` does, and how far each pixel is painted over (B, 1, R, R), 0 to 1.
+    def _shown(
+        self, latent: Tensor, maps: Sequence[Tensor], anchor: Anchor | None
+    ) -> tuple[Tensor, tuple[Tensor, ...], Tensor, Tensor, Tensor]:
+        """What the decoder itself shows: picture, flows, last coordinates and mask, coordinates at 64 x 64.
+
+        Without an anchor it is at rest, where every flow counts from itself.
         """
-        *maps, twice, rest = features
         batch = latent.shape[0]
-        change = single(latent) - single(rest)
-        x = self.conv1(self.input(batch), latent)
-        raw: Tensor | None = None
-        painted: Tensor | None = None
-        flow: Tensor | None = None
-        coordinates = latent
+        x, raw, rgb, flows = self.conv1(self.input(batch), latent), None, None, []
+        coordinates = mask = flow_level = latent
         for level, feature in enumerate(maps):
+            head, colours = cast("ToFlow", self.to_flows[level]), cast("ToRGB", self.to_rgbs[level])
             x = self.convs[2 * level](x, latent)
             x = self.convs[2 * level + 1](x, latent)
-            raw, coordinates = cast("ToFlow", self.to_flows[level]).changed(x, change, raw)
+            raw = head.raw(x, latent, raw)
+            flows.append(torch.tanh(raw[:, :2]))
+            coordinates = head.anchored(flows[-1], flows[-1] if anchor is None else anchor.flows[level])
+            mask = torch.sigmoid(raw[:, 2:])
             if x.shape[-1] == FLOW_LEVEL:
-                flow = coordinates
-            if level < len(maps) - 1:
-                moved = F.grid_sample(single(feature).expand(batch, -1, -1, -1), coordinates, align_corners=False)
-                x = torch.lerp(single(x), moved, torch.sigmoid(raw[:, 2:]))
-            painted = self.to_rgbs[level](x, painted)
-        assert raw is not None and painted is not None and flow is not None
-        moved, cover = moved_picture(twice.expand(batch, -1, -1, -1), coordinates), coverage(raw)
-        return torch.lerp(moved, single(painted), cover), flow, cover
+                flow_level = coordinates
+            if level == len(maps) - 1:  # the projection to RGB commutes with the warp
+                sharp = doubled(colours.conv[0](feature)).expand(batch, -1, -1, -1)
+                rgb = colours.finished(moved_picture(sharp, coordinates) * mask, rgb)
+            else:
+                feature = single(feature).expand(batch, -1, -1, -1)
+                warped = F.grid_sample(feature, coordinates, head.warp, "border", align_corners=False) * mask
+                x, rgb = warped + x * (1.0 - mask), colours(warped, rgb)
+        assert rgb is not None
+        return rgb, tuple(flows), coordinates, mask, flow_level
 
     def check(self, latent: Tensor, features: Sequence[Tensor]) -> None:
         """Raises ValueError when latents and feature maps do not fit this decoder or each other."""
-        features = features[:-2] if self.relative else features
+        features = features[:-2] if self.anchored else features
         width = self.direction.weight.shape[0]
         if latent.ndim != 2 or latent.shape[1] != width:
             raise ValueError(f"latent must be (B, {width}), got {tuple(latent.shape)}")
@@ -345,15 +368,17 @@ class MotionAutoencoder(nn.Module):
     def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         """(B, 3, R, R) in [-1, 1] -> identity latent s_r (B, D) and feature maps from 8 x 8 up to R x R.
 
-        A relative decoder also needs the doubled picture and the latent at which it rests: they end the maps.
+        An anchored decoder also needs the picture and the latent at which it rests: they end the maps.
         """
         size = self.dec.size
         if image.ndim != 4 or image.shape[1:] != (3, size, size):
             raise ValueError(f"image must be (B, 3, {size}, {size}), got {tuple(image.shape)}")
         latent, maps = self.enc(image)
-        if self.dec.relative:
-            maps = [*maps, doubled(image), latent.float() + self.motion(self.coefficients(latent))]
-        return latent, maps
+        return latent, self.resting_at(latent, [*maps, image, latent]) if self.dec.anchored else maps
+
+    def resting_at(self, latent: Tensor, maps: list[Tensor]) -> list[Tensor]:
+        """The maps of a source whose latent is taken for this one (B, D): an anchored decoder's rest moves with it."""
+        return [*maps[:-1], latent.float() + self.motion(self.coefficients(latent))] if self.dec.anchored else maps
 
     def coefficients(self, latent: Tensor) -> Tensor:
         """(B, D) -> motion coefficients (B, M); in evaluation through the collapsed affine map."""

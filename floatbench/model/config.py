@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from typing import Any, Literal
 
 from floatbench.errors import UsageError
-from floatbench.settings import Count, Positive, Weight, Whole, settings
+from floatbench.settings import Count, Positive, Whole, settings
 from floatbench.text import near
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
@@ -18,7 +18,7 @@ Conditioning = Literal["adaln", "cross", "cross_only"]
 EmotionCondition = Literal["speech", "none", "image"]
 GridKind = Literal["lia", "pixel_centre"]
 Warp = Literal["bilinear", "bicubic"]
-Transfer = Literal["lia", "relative"]
+Transfer = Literal["lia", "anchored"]
 
 
 @settings
@@ -42,11 +42,10 @@ class FloatConfig:
         grid: `lia` (official; stretches by R / (R - 1)) or `pixel_centre`, for training from scratch.
         warp: how maps of 64 px and more are sampled where the flow points: `bilinear` (official) or `bicubic`, which
             keeps twice as much of the sharpness half-way between two pixels.
-        transfer: `lia` (official), or `relative`: flow and blending are made by the change of motion since the source
-            picture alone, so that without change the source picture comes back exactly, whatever it shows; the picture
-            itself is moved, at twice its resolution, and painted over where the motion uncovers something.
-        flow_limit: the farthest that the flow may reach, in half picture widths.
-        latent_limit: bound of each entry of the identity latent, 0 for none (official).
+        transfer: `lia` (official), or `anchored`: flow counts from the flow at rest, and what the decoder fails to show
+            of the picture at rest moves along, so that without motion the source picture comes back exactly, whatever
+            it shows. Colour is sampled at twice the resolution. The weights are the same.
+        flow_limit: the farthest that anchored flow may reach, in half picture widths.
 
     Raises:
         UsageError: a value that cannot work, with the name of its field.
@@ -80,8 +79,7 @@ class FloatConfig:
     grid: GridKind = "lia"
     warp: Warp = "bilinear"
     transfer: Transfer = "lia"
-    flow_limit: Positive = 1.0
-    latent_limit: Weight = 0.0
+    flow_limit: Positive = 0.35
 
     def __post_init__(self) -> None:
         if self.image_size not in (64, 128, 256, 512, 1024):
@@ -90,8 +88,8 @@ class FloatConfig:
             raise UsageError(f"channel_base: {self.channel_base} leaves no channel at {self.image_size} px")
         if self.dim_m > self.dim_w:
             raise UsageError(f"dim_m: {self.dim_m} orthonormal directions do not fit into dim_w {self.dim_w}")
-        if self.transfer == "relative" and self.grid != "pixel_centre":
-            raise UsageError("transfer: 'relative' needs grid 'pixel_centre', where no flow means no change")
+        if self.transfer == "anchored" and self.grid != "pixel_centre":
+            raise UsageError("transfer: 'anchored' needs grid 'pixel_centre', where no flow means no change")
         if self.dim_h % self.heads:
             raise UsageError(f"dim_h: should be a multiple of heads {self.heads}, not {self.dim_h}")
 
@@ -120,11 +118,21 @@ FLOAT_TINY = FloatConfig(
     mel_bands=48,
     mel_width=96,
     grid="pixel_centre",
+    warp="bicubic",
+    transfer="anchored",
 )
 CONFIGS: dict[str, FloatConfig] = {
     "float-512": FLOAT_512,
     "float-tiny": FLOAT_TINY,
-    "float-tiny-64": replace(FLOAT_TINY, name="float-tiny-64", image_size=64, channel_max=64, channel_base=512),
+    "float-tiny-64": replace(
+        FLOAT_TINY,
+        name="float-tiny-64",
+        image_size=64,
+        channel_max=64,
+        channel_base=512,
+        transfer="lia",
+        warp="bilinear",
+    ),
 }
 """Named configurations."""
 

@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from floatbench.device import ran_out_of_memory
-from floatbench.model.autoencoder import Decoder, ToFlow, ToRGB, coverage, moved_picture
+from floatbench.model.autoencoder import Anchor, Decoder, ToFlow, ToRGB, doubled, moved_picture
 from floatbench.model.captured import Captured
 from floatbench.model.layers import DEMODULATION_EPS, GAIN, SLOPE, Blur, StyledConv
 
@@ -51,12 +51,12 @@ class PreparedSource:
     """One source picture, prepared: per level the feature map (1, C, R, R) and its RGB projection (1, 3, R, R), both
     channels-last. The last level needs no feature map.
 
-    Of a relative decoder `colours` holds the doubled picture alone, and `rest` (1, D) the latent without change.
+    An anchored decoder's last colours are doubled, and `anchor` holds what `Anchor` does: flows, missing, mask.
     """
 
     features: tuple[Tensor, ...]
     colours: tuple[Tensor, ...]
-    rest: Tensor | None = None
+    anchor: tuple[Tensor, ...] = ()
 
 
 def compiled(function: Callable[..., Tensor], how: Compile) -> Callable[..., Tensor]:
@@ -108,7 +108,7 @@ class FastDecoder:
         with torch.no_grad():
             self._prepare()
         self._one_shape = bool(compile) or graphs
-        self._frame = compiled(self._relative_frame if decoder.relative else self._eager_frame, compile)
+        self._frame = compiled(self._anchored_frame if decoder.anchored else self._eager_frame, compile)
         self._captured = Captured(self._flat_frame) if graphs else None
 
     def _prepare(self) -> None:
@@ -126,7 +126,6 @@ class FastDecoder:
         self._style_weight = style
         self._style_bias = torch.cat([conv.modulation.bias for conv in modulated]).to(self._style_dtype)
         self._style_sizes = [len(conv.modulation.bias) for conv in modulated]
-        self._layer_styles = sum(self._style_sizes[: len(layers)])
         self._weights, self._powers, self._biases = [], [], []
         for layer, dtype, layout in zip(layers, self._dtypes, self._formats, strict=True):
             weight = layer.conv.weight[0].to(self._style_dtype) * layer.conv.scale
@@ -140,8 +139,7 @@ class FastDecoder:
             weight if head.resolution <= DEEP_LEVEL else weight.float()
             for weight, head in zip(flow, heads, strict=True)
         ]
-        relative = self._decoder.relative  # without change there is no flow, hence no bias
-        self._flow_biases = [head.bias[0, :, 0, 0] * (not relative) for head in heads]
+        self._flow_biases = [head.bias[0, :, 0, 0] for head in heads]
         self._heads, self._warps = heads, [head.warp for head in heads]
         blur = layers[1].conv.blur
         assert isinstance(blur, Blur)
@@ -156,16 +154,23 @@ class FastDecoder:
     def source(self, features: Sequence[Tensor]) -> PreparedSource:
         """Prepares the feature maps of one source (batch 1) once for all its latents."""
         kept, colours = [], []
-        if self._decoder.relative:
-            *maps, twice, rest = (part.float() for part in features)
-            kept = [part.contiguous(memory_format=torch.channels_last) for part in maps[:-1]]
-            return PreparedSource(tuple(kept), (twice,), rest.to(self._style_dtype))
+        if self._decoder.anchored:
+            return self._anchored_source(features)
         for level, (feature, head) in enumerate(zip(features, self._colour_heads, strict=True)):
             colour = head.conv[0](feature.float())
             colours.append(colour.contiguous(memory_format=torch.channels_last))
             last = level == len(features) - 1
             kept.append(feature.new_zeros(0) if last else feature.float().contiguous(memory_format=torch.channels_last))
         return PreparedSource(tuple(kept), tuple(colours))
+
+    def _anchored_source(self, features: Sequence[Tensor]) -> PreparedSource:
+        """The same, and what the decoder shows of the source at rest."""
+        *maps, picture, rest = features
+        kept = tuple(part.float().contiguous(memory_format=torch.channels_last) for part in maps[:-1])
+        colours = [head.conv[0](part.float()) for part, head in zip(maps, self._colour_heads, strict=True)]
+        colours[-1] = doubled(colours[-1])
+        shown, flows, _, mask = self._shown(rest.to(self._style_dtype), kept, tuple(colours), ())
+        return PreparedSource(kept, tuple(colours), (*flows, doubled(picture.float() - shown), mask))
 
     def __call__(self, latents: Tensor, source: PreparedSource) -> Tensor:
         """latents (T, D) -> unclamped pictures (T, 3, R, R), float32; keeps them all, `stream` does not."""
@@ -194,11 +199,10 @@ class FastDecoder:
         given, missing = len(latents), self.batch - len(latents)
         if self._one_shape and missing:
             latents = torch.cat((latents, latents[-1:].expand(missing, -1)))
-        rest = () if source.rest is None else (source.rest,)
         if self._captured is not None:
-            pictures = self._captured(latents, *source.features, *source.colours, *rest)
+            pictures = self._captured(latents, *source.features, *source.colours, *source.anchor)
         else:
-            pictures = self._frame(latents, source.features, source.colours, *rest)
+            pictures = self._frame(latents, source.features, source.colours, *source.anchor)
         return pictures[:given]
 
     def _smaller(self) -> bool:
@@ -211,16 +215,9 @@ class FastDecoder:
             torch.cuda.empty_cache()
         return True
 
-    def _styles(self, latents: Tensor, rest: Tensor | None) -> tuple[list[Tensor], list[Tensor]]:
-        """Styles (b, C_in) of every layer and flow head, and gains (b, C_out) = sqrt(2) demodulation of every layer.
-
-        With a latent at rest the flow heads' styles are those of the change since it, without bias.
-        """
-        whole = F.linear(latents, self._style_weight, self._style_bias)
-        if rest is not None:
-            change = F.linear(latents - rest, self._style_weight[self._layer_styles :])
-            whole = torch.cat((whole[:, : self._layer_styles], change), dim=1)
-        styles = list(whole.split(self._style_sizes, dim=1))
+    def _styles(self, latents: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """Styles (b, C_in) of every layer and flow head, and gains (b, C_out) = sqrt(2) demodulation of every layer."""
+        styles = list(F.linear(latents, self._style_weight, self._style_bias).split(self._style_sizes, dim=1))
         if self._dtype == torch.float16:
             # a demodulated layer does not depend on the size of its style, which may leave the range of fp16
             largest = [style.abs().amax(1, keepdim=True).clamp_min(TINY) for style in styles[: len(self._layers)]]
@@ -234,12 +231,12 @@ class FastDecoder:
     def _flat_frame(self, latents: Tensor, *maps: Tensor) -> Tensor:
         """The frame with all its inputs side by side, as graphs take them."""
         levels = len(self._heads)
-        split = levels - 1 if self._decoder.relative else levels
-        end = levels if self._decoder.relative else 2 * levels
+        split = levels - 1 if self._decoder.anchored else levels  # an anchored decoder's last level shows colours alone
+        end = split + levels
         return self._frame(latents, maps[:split], maps[split:end], *maps[end:])
 
     def _eager_frame(self, latents: Tensor, features: tuple[Tensor, ...], colours: tuple[Tensor, ...]) -> Tensor:
-        styles, gains = self._styles(latents, None)
+        styles, gains = self._styles(latents)
         batch, n_layers = len(latents), len(self._layers)
         x = self._decoder.input.input.to(self._dtypes[0]).expand(batch, -1, -1, -1)
         x = self._styled(0, x, styles[0], gains[0])
@@ -249,7 +246,8 @@ class FastDecoder:
             x = self._styled(2 * level + 1, x, styles[2 * level + 1], gains[2 * level + 1])
             x = self._styled(2 * level + 2, x, styles[2 * level + 2], gains[2 * level + 2])
             raw = self._flow(level, x, styles[n_layers + level], raw)
-            coordinates, mask, warp = self._heads[level].coordinates(raw), torch.sigmoid(raw[:, 2:]), self._warps[level]
+            coordinates = self._heads[level].coordinates(torch.tanh(raw[:, :2]))
+            mask, warp = torch.sigmoid(raw[:, 2:]), self._warps[level]
             warped = F.grid_sample(colour.expand(batch, -1, -1, -1), coordinates, warp, align_corners=False)
             rgb = self._colour(level, warped * mask, rgb)
             if level < len(colours) - 1:
@@ -259,28 +257,44 @@ class FastDecoder:
         assert rgb is not None
         return rgb
 
-    def _relative_frame(
-        self, latents: Tensor, features: tuple[Tensor, ...], colours: tuple[Tensor, ...], rest: Tensor
+    def _anchored_frame(
+        self, latents: Tensor, features: tuple[Tensor, ...], colours: tuple[Tensor, ...], *anchor: Tensor
     ) -> Tensor:
-        """The same of a relative decoder, see `Decoder`."""
-        styles, gains = self._styles(latents, rest)
+        """The same of an anchored decoder, see `Decoder`."""
+        *flows, missing, still = anchor
+        shown, _, coordinates, mask = self._shown(latents, features, colours, tuple(flows))
+        return Anchor(tuple(flows), missing, still).completed(shown, coordinates, mask)
+
+    def _shown(
+        self,
+        latents: Tensor,
+        features: tuple[Tensor, ...],
+        colours: tuple[Tensor, ...],
+        rest: tuple[Tensor, ...],
+    ) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
+        """What an anchored decoder itself shows: picture, flows, last coordinates and mask; `rest` is empty at rest."""
+        styles, gains = self._styles(latents)
         batch, n_layers = len(latents), len(self._layers)
         x = self._decoder.input.input.to(self._dtypes[0]).expand(batch, -1, -1, -1)
         x = self._styled(0, x, styles[0], gains[0])
-        raw: Tensor | None = None
-        painted: Tensor | None = None
-        for level, head in enumerate(self._heads):
+        raw, rgb, flows = None, None, []
+        coordinates = mask = x
+        for level, colour in enumerate(colours):
             x = self._styled(2 * level + 1, x, styles[2 * level + 1], gains[2 * level + 1])
             x = self._styled(2 * level + 2, x, styles[2 * level + 2], gains[2 * level + 2])
             raw = self._flow(level, x, styles[n_layers + level], raw)
-            if level < len(features):
-                feature = features[level].expand(batch, -1, -1, -1)
-                moved = F.grid_sample(feature, head.coordinates(raw), align_corners=False)
-                x = torch.lerp(x.float(), moved, torch.sigmoid(raw[:, 2:])).to(self._dtype)
-            painted = self._colour(level, self._colour_heads[level].conv[0](x.float()), painted)
-        assert raw is not None and painted is not None
-        twice = colours[0].expand(batch, -1, -1, -1)
-        return torch.lerp(moved_picture(twice, self._heads[-1].coordinates(raw)), painted, coverage(raw))
+            flows.append(torch.tanh(raw[:, :2]))
+            coordinates = self._heads[level].anchored(flows[-1], rest[level] if rest else flows[-1])
+            mask, colour = torch.sigmoid(raw[:, 2:]), colour.expand(batch, -1, -1, -1)
+            if level == len(colours) - 1:
+                return self._colour(level, moved_picture(colour, coordinates) * mask, rgb), flows, coordinates, mask
+            warp = self._warps[level]
+            warped = F.grid_sample(colour, coordinates, warp, "border", align_corners=False)
+            rgb = self._colour(level, warped * mask, rgb)
+            feature = features[level].expand(batch, -1, -1, -1)
+            moved = F.grid_sample(feature, coordinates, warp, "border", align_corners=False)
+            x = torch.lerp(x.float(), moved, mask).to(self._dtype)
+        raise AssertionError("a decoder has levels")
 
     def _styled(self, index: int, x: Tensor, style: Tensor, gain: Tensor) -> Tensor:
         """Styled convolution: style, gain and bias within the convolution for one latent at a size where the picture

@@ -334,9 +334,13 @@ class Animator:
         """Encodes a cropped (R, R, 3) uint8 RGB picture."""
         with (clock or StageClock(self.device))("encode"):
             latent, features = self.network.encode_image(to_tensor(picture).to(self.device))
+            distance = None
+            if (domain := self.card.domain) is not None:
+                own = latent[0].cpu().numpy()
+                distance, pulled = domain.distance(own), domain.pulled(own)
+                latent = latent if pulled is own else torch.from_numpy(pulled)[None].to(latent)
+                features = self.network.motion_autoencoder.resting_at(latent, features)
             motion = self.network.motion(self.network.coefficients(latent))
-            domain = self.card.domain
-            distance = None if domain is None else domain.distance(latent[0].cpu().numpy())
             prepared = self._decoder.source(features) if self._decoder else features
             return EncodedPortrait(latent, motion, prepared, distance)
 

@@ -44,6 +44,16 @@ class Domain:
         """Of one identity latent (D,)."""
         return float(_distances(latent[None], self.mean, self.whiten)[0])
 
+    def pulled(self, latent: np.ndarray) -> np.ndarray:
+        """The latent (D,) drawn towards the mean until it lies at the limit; a familiar one stays as it is.
+
+        What a decoder makes of a latent far from all it was trained on is a wreck; at the edge it still knows heads.
+        """
+        distance = self.distance(latent)
+        if distance <= self.limit:
+            return latent
+        return (self.mean + (latent - self.mean) * (self.limit / distance)).astype(latent.dtype)
+
     def note(self, distance: float) -> str | None:
         """What a user should know of a picture at that distance; None for a familiar one."""
         if distance <= self.limit:

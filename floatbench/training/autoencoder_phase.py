@@ -42,15 +42,11 @@ Terms = dict[str, Tensor]
 
 
 class Reconstructed(NamedTuple):
-    """Picture (B, 3, R, R), coefficients (B, M) as predicted and the decoder's coordinates (B, 64, 64, 2).
-
-    A relative decoder also tells how far it painted over each pixel, (B, 1, R, R).
-    """
+    """Picture (B, 3, R, R), coefficients (B, M) as predicted and the decoder's coordinates (B, 64, 64, 2)."""
 
     picture: Tensor
     coefficients: Tensor
     coordinates: Tensor
-    painted: Tensor | None = None
 
 
 class Reconstruct(nn.Module):

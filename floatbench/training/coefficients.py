@@ -216,8 +216,6 @@ def standardise(autoencoder: MotionAutoencoder, mean: Tensor, gain: float) -> No
     assert isinstance(last, EqualConv2d)
     shift = autoencoder.motion(mean.to(autoencoder.dec.direction.weight.device))
     last.weight.mul_(gain)
-    if isinstance(limit := getattr(autoencoder.enc, "limit", None), Tensor):
-        limit.mul_(gain)
     head = [layer for layer in autoencoder.enc.fc if isinstance(layer, EqualLinear)]
     for layer in head:
         layer.bias.mul_(gain)

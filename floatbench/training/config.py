@@ -163,8 +163,6 @@ class TinyAutoencoderConfig(AutoencoderConfig):
             warp takes points of the head where they are.
         truth_share: share of pairs decoded by relative transfer: from the source's coefficients plus the true change of
             motion, instead of the driving picture's coefficients.
-        paint: weight of the share of the picture that a relative decoder paints over: paint is soft, and without a
-            price it stands in for every motion that is not known well.
         vary: share of pairs shown with other backgrounds, colours, framings and looks, see `tiny.variation`.
     """
 
@@ -180,7 +178,6 @@ class TinyAutoencoderConfig(AutoencoderConfig):
     truth_warp: Weight = 0.0
     truth_share: Share = 0.0
     vary: Share = 0.0
-    paint: Weight = 0.0
 
     @property
     def needs_truth(self) -> bool:
@@ -306,14 +303,12 @@ class EmotionConfig:
 LATER: dict[tuple[str, str], Any] = {
     ("model", "warp"): "bilinear",
     ("model", "transfer"): "lia",
-    ("model", "flow_limit"): 1.0,
-    ("model", "latent_limit"): 0.0,
+    ("model", "flow_limit"): 0.35,
     ("data", "shares"): {},
     ("autoencoder", "accumulate"): 1,
     ("autoencoder", "recompute"): False,
     ("autoencoder", "compiled"): False,
     ("autoencoder", "vary"): 0.0,
-    ("autoencoder", "paint"): 0.0,
     ("flow", "accumulate"): 1,
     ("flow", "recompute"): False,
     ("flow", "compiled"): False,
@@ -326,7 +321,13 @@ LATER: dict[tuple[str, str], Any] = {
 
 @settings
 class TrainConfig:
-    """A named configuration of model, data and both phases; `half` exports the whole model in float16."""
+    """A named configuration of model, data and both phases.
+
+    Attributes:
+        half: export the whole model in float16.
+        anchored: export a model that decodes anchored and samples bicubically, see `FloatConfig`: its weights are those
+            of the model as it was trained, which decodes in one pass instead of two.
+    """
 
     name: str
     model: FloatConfig
@@ -335,6 +336,7 @@ class TrainConfig:
     flow: FlowConfig = field(default_factory=FlowConfig)
     emotion: EmotionConfig = field(default_factory=EmotionConfig)
     half: bool = False
+    anchored: bool = False
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.data.shares) - set(self.data.names))
@@ -346,8 +348,14 @@ class TrainConfig:
             check_motions(self.model)
         elif self.flow.face_velocity:
             raise UsageError("flow.face_velocity: only 'truth' targets know which coefficients are the face's")
+        self.exported.to_dict()  # raises where the model cannot be anchored
         if self.flow.hearing == "whole" and self.model.speech != "wav2vec2":
             raise UsageError("flow.hearing = 'whole' is for wav2vec 2.0: the log-mel encoders are trained, not kept")
+
+    @property
+    def exported(self) -> FloatConfig:
+        """Of the finished model; raises UsageError where it cannot be anchored."""
+        return dataclasses.replace(self.model, transfer="anchored", warp="bicubic") if self.anchored else self.model
 
     @property
     def emotion_first(self) -> bool:
@@ -357,7 +365,10 @@ class TrainConfig:
 
     def record(self) -> dict[str, Any]:
         """Plain values for JSON; fields that came after version 0.1 are in it where they are not left as they were."""
-        return _as_before(json.loads(json.dumps(dataclasses.asdict(self))))
+        values = json.loads(json.dumps(dataclasses.asdict(self)))
+        if not self.anchored:
+            del values["anchored"]
+        return _as_before(values)
 
     def hash(self, phase: Literal["autoencoder", "flow"]) -> str:
         """SHA-256 of what decides a phase's losses; how often it saves, how long it runs and what it keeps in memory

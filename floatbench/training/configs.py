@@ -38,7 +38,7 @@ FLOAT_512_TRAINING = TrainConfig(
 
 FLOAT_TINY_TRAINING = TrainConfig(
     "float-tiny",
-    FLOAT_TINY,
+    dataclasses.replace(FLOAT_TINY, transfer="lia", warp="bilinear"),
     DataConfig(per_identity=2, still=1.2, pool=480),
     autoencoder=TinyAutoencoderConfig(
         steps=12_000,
@@ -98,6 +98,7 @@ FLOAT_TINY_TRAINING = TrainConfig(
     ),
     emotion=EmotionConfig(steps=1_500),
     half=True,
+    anchored=True,
 )
 """Minutes on two cores, synthetic data only."""
 

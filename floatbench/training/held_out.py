@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -104,7 +105,8 @@ def picture_metrics(model: FloatModel, people: Sequence[Subject], gain: float, e
     Args:
         gain: of `coefficient_scale`: the model's coefficients are that many times the true motion.
     """
-    rows: dict[str, list[float]] = {name: [] for name in ("psnr", "psnr_repeat", "psnr_self", "parts", "parts_repeat")}
+    names = ("psnr", "psnr_repeat", "psnr_self", "sharpness", "parts", "parts_repeat")
+    rows: dict[str, list[float]] = {name: [] for name in names}
     for subject in people:
         real = pictures(subject.frames[every::every])
         true = torch.from_numpy(subject.motion)
@@ -116,9 +118,16 @@ def picture_metrics(model: FloatModel, people: Sequence[Subject], gain: float, e
         rows["psnr"].append(psnr(made, real))
         rows["psnr_repeat"].append(psnr(repeated, real))
         rows["psnr_self"].append(psnr(decoded(model, subject, model.motion(subject.coefficients)), source))
+        rows["sharpness"].append(sharpness(pixels(made)) / sharpness(subject.frames[every::every]))
         rows["parts"].append(_inside(made, real, mask))
         rows["parts_repeat"].append(_inside(repeated, real, mask))
     return {name: float(np.mean(values)) for name, values in rows.items()}
+
+
+def sharpness(frames: np.ndarray) -> float:
+    """Mean over frames (T, R, R, 3) uint8 of the variance of the Laplacian of their grey levels."""
+    greys = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames)
+    return float(np.mean([cv2.Laplacian(grey, cv2.CV_32F).var() for grey in greys]))
 
 
 def _inside(made: Tensor, real: Tensor, mask: Tensor) -> float:
@@ -163,14 +172,25 @@ def pixels(made: Tensor) -> np.ndarray:
 
 
 def head_metrics(model: FloatModel, people: Sequence[Subject], gain: float) -> dict[str, float]:
-    """Spread over time and mean step of the six pose numbers, generated over true."""
+    """Spread over time and mean step of the six pose numbers, generated over true, and the steps where windows meet.
+
+    These are in median steps, of generated and, at the same frames, of true heads.
+    """
     made, true = [], []
     for subject in people:
         made.append(model.project(spoken(model, subject, subject.audio)).numpy()[:, : len(POSE)] / gain)
         true.append(subject.motion[:, : len(POSE)])
     spread = [np.mean([track.std(0) for track in tracks]) for tracks in (made, true)]
     step = [np.mean([np.abs(np.diff(track, axis=0)).mean(0) for track in tracks]) for tracks in (made, true)]
-    return {"head_spread_ratio": float(spread[0] / spread[1]), "head_step_ratio": float(step[0] / step[1])}
+    seams = [float(np.mean([_seam(track, model.config.window) for track in tracks])) for tracks in (made, true)]
+    ratios = {"head_spread_ratio": float(spread[0] / spread[1]), "head_step_ratio": float(step[0] / step[1])}
+    return ratios | {"head_seam": seams[0], "head_seam_true": seams[1]}
+
+
+def _seam(track: np.ndarray, window: int) -> float:
+    """Mean step of a track (T, N) from window to window, in median steps."""
+    steps = np.abs(np.diff(track, axis=0)) / np.median(np.abs(np.diff(track, axis=0)), axis=0)
+    return float(steps[window - 1 :: window].mean())
 
 
 def emotion_metrics(model: FloatModel, people: Sequence[Subject], gain: float) -> dict[str, float]:

@@ -268,7 +268,7 @@ def _exporter(
         model, more = phase.averaged(), {"validation": dict(scored)} if scored else {}
         if "domain" not in notes and (domain := known_people(model, config.data)) is not None:
             notes["domain"] = domain.record()  # of the encoder, which phase 2 leaves as it is
-        metadata = Metadata(config.model, licence=licence, notes=json.dumps(notes | more, sort_keys=True))
+        metadata = Metadata(config.exported, licence=licence, notes=json.dumps(notes | more, sort_keys=True))
         checkpoint.save(model, target, metadata, kind)
 
     return export

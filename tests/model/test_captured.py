@@ -57,7 +57,7 @@ def test_an_argument_written_in_place_is_read_again_and_an_equal_object_is_not_c
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("moved", [{}, {"transfer": "relative", "grid": "pixel_centre"}])
+@pytest.mark.parametrize("moved", [{}, {"transfer": "anchored", "grid": "pixel_centre"}])
 def test_decoding_through_captures_equals_decoding_without(monkeypatch, moved):
     sizes = {"image_size": 64, "dim_w": 48, "dim_m": 8, "channel_max": 64, "channel_base": 1024}
     net = MotionAutoencoder(FloatConfig(**sizes, **moved)).eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 from dataclasses import replace
@@ -12,12 +13,14 @@ import torch
 
 from floatbench.errors import DataError, DependencyError, UsageError
 from floatbench.model.autoencoder import ToFlow, sampling_grid
+from floatbench.model.config import FLOAT_TINY
 from floatbench.model.float import FloatModel
 from floatbench.synthetic.clip import SyntheticClip
 from floatbench.training import clips as clips_module
 from floatbench.training.batches import MotionClip, draw_windows, pictures
 from floatbench.training.clips import ClipPool, RenderedClips, component_boxes
 from floatbench.training.config import TRUE_MOTIONS
+from floatbench.training.configs import CONFIGS
 from floatbench.training.devices import Devices
 from floatbench.training.flow_phase import FlowPhase
 from floatbench.training.ground_truth import MIRRORED, MOTION_NAMES, mirror_tracks, surface_tracks, true_motion
@@ -232,3 +235,13 @@ def test_a_drawing_process_that_dies_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(clips_module, "_draw", _killed)
     with pytest.raises(DependencyError, match="draws training clips died: ended by SIGKILL"):
         RenderedClips(64, 2, seconds=0.2).render(workers=2)
+
+
+def test_an_anchored_model_is_trained_plain_and_exported_anchored():
+    whole = CONFIGS["float-tiny"]
+    assert whole.model.transfer == "lia" and whole.model.warp == "bilinear"
+    assert whole.exported == FLOAT_TINY and FLOAT_TINY.transfer == "anchored"
+    plain = dataclasses.replace(whole, anchored=False)
+    assert plain.exported == plain.model and "anchored" not in plain.record() and whole.record()["anchored"]
+    with pytest.raises(UsageError, match="pixel_centre"):
+        dataclasses.replace(CONFIGS["float-512"], anchored=True)

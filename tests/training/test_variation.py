@@ -6,14 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-import torch
 
-from floatbench.model.autoencoder import MotionAutoencoder
-from floatbench.model.config import CONFIGS
 from floatbench.training.batches import Frame
 from floatbench.training.clips import ClipPool, RenderedClips
 from floatbench.training.ground_truth import MOTION_NAMES, SPREAD
-from floatbench.training.tiny.encoder_start import fix_head
 from floatbench.training.tiny.pairs import draw_tiny_pairs
 from floatbench.training.tiny.variation import Variation, background, texture
 
@@ -91,14 +87,3 @@ def test_textures_differ_in_colour_and_size():
 def test_an_unvaried_frame_stays_as_it_was_drawn(clips):
     clip = clips.load(0)
     assert np.array_equal(Frame(clip, 3).picture(False), clip.frames[3])
-
-
-def test_a_fixed_head_reads_directions_of_the_latent_that_no_motion_has():
-    torch.manual_seed(0)
-    autoencoder = MotionAutoencoder(CONFIGS["float-tiny-64"])
-    fix_head(autoencoder)
-    read = autoencoder.enc.affine()[0]
-    assert torch.allclose(read @ read.T, torch.eye(len(read)), atol=1e-5)
-    assert (read @ autoencoder.dec.direction.basis()).abs().max() < 1e-5
-    trained = [name for name, weight in autoencoder.enc.fc.named_parameters() if weight.requires_grad]
-    assert trained == ["4.bias"]

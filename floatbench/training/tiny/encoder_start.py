@@ -47,7 +47,8 @@ def solve_encoder(autoencoder: MotionAutoencoder, pool: ClipPool) -> None:
     _, spread, axes = torch.svd_lowrank(centred, q=rest, niter=4)
     spread = spread.clamp(min=FAINT * float(spread.max())) / len(features) ** 0.5
     to_identity = axes / spread  # (F, D - 2 M)
-    free = free_directions(autoencoder).to(features)
+    q = autoencoder.dec.direction.basis().to(features)
+    free = torch.linalg.qr(torch.cat([q, torch.eye(width).to(q)], 1))[0][:, motion:width]  # orthogonal to Q
     weight = free[:, :motion] @ to_motion.T + free[:, motion : motion + rest] @ to_identity.T  # (D, F)
     last = autoencoder.enc.net_app.convs[-1]
     assert isinstance(last, EqualConv2d)
@@ -56,31 +57,6 @@ def solve_encoder(autoencoder: MotionAutoencoder, pool: ClipPool) -> None:
     for layer in head[:-1]:
         layer.weight.copy_(torch.eye(width) / layer.scale)
     head[-1].weight.copy_(free[:, :motion].T / head[-1].scale)
-
-
-@torch.no_grad()
-def fix_head(autoencoder: MotionAutoencoder) -> None:
-    """A coefficient head that reads M directions of the latent, orthogonal to Q, and is not trained but for its bias.
-
-    The convolutions are told the true motion directly. A trained head of five layers is driven to zero by what it
-    cannot know before they know anything, and stays there.
-    """
-    width, motion = autoencoder.dec.direction.weight.shape
-    free = free_directions(autoencoder)[:, :motion]
-    *before, last = (layer for layer in autoencoder.enc.fc if isinstance(layer, EqualLinear))
-    for layer in before:
-        layer.weight.copy_(torch.eye(width) / layer.scale)
-    last.weight.copy_(free.T / last.scale)
-    for layer in (*before, last):
-        layer.weight.requires_grad_(False)
-        layer.bias.requires_grad_(layer is last)
-
-
-def free_directions(autoencoder: MotionAutoencoder) -> Tensor:
-    """(D, D - M) orthonormal directions of the latent that are orthogonal to the motion directions Q, float64."""
-    q = autoencoder.dec.direction.basis().detach().double()
-    width, motion = q.shape
-    return torch.linalg.qr(torch.cat([q, torch.eye(width).to(q)], 1))[0][:, motion:width]
 
 
 def _regression(features: Tensor, true: Tensor, ridges: Tensor) -> Tensor:

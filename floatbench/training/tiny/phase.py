@@ -1,7 +1,7 @@
 """Phase 1 of float-tiny: the paper's, with an encoder that is solved, a decoder that starts as a copy, and true motion.
 
 L = paper's terms + component_l1 |D - D'| + component_l2 |D - D'|^2 inside mouth and eyes + truth_motion L_motion
-    + truth_warp L_warp + paint (mean share of the picture that is painted over)
+    + truth_warp L_warp
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from floatbench.training.losses.components import component_mask
 from floatbench.training.losses.perceptual import PerceptualNetwork, RandomPyramid
 from floatbench.training.pair_stream import PairStream
 from floatbench.training.tiny.copy_start import start_as_copy
-from floatbench.training.tiny.encoder_start import fix_head, solve_encoder
+from floatbench.training.tiny.encoder_start import solve_encoder
 from floatbench.training.tiny.losses import choose, motion_loss, warp_loss
 from floatbench.training.tiny.pairs import TinyPairs, draw_tiny_pairs
 
@@ -50,13 +50,8 @@ class TinyReconstruct(Reconstruct):
         used = predicted
         if change is not None and relative is not None:
             used = choose(predicted, self.autoencoder.coefficients(s_r) + change, relative)
-        if not self.autoencoder.dec.relative:
-            picture, coordinates = self.decoded(s_r, features, used)
-            return Reconstructed(picture, predicted, coordinates)
-        with torch.autocast(s_r.device.type, enabled=False):
-            latent = s_r.float() + self.autoencoder.motion(used.float())
-        picture, coordinates, painted = self.autoencoder.dec.relative_parts(latent, features)
-        return Reconstructed(picture, predicted, coordinates, painted)
+        picture, coordinates = self.decoded(s_r, features, used)
+        return Reconstructed(picture, predicted, coordinates)
 
 
 def exchanged(rows: Tensor) -> Tensor:
@@ -79,9 +74,6 @@ class TinyAutoencoderPhase(AutoencoderPhase):
             for head in self.autoencoder.dec.modules():
                 if isinstance(head, ToFlow):
                     head.conv.weight.mul_(c.flow_gain)
-        if c.encoder == "trained" and c.truth_motion:
-            fix_head(self.autoencoder)
-            self.autoencoder.dec.direction.requires_grad_(False)  # the head is orthogonal to these directions
         if c.start == "copy" and fresh:
             start_as_copy(self.autoencoder)
         if c.encoder == "regression":
@@ -138,8 +130,6 @@ class TinyAutoencoderPhase(AutoencoderPhase):
             terms["truth_motion"] = motion_loss(made.coefficients, truth.motion)
         if truth is not None and c.truth_warp:
             terms["truth_warp"] = warp_loss(made.coordinates, truth.source_tracks, truth.driving_tracks)
-        if made.painted is not None and c.paint:
-            terms["paint"] = made.painted.mean()
         return terms
 
 
