@@ -35,6 +35,7 @@ CONTROLS = (
     "reference", "reencoded", "frozen", "frozen-reencoded", "shifted:5", "shifted:20", "swapped", "wrong-identity",
 )  # fmt: skip
 MODELS = ("float", "float-tiny")
+SAMPLE = "float-official-sample"
 
 
 def _protocols(context: Any) -> list[str]:
@@ -64,7 +65,7 @@ def _metrics_and_sets(context: Any) -> Iterable[str]:
 
 
 def _methods(context: Any) -> list[str]:
-    return [*MODELS, *_baselines(context), *CONTROLS, "videos:"]
+    return [*MODELS, *_baselines(context), SAMPLE, *CONTROLS, "videos:"]
 
 
 def _clips(context: Any) -> list[str]:

@@ -36,7 +36,7 @@ from floatbench.engine.rejections import say_rejections
 from floatbench.engine.run_notes import run_notes
 from floatbench.engine.same_film import blind_controls
 from floatbench.engine.scoring import clip_values, metric_record, score_all, unranked_because
-from floatbench.engine.worker_memory import chosen_workers, default_workers, keep_peak
+from floatbench.engine.worker_memory import chosen_workers, default_workers, keep_peak, share_of_clips
 from floatbench.errors import DataError, DependencyError, FloatbenchError, Interrupted, UsageError
 from floatbench.files import atomic_path
 from floatbench.methods import catalogue
@@ -304,7 +304,7 @@ def _execute(
         device=plan.device,
         made_by=environment_id(info.environment),
         keep_videos=options.keep_videos,
-        clips_per_worker=-(-len(plan.available) * plan.replicates // max(1, workers)),
+        clips_per_worker=share_of_clips(len(plan.available) * plan.replicates, workers),
     )
     before = len(rows)
     total = sum(len(job.items) for job in jobs)

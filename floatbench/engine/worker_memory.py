@@ -119,3 +119,8 @@ def free_memory() -> int:
     import psutil
 
     return int(psutil.virtual_memory().available)
+
+
+def share_of_clips(n_clips: int, workers: int) -> int:
+    """Clips of one method that each worker process sees, rounded up."""
+    return -(-n_clips // max(1, workers))

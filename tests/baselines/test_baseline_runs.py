@@ -134,9 +134,9 @@ def test_a_machine_with_other_weights_fails_its_rows_instead_of_mixing_them(dumm
 
 @pytest.mark.parametrize(("workers", "share"), [(0, 7), (1, 7), (2, 4), (8, 1)])
 def test_each_process_is_promised_its_share_of_the_clips(workers, share):
-    from floatbench.engine.runner import RunOptions, _share
+    from floatbench.engine.worker_memory import share_of_clips
 
-    assert _share(7, RunOptions(workers=workers), "cpu") == share
+    assert share_of_clips(7, workers) == share
 
 
 def test_the_row_of_an_author_preset_keeps_the_original_and_is_marked_in_the_table(dummy, tmp_path):

@@ -62,7 +62,7 @@ def test_the_shell_is_offered_the_names(line: str, some: list[str]) -> None:
 def test_what_only_the_metrics_and_methods_know_is_as_it_is_written_down() -> None:
     assert list(complete.METRICS) == metric_ids()
     assert complete.CONTROLS == CONTROLS
-    assert [*complete.MODELS, *manifest.names()] == list(factories())
+    assert [*complete.MODELS, *manifest.names(), complete.SAMPLE] == list(factories())
     assert complete._protocols(None) == sorted(built_in())
     assert complete._weights(None) == weights.names()
     assert set(COMMANDS) <= set(complete._purposes(None))
