@@ -45,7 +45,11 @@ def test_the_same_command_measures_again_what_nobody_knows_the_code_of_and_gives
     assert {method for method, _ in new} == {"frozen-reencoded"}
     assert result.run.new_rows == len(CLIPS[name]) * len(result.run.scores.methods)
     # one machine gives the same digits; another one's kernels may differ in the last ones
-    assert numbers(result.run.scores) == pytest.approx(before | new, rel=OTHER_MACHINE)
+    controls = {key: value for key, value in (before | new).items() if key[0] != "float-tiny"}
+    found = numbers(result.run.scores)
+    assert {key: found[key] for key in controls} == pytest.approx(controls, rel=OTHER_MACHINE)
+    # float-tiny has another file since, anchored and sharp: it is made anew and nearer to the truth
+    assert found["float-tiny", "lse-tiny-d"] < before["float-tiny", "lse-tiny-d"]
     again = floatbench.run(
         "synthetic", ["float-tiny"], clips=CLIPS[name], metrics=["csim-tiny", "lse-tiny-d"], out=runs / name, workers=0
     )
