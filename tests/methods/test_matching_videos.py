@@ -86,7 +86,7 @@ def test_the_page_finds_the_videos_by_the_rules_of_the_run(here):
     from floatbench.reports.loading import load_run
 
     run = load_run(result.folder)
-    footage = Footage(run, dataset_of(run.info.protocol, here / "ref"))
+    footage = Footage(run, dataset_of(run, here / "ref"))
     for row in result.run.rows.values():
         assert footage.load(row).pixels_sha256 == row.pixels_sha256
 

@@ -38,4 +38,5 @@ def test_registered_weights_are_judged_by_the_registry(tmp_path):
 
 def test_a_table_names_the_licences_behind_its_columns(tmp_path):
     table = build_table(1, [load_run(write_run(tmp_path / "a", {"one": 1.0}))])
-    assert any("toy-fid: toy.pth (Apache-2.0)" in note for note in table.notes)
+    (note,) = [note for note in table.notes if note.startswith("Weights behind ")]
+    assert "toy-fid" in note and note.endswith(": toy.pth (Apache-2.0).")
