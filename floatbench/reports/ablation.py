@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from floatbench.engine.records import ScoreFile
+from floatbench.metrics import registry
 from floatbench.reports.column_groups import column_groups
 from floatbench.reports.published import sweep_cells, table_cells
-from floatbench.reports.table import TINY_NOTE, escape, format_cell, ordered_metrics
+from floatbench.reports.table import TINY_NOTE, escape, format_cell, number, ordered_metrics
+
+if TYPE_CHECKING:
+    from floatbench.training.component_losses import ComponentScores
 
 PAPER_COLUMNS = ("FID", "FVD", "E-FID", "P-FID", "LSE-D", "NFE", "FPS")
 
@@ -106,4 +110,30 @@ def record(rows: Sequence[tuple[str, str, str, str]], scores: ScoreFile | None, 
             "paper": {column: text for (row, column), text in paper.items() if row == key},
         }
         for key, name, budget, method in rows
+    }
+
+
+def components_markdown(title: str, found: ComponentScores) -> str:
+    """The table of phase 1's component losses; the paper shows pictures of it and prints no number."""
+    infos = [registry.metric(name).info for name in found.metrics]
+    header = ["row", "budget", *(f"{info.column}<br>`{info.id}`" for info in infos)]
+    lines = [f"**{title}**", "", "| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    for row in found.rows:
+        cells = [_score(row.scores[name]) if row.scores else "no checkpoint" for name in found.metrics]
+        control = row.scores and not row.autoencoder
+        lines.append(_line([f"*{row.name}*" if control else escape(row.name), row.budget or "-", *cells]))
+    notes = [f"Phase 1 alone, on {len(found.clips)} held-out clips; the paper prints no number beside its pictures."]
+    if any(info.tiny for info in infos):
+        notes.append(f"Ours: {TINY_NOTE}.")
+    return "\n".join([*lines, "", *notes]) + "\n"
+
+
+def _score(value: float | None) -> str:
+    return "none" if value is None else number(value)
+
+
+def components_record(found: ComponentScores) -> Mapping[str, Any]:
+    """The same for JSON."""
+    return {
+        row.name: {"budget": row.budget, "autoencoder": row.autoencoder, "ours": dict(row.scores)} for row in found.rows
     }

@@ -283,20 +283,8 @@ class AutoencoderPhase:
 
     def held_out_maker(self) -> Made:
         """What gives the source of a held-out clip the motion of its pictures, with the running average."""
-        size, device = self.whole.model.image_size, self.devices.device
-        transfer = cast("Callable[..., Tensor]", self.ema.module.transfer)
-
-        @torch.no_grad()
-        def make(held: HeldClip) -> np.ndarray:
-            source = pictures(whole_picture(held.source, size)[0][None]).to(device)
-            driving = np.stack([whole_picture(frame, size)[0] for frame in held.media.frames])
-            parts = [
-                pictures(part).to(device) for part in np.array_split(driving, -(-len(driving) // self.config.batch))
-            ]
-            made = [to_pixels(transfer(source.expand_as(part), part).float()).cpu().numpy() for part in parts]
-            return np.concatenate(made)
-
-        return make
+        averaged, size = cast("MotionAutoencoder", self.ema.module), self.whole.model.image_size
+        return transfer_maker(averaged, size, self.config.batch, self.devices.device)
 
     @torch.no_grad()
     def sample(self, folder: Path, step: int) -> None:
@@ -306,6 +294,20 @@ class AutoencoderPhase:
             pairs.source.to(device), pairs.driving.to(device)
         )
         save_grid(folder / f"autoencoder-{step:07d}.png", [pairs.source, pairs.driving, made])
+
+
+def transfer_maker(autoencoder: MotionAutoencoder, size: int, batch: int, device: torch.device) -> Made:
+    """What gives the source of a held-out clip the motion of its pictures, at most `batch` of them at a time."""
+
+    @torch.no_grad()
+    def make(held: HeldClip) -> np.ndarray:
+        source = pictures(whole_picture(held.source, size)[0][None]).to(device)
+        driving = np.stack([whole_picture(frame, size)[0] for frame in held.media.frames])
+        parts = [pictures(part).to(device) for part in np.array_split(driving, -(-len(driving) // batch))]
+        made = [autoencoder.transfer(source.expand_as(part), part).float() for part in parts]
+        return np.concatenate([to_pixels(part).cpu().numpy() for part in made])
+
+    return make
 
 
 def _critic_groups(critics: Critics, c: AutoencoderConfig) -> list[dict[str, Any]]:

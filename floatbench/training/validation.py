@@ -99,14 +99,7 @@ class HeldOutClips:
     ) -> None:
         protocol = load_protocol(plan.protocol)
         dataset, self._seed = dataset_for(protocol), protocol.seed
-        if dataset.auto_prepare:
-            dataset.prepare(progress)
-        states = dataset.availability()
-        ready = {state.clip_id for state in states if state.state == "ready"}
-        chosen = one_of_each_first([clip for clip in protocol.clips if clip.id in ready])[: plan.limit]
-        if not chosen:
-            fix = next((state.fix for state in states if state.fix), None)
-            raise DataError(f"{plan.protocol} has no clip to validate on", fix=fix)
+        chosen = ready_clips(plan, progress)
         self.metrics: dict[str, Metric] = {
             name: registry.metric(name, **protocol.settings.get(name, {})) for name in names
         }
@@ -159,6 +152,21 @@ class HeldOutClips:
             for held, found in zip(self.clips, every, strict=True)
         ]
         return {name: _finite(metric.reduce(pairs).value) for name, metric in self.metrics.items()}
+
+
+def ready_clips(plan: ValidationPlan, progress: Progress) -> list[Clip]:
+    """The clips that a validation scores, prepared where that needs nobody; raises DataError where none is ready."""
+    protocol = load_protocol(plan.protocol)
+    dataset = dataset_for(protocol)
+    if dataset.auto_prepare:
+        dataset.prepare(progress)
+    states = dataset.availability()
+    ready = {state.clip_id for state in states if state.state == "ready"}
+    chosen = one_of_each_first([clip for clip in protocol.clips if clip.id in ready])[: plan.limit]
+    if not chosen:
+        fix = next((state.fix for state in states if state.fix), None)
+        raise DataError(f"{plan.protocol} has no clip to validate on", fix=fix)
+    return chosen
 
 
 def one_of_each_first(clips: Sequence[Clip]) -> list[Clip]:

@@ -177,7 +177,7 @@ def require_networks(config: TrainConfig, variants: Sequence[Variant]) -> None:
         raise DataError(f"the variants need {names.replace(' ', ', ')}", fix=f"floatbench weights fetch {names}")
 
 
-def _training_device(device: str) -> str:
+def training_device(device: str) -> str:
     """What training calls the engine's device; several cards are shared out by whoever starts the processes."""
     return "" if device == "auto" else device.partition(":")[0]
 
@@ -329,7 +329,7 @@ def ablate(plan: AblationPlan, progress: Progress | None = None, clips: ClipSet 
             plan.steps,
             _unchosen(plan.model()),
             progress,
-            _training_device(plan.options.device),
+            training_device(plan.options.device),
             clips,
         )
     found = {
