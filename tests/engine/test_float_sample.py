@@ -47,7 +47,7 @@ def test_the_protocol_measures_nothing_that_would_compare_the_video_with_itself(
 
 
 def test_the_release_s_own_video_is_scored_with_one_command(capfd, shared: Path, tmp_path: Path):
-    """Two metrics without weights of their own; the numbers of all that was installed are in docs/protocols.md."""
+    """Two metrics without weights of their own; those of all that was installed: docs/evidence/product-measured.md."""
     assert floatbench(capfd, "protocol", "fetch", "float-sample", "--from", shared / "data" / "real", "-q")[0] == 0
     assert {name: file_sha256(float_sample.folder() / name) for name in float_sample.FILES} == {
         name: digest for name, (_, digest) in float_sample.FILES.items()
