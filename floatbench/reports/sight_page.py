@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 from floatbench.reports.column_groups import column_groups
@@ -34,9 +35,15 @@ far they are from the real video.
 """
 
 
+AGAIN = """The tables show what a run has: any damage of `floatbench metrics check` at any strength, any control, any
+metric whose weights are on the machine, one's own metrics as well. Networks that were not on the machine are not in
+them.
+"""
+
+
 def write_page(runs: Sequence[RecordedRun]) -> str:
     """The page of one or several runs, each with tables of its own."""
-    return "\n".join([HEAD, *(_part(run) for run in runs), _again()])
+    return "\n".join([HEAD, *(_part(run) for run in runs), _again(runs)])
 
 
 def _part(run: RecordedRun) -> str:
@@ -70,6 +77,8 @@ def _made_of(run: RecordedRun, found: Sequence[Sight]) -> str:
         f"Weights behind the measures: {', '.join(weights) or 'none'}."
     )
     tiny = [sight.metric for sight in found if sight.tiny]
+    if run.info.protocol.dataset == "folder":
+        text += " A folder names no people: each file counts as a person of its own."
     return text + (f" {', '.join(tiny)}: {TINY_NOTE}." if tiny else "")
 
 
@@ -147,13 +156,16 @@ def _fooled(found: Sequence[Sight]) -> list[str]:
     return [*lines, ""]
 
 
-def _again() -> str:
-    return """## Made again
-
-    floatbench run --protocol folder:DIR --boxes mediapipe --size 256 --no-controls --metrics motion,theval \\
-        --methods reference,reencoded,frozen,swapped,blur:2,blur:5,blur:12 --out RUN
-    floatbench metrics tell RUN --out which-metric-tells-what.md
-
-The tables show what a run has: any damage of `floatbench metrics check` at any strength, any control, any metric whose
-weights are on the machine, one's own metrics as well. Networks that were not on the machine are not in them.
-"""
+def _again(runs: Sequence[RecordedRun]) -> str:
+    """The methods and metrics that made the page, as they are typed; wrapped where the shell allows it."""
+    lines = ["## Made again", ""]
+    for run in runs:
+        folder = run.info.protocol.dataset == "folder"
+        data = "folder:DIR --boxes mediapipe --size 256" if folder else run.info.protocol.id
+        lines += [f"    floatbench run --protocol {data} --no-controls --out RUN \\"]
+        lines += [f"        --metrics {','.join(run.scores.metrics)} \\"]
+        for part in textwrap.wrap(" ".join(run.scores.methods), 96, break_long_words=False, break_on_hyphens=False):
+            lines += [f"        --methods {part.replace(' ', ',')} \\"]
+        lines[-1] = lines[-1].removesuffix(" \\")
+    lines += ["    floatbench metrics tell RUN --out which-metric-tells-what.md", "", AGAIN]
+    return "\n".join(lines)

@@ -58,6 +58,8 @@ def test_the_page_counts_the_clips_whose_own_sound_wins(run):
     page = write_page([run])
     assert "| `toy-fid` | 12 of 12 | 12 of 12 |" in page and "| blur | 5 | **better** 5 |" in page
     assert f"{PEOPLE} clips of {PEOPLE} people" in page and str(run.folder) not in page
+    again = page.partition("## Made again")[2]
+    assert all(name in again for name in (*run.scores.metrics, *run.scores.methods))
 
 
 def test_the_command_writes_the_page_and_refuses_a_run_without_the_base(run, tmp_path, capfd):
