@@ -86,6 +86,7 @@ def test_a_run_killed_in_the_middle_goes_on_with_equal_pixels_and_leaves_no_proc
     }
 
 
+@pytest.mark.slow  # six runs of a worker, each with imports of its own
 def test_other_weights_or_another_driver_never_reuse_a_video(dummy, tmp_path):
     out = tmp_path / "run"
     manifest = dummy()

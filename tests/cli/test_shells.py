@@ -95,6 +95,7 @@ def test_a_signal_ends_a_command_as_ctrl_c_does(
 ):
     from floatbench.engine import features
 
+    signal.signal(number, signal.SIG_DFL)  # a suite that nohup started ignores SIGHUP, as the command then must
     monkeypatch.setattr(features, "cache_size", lambda folder: os.kill(os.getpid(), number) or time.sleep(60))
     code, out, err = call(capsys, "cache", "ls", "--json")
     assert code == json.loads(out)["exit_code"] == 130

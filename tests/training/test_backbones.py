@@ -45,6 +45,7 @@ def test_a_small_run_writes_files_that_load_and_the_record_of_how_they_were_made
     assert manifest["config"]["people"] == 2 and np.isfinite(list(manifest["held_out"].values())).all()
 
 
+@pytest.mark.slow  # trains all backbones twice
 def test_the_same_seed_gives_the_same_files_with_any_number_of_workers(trained, tmp_path):
     _, manifest = trained
     again = backbones.train_backbones(SMALL, tmp_path / "again", NullProgress(), workers=2)
