@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 
 from floatbench.errors import ClipError
+from floatbench.metrics.avcorr import AudioEnvelope
 from floatbench.metrics.base import ClipValue, Metric, MetricInfo, Pair
 from floatbench.metrics.clip import ClipMetric
 from floatbench.types import Features
@@ -110,5 +111,5 @@ def described(
         formula=formula,
         source=source,
         parity="closed forms on made-up features",
-        needs_audio="silero-vad" in backbones,
+        needs_audio=not {"silero-vad", AudioEnvelope.id}.isdisjoint(backbones),
     )

@@ -18,7 +18,8 @@ from floatbench.errors import ClipError
 from floatbench.metrics import efid
 from floatbench.metrics import face_points as points
 from floatbench.metrics.avcorr import AudioEnvelope
-from floatbench.metrics.base import ClipValue, Metric, MetricInfo, Pair, Side
+from floatbench.metrics.base import ClipValue, Metric, MetricInfo, Pair
+from floatbench.metrics.beside_reference import described
 from floatbench.metrics.clip import ClipMetric
 from floatbench.metrics.landmarker import FaceLandmarker
 from floatbench.metrics.theval import mouth_opening
@@ -189,25 +190,13 @@ def head_angles(features: Features) -> np.ndarray:
 
 
 _MESH = (FaceLandmarker.id,)
-_PAIRED: tuple[Side, ...] = ("generated", "reference")
 
 
 def _info(
     variant: str, column: str, title: str, formula: str, source: str, *, backbones: tuple[str, ...] = _MESH,
     higher: bool = False,
 ) -> MetricInfo:  # fmt: skip
-    return MetricInfo(
-        id=variant,
-        column=column,
-        title=title,
-        higher_is_better=higher,
-        backbones=backbones,
-        sides=_PAIRED,
-        formula=formula,
-        source=source,
-        parity="closed forms on made-up features",
-        needs_audio=AudioEnvelope.id in backbones,
-    )
+    return described(variant, column, title, higher, formula, backbones, source)
 
 
 def _coefficients(variant: str, of: str, what: str, columns: efid.Columns) -> tuple[str, Callable[..., Metric]]:
