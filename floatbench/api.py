@@ -109,6 +109,7 @@ def run(
     keep_videos: bool = True,
     crop_videos: str = "none",
     any_framing: bool = False,
+    source_video: str | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Generates, extracts and scores, as `floatbench run` does; the same call again carries on where it stopped.
@@ -132,6 +133,7 @@ def run(
         retry_failed, keep_videos: try failed clips again; keep videos.
         crop_videos: `same` cuts finished videos as the reference was cut out of its original.
         any_framing: score finished videos though they are framed differently from the reference; tables say so.
+        source_video: what a system that needs a video is given (`still`, `other-clip`, `own`), see `load_protocol`.
 
     Raises:
         UsageError: unknown names, a folder of another run, finished videos framed differently from the reference.
@@ -152,11 +154,11 @@ def run(
     from floatbench.protocol.protocol import Protocol
 
     if isinstance(protocol, Protocol):
-        if boxes is not None or size is not None:
-            raise UsageError("boxes and size belong to load_protocol when a Protocol is given")
+        if (boxes, size, source_video) != (None, None, None):
+            raise UsageError("boxes, size and source_video belong to load_protocol when a Protocol is given")
         loaded = protocol
     else:
-        loaded = load_protocol(str(protocol), boxes=boxes, size=size)
+        loaded = load_protocol(str(protocol), boxes=boxes, size=size, source_video=source_video)
     options = runner.RunOptions(
         methods=_methods(methods) or default_methods(loaded),
         metrics=None if metrics is None else _names(metrics, "metrics"),
@@ -183,6 +185,7 @@ def score(
     device: str = "auto",
     skip_unavailable: bool = False,
     any_framing: bool = False,
+    source_video: str | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Scores a folder of finished videos against a folder of real ones, as `floatbench score` does.

@@ -133,6 +133,7 @@ REASONS: dict[str, str] = {
     "no_track": "no face track is long enough",
     "few_pictures": "too few of the clip's pictures could be measured",
     "no_partner": "no clip exists that this control could borrow from",
+    "no_source_video": "no other clip of the same person is here whose video could be given",
 }
 TRANSIENT_REASONS = frozenset({"crashed", "timeout", "out_of_memory", "broken"})
 """Failures of the machine rather than of the clip: a later call of the same command tries them again."""

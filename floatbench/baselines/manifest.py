@@ -24,6 +24,7 @@ from floatbench.records import Frozen, validated
 from floatbench.text import near
 
 Judge = Literal["syncnet", "arcface", "reconnet", "mediapipe", "inception", "i3d", "hsemotion"]
+ExtraInput = Literal["source_video"]
 MARKER = "FABRICATED.json"
 
 
@@ -167,6 +168,7 @@ class Manifest(Frozen):
     weights_policy: Literal["pinned", "first-use"] = "first-use"
     profiles: dict[str, Profile]
     inputs: Inputs = Inputs()
+    needs: tuple[ExtraInput, ...] = ()  # beside a picture and a sound; the protocol says whether and which
     limits: Limits = Limits()
     output: Produced = Produced()
     trained_on: tuple[str, ...] = ()  # data sets by name, as its paper or repository gives them

@@ -35,11 +35,12 @@ def list_(output: Output) -> None:
     from floatbench.baselines import manifest as manifests
 
     rows = [_row(manifests.load(name)) for name in manifests.names()]
-    lines = [("NAME", "INSTALLED", "PROVEN", "HOW", "LICENCE OF CODE", "COMMIT")]
+    lines = [("NAME", "INSTALLED", "NEEDS", "PROVEN", "HOW", "LICENCE OF CODE", "COMMIT")]
     for row in rows:
         proven = row["proven"].get(row["proven_furthest"].replace(" ", "_"), "").partition(";")[0]
         installed, licence = ",".join(row["installed"]) or "-", row["licence"]["code"][:40]
-        lines.append((row["name"], installed, row["proven_furthest"], proven, licence, row["commit"][:8]))
+        needs = ", ".join(row["needs"]).replace("_", " ") or "-"
+        lines.append((row["name"], installed, needs, row["proven_furthest"], proven, licence, row["commit"][:8]))
     output.result(rows, table(lines))
 
 
@@ -60,6 +61,7 @@ def _row(manifest: Manifest) -> dict[str, Any]:
         "profiles": list(manifest.profiles),
         "licence": manifest.licence.model_dump(),
         "seeded": manifest.seed_hook != "none",
+        "needs": list(manifest.needs),
     }
 
 
@@ -213,29 +215,33 @@ def _told(work: Any, name: str) -> Any:
 def run(
     name: NameArgument,
     output: Output,
-    image: Annotated[Path, typer.Option("--image", "-i", help="The portrait; a square face crop.")],
     audio: Annotated[Path, typer.Option("--audio", "-a", help="The speech; a video's sound will do.")],
     out: Annotated[Path, typer.Option("--out", "-o", help=".mp4 with sound, or .mkv for lossless pictures.")],
+    image: Annotated[Path | None, typer.Option("--image", "-i", help="The portrait; a square face crop.")] = None,
+    video: Annotated[
+        Path | None, typer.Option("--video", help="In place of the portrait, for systems that need a source video.")
+    ] = None,
     preset: PresetOption = "protocol",
     profile: ProfileOption = "",
     device: DeviceOption = "auto",
     seed: SeedOption = 0,
 ) -> None:
-    """Animates one picture with a baseline."""
+    """Animates one picture with a baseline, or dubs one video."""
     from floatbench.device import pick_device
     from floatbench.errors import DataError, UsageError
-    from floatbench.media import read_audio, read_image, write_lossless, write_mp4
+    from floatbench.media import read_audio, write_lossless, write_mp4
     from floatbench.methods.baseline import method
-    from floatbench.methods.baseline_runs import make_clip
+    from floatbench.methods.baseline_runs import make_clip, picture_or_video
 
     if out.suffix not in (".mp4", ".mkv"):
         raise UsageError(f"{out}: the suffix must be .mp4 or .mkv", fix="--out clip.mp4")
     system = method(name, preset, profile)
-    picture, sound = _told(lambda: (read_image(image), read_audio(audio)), name)
+    pictures = _told(lambda: picture_or_video(system, image, video), name)
+    sound = _told(lambda: read_audio(audio), name)
     sound = sound[: len(sound) // 640 * 640]
     if len(sound) == 0:
         raise DataError(f"{audio} is shorter than one frame (40 ms)")
-    made = _told(lambda: make_clip(system, picture, sound, seed << 32, pick_device(device)), name)
+    made = _told(lambda: make_clip(system, pictures[0], sound, seed << 32, pick_device(device), video=pictures), name)
     if out.suffix == ".mkv":
         write_lossless(out, made.frames)
     else:

@@ -274,6 +274,8 @@ def _facts(facts: dict) -> list[str]:
         "floor": f"{facts['coverage_floor']:.0%} of the available clips, below that a score is void",
         "licence": facts["licence"],
     }
+    if facts["source_video"] != "none":
+        lines["video"] = f"systems that need a source video get: {facts['source_video']}"
     for variant, values in facts["settings"].items():
         lines[f"  {variant}"] = ", ".join(f"{key} = {value}" for key, value in values.items())
     shown = [f"{name:<10} {printable(value)}" for name, value in lines.items() if value != ""]

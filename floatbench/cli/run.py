@@ -18,6 +18,7 @@ from floatbench.errors import DataError
 
 if TYPE_CHECKING:
     from floatbench.engine.runner import RunResult
+    from floatbench.protocol.protocol import Protocol
 
 
 def register(app: typer.Typer) -> None:
@@ -68,6 +69,9 @@ class RunChoices:
     size: Annotated[int | None, typer.Option(help="Side of the prepared crop in pixels; default: the protocol's.")] = (
         None
     )
+    source_video: Annotated[
+        str, typer.Option(help="What a system that needs a video gets: still, other-clip or own (never ranked).")
+    ] = ""
     skip_unavailable: Annotated[bool, typer.Option("--skip-unavailable", help="Leave out what is missing.")] = False
     skip_rejected: Annotated[
         bool, typer.Option("--skip-rejected", help="Go on though more than half of the clips are refused.")
@@ -105,7 +109,7 @@ def run(context: typer.Context, choices: RunChoices, output: Output) -> int:
         workers=choices.workers, threads=choices.threads, device=choices.device, timeout=choices.timeout,
         executor=choices.executor, address=choices.address, skip_unavailable=choices.skip_unavailable,
         retry_failed=choices.retry_failed, strip_suffix=choices.strip_suffix or (), crop_videos=choices.crop_videos,
-        any_framing=choices.any_framing, progress=output.progress(),
+        any_framing=choices.any_framing, source_video=choices.source_video or None, progress=output.progress(),
     )  # fmt: skip
     try:
         result = run_it(skip_rejected=choices.skip_rejected)
@@ -119,16 +123,26 @@ def run(context: typer.Context, choices: RunChoices, output: Output) -> int:
     return show(result.run, output)
 
 
+def _protocol(choices: RunChoices) -> Protocol:
+    from floatbench.protocol.load import load_protocol
+
+    return load_protocol(
+        choices.protocol,
+        boxes=choices.boxes or None,
+        size=choices.size,
+        source_video=choices.source_video or None,
+    )
+
+
 def _chosen_clips(choices: RunChoices) -> list[str] | None:
     """The clips that --clips and --disjoint-from leave; None for all."""
     from floatbench.methods.catalogue import parse_names
-    from floatbench.protocol.load import load_protocol
     from floatbench.protocol.overlap import disjoint_clips
 
     named = parse_names(choices.clips) or None
     if not choices.disjoint_from:
         return named
-    protocol = load_protocol(choices.protocol, boxes=choices.boxes or None, size=choices.size)
+    protocol = _protocol(choices)
     return disjoint_clips(protocol, choices.disjoint_from, named)
 
 
@@ -137,9 +151,8 @@ def _dry_run(choices: RunChoices, output: Output) -> int:
     from floatbench.engine import runner
     from floatbench.engine.missing import table_of, things_of
     from floatbench.methods.catalogue import default_methods, parse_methods, parse_names
-    from floatbench.protocol.load import load_protocol
 
-    protocol = load_protocol(choices.protocol, boxes=choices.boxes or None, size=choices.size)
+    protocol = _protocol(choices)
     options = runner.RunOptions(
         methods=parse_methods(*choices.methods or ()) or default_methods(protocol),
         metrics=parse_names(choices.metrics) or None, controls=choices.controls,

@@ -41,6 +41,7 @@ def summary(name: str, protocol: Protocol) -> dict[str, Any]:
         "settings": protocol.settings,
         "backbone_weights": protocol.backbone_weights,
         "seed": protocol.seed,
+        "source_video": protocol.source_video,
         "coverage_floor": protocol.coverage_floor,
         "clips": len(protocol.clips),
         "identities": len({clip.identity for clip in protocol.clips}),

@@ -22,7 +22,7 @@ class RowInputs:
     """Hashes of what a row is made from.
 
     Attributes:
-        context: of the reference clip and, for a control that borrows, of the clips that it may borrow from.
+        context: of the reference clip and, for a method that borrows, of the clips that it may borrow from.
         own: of the finished video that stands for the clip; empty where the method makes it.
     """
 
@@ -45,7 +45,8 @@ def inputs_of(
     """The inputs of one method on each clip, by clip id.
 
     Args:
-        partners: clip id -> the clips that the method may borrow from, best first; those without are left out.
+        partners: clip id -> the clips that the method may borrow from (sound, pictures, a source video), best first;
+            those without are left out.
         content: clip id -> `Dataset.content_keys`.
         spec: the protocol's rule. Until pp2 there was one only, and what a method decoded itself stayed with it.
     """
@@ -53,7 +54,7 @@ def inputs_of(
     found = {}
     for clip in clips:
         parts = [content.get(clip.id, "")]
-        if "partner" in method.needs:
+        if {"partner", "source_video"} & method.needs:
             parts += [f"{other.id} {content.get(other.id, '')}" for other in partners.get(clip.id, ())]
         if method.decodes and spec == "pp2":
             parts.append(f"decoded by {spec}")

@@ -11,13 +11,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+
 from floatbench.data.dataset import Dataset, Reference
 from floatbench.engine.admission import Admitted, admit
 from floatbench.engine.features import FeatureStore, extract
 from floatbench.engine.inputs import RowInputs
 from floatbench.engine.records import Row
 from floatbench.errors import ClipError, DependencyError, FloatbenchError
-from floatbench.methods import catalogue
+from floatbench.methods import catalogue, source_video
 from floatbench.methods.method import ClipRequest, Generated, Method
 from floatbench.metrics import registry
 from floatbench.metrics.base import Backbone
@@ -47,6 +49,7 @@ class Job:
     clip: Clip
     items: tuple[Item, ...]
     partners: dict[str, tuple[Clip, ...]] = field(default_factory=dict)  # rule -> candidates, best first
+    lenders: tuple[Clip, ...] = ()  # of a source video, best first
 
 
 @dataclass(frozen=True)
@@ -202,6 +205,7 @@ class Worker:
             reference=reference.media if "reference" in method.needs else None,
             partner=partner,
             truth=reference.truth if "truth" in method.needs else None,
+            source_video=self._source_video(job, row, reference) if source_video.asks(method) else None,
             cut=reference.cut,
             spec=self.settings.dataset.protocol.preprocessing.spec,
         )
@@ -214,6 +218,19 @@ class Worker:
                 row.details["partner"] = candidate.id
                 return media
         return None
+
+    def _source_video(self, job: Job, row: Row, reference: Reference) -> np.ndarray:
+        """What the protocol gives to a system that needs a video; the row keeps which clip lent it."""
+        dataset = self.settings.dataset
+        frames, lender = source_video.given(
+            dataset.protocol.source_video,
+            reference.source,
+            reference.media.frames,
+            job.lenders,
+            lambda clip: dataset.load(clip).media.frames,
+        )
+        row.details |= {"source_video": lender} if lender else {}
+        return frames
 
     def _method(self, name: str, key: str) -> Method:
         if name not in self._methods:
@@ -242,6 +259,8 @@ class Worker:
         known = item.stored
         if known is None or not known.video or not (self.settings.run / known.video).is_file():
             return None
+        if source_video.asks(self.settings.methods[item.method]) and known.inputs != item.inputs.digest:
+            return None  # the clip that lent its video may be another
         if known.source_pixels_sha256 not in ("", row.source_pixels_sha256) or not _same_reference(known, reference):
             return None
         video, details = self.settings.run / known.video, known.details

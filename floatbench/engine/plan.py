@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -10,12 +10,12 @@ from floatbench.data.dataset import Availability, Dataset
 from floatbench.engine.features import FeatureStore
 from floatbench.engine.inputs import RowInputs, inputs_of
 from floatbench.engine.job import Item, Job
-from floatbench.engine.matching import Matching, match
+from floatbench.engine.matching import match
 from floatbench.engine.missing import Missing, lacking, record_of
 from floatbench.engine.needs import BOXES
 from floatbench.engine.records import Row, kind_of
 from floatbench.errors import TRANSIENT_REASONS, DataError, FloatbenchError, UsageError
-from floatbench.methods import catalogue
+from floatbench.methods import catalogue, source_video
 from floatbench.methods.method import Method, PartnerRule
 from floatbench.metrics import registry
 from floatbench.metrics.base import Backbone, Metric, Side
@@ -124,19 +124,21 @@ def make_plan(
         raise UsageError(f"--replicates {replicates}: at least one is needed")
     clips, subset = choose_clips(protocol, limit, clip_ids)
     resolved = catalogue.resolve(methods)
+    source_video.check_allowed(resolved, protocol)
     wanted = expanded(metric_names if metric_names is not None else protocol.metrics)
     _refuse_mixed_columns(wanted, protocol)
     measures = _find_metrics(wanted, protocol, device)
     matching = match(resolved, protocol.clips, clips)
-    makers = _find_methods(resolved, matching, device)
     sorted_clips = _sort_clips(protocol, clips, dataset)
     ready, available = sorted_clips["ready"], sorted_clips["available"]
+    without = matching.lacking | source_video.lacking(resolved, protocol, available, (*ready, *available))
+    makers = _find_methods(resolved, without, protocol, device)
     content = dataset.content_keys(list({clip.id: clip for clip in (*ready, *available)}.values()))
     inputs = {
         name: inputs_of(
             method,
             available,
-            _candidates(protocol, ready, available, method.partner_rule),
+            _candidates(protocol, ready, available, method),
             content,
             protocol.preprocessing.spec,
         )
@@ -191,8 +193,13 @@ def _backbone(name: str, protocol: Protocol) -> Backbone:
     return registry.backbone(name, **protocol.settings.get(name, {}))
 
 
-def _find_methods(methods: Sequence[Method], matching: Matching, device: str) -> dict[str, Any]:
+def _find_methods(
+    methods: Sequence[Method], without: Mapping[str, DataError], protocol: Protocol, device: str
+) -> dict[str, Any]:
     """The methods that can run here with their records and keys, and what the others lack.
+
+    Args:
+        without: method -> why nothing of the run can be given to it.
 
     Raises UsageError for one that was asked for with something that the device does not have.
     """
@@ -203,7 +210,7 @@ def _find_methods(methods: Sequence[Method], matching: Matching, device: str) ->
     for method in methods:
         method.check_device(device)
         try:
-            if error := matching.lacking.get(method.name):
+            if error := without.get(method.name):
                 raise error
             record, key = method.record(), method.key()
         except FloatbenchError as error:
@@ -211,6 +218,7 @@ def _find_methods(methods: Sequence[Method], matching: Matching, device: str) ->
             what = f"method {method.name}: {error.what}"
             missing.append(Missing(what, fix, method.name, absent, error.what, method.licence))
             continue
+        record = source_video.marked(record, protocol) if source_video.asks(method) else record
         resolved[method.name], records[method.name], keys[method.name] = method, record, key
     return {"resolved": resolved, "methods": records, "keys": keys, "missing": missing}
 
@@ -292,7 +300,7 @@ def remaining_jobs(plan: Plan, rows: dict[tuple[str, str, int], Row], store: Fea
             )
             if items:
                 partners = {rule: partners_of(plan.protocol, plan.ready, clip, rule) for rule in get_args(PartnerRule)}
-                jobs.append(Job(clip, items, partners))
+                jobs.append(Job(clip, items, partners, source_video.lenders(plan.protocol, plan.ready, clip)))
     return jobs
 
 
@@ -340,6 +348,8 @@ def _emotion(clip: Clip) -> str:
 
 
 def _candidates(
-    protocol: Protocol, ready: Sequence[Clip], clips: Sequence[Clip], rule: PartnerRule
+    protocol: Protocol, ready: Sequence[Clip], clips: Sequence[Clip], method: Method
 ) -> dict[str, tuple[Clip, ...]]:
-    return {clip.id: partners_of(protocol, ready, clip, rule) for clip in clips}
+    if source_video.asks(method):
+        return {clip.id: source_video.lenders(protocol, ready, clip) for clip in clips}
+    return {clip.id: partners_of(protocol, ready, clip, method.partner_rule) for clip in clips}

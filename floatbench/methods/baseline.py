@@ -61,6 +61,7 @@ class BaselineMethod(Method):
         self.ranked = self._preset.rank and self._capture == "frames"
         self.decodes = self._capture == "official"
         self.uses_seed = self._manifest.seed_hook != "none"
+        self.needs = frozenset(self._manifest.needs)
         self.licence = f"code {self._manifest.licence.code}; weights {self._manifest.licence.weights}"
         self._worker: BaselineWorker | None = None
         self._device = "cpu"
@@ -163,6 +164,8 @@ class BaselineMethod(Method):
             raise RuntimeError(f"{self.name}: load() comes before generate()")
         if request.audio is None:
             raise ClipError("no_audio", f"{self.name} needs driving sound")
+        if request.source_video is None and "source_video" in self.needs:
+            raise ClipError("no_source_video", f"{self.name} needs a source video")
         self._check_limits(request.n_frames)
         for attempt in (1, 2):
             if self._health.broken:
@@ -209,7 +212,7 @@ class BaselineMethod(Method):
         assert request.audio is not None
         seed = self._preset.seed if self._preset.seed is not None else request.seed >> 32
         try:
-            message = stage(folder / "in", request.source, request.audio)
+            message = stage(folder / "in", request.source, request.audio, request.source_video if self.needs else None)
             message |= {
                 "out_dir": str(folder / "out"),
                 "seed": seed,

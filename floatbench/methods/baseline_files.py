@@ -16,19 +16,29 @@ from floatbench.media.sound import write_wav
 from floatbench.types import FPS
 
 
-def stage(folder: Path, source: np.ndarray, audio: np.ndarray) -> dict[str, Any]:
+def stage(folder: Path, source: np.ndarray, audio: np.ndarray, video: np.ndarray | None = None) -> dict[str, Any]:
     """Writes the (H, W, 3) picture and the 16 kHz sound as `<hash>.png` and `<hash>.wav`; the hash is the content's.
 
-    Several systems keep results by the stem of a name, some of them cut at its first dot.
+    A source video (T, H, W, 3) becomes the lossless `<hash>.mkv`, named in the request's `extra`. Several systems keep
+    results by the stem of a name, some of them cut at its first dot.
     """
-    digest = hashlib.sha256(source.tobytes() + np.ascontiguousarray(audio).tobytes()).hexdigest()[:16]
+    content = hashlib.sha256(source.tobytes() + np.ascontiguousarray(audio).tobytes())
+    for frame in () if video is None else video:
+        content.update(frame.tobytes())
+    digest = content.hexdigest()[:16]
     image, sound = folder / f"{digest}.png", folder / f"{digest}.wav"
     done, data = cv2.imencode(".png", np.ascontiguousarray(source[..., ::-1]), [cv2.IMWRITE_PNG_COMPRESSION, 1])
     if not done:
         raise ClipError("unreadable", f"a picture of shape {source.shape} cannot be written as PNG")
     write_bytes(image, data.tobytes())
     write_wav(sound, audio)
-    return {"image": str(image), "audio": str(sound)}
+    staged: dict[str, Any] = {"image": str(image), "audio": str(sound)}
+    if video is not None:
+        from floatbench.media import write_lossless
+
+        write_lossless(folder / f"{digest}.mkv", video)
+        staged["extra"] = {"source_video": str(folder / f"{digest}.mkv")}
+    return staged
 
 
 def read_raw(out: Path) -> np.ndarray:

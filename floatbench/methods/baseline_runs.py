@@ -17,7 +17,9 @@ from floatbench.baselines import manifest as manifests
 from floatbench.baselines.installed import resolve
 from floatbench.errors import ClipError, DataError, UsageError
 from floatbench.methods.baseline import BaselineMethod
+from floatbench.methods.baseline_files import resample_index
 from floatbench.methods.method import MAX_LENGTH_DIFFERENCE, ClipRequest
+from floatbench.methods.source_video import asks, played, still
 from floatbench.progress import Progress
 from floatbench.seeds import derive_seed
 from floatbench.types import FPS, SAMPLES_PER_FRAME
@@ -63,10 +65,36 @@ def picture_and_sound(image: Path | None, audio: Path | None, n_frames: int) -> 
     return picture, sound
 
 
+def picture_or_video(method: BaselineMethod, image: Path | None, video: Path | None) -> np.ndarray:
+    """(T, H, W, 3) uint8 at 25 frames a second: one picture, or a video for a system that needs one.
+
+    Raises UsageError unless exactly one file is given that the system can use.
+    """
+    from floatbench.media import read_image, read_video
+
+    if video is not None and not asks(method):
+        raise UsageError(f"{method.name} animates a picture", fix="--image face.png in place of --video")
+    if (image is None) == (video is None):
+        raise UsageError(f"{method.name}: one picture or one video is wanted", fix="--image face.png")
+    if video is None:
+        assert image is not None
+        return read_image(image)[None]
+    frames, fps = read_video(video, "pp2")
+    return frames[resample_index(len(frames), fps)]
+
+
 def make_clip(
-    method: BaselineMethod, picture: np.ndarray, audio: np.ndarray, seed: int, device: str, keep: Path | None = None
+    method: BaselineMethod,
+    picture: np.ndarray,
+    audio: np.ndarray,
+    seed: int,
+    device: str,
+    keep: Path | None = None,
+    video: np.ndarray | None = None,
 ) -> Made:
     """Loads, makes one clip and closes; `keep` receives the video as the method handed it over.
+
+    A system that needs a source video is given `video` (T, H, W, 3), else the picture as a still.
 
     Raises ClipError with the system's reason, and what `BaselineMethod.load` raises.
     """
@@ -74,7 +102,10 @@ def make_clip(
 
     n_frames = len(audio) // SAMPLES_PER_FRAME
     with tempfile.TemporaryDirectory() as folder:
-        request = ClipRequest("check", "check", picture, audio, n_frames, seed, Path(folder))
+        given = still(picture, n_frames) if video is None else played(video, n_frames)
+        request = ClipRequest(
+            "check", "check", picture, audio, n_frames, seed, Path(folder), source_video=given if asks(method) else None
+        )
         try:
             begin = time.perf_counter()
             method.load(device)

@@ -23,7 +23,7 @@ Kind = Literal["system", "baseline", "videos", "control", "oracle"]
 are finished videos of any system. A `control` has an answer known beforehand, an `oracle` is given more than a picture
 and a sound; neither is ever ranked.
 """
-Need = Literal["reference", "partner", "truth"]
+Need = Literal["reference", "partner", "truth", "source_video"]
 PartnerRule = Literal["next", "first", "neutral"]
 """Which clip of another identity is borrowed from: the next one in protocol order, or the first one of all."""
 MAX_LENGTH_DIFFERENCE = 2
@@ -44,6 +44,7 @@ class ClipRequest:
         folder: an empty folder for the method's output.
         labels: the clip's labels (emotion ...).
         reference, partner, truth: only given to controls and oracles that declare them in `Method.needs`.
+        source_video: (n_frames, H, W, 3) uint8 RGB, only for methods that declare it, by the protocol's rule.
         cut: how the reference was cut out of its original, for finished videos that are to be cut alike.
         spec: the protocol's `preprocessing.spec`, for methods that decode a video themselves (`Method.decodes`).
     """
@@ -59,6 +60,7 @@ class ClipRequest:
     reference: ClipMedia | None = None
     partner: ClipMedia | None = None
     truth: Mapping[str, np.ndarray] | None = None
+    source_video: np.ndarray | None = None
     cut: Cut | None = None
     spec: str = "pp1"
 
@@ -96,7 +98,7 @@ class Method(ABC):
 
     Class attributes:
         kind: what it is to a table; goes into every record.
-        needs: extra inputs; only controls and oracles have any.
+        needs: extra inputs; a system may ask for `source_video`, all else is for controls and oracles.
         partner_rule, partner_sound: which clip a control borrows from, and whether that clip must have sound.
         needs_sound: False for what has its pictures already: a clip without sound loses its sound metrics only.
         ranked: False for what never enters a ranking.

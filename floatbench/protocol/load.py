@@ -21,7 +21,7 @@ from floatbench.metrics import sets
 from floatbench.paths import shipped
 from floatbench.protocol.clip_table import ClipTable, Columns, clips_of_table
 from floatbench.protocol.own_folder import folder_protocol, with_given_boxes
-from floatbench.protocol.protocol import BOX_BACKENDS, Clip, Preprocessing, Protocol
+from floatbench.protocol.protocol import BOX_BACKENDS, SOURCE_VIDEOS, Clip, Preprocessing, Protocol
 from floatbench.protocol.tables import read_text
 from floatbench.records import in_words
 from floatbench.text import near, printable
@@ -49,12 +49,16 @@ def built_in() -> list[str]:
 
 
 def load_protocol(
-    name: str, boxes: str | None = None, size: int | None = None, metrics: Sequence[str] | None = None
+    name: str,
+    boxes: str | None = None,
+    size: int | None = None,
+    metrics: Sequence[str] | None = None,
+    source_video: str | None = None,
 ) -> Protocol:
     """A protocol by name (`hdtf`, `ravdess`, `synthetic` ...), as `folder:DIR`, or from a TOML file.
 
     Args:
-        boxes, size, metrics: replace what the protocol says; the content hash follows.
+        boxes, size, metrics, source_video: replace what the protocol says; the content hash follows.
 
     Raises:
         UsageError: unknown name, or a file that breaks a rule, with file, line and field.
@@ -66,6 +70,8 @@ def load_protocol(
         ('hdtf-78-v1', 78, 0.9)
     """
     protocol = _replaced(_found(name), boxes, size, metrics)
+    if source_video is not None:
+        protocol = _with_source_video(protocol, source_video)
     origin = [shlex.quote(name)]
     origin += [f"--{option} {value}" for option, value in (("boxes", boxes), ("size", size)) if value is not None]
     return _checked(Protocol, protocol.model_dump() | {"origin": " ".join(origin)}, protocol.id, "")
@@ -103,6 +109,12 @@ def _replaced(protocol: Protocol, boxes: str | None, size: int | None, metrics: 
     if protocol.dataset == "folder" and protocol.preprocessing.boxes == "given":
         return with_given_boxes(protocol)
     return protocol
+
+
+def _with_source_video(protocol: Protocol, rule: str) -> Protocol:
+    if rule not in SOURCE_VIDEOS:
+        raise UsageError(f"unknown source video {printable(rule)!r}", fix=f"one of {', '.join(SOURCE_VIDEOS)}")
+    return _checked(Protocol, protocol.model_dump() | {"source_video": rule}, protocol.id, "")
 
 
 def read_protocol(path: Path) -> Protocol:

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 BoxBackend = Literal["s3fd", "mediapipe", "given", "none"]
 BOX_BACKENDS: tuple[str, ...] = get_args(BoxBackend)
 ClipFile = Literal["video", "audio", "source"]
+SourceVideo = Literal["none", "still", "other-clip", "own"]
+SOURCE_VIDEOS: tuple[str, ...] = get_args(SourceVideo)
 
 
 class _Strict(BaseModel):
@@ -97,6 +99,7 @@ class Protocol(_Strict):
     settings: dict[str, dict[str, float | int | str | bool]] = {}  # metric variant or backbone id -> settings
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     coverage_floor: Annotated[float, Field(gt=0, le=1)] = 0.9
+    source_video: SourceVideo = "none"  # which video a system is given that cannot do without one
     licence: str = ""
     clips: Annotated[tuple[Clip, ...], Field(min_length=1)]
     origin: str = ""  # how a command names this protocol; like the next two not part of the identity
@@ -123,6 +126,8 @@ class Protocol(_Strict):
     def hash(self) -> str:
         """SHA-256 over everything that changes a score; titles, licence texts and places do not enter."""
         record = self.model_dump(mode="json", exclude={"title", "licence", "origin", "root", "notes"})
+        if self.source_video == "none":  # a protocol keeps the hash that it had before there was a choice
+            del record["source_video"]
         record["clips"] = sorted(record["clips"], key=lambda clip: clip["id"])
         record["metrics"] = sorted(record["metrics"])
         return hashlib.sha256(json.dumps(record, sort_keys=True, ensure_ascii=True).encode()).hexdigest()

@@ -27,6 +27,7 @@ import numpy as np
 from floatbench.errors import ClipError
 from floatbench.methods.evaluations import evaluations_a_window
 from floatbench.methods.method import ClipRequest, Generated, Method
+from floatbench.methods.source_video import still
 from floatbench.processes import peak_memory
 from floatbench.seeds import derive_seed
 from floatbench.speed import machine
@@ -163,8 +164,8 @@ def measure(method: Method, inputs: Sequence[SpeedInput], plan: SpeedPlan, probe
 
 def unsuitable(method: Method, scenario: Scenario) -> str:
     """Why a method cannot be timed in a scenario; empty when it can."""
-    if method.needs:
-        return f"a control: it is given the {', '.join(sorted(method.needs))}"
+    if more := method.needs - {"source_video"}:
+        return f"a control: it is given the {', '.join(sorted(more))}"
     if method.kind == "videos":
         return "finished videos: nothing is generated"
     if scenario == "streaming" and not isinstance(method, Streams):
@@ -209,6 +210,7 @@ def _request(item: SpeedInput, seed: int) -> Iterator[ClipRequest]:
             n_frames=item.n_frames,
             seed=derive_seed(seed, item.clip_id),
             folder=Path(folder),
+            source_video=still(item.source, item.n_frames),  # a view: nothing is copied
         )
 
 

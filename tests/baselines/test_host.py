@@ -4,6 +4,7 @@ import json
 import os
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,25 @@ def test_the_frames_are_those_that_the_system_drew_from_the_clip_s_seed(started,
     assert fps == 25 and made.original is None
     assert made.details["seed"] == 5 and made.details["seeded"] is True
     assert set(made.timing) == {"draw", "write"} and made.details["native"]["height"] == 64
+
+
+def test_a_system_that_needs_a_source_video_gets_it_without_a_loss_and_no_other_does(dummy, tmp_path):
+    needy = 'capture = "raw frames"\nneeds = ["source_video"]'
+    video = np.random.default_rng(0).integers(0, 255, (N, 64, 64, 3), np.uint8)
+    for name, replaced in (("plain", {}), ("needy", {"capture": needy})):
+        dummy(name=name, replaced=replaced)
+        method = BaselineMethod(name)
+        method.load()
+        try:
+            method.generate(replace(request(tmp_path / name), source_video=video))
+            if name == "needy":
+                with pytest.raises(ClipError) as caught:
+                    method.generate(request(tmp_path / "none"))
+                assert (caught.value.reason, caught.value.what) == ("no_source_video", "needy needs a source video")
+        finally:
+            method.close()
+        assert (tmp_path / "given.mkv").exists() is (name == "needy")
+    np.testing.assert_array_equal(read_video(tmp_path / "given.mkv")[0], video)
 
 
 def test_results_do_not_depend_on_the_order_of_the_clips(started, tmp_path):

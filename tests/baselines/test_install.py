@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from floatbench.baselines import install as steps
@@ -14,6 +15,7 @@ from floatbench.baselines import manifest as manifests
 from floatbench.baselines.install import Choices, install
 from floatbench.baselines.installed import install_record, resolve, root
 from floatbench.errors import DataError, DependencyError, UsageError
+from floatbench.media import write_lossless
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -257,7 +259,6 @@ def test_check_reports_load_time_speed_and_memory_and_a_failure_the_last_words(d
 
 
 def test_run_animates_one_picture(dummy, tmp_path):
-    import numpy as np
     from PIL import Image
 
     from floatbench.media import read_video, write_wav
@@ -305,7 +306,26 @@ def test_list_tells_how_far_each_was_proven(dummy):
     rows = json.loads(floatbench("list", "--json").stdout)
     row = next(row for row in rows if row["name"] == "dummy")
     assert row["installed"] == ["modern"] and row["proven_furthest"] == "whole clip"
-    assert floatbench("list").stdout.splitlines()[0].split()[1:6:2] == ["NAME", "INSTALLED", "PROVEN"]
+    assert floatbench("list").stdout.splitlines()[0].split()[1:8:2] == ["NAME", "INSTALLED", "NEEDS", "PROVEN"]
+
+
+def test_list_and_show_say_that_a_system_needs_a_source_video(dummy, tmp_path):
+    from floatbench.methods.baseline import BaselineMethod
+    from floatbench.methods.baseline_runs import picture_or_video
+
+    dummy()
+    dummy(name="needy", replaced={"capture": 'capture = "raw frames"\nneeds = ["source_video"]'})
+    line = next(line for line in floatbench("list").stdout.splitlines() if "| needy" in line)
+    assert [part.strip() for part in line.split("|")][3] == "source video"
+    assert "needs: source_video" in floatbench("show", "needy").stdout.splitlines()
+    frames = np.random.default_rng(0).integers(0, 255, (5, 64, 64, 3), np.uint8)
+    video = tmp_path / "talk.mkv"
+    write_lossless(video, frames)
+    np.testing.assert_array_equal(picture_or_video(BaselineMethod("needy"), None, video), frames)
+    with pytest.raises(UsageError, match="dummy animates a picture"):
+        picture_or_video(BaselineMethod("dummy"), None, video)
+    with pytest.raises(UsageError, match="one picture or one video is wanted"):
+        picture_or_video(BaselineMethod("needy"), None, None)
 
 
 def test_new_makes_a_folder_whose_manifest_is_valid(tmp_path, monkeypatch):

@@ -19,6 +19,7 @@ from floatbench.engine.records import RowFile, ScoreFile
 from floatbench.engine.runner import RunOptions, RunResult, run
 from floatbench.errors import DataError, DependencyError, UsageError
 from floatbench.methods import catalogue
+from floatbench.methods.method import Method
 from floatbench.metrics import registry
 from floatbench.records import read_record
 from floatbench.reports.table import markdown
@@ -37,7 +38,7 @@ def toys(monkeypatch):
         cached.cache_clear()
 
 
-def run_toy(folder: Path, *names: str, dataset: ToyDataset | None = None, **options) -> RunResult:
+def run_toy(folder: Path, *names: str | Method, dataset: ToyDataset | None = None, **options) -> RunResult:
     dataset = dataset or ToyDataset(protocol())
     settings = {"methods": names, "controls": False, "out": folder, "workers": 0, "device": "cpu", **options}
     return run(dataset.protocol, dataset, RunOptions(**settings))

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import sys
 import time
 
@@ -30,6 +31,8 @@ class Driver(driverlib.System):
 
     def generate(self, request):
         time.sleep(self.settings.get("slow", 0))
+        if "source_video" in request.extra:
+            shutil.copy(request.extra["source_video"], os.path.join(self.settings["state"], "given.mkv"))
         if self.fault == "oom_batch" and self.options.flags["batch"] > 1:
             raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
         misbehave(self.fault, request, self.settings, self._send.__self__.outgoing)
