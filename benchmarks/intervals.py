@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,27 @@ import numpy as np
 from scipy import stats
 
 from floatbench.metrics import paired
-from floatbench.metrics.base import DistanceFolds, Folds, MetricInfo, Pair, Score
+from floatbench.metrics.base import DistanceFolds, Folds, Interval, Metric, MetricInfo, Pair, Score
 from floatbench.metrics.corpus import FrechetMetric
+from floatbench.metrics.kid import KernelMetric
+from floatbench.metrics.paired import PairedDifference
 from floatbench.metrics.statistics import resampled
 
 METRIC = FrechetMetric(
-    MetricInfo("simulated", "FID", "simulated", False, "corpus", ("b",), ("generated", "reference"), "", "", "")
+    MetricInfo(
+        id="simulated",
+        title="",
+        higher_is_better=False,
+        backbones=("b",),
+        sides=("generated", "reference"),
+        level="corpus",
+    )
 )
+KERNEL = KernelMetric(METRIC.info, METRIC)
 DISTANCES = ((24, 10, 6), (78, 20, 6), (78, 20, 64), (24, 10, 64))
 """(people, rows of each, dimensions)"""
+KERNELS = ((24, 10, 6, 0.0), (24, 10, 6, 0.09), (48, 6, 32, 0.0), (48, 6, 32, 0.02), (8, 10, 6, 0.0), (8, 10, 6, 0.3))
+"""(people, rows of each, dimensions, effect) of the kernel distance"""
 
 
 def pair(clip: str, person: str, generated: np.ndarray, reference: np.ndarray) -> Pair:
@@ -77,16 +90,33 @@ def coverage(rng: np.random.Generator, trials: int, people: int, rows: int, d: i
     }  # fmt: skip
 
 
-def decisions(rng: np.random.Generator, trials: int, people: int, rows: int, d: int, effect: float) -> dict[str, Any]:
-    """Share of trials in which two systems are told apart, paired and by intervals that do not overlap."""
-    counts = {"paired": 0, "overlap": 0}
+def decisions(
+    rng: np.random.Generator, trials: int, people: int, rows: int, d: int, effect: float, metric: Metric = METRIC
+) -> dict[str, Any]:
+    """Share of trials in which two systems are told apart, paired and by intervals that do not overlap.
+
+    `covered`: share of the differences' intervals that hold the expected difference; `covered_score` of one system's
+    own that hold its expected score.
+    """
+    counts, found = {"paired": 0, "overlap": 0}, list[tuple[Score, PairedDifference]]()
     for _ in range(trials):
-        a, b = (METRIC.reduce(clips) for clips in systems(rng, people, rows, d, (0.0, effect)))
+        a, b = (metric.reduce(clips) for clips in systems(rng, people, rows, d, (0.0, effect)))
         assert a.folds is not None and b.folds is not None and a.interval is not None and b.interval is not None
-        p = paired.difference([a.folds], [b.folds], 0).p
-        counts["paired"] += p is not None and p < paired.ALPHA
+        gap = paired.difference([a.folds], [b.folds], 0)
+        counts["paired"] += gap.p is not None and gap.p < paired.ALPHA
         counts["overlap"] += a.interval.high < b.interval.low or b.interval.high < a.interval.low
-    return {"people": people, "dimensions": d, "effect": effect} | {k: n / trials for k, n in counts.items()}
+        found.append((a, gap))
+    covered = {
+        "covered": held([gap.interval for _, gap in found], [gap.difference for _, gap in found]),
+        "covered_score": held([score.interval for score, _ in found], [score.value or 0.0 for score, _ in found]),
+    }
+    return {"people": people, "dimensions": d, "effect": effect} | {k: n / trials for k, n in counts.items()} | covered
+
+
+def held(intervals: Sequence[Interval | None], values: Sequence[float]) -> float:
+    """Share of intervals that hold the mean of the values."""
+    truth = float(np.mean(values))
+    return float(np.mean([one is not None and one.low <= truth <= one.high for one in intervals]))
 
 
 def means(rng: np.random.Generator, trials: int, people: int, clips: int, conditional: bool) -> dict[str, Any]:
@@ -107,7 +137,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     rng, trials = np.random.default_rng(0), options.trials
-    found: dict[str, Any] = {"trials": trials, "distances": [], "decisions": [], "means": []}
+    found: dict[str, Any] = {"trials": trials, "distances": [], "decisions": [], "kernel": [], "means": []}
     for people, rows, d in DISTANCES:
         found["distances"].append(coverage(rng, trials, people, rows, d))
         print(found["distances"][-1], flush=True)
@@ -119,6 +149,10 @@ def main() -> None:
     for people, clips, conditional in ((8, 1, False), (8, 6, False), (78, 1, False), (2, 12, True), (2, 30, True)):
         found["means"].append(means(rng, 4 * trials, people, clips, conditional))
         print(found["means"][-1], flush=True)
+    own = np.random.default_rng(1)
+    for people, rows, d, effect in KERNELS:
+        found["kernel"].append(decisions(own, trials, people, rows, d, effect, KERNEL))
+        print("kernel", found["kernel"][-1], flush=True)
     if options.json:
         options.json.write_text(json.dumps(found, indent=2) + "\n")
 

@@ -197,6 +197,7 @@ class DistanceFolds:
         rows, groups: hashes of which rows of which clips entered, and of which clips are in which group.
         clips, people: how many entered.
         why: why no interval may be made of them; `left_out` is then empty.
+        scale: where errors are made: `root` of a distance that is never negative, `plain` of an unbiased estimate.
     """
 
     value: float
@@ -208,6 +209,7 @@ class DistanceFolds:
     people: int
     unit: str = "people"
     why: str = ""
+    scale: Literal["root", "plain"] = "root"
 
 
 @dataclass(frozen=True)

@@ -166,7 +166,7 @@ class FrechetMetric(Metric):
 
     def reduce(self, pairs: Sequence[Pair]) -> Score:
         """The distance over all clips, with group jackknife, n-curve and counts (floatbench.metrics.statistics)."""
-        groups = self._collect(lambda: self._each(pairs))
+        groups = self._collect(lambda: self.each(pairs))
         if not groups.generated:
             return Score(self.info.id, None, 0, groups.failures, None, "no clip could be measured")
         try:
@@ -188,7 +188,7 @@ class FrechetMetric(Metric):
     def fold_pair(self, pairs_a: Sequence[Pair], pairs_b: Sequence[Pair]) -> tuple[DistanceFolds, DistanceFolds]:
         """The folds of two systems over the frames that both have of the same clips."""
         first, second = (
-            self._collect(lambda swap=swap: self._matched(pairs_a, pairs_b, swap)) for swap in (False, True)
+            self._collect(lambda swap=swap: self.matched(pairs_a, pairs_b, swap)) for swap in (False, True)
         )
         if not first.generated:
             raise UsageError(f"{self.info.id}: the two systems have no measurable clip in common")
@@ -197,14 +197,15 @@ class FrechetMetric(Metric):
             raise UsageError(f"{self.info.id}: the two systems have fewer than two rows in common")
         return self._folds(first, wholes[0]), self._folds(second, wholes[1])
 
-    def _each(self, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, PairRows | ClipError]]:
+    def each(self, pairs: Sequence[Pair]) -> Iterator[tuple[Pair, PairRows | ClipError]]:
+        """The rows of every clip, or why it has none, in clip-id order."""
         for pair in sorted(pairs, key=lambda p: p.clip_id):
             yield pair, _try(lambda pair=pair: self.rows(pair))
 
-    def _matched(
+    def matched(
         self, pairs_a: Sequence[Pair], pairs_b: Sequence[Pair], swap: bool
     ) -> Iterator[tuple[Pair, PairRows | ClipError]]:
-        """The rows of the first (or, `swap`, second) system that both have."""
+        """The rows of the first (or, `swap`, second) system that both have; clips one by one, in the same order."""
         for a, b in zip(pairs_a, pairs_b, strict=True):
             rows_a, rows_b = _try(lambda a=a: self.rows(a)), _try(lambda b=b: self.rows(b))
             if isinstance(rows_a, ClipError) or isinstance(rows_b, ClipError):
@@ -233,8 +234,7 @@ class FrechetMetric(Metric):
             if size > KEPT_BYTES:
                 kept.clear()
             clips[pair.clip_id] = (pair.identity, rows.whole)
-            rows_hash.update(f"{pair.clip_id}\n{pair.identity}\n".encode("utf-8", "surrogateescape"))
-            rows_hash.update(np.asarray(rows.index, np.int64).tobytes())
+            rows_hash.update(row_names(pair, rows))
             found.dropped += rows.dropped
             found.trimmed += rows.trimmed
             found.lost_frames.update(rows.lost_frames)
@@ -268,13 +268,12 @@ class FrechetMetric(Metric):
         left_out: list[float] = []
         if not why:
             left_out = [self._union(groups, [g for g in numbers if g != out])[1] for out in numbers]
-        names = "\n".join(f"{clip}\t{group}" for clip, group in sorted(groups.group_of.items()))
         return DistanceFolds(
             value=whole[1],
             left_out=tuple(left_out),
             sizes=tuple(groups.generated[g].n for g in numbers),
             rows=groups.rows,
-            groups=hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()[:16],
+            groups=groups_hash(groups.group_of),
             clips=groups.clips,
             people=len(groups.identities),
             unit=groups.design.unit,
@@ -308,6 +307,18 @@ class FrechetMetric(Metric):
         whole = (float(sum(len(units) for units in groups.units.values())), score)
         curve = n_curve(len(numbers), union, whole, "people" if groups.by_people else "clips")
         return curve.honest(effective, dimension).to_dict() if curve else None
+
+
+def row_names(pair: Pair, rows: PairRows) -> bytes:
+    """Which rows of a clip entered: what `DistanceFolds.rows` is the hash of, clip after clip."""
+    clip = f"{pair.clip_id}\n{pair.identity}\n".encode("utf-8", "surrogateescape")
+    return clip + np.asarray(rows.index, np.int64).tobytes()
+
+
+def groups_hash(group_of: Mapping[str, int]) -> str:
+    """`DistanceFolds.groups` from clip -> group."""
+    names = "\n".join(f"{clip}\t{group}" for clip, group in sorted(group_of.items()))
+    return hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def few_rows(rows: int, dimension: int) -> tuple[str, ...]:

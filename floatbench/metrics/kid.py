@@ -4,23 +4,25 @@
 
 with k(x, y) = (x . y / d + 1)^3. The estimate over all rows is made block by block, not the mean over drawn subsets.
 Independent rows make it unbiased at every n, where a Frechet distance grows with 1/n; it may therefore be below zero,
-and is so, by about 2/n, for a set against itself.
+and is so, by about 2/n, for a set against itself. Errors are made by leaving out people, on the plain scale: a root of
+what may be negative does not exist.
 Source: Binkowski et al. 2018 (KID), Unterthiner et al. 2018 (KVD).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import hashlib
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
-from scipy import stats
 
-from floatbench.errors import ClipError
-from floatbench.metrics import efid, statistics, tiny
-from floatbench.metrics.base import ClipValue, Interval, Metric, MetricInfo, Pair, Score
-from floatbench.metrics.corpus import FrechetMetric
+from floatbench.errors import ClipError, UsageError
+from floatbench.metrics import efid, paired, statistics, tiny
+from floatbench.metrics.base import ClipValue, DistanceFolds, Metric, MetricInfo, Pair, Score
+from floatbench.metrics.corpus import FrechetMetric, PairRows, groups_hash, row_names
 from floatbench.metrics.fid import FID
 from floatbench.metrics.fvd import FVD
 
@@ -64,15 +66,9 @@ class GroupedKernel:
     @classmethod
     def of(cls, x: Sequence[np.ndarray], y: Sequence[np.ndarray]) -> GroupedKernel:
         """From the rows of each group, generated and reference, equally many."""
-        g = len(x)
-        xx, yy, xy = (np.zeros((g, g)) for _ in range(3))
-        for i in range(g):
-            for j in range(g):
-                xy[i, j] = kernel_sum(x[i], y[j])
-                if j >= i:
-                    xx[i, j] = xx[j, i] = kernel_sum(x[i], x[j])
-                    yy[i, j] = yy[j, i] = kernel_sum(y[i], y[j])
-        own_x, own_y = (np.array([kernel_diagonal(rows) for rows in side]) for side in (x, y))
+        xy = np.array([[kernel_sum(mine, other) for other in y] for mine in x])
+        xx, own_x = _within(x)
+        yy, own_y = _reference_within(y)
         return cls(np.array([len(rows) for rows in x]), xx, yy, xy, own_x, own_y)
 
     def distance(self, groups: Sequence[int] | None = None) -> float:
@@ -83,6 +79,35 @@ class GroupedKernel:
             return float("nan")
         inside = self.xx[both].sum() - self.own_x[chosen].sum() + self.yy[both].sum() - self.own_y[chosen].sum()
         return float(inside / (n * (n - 1)) - 2 * self.xy[both].sum() / n**2)
+
+
+def _within(x: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """(G, G) sums between the groups of one side, and (G,) those of k(x, x)."""
+    sums = np.zeros((len(x), len(x)))
+    for i, j in itertools.combinations_with_replacement(range(len(x)), 2):
+        sums[i, j] = sums[j, i] = kernel_sum(x[i], x[j])
+    return sums, np.array([kernel_diagonal(rows) for rows in x])
+
+
+_last_reference: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+
+
+def _reference_within(y: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """`_within` of the reference side, kept for the other systems of a table; only of the last one."""
+    digest = hashlib.sha256(repr([rows.shape for rows in y]).encode())
+    for rows in y:
+        digest.update(np.ascontiguousarray(rows).data)
+    key = digest.hexdigest()
+    if key not in _last_reference:
+        found = _within(y)
+        _last_reference.clear()
+        _last_reference[key] = found
+    return _last_reference[key]
+
+
+def forget_reference() -> None:
+    """Drops what is kept of the last reference."""
+    _last_reference.clear()
 
 
 def kernel_distance(x: np.ndarray, y: np.ndarray) -> float:
@@ -96,9 +121,17 @@ class _Rows:
 
     generated: dict[int, list[np.ndarray]] = field(default_factory=dict)
     reference: dict[int, list[np.ndarray]] = field(default_factory=dict)
-    clips: dict[str, str] = field(default_factory=dict)
+    people: dict[str, str] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
+    group_of: dict[str, int] = field(default_factory=dict)
     dropped: int = 0
+    names: str = ""
+
+    def sums(self) -> GroupedKernel:
+        """Kernel sums between the groups, in the order of their numbers."""
+        numbers = sorted(self.generated)
+        generated, reference = ([np.concatenate(side[g]) for g in numbers] for side in (self.generated, self.reference))
+        return GroupedKernel.of(generated, reference)
 
 
 class KernelMetric(Metric):
@@ -118,46 +151,66 @@ class KernelMetric(Metric):
 
     def reduce(self, pairs: Sequence[Pair]) -> Score:
         """The distance over all clips; the interval is a group jackknife on the plain scale, which may be negative."""
-        found = self._collect(pairs)
-        if not found.clips:
+        found = self._collect(self.rows_of.each(pairs))
+        clips = len(found.people)
+        if not clips:
             return Score(self.info.id, None, 0, found.failures, None, "no clip could be measured")
-        numbers = sorted(found.generated)
-        sides = ([np.concatenate(side[g]) for g in numbers] for side in (found.generated, found.reference))
-        sums = GroupedKernel.of(*sides)
-        n, value = int(sums.counts.sum()), sums.distance()
+        folds = _folds(found)
+        n = sum(folds.sizes)
         if n < 2:
-            return Score(self.info.id, None, len(found.clips), found.failures, None, "fewer than two rows")
-        design = statistics.Design.of(list(found.clips.values()))
-        interval = None if design.why else _interval(sums, value, design.unit)
-        details = {"n_generated": n, "n_reference": n, "rows_dropped": found.dropped, "groups": len(numbers),
-                   "identities": design.people}  # fmt: skip
+            return Score(self.info.id, None, clips, found.failures, None, "fewer than two rows")
+        interval, why = paired.score_interval([folds], 0)
+        details = {"n_generated": n, "n_reference": n, "rows_dropped": found.dropped, "groups": len(folds.sizes),
+                   "identities": folds.people}  # fmt: skip
         return Score(
-            self.info.id, value, len(found.clips), found.failures, interval, design.why, details, n, n + found.dropped
+            self.info.id, folds.value, clips, found.failures, interval, why, details, n, n + found.dropped, folds=folds
         )
 
-    def _collect(self, pairs: Sequence[Pair]) -> _Rows:
-        found, rows = _Rows(), {}
-        for pair in sorted(pairs, key=lambda pair: pair.clip_id):
-            try:
-                rows[pair.clip_id] = self.rows_of.rows(pair)
-                found.clips[pair.clip_id] = pair.identity
-            except ClipError as error:
-                found.failures[pair.clip_id] = str(error)
-        groups = statistics.clip_groups({clip: (found.clips[clip], rows[clip].whole) for clip in rows}) if rows else {}
+    def fold_pair(self, pairs_a: Sequence[Pair], pairs_b: Sequence[Pair]) -> tuple[DistanceFolds, DistanceFolds]:
+        """The folds of two systems over the frames that both have of the same clips."""
+        first, second = (self._collect(self.rows_of.matched(pairs_a, pairs_b, swap)) for swap in (False, True))
+        if not first.people:
+            raise UsageError(f"{self.info.id}: the two systems have no measurable clip in common")
+        folds = _folds(first), _folds(second)
+        if sum(folds[0].sizes) < 2:
+            raise UsageError(f"{self.info.id}: the two systems have fewer than two rows in common")
+        return folds
+
+    def _collect(self, items: Iterable[tuple[Pair, PairRows | ClipError]]) -> _Rows:
+        found, rows, names = _Rows(), dict[str, PairRows](), hashlib.sha256()
+        for pair, own in items:
+            if isinstance(own, ClipError):
+                found.failures[pair.clip_id] = str(own)
+                continue
+            rows[pair.clip_id], found.people[pair.clip_id] = own, pair.identity
+            names.update(row_names(pair, own))
+        if rows:
+            found.group_of = statistics.clip_groups({clip: (found.people[clip], rows[clip].whole) for clip in rows})
         for clip, own in rows.items():
             for side, values in ((found.generated, own.generated), (found.reference, own.reference)):
-                side.setdefault(groups[clip], []).append(np.asarray(values, np.float64))
+                side.setdefault(found.group_of[clip], []).append(np.asarray(values, np.float64))
             found.dropped += own.dropped
+        found.names = names.hexdigest()[:16]
         return found
 
 
-def _interval(sums: GroupedKernel, value: float, unit: str) -> Interval:
-    """Group jackknife on the plain scale: the estimate is unbiased and may be below zero."""
+def _folds(found: _Rows) -> DistanceFolds:
+    """The estimate, and those with one group left out each; none where no honest interval could be made of them."""
+    sums, design = found.sums(), statistics.Design.of(list(found.people.values()))
     groups = range(len(sums.counts))
-    left_out = [sums.distance([k for k in groups if k != out]) for out in groups]
-    error = statistics.jackknife_error(value, left_out, sums.counts.tolist())
-    half = float(stats.t.ppf((1 + statistics.LEVEL) / 2, len(groups) - 1)) * error
-    return Interval(value - half, value + half, statistics.LEVEL, f"group jackknife by {unit}, {len(groups)} groups")
+    left_out = [] if design.why else [sums.distance([k for k in groups if k != out]) for out in groups]
+    return DistanceFolds(
+        value=sums.distance(),
+        left_out=tuple(left_out),
+        sizes=tuple(sums.counts.tolist()),
+        rows=found.names,
+        groups=groups_hash(found.group_of),
+        clips=len(found.people),
+        people=design.people,
+        unit=design.unit,
+        why=design.why,
+        scale="plain",
+    )
 
 
 _NAMES = {"FID": "KID", "FVD": "KVD", "E-FID": "E-KID"}

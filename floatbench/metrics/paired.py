@@ -2,14 +2,16 @@
 
 A score keeps its *folds*: a distance the distances with one group of people left out each, a mean the value of each
 clip. Two systems measured on the same rows are compared by the differences of their folds alone, without features.
-Distances: jackknife of the difference of square roots. Means: bootstrap of the clips' differences over people. The
+Distances: jackknife of the difference of square roots, or of the plain values where these are unbiased estimates, which
+may be negative (kernel distances). Means: bootstrap of the clips' differences over people. The
 seeds of replicates add their own variance, so that more of them never make a difference out of chance.
 Source: Busing et al. (1999); Holm (1979); Satterthwaite (1946).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +22,7 @@ from floatbench.metrics.statistics import LEVEL, Design, Resampled, jackknife_er
 
 ALPHA = 1 - LEVEL
 """A difference is decided where its adjusted p is below this."""
+_SCALES: dict[str, tuple[Callable[[float], float], str]] = {"root": (math.sqrt, "root"), "plain": (float, "")}
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ def comparable(a: Sequence[Folds], b: Sequence[Folds]) -> bool:
         return False
     if all(isinstance(fold, ClipFolds) for fold in folds):
         return True
-    rows = {(fold.rows, fold.groups, fold.sizes) for fold in folds if isinstance(fold, DistanceFolds)}
+    rows = {(fold.rows, fold.groups, fold.sizes, fold.scale) for fold in folds if isinstance(fold, DistanceFolds)}
     return len(rows) == 1 and all(isinstance(fold, DistanceFolds) for fold in folds)
 
 
@@ -86,12 +89,7 @@ def score_interval(folds: Sequence[Folds], seed: int) -> tuple[Interval | None, 
             return None, "the replicates measured different clips"
         if distances[0].why:
             return None, distances[0].why
-        value, left_out = _averaged(distances)
-        error = jackknife_error(value**0.5, np.sqrt(left_out).tolist(), distances[0].sizes)
-        extra = _seeds([[fold.value**0.5 for fold in distances]])
-        total, df = _together(error, len(left_out) - 1, extra)
-        method = f"group jackknife of the root by {distances[0].unit}, {len(left_out)} groups{_and_seeds(extra)}"
-        return root_interval(value**0.5, total, df, method), ""
+        return _distance_interval(distances), ""
     clips = [fold for fold in folds if isinstance(fold, ClipFolds)]
     values, means = _by_person(clips)
     design = Design.of([person for person, own in values.items() for _ in own])
@@ -103,21 +101,38 @@ def score_interval(folds: Sequence[Folds], seed: int) -> tuple[Interval | None, 
     return _widened(found, extra)[0], ""
 
 
+def _distance_interval(folds: Sequence[DistanceFolds]) -> Interval:
+    scale, name = _SCALES[folds[0].scale]
+    value, left_out = _averaged(folds)
+    middle = scale(value)
+    error = jackknife_error(middle, [scale(left) for left in left_out], folds[0].sizes)
+    extra = _seeds([[scale(fold.value) for fold in folds]])
+    total, df = _together(error, len(left_out) - 1, extra)
+    of = f" of the {name}" if name else ""
+    method = f"group jackknife{of} by {folds[0].unit}, {len(left_out)} groups{_and_seeds(extra)}"
+    if folds[0].scale == "root":
+        return root_interval(middle, total, df, method)
+    half = float(stats.t.ppf((1 + LEVEL) / 2, df)) * total
+    return Interval(middle - half, middle + half, LEVEL, method)
+
+
 def _of_distances(a: Sequence[DistanceFolds], b: Sequence[DistanceFolds]) -> PairedDifference:
     (value_a, left_a), (value_b, left_b) = _averaged(a), _averaged(b)
     first = a[0]
+    scale, name = _SCALES[first.scale]
     why = next((fold.why for fold in (*a, *b) if fold.why), "")
     whole = PairedDifference(value_a, value_b, first.clips, first.people, None, None, why)
     if why:
         return whole
-    root_a, root_b = value_a**0.5, value_b**0.5
-    error = jackknife_error(root_a - root_b, (np.sqrt(left_a) - np.sqrt(left_b)).tolist(), first.sizes)
-    extra = _seeds([[fold.value**0.5 for fold in side] for side in (a, b)])
+    gap = scale(value_a) - scale(value_b)
+    error = jackknife_error(gap, [scale(x) - scale(y) for x, y in zip(left_a, left_b, strict=True)], first.sizes)
+    extra = _seeds([[scale(fold.value) for fold in side] for side in (a, b)])
     total, df = _together(error, len(left_a) - 1, extra)
-    gap, scale = root_a - root_b, root_a + root_b
     half = float(stats.t.ppf((1 + LEVEL) / 2, df)) * total
-    method = f"paired group jackknife of the roots by {first.unit}, {len(left_a)} groups{_and_seeds(extra)}"
-    interval = Interval((gap - half) * scale, (gap + half) * scale, LEVEL, method)
+    of = f" of the {name}s" if name else ""
+    method = f"paired group jackknife{of} by {first.unit}, {len(left_a)} groups{_and_seeds(extra)}"
+    back = scale(value_a) + scale(value_b) if first.scale == "root" else 1.0
+    interval = Interval((gap - half) * back, (gap + half) * back, LEVEL, method)
     return replace(whole, interval=interval, p=_p(gap, total, df, len(left_a)))
 
 

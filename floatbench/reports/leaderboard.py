@@ -65,8 +65,11 @@ class BoardEntry(RecordFile):
     def digest(self) -> str:
         """The id that follows from the content."""
         record = self.model_dump(mode="json", exclude={"id"})
-        for cell in record["scores"]["scores"]:  # an entry that was made before there were any has its old id
+        for cell in record["scores"]["scores"]:  # an entry that was made before these fields were has its old id
             for name in ("folds", "common_folds"):
+                for fold in cell[name]:
+                    if fold.get("scale") == "root":
+                        del fold["scale"]
                 if not cell[name]:
                     del cell[name]
         return hashlib.sha256(json.dumps(record, sort_keys=True, ensure_ascii=True).encode()).hexdigest()[:16]

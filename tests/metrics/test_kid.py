@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from floatbench.metrics import kid, registry
+from floatbench.errors import UsageError
+from floatbench.metrics import kid, paired, registry
 from floatbench.metrics.base import Pair
 from floatbench.metrics.fid import FID
 
@@ -86,3 +87,99 @@ def test_clips_that_cannot_be_measured_are_counted():
     score = registry.metric("kid").reduce(_pairs(clips, _clips(4, 8, 3, seed=1)))
     assert score.n == 3 and list(score.failures) == ["c02"]
     assert score.interval is None and score.no_interval
+
+
+def _two_systems(rng, effect, people=24, rows=6, d=4):
+    """Two systems on the same clips, whose people and hard clips are the same for both."""
+    own, hard = rng.standard_normal((people, 1, d)), 0.5 * rng.standard_normal((people, 1, d))
+    reference = own + rng.standard_normal((people, rows, d))
+    noise = lambda: 0.2 * rng.standard_normal((people, 1, d)) + 0.3 * rng.standard_normal((people, rows, d))  # noqa: E731
+    made = [(reference + hard + 0.1 + shift + noise()).astype(np.float32) for shift in (0.0, effect)]
+    return [_pairs(generated, reference.astype(np.float32)) for generated in made]
+
+
+def _trials(effect, trials=80):
+    """(share of trials told apart by the paired test, by intervals; share of intervals that hold the mean gap)."""
+    rng, metric, gaps, apart = np.random.default_rng(3), registry.metric("kid"), [], 0
+    for _ in range(trials):
+        a, b = (metric.reduce(pairs) for pairs in _two_systems(rng, effect))
+        gaps.append(paired.difference([a.folds], [b.folds], 0))
+        apart += a.interval.high < b.interval.low or b.interval.high < a.interval.low
+    truth = np.mean([gap.difference for gap in gaps])
+    covered = np.mean([gap.interval.low <= truth <= gap.interval.high for gap in gaps])
+    return np.mean([gap.p < paired.ALPHA for gap in gaps]), apart / trials, covered
+
+
+def test_without_an_effect_two_systems_are_told_apart_in_few_of_a_hundred_trials():
+    decided, apart, covered = _trials(0.0)
+    assert decided <= 0.05 and apart == 0
+    assert covered >= 0.93
+
+
+def test_the_paired_test_tells_them_apart_where_intervals_do_not_and_its_interval_holds_the_difference():
+    decided, apart, covered = _trials(0.25)
+    assert decided >= 0.5 and apart <= decided / 5
+    assert 0.9 <= covered <= 1
+
+
+def test_an_estimate_below_zero_is_compared_like_any_other():
+    """Two draws of the reference's own people: both estimates lie about zero, where a root does not exist."""
+    rng = np.random.default_rng(1)
+    own = rng.standard_normal((12, 1, 4))
+    reference, a, b = ((own + rng.standard_normal((12, 8, 4))).astype(np.float32) for _ in range(3))
+    metric = registry.metric("kid")
+    found = metric.compare(_pairs(a, reference), _pairs(reference, reference))
+    assert found.b < 0 < found.p and found.interval.low < found.difference < found.interval.high
+    assert "paired group jackknife by people, 12 groups" in found.interval.method
+    assert metric.compare(_pairs(a, reference), _pairs(b, reference)).p > 0.05
+    assert metric.compare(_pairs(a, reference), _pairs(a, reference)).p == 1
+
+
+def test_the_difference_from_folds_is_that_from_the_features_on_the_rows_that_both_have():
+    a, b = _two_systems(np.random.default_rng(5), 0.3)
+    metric = registry.metric("kid")
+    folds = [metric.reduce(pairs).folds for pairs in (a, b)]
+    assert paired.comparable(folds[:1], folds[1:])
+    one, other = paired.difference(folds[:1], folds[1:], 0), metric.compare(a, b)
+    assert (other.difference, other.p) == pytest.approx((one.difference, one.p), rel=1e-9)
+    lost = [pair.generated(BACKBONE)["features"].copy() for pair in b]
+    lost[3][2] = np.nan
+    holed = _pairs(lost, [pair.reference(BACKBONE)["features"] for pair in b])
+    assert not paired.comparable(folds[:1], [metric.reduce(holed).folds])
+    assert (
+        metric.compare(a, holed).clips == 24
+        and metric.fold_pair(a, holed)[0].sizes == metric.fold_pair(a, holed)[1].sizes
+    )
+
+
+def test_groups_of_unequal_rows_are_weighed_by_busing_and_few_people_get_a_reason():
+    rng = np.random.default_rng(6)
+    lengths = [4] * 20 + [60]
+    reference = [rng.standard_normal((n, 4)).astype(np.float32) for n in lengths]
+    generated = [rows + 0.3 + 0.2 * rng.standard_normal(4).astype(np.float32) for rows in reference]
+    score = registry.metric("kid").reduce(_pairs(generated, reference))
+    assert max(score.folds.sizes) == 60 and sum(score.folds.sizes) == 140
+    assert score.interval.low < score.value < score.interval.high
+    few = registry.metric("kid").compare(_pairs(generated[:5], reference[:5]), _pairs(reference[:5], reference[:5]))
+    assert few.p is None and "5 people and 5 clips are too few" in few.why
+
+
+def test_systems_without_a_common_clip_get_one_line():
+    a, b = _two_systems(np.random.default_rng(7), 0.0, people=10)
+    with pytest.raises(UsageError, match="no clip in common"):
+        registry.metric("kid").compare(a[:5], b[5:])
+    broken = _pairs([np.full((6, 4), np.nan, np.float32)] * 10, [pair.reference(BACKBONE)["features"] for pair in b])
+    with pytest.raises(UsageError, match="no measurable clip in common"):
+        registry.metric("kid").compare(a, broken)
+
+
+def test_the_sums_of_the_last_reference_are_kept_and_change_no_number(monkeypatch):
+    a, b = _two_systems(np.random.default_rng(8), 0.2, people=10)
+    first = registry.metric("kid").reduce(a)
+    calls = []
+    plain = kid.kernel_sum
+    monkeypatch.setattr(kid, "kernel_sum", lambda x, y: calls.append(1) or plain(x, y))
+    registry.metric("kid").reduce(b)
+    assert len(calls) == 100 + 55  # generated with reference, and within generated; nothing within the reference
+    kid.forget_reference()
+    assert registry.metric("kid").reduce(a).folds == first.folds
