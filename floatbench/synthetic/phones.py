@@ -140,34 +140,73 @@ _REACH = {"jaw": 0.055, "lip_width": 0.075, "lip_round": 0.085, "lip_press": 0.0
 """How far in seconds a phone's target reaches over its neighbours (co-articulation)."""
 
 
+_PAIRS = 1 << 20
+"""Pairs of phone and time that are weighed at a time: 8 MB an array, so that memory does not grow with the square of
+the length."""
+
+
+_FAR = 3.0
+"""Seconds beyond which a phone's pull is lost in the last digit of `_FLOOR`."""
+_FLOOR = 1e-9
+"""What every phone pulls with at any time, so that the mean is defined in silence."""
+
+
+def _stretches(timeline: Timeline, times: np.ndarray) -> list[np.ndarray]:
+    """The times in about equal stretches, none of a single time, whose sum NumPy would make in another order."""
+    pairs = len(timeline.phones) * len(times)
+    return np.array_split(times, min(-(-pairs // _PAIRS), max(len(times) // 2, 1)))
+
+
+def _near(timeline: Timeline, times: np.ndarray) -> tuple[slice, np.ndarray]:
+    """The phones within `_FAR` of the times, and the seconds from each of them to each time; 0 while it sounds."""
+    first = int(np.searchsorted(timeline.end, times.min() - _FAR))
+    near = slice(first, int(np.searchsorted(timeline.start, times.max() + _FAR, side="right")))
+    before, behind = timeline.start[near, None] - times, times - timeline.end[near, None]
+    return near, np.maximum(before, 0) + np.maximum(behind, 0)
+
+
+def _pulls(timeline: Timeline, name: str, strength: float) -> tuple[np.ndarray, np.ndarray]:
+    """How much each phone cares for an articulator, and where it wants it, (P,) each."""
+    cares, target = np.zeros(len(timeline.phones)), np.zeros(len(timeline.phones))
+    for i, number in enumerate(timeline.phones):
+        phone = INVENTORY[PHONES[number]]
+        if name in phone.mouth:
+            firm = name in ("lip_press", "lip_bite") and phone.mouth[name] > 0.5
+            cares[i] = 6.0 if firm else (1.0 if phone.vowel else 1.6)
+            emphasis = 0.72 + 0.28 * timeline.stress[i] if phone.vowel else 1.0
+            target[i] = phone.mouth[name] * (emphasis * strength if name != "lip_press" else 1.0)
+    return cares, target
+
+
 def articulate(timeline: Timeline, times: np.ndarray, strength: float) -> dict[str, np.ndarray]:
     """Articulator tracks at the given times, 0 .. 1 (width -1 .. 1).
 
     Every phone that cares for an articulator pulls it to its target with a weight that falls off exponentially outside
     the phone (dominance functions after Cohen and Massaro, 1993); `strength` scales the vowels' jaw and lips.
     """
-    outside = np.maximum(timeline.start[:, None] - times, 0) + np.maximum(times - timeline.end[:, None], 0)
-    centre = np.abs(times - 0.5 * (timeline.start + timeline.end)[:, None]) / (timeline.end - timeline.start)[:, None]
-    tracks = {}
-    for name in ARTICULATORS:
-        cares, target = np.zeros(len(timeline.phones)), np.zeros(len(timeline.phones))
-        for i, number in enumerate(timeline.phones):
-            phone = INVENTORY[PHONES[number]]
-            if name in phone.mouth:
-                firm = name in ("lip_press", "lip_bite") and phone.mouth[name] > 0.5
-                cares[i] = 6.0 if firm else (1.0 if phone.vowel else 1.6)
-                emphasis = 0.72 + 0.28 * timeline.stress[i] if phone.vowel else 1.0
-                target[i] = phone.mouth[name] * (emphasis * strength if name != "lip_press" else 1.0)
-        reach = _REACH[name]
-        weight = cares[:, None] * np.exp(-((outside / reach) ** 1.2)) * (1.2 - 0.4 * np.minimum(centre, 1)) + 1e-9
-        track = (weight * target[:, None]).sum(0) / weight.sum(0)
-        tracks[name] = np.clip(track, -1 if name == "lip_width" else 0, 1)
-    return tracks
+    pulls = {name: _pulls(timeline, name, strength) for name in ARTICULATORS}
+    middle, lasts = 0.5 * (timeline.start + timeline.end), timeline.end - timeline.start
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in ARTICULATORS}
+    for stretch in _stretches(timeline, times):
+        near, outside = _near(timeline, stretch)
+        centre = np.abs(stretch - middle[near, None]) / lasts[near, None]
+        for name, (cares, target) in pulls.items():
+            falls = np.exp(-((outside / _REACH[name]) ** 1.2))
+            weight = np.full((len(target), len(stretch)), _FLOOR)
+            weight[near] += cares[near, None] * falls * (1.2 - 0.4 * np.minimum(centre, 1))
+            track = (weight * target[:, None]).sum(0) / weight.sum(0)
+            parts[name].append(np.clip(track, -1 if name == "lip_width" else 0, 1))
+    return {name: np.concatenate(found) for name, found in parts.items()}
 
 
 def formant_tracks(timeline: Timeline, times: np.ndarray) -> np.ndarray:
     """First three formants (3, len(times)) in hertz, gliding between the phones; pauses take no part."""
-    outside = np.maximum(timeline.start[:, None] - times, 0) + np.maximum(times - timeline.end[:, None], 0)
     targets = np.array([INVENTORY[PHONES[n]].formants for n in timeline.phones]).T
-    weight = np.where(timeline.phones == 0, 1e-4, 1.0)[:, None] * np.exp(-outside / 0.022) + 1e-9
-    return (targets[:, :, None] * weight).sum(1) / weight.sum(0)
+    loud = np.where(timeline.phones == 0, 1e-4, 1.0)[:, None]
+    parts = []
+    for stretch in _stretches(timeline, times):
+        near, outside = _near(timeline, stretch)
+        weight = np.full((len(loud), len(stretch)), _FLOOR)
+        weight[near] += loud[near] * np.exp(-outside / 0.022)
+        parts.append((targets[:, :, None] * weight).sum(1) / weight.sum(0))
+    return np.concatenate(parts, 1)

@@ -13,6 +13,8 @@ from floatbench.types import SAMPLE_RATE
 _HOP = 80  # 5 ms between two filter shapes
 _WINDOW = 320
 _FFT = 512
+_BLOCK = 1024  # windows whose spectra are held at a time
+_CHUNK = 1 << 18  # samples that are drawn or counted at a time
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,8 @@ def synthesise(
 ) -> np.ndarray:
     """The sound of a timeline, (samples,) int16 at 16 kHz.
 
+    Spectra are held for `_BLOCK` windows at a time, so that ten minutes take the memory of a few copies of the sound.
+
     Args:
         smile: mean smile of the clip; spread lips shorten the tract and raise the formants a little.
         rng: hiss, pitch wander and phases.
@@ -110,29 +114,67 @@ def synthesise(
     formants[1] *= 1 - 0.12 * mouth["lip_round"] + 0.05 * mouth["lip_width"]
     pitch = pitch_track(timeline, times, person, manner, rng)
     voiced, hiss = loudness(timeline, times)
-    voiced, hiss = _smooth(voiced, 2), _smooth(hiss, 1)
-
     length = (hops - 1) * _HOP + _WINDOW
-    cycles = np.cumsum(np.interp(np.arange(length), np.arange(hops) * _HOP, pitch)) / SAMPLE_RATE
-    pulses = np.diff(np.floor(cycles), prepend=0.0)
-    breath = 0.03 * rng.standard_normal(length)
+    source = 0.03 * rng.standard_normal(length)  # breath
+    _add_pulses(source, pitch)
     white = rng.standard_normal(length)
-    frequency = np.fft.rfftfreq(_FFT, 1 / SAMPLE_RATE)
-    shape = _envelopes(formants, frequency)
-    tilt = frequency / (frequency + 80) / (1 + (frequency / 420) ** 1.15)
-    voice_gain = voiced[:, None] * shape * tilt * np.sqrt(150 / pitch)[:, None]
-    noise_gain = 0.05 * hiss[:, None] * _noise_shape(timeline, times, frequency, shape)
-    window = np.hanning(_WINDOW + 1)[:-1]
-    index = np.arange(hops)[:, None] * _HOP + np.arange(_WINDOW)
-    spectrum = np.fft.rfft((pulses + breath)[index] * window, _FFT) * voice_gain
-    spectrum += np.fft.rfft(white[index] * window, _FFT) * noise_gain
-    parts = np.fft.irfft(spectrum, _FFT)
-    sound = np.zeros(length + _FFT)
-    for part in range(0, _FFT, _HOP):  # overlap-add, one hop-wide slice of all frames at a time
-        piece = parts[:, part : part + _HOP]
-        at = np.arange(hops)[:, None] * _HOP + part + np.arange(piece.shape[1])
-        np.add.at(sound, at.ravel(), piece.ravel())
+    voice_level = _smooth(voiced, 2) * np.sqrt(150 / pitch)
+    sound = _filtered(source, white, formants, voice_level, 0.05 * _smooth(hiss, 1), timeline)
+    del source, white
     sound = sound[_WINDOW // 2 : _WINDOW // 2 + samples]  # a window's middle is its time
-    room = 0.0006 * rng.standard_normal(samples)
     level = 0.085 * manner.energy / (np.sqrt(np.mean(sound**2)) + 1e-9)
-    return np.clip(np.round((np.tanh(sound * level * 1.1) * 0.9 + room) * 32767), -32768, 32767).astype(np.int16)
+    return _recorded(sound, level, rng)
+
+
+def _add_pulses(source: np.ndarray, pitch: np.ndarray) -> None:
+    """Adds one pulse for each whole cycle of the pitch, which is given for every hop."""
+    hops, cycles = np.arange(len(pitch)) * _HOP, 0.0
+    for start in range(0, len(source), _CHUNK):
+        at = np.arange(start, min(start + _CHUNK, len(source)))
+        steps = np.interp(at, hops, pitch)
+        steps[0] += cycles
+        count = np.cumsum(steps)
+        source[at] += np.diff(np.floor(count / SAMPLE_RATE), prepend=np.floor(cycles / SAMPLE_RATE))
+        cycles = count[-1]
+
+
+def _filtered(
+    source: np.ndarray, white: np.ndarray, formants: np.ndarray, voice: np.ndarray, hiss: np.ndarray, timeline: Timeline
+) -> np.ndarray:
+    """Voice and hiss through their moving filters: windows of 20 ms, overlapped and added."""
+    frequency = np.fft.rfftfreq(_FFT, 1 / SAMPLE_RATE)
+    tilt = frequency / (frequency + 80) / (1 + (frequency / 420) ** 1.15)
+    window = np.hanning(_WINDOW + 1)[:-1]
+    hops = len(voice)
+    sound, tail = np.zeros((hops + 1, _HOP)), np.zeros((_FFT // _HOP, _FFT))
+    for start in range(0, hops, _BLOCK):
+        block = np.arange(start, min(start + _BLOCK, hops))
+        shape = _envelopes(formants[:, block], frequency)
+        noise_shape = _noise_shape(timeline, block * _HOP / SAMPLE_RATE, frequency, shape)
+        index = block[:, None] * _HOP + np.arange(_WINDOW)
+        spectrum = np.fft.rfft(source[index] * window, _FFT) * (voice[block, None] * shape * tilt)
+        spectrum += np.fft.rfft(white[index] * window, _FFT) * (hiss[block, None] * noise_shape)
+        parts = np.concatenate([tail, np.fft.irfft(spectrum, _FFT)])
+        _overlap_add(parts, sound[block[0] : block[-1] + 1])
+        tail = parts[-len(tail) :]
+    _overlap_add(np.concatenate([tail, np.zeros((1, _FFT))]), sound[hops:])
+    return sound.ravel()
+
+
+def _overlap_add(parts: np.ndarray, sound: np.ndarray) -> None:
+    """Adds to each hop of `sound` (hops, 80) its window's response, then those before it, `parts` (6 + hops, 512)."""
+    earlier = len(parts) - len(sound)
+    for back in range(earlier + 1):
+        piece = parts[earlier - back : len(parts) - back, back * _HOP : (back + 1) * _HOP]
+        sound[:, : piece.shape[1]] += piece
+
+
+def _recorded(sound: np.ndarray, level: float, rng: np.random.Generator) -> np.ndarray:
+    """The sound at its level, softly limited, in a quiet room: int16."""
+    found = np.empty(len(sound), np.int16)
+    for start in range(0, len(sound), _CHUNK):
+        piece = sound[start : start + _CHUNK]
+        room = 0.0006 * rng.standard_normal(len(piece))
+        loud = np.round((np.tanh(piece * level * 1.1) * 0.9 + room) * 32767)
+        found[start : start + _CHUNK] = np.clip(loud, -32768, 32767)
+    return found
