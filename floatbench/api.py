@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -110,6 +110,7 @@ def run(
     crop_videos: str = "none",
     any_framing: bool = False,
     source_video: str | None = None,
+    trained_with: Mapping[str, Sequence[str]] | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Generates, extracts and scores, as `floatbench run` does; the same call again carries on where it stopped.
@@ -134,6 +135,7 @@ def run(
         crop_videos: `same` cuts finished videos as the reference was cut out of its original.
         any_framing: score finished videos though they are framed differently from the reference; tables say so.
         source_video: what a system that needs a video is given (`still`, `other-clip`, `own`), see `load_protocol`.
+        trained_with: name of finished videos -> networks that taught their system (`{"Ours": ["syncnet"]}`).
 
     Raises:
         UsageError: unknown names, a folder of another run, finished videos framed differently from the reference.
@@ -150,6 +152,7 @@ def run(
     from floatbench.data.catalogue import dataset_for
     from floatbench.engine import runner
     from floatbench.methods.catalogue import default_methods
+    from floatbench.methods.videos import read_trained_with
     from floatbench.protocol.load import load_protocol
     from floatbench.protocol.protocol import Protocol
 
@@ -168,6 +171,7 @@ def run(
         skip_rejected=skip_rejected, retry_failed=retry_failed, keep_videos=keep_videos,
         strip_suffixes=_names(strip_suffix, "strip_suffix"),
         crop_videos=crop_videos, any_framing=any_framing,
+        trained_with=read_trained_with([f"{name}={','.join(found)}" for name, found in (trained_with or {}).items()]),
     )  # fmt: skip
     return _finished(runner.run(loaded, dataset_for(loaded), options, progress))
 
@@ -185,7 +189,6 @@ def score(
     device: str = "auto",
     skip_unavailable: bool = False,
     any_framing: bool = False,
-    source_video: str | None = None,
     progress: Progress | None = None,
 ) -> Result:
     """Scores a folder of finished videos against a folder of real ones, as `floatbench score` does.

@@ -152,14 +152,18 @@ def export_commit(manifest: Manifest, source: Path, target: Path) -> None:
     """Writes the files of the pinned commit, without the folders that are not needed, into a new folder."""
     target.mkdir()
     index = target.parent / "index"
-    clone = ["-C", source.absolute()]
-    git([*clone, "read-tree", manifest.source.commit], GIT_INDEX_FILE=str(index))
+
+    def in_clone(*arguments: str) -> str:  # a bare clone has no work tree of its own
+        command = ["-C", source.absolute(), *arguments]
+        return git(command, GIT_INDEX_FILE=str(index), GIT_WORK_TREE=str(target))
+
+    in_clone("read-tree", manifest.source.commit)
     if manifest.source.sparse:
-        listed = git([*clone, "ls-files", "-z"], GIT_INDEX_FILE=str(index))
+        listed = in_clone("ls-files", "-z")
         drop = [name for name in listed.split("\0") if name and _below(name, manifest.source.sparse)]
         for start in range(0, len(drop), 500):
-            git([*clone, "update-index", "--force-remove", "--", *drop[start : start + 500]], GIT_INDEX_FILE=str(index))
-    git([*clone, "checkout-index", "--all", "--force", f"--prefix={target}/"], GIT_INDEX_FILE=str(index))
+            in_clone("update-index", "--force-remove", "--", *drop[start : start + 500])
+    in_clone("checkout-index", "--all", "--force", f"--prefix={target}/")
     with suppress(FileNotFoundError):
         index.unlink()
 

@@ -63,6 +63,10 @@ class RunChoices:
     crop_videos: Annotated[
         str, typer.Option(help="videos: only; same cuts finished videos as the reference was cut, none leaves them.")
     ] = "none"
+    trained_with: Annotated[
+        list[str] | None,
+        typer.Option(help="videos: only; networks that taught a system: Ours=syncnet; repeatable."),
+    ] = None
     any_framing: Annotated[
         bool, typer.Option("--any-framing", help="Score finished videos that are framed differently; tables say so.")
     ] = False
@@ -109,7 +113,8 @@ def run(context: typer.Context, choices: RunChoices, output: Output) -> int:
         workers=choices.workers, threads=choices.threads, device=choices.device, timeout=choices.timeout,
         executor=choices.executor, address=choices.address, skip_unavailable=choices.skip_unavailable,
         retry_failed=choices.retry_failed, strip_suffix=choices.strip_suffix or (), crop_videos=choices.crop_videos,
-        any_framing=choices.any_framing, source_video=choices.source_video or None, progress=output.progress(),
+        any_framing=choices.any_framing, source_video=choices.source_video or None,
+        trained_with=_taught(choices), progress=output.progress(),
     )  # fmt: skip
     try:
         result = run_it(skip_rejected=choices.skip_rejected)
@@ -121,6 +126,12 @@ def run(context: typer.Context, choices: RunChoices, output: Output) -> int:
             raise DataError(error.what, error.fix) from None
         result = run_it(skip_rejected=True)
     return show(result.run, output)
+
+
+def _taught(choices: RunChoices) -> dict[str, tuple[str, ...]]:
+    from floatbench.methods.videos import read_trained_with
+
+    return read_trained_with(choices.trained_with or ())
 
 
 def _protocol(choices: RunChoices) -> Protocol:
@@ -159,6 +170,7 @@ def _dry_run(choices: RunChoices, output: Output) -> int:
         strip_suffixes=choices.strip_suffix or (),
         limit=choices.limit, clips=_chosen_clips(choices), out=choices.out,
         replicates=choices.replicates, seed=choices.seed, crop_videos=choices.crop_videos,
+        trained_with=_taught(choices),
     )  # fmt: skip
     plan = runner.plan_run(protocol, dataset_for(protocol), options)
     summary = {**plan.summary(), "out": str(options.out or runner.default_folder(plan.protocol, options))}

@@ -7,7 +7,7 @@ import itertools
 import json
 import pickle
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +42,7 @@ from floatbench.files import atomic_path
 from floatbench.methods import catalogue
 from floatbench.methods.controls import CONTROLS
 from floatbench.methods.method import Method
-from floatbench.methods.videos import VideosMethod
+from floatbench.methods.videos import VideosMethod, declared
 from floatbench.progress import NullProgress, Progress
 from floatbench.protocol.protocol import Protocol
 from floatbench.records import read_record, write_record
@@ -72,6 +72,7 @@ class RunOptions:
     retry_failed: bool = False
     keep_videos: bool = True
     crop_videos: str = "none"  # what is done to finished videos before they are scored
+    trained_with: Mapping[str, Sequence[str]] = field(default_factory=dict)  # finished videos -> networks that taught
     any_framing: bool = False  # finished videos are scored though they are framed differently from the reference
 
     def all_methods(self) -> list[Method]:
@@ -79,7 +80,8 @@ class RunOptions:
 
         Raises UsageError for unknown names.
         """
-        chosen = catalogue.resolve([*self.methods, *(CONTROLS if self.controls else ())], self.strip_suffixes)
+        named = [*self.methods, *(CONTROLS if self.controls else ())]
+        chosen = declared(catalogue.resolve(named, self.strip_suffixes), self.trained_with)
         if self.crop_videos == "none":
             return chosen
         return [method.cropped(self.crop_videos) if isinstance(method, VideosMethod) else method for method in chosen]

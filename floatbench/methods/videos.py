@@ -10,11 +10,12 @@ import copy
 import hashlib
 import os
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from floatbench.baselines.manifest import Judge
 from floatbench.errors import ClipError, DataError, UsageError
 from floatbench.files import file_sha256
 from floatbench.folders import files_below
@@ -22,7 +23,7 @@ from floatbench.methods.method import ClipRequest, Generated, Kind, Method
 from floatbench.names import common_end, matched, nearest, stem_of
 from floatbench.paths import expanded
 from floatbench.protocol.protocol import Clip
-from floatbench.text import printable
+from floatbench.text import near, printable
 from floatbench.types import VIDEO_SUFFIXES
 from floatbench.weights.file_hashes import FileHashes
 
@@ -45,6 +46,40 @@ def finished_videos(text: str, strip_suffixes: Sequence[str] = ()) -> VideosMeth
     if told and name.strip() and not expanded(folder).is_dir():
         return VideosMethod(before, name.strip(), strip_suffixes)
     return VideosMethod(folder, strip_suffixes=strip_suffixes)
+
+
+def read_trained_with(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """`Ours=syncnet,arcface`, repeated -> name -> families of networks; raises UsageError for an unknown family."""
+    found: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        name, equals, listed = text.rpartition("=")
+        judges = tuple(part.strip() for part in listed.split(",") if part.strip())
+        if not (equals and name.strip() and judges):
+            what = f"--trained-with {printable(text)}: not a name and networks"
+            raise UsageError(what, fix="--trained-with Ours=syncnet")
+        if unknown := [judge for judge in judges if judge not in get_args(Judge)]:
+            known = ", ".join(get_args(Judge))
+            raise UsageError(f"--trained-with {printable(text)}: unknown network {unknown[0]}", fix=f"one of {known}")
+        found[name.strip()] = tuple(dict.fromkeys((*found.get(name.strip(), ()), *judges)))
+    return found
+
+
+def declared(methods: Sequence[Method], trained_with: Mapping[str, Sequence[str]]) -> list[Method]:
+    """The methods, finished videos among them with what they were trained against.
+
+    Raises UsageError for a name that none of the finished videos bears.
+    """
+    videos = [method.name for method in methods if isinstance(method, VideosMethod)]
+    for name in trained_with:
+        if name not in videos:
+            what = f"--trained-with {printable(name)}: no finished videos of that name"
+            raise UsageError(what, fix=near(name, videos, "--methods Ours=videos:DIR"))
+    return [
+        method.taught_by(trained_with[method.name])
+        if isinstance(method, VideosMethod) and method.name in trained_with
+        else method
+        for method in methods
+    ]
 
 
 class VideosMethod(Method):
@@ -77,6 +112,7 @@ class VideosMethod(Method):
         if "" in strip_suffixes:
             raise UsageError("--strip-suffix is empty", fix="--strip-suffix _gen with what stands behind the names")
         self.strip_suffixes = tuple(dict.fromkeys(strip_suffixes))
+        self.trained_with: tuple[str, ...] = ()
         self._videos: dict[str, str] = {}
 
     def describe(self) -> dict[str, Any]:
@@ -87,7 +123,8 @@ class VideosMethod(Method):
         place = {} if self._named else {"place": hashlib.sha256(os.fsencode(self.place)).hexdigest()[:16]}
         stripped = {"strip_suffixes": list(self.strip_suffixes)} if self.strip_suffixes else {}
         cropped = {"crop": self.crop, "marks": ["cropped as the reference"]} if self.crop == "same" else {}
-        return {"folder": self.folder.as_posix(), **place, **stripped, **cropped}
+        taught = {"trained_with": list(self.trained_with)} if self.trained_with else {}
+        return {"folder": self.folder.as_posix(), **place, **stripped, **cropped, **taught}
 
     def key(self) -> str:
         """Empty as it always was where videos are taken as they are."""
@@ -97,6 +134,12 @@ class VideosMethod(Method):
         """The same videos with another crop."""
         found = copy.copy(self)
         found.crop = crop
+        return found
+
+    def taught_by(self, judges: Sequence[str]) -> VideosMethod:
+        """The same videos, of a system that was trained against these families of networks."""
+        found = copy.copy(self)
+        found.trained_with = tuple(judges)
         return found
 
     def match(self, clips: Sequence[Clip], chosen: Sequence[Clip]) -> list[str]:

@@ -14,6 +14,7 @@ from floatbench.baselines import install as steps
 from floatbench.baselines import manifest as manifests
 from floatbench.baselines.install import Choices, install
 from floatbench.baselines.installed import install_record, resolve, root
+from floatbench.baselines.workspace import export_commit
 from floatbench.errors import DataError, DependencyError, UsageError
 from floatbench.media import write_lossless
 
@@ -149,6 +150,15 @@ def test_a_weight_with_the_wrong_hash_is_refused(systems, given):
     systems(origins=f'origins = []\nsha256 = "{"0" * 64}"')
     with pytest.raises(DataError, match="not the manifest's"):
         install(manifests.load("dummy"), "modern", Choices(**given))
+
+
+def test_a_bare_clone_serves_as_well_as_one_with_a_work_tree(systems, given, tmp_path):
+    bare = tmp_path / "bare.git"
+    subprocess.run(["git", "clone", "--quiet", "--bare", str(given["source"]), str(bare)], check=True)
+    systems(tree_sha='sparse = ["docs"]')
+    manifest = manifests.load("dummy")
+    export_commit(manifest, bare, tmp_path / "checkout")
+    assert {path.name for path in (tmp_path / "checkout").iterdir()} == {"network.py"}
 
 
 def test_a_weight_without_an_address_names_the_ways_out(systems, given):

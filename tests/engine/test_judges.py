@@ -7,6 +7,8 @@ import pytest
 from floatbench.baselines import manifest as manifests
 from floatbench.engine.judges import JUDGES, is_self_judged, self_judged
 from floatbench.errors import UsageError
+from floatbench.methods import catalogue
+from floatbench.methods.videos import declared, read_trained_with
 from floatbench.metrics import registry
 
 SYNC = {"trained_with": ["syncnet"]}
@@ -34,7 +36,7 @@ def test_each_family_judges_at_least_one_metric():
 
 
 def test_a_manifest_may_only_name_a_family_that_is_known(tmp_path):
-    folder = manifests.folders()["edtalk"]
+    folder = manifests.folders()["hallo"]
     text = (folder / "manifest.toml").read_text()
     for name in JUDGES:
         (tmp_path / "manifest.toml").write_text(f'trained_with = ["{name}"]\n{text}')
@@ -42,3 +44,34 @@ def test_a_manifest_may_only_name_a_family_that_is_known(tmp_path):
     (tmp_path / "manifest.toml").write_text(f'trained_with = ["lipnet"]\n{text}')
     with pytest.raises(UsageError, match="trained_with"):
         manifests.read(tmp_path)
+
+
+def test_finished_videos_are_declared_by_their_name(tmp_path):
+    (tmp_path / "out").mkdir()
+    told = read_trained_with(["Ours=syncnet, arcface", "Ours=syncnet,i3d"])
+    assert told == {"Ours": ("syncnet", "arcface", "i3d")}
+    ours, theirs = catalogue.resolve([f"Ours=videos:{tmp_path / 'out'}", f"videos:{tmp_path / 'out'} as Theirs"])
+    marked, plain = declared([ours, theirs], told)
+    backbones = registry.metric("lse-direct-c").info.backbones
+    assert self_judged(marked.record(), backbones) == ["self-judged: trained against a SyncNet"]
+    assert "trained_with" not in plain.record() and marked.key() == ours.key()
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [("syncnet", "not a name and networks"), ("Ours=", "not a name"), ("Ours=lipnet", "unknown network lipnet")],
+)
+def test_a_declaration_that_says_nothing_is_one_line(told, words):
+    with pytest.raises(UsageError, match=words):
+        read_trained_with([told])
+
+
+def test_a_declaration_for_nobody_names_the_nearest(tmp_path):
+    with pytest.raises(UsageError, match="Our: no finished videos") as caught:
+        declared(catalogue.resolve([f"Ours=videos:{tmp_path}", "reference"]), {"Our": ("syncnet",)})
+    assert "Ours" in str(caught.value.fix)
+
+
+def test_what_repositories_say_of_their_teachers_is_in_the_manifests():
+    taught = {name: manifests.load(name).trained_with for name in ("wav2lip", "edtalk", "latentsync", "sadtalker")}
+    assert taught == {"sadtalker": ("reconnet",)} | dict.fromkeys(("wav2lip", "edtalk", "latentsync"), ("syncnet",))
