@@ -37,6 +37,7 @@ class FaceDetector(NetworkBackbone):
     weights = ("s3fd-sfd-face",)
     licence = LICENCE
     default_batch = 16
+    channels_last = True
 
     def build(self) -> nn.Module:
         return s3fd.S3FDNet()
