@@ -83,6 +83,7 @@ class LipEmbeddings(NetworkBackbone):
 
     licence = LICENCE
     default_batch = 32
+    channels_last = True
 
     def __init__(self, mode: Mode = "direct", batch: int | None = None) -> None:
         super().__init__(batch)
