@@ -110,10 +110,19 @@ def sound_onsets(rms: np.ndarray) -> np.ndarray:
     return find_peaks(np.diff(level, prepend=level[0]), height=RISE)[0]
 
 
+def nearness(frames: np.ndarray, others: np.ndarray) -> float:
+    """Mean over `frames` of exp(-d^2 / 18), d to the nearest of `others`; 0 where either is empty."""
+    if not len(frames) or not len(others):
+        return 0.0
+    away = np.abs(frames[:, None] - others).min(axis=1)
+    return float(np.exp(-(away**2) / (2 * BEAT_SIGMA**2)).mean())
+
+
 class BeatAlignment(ClipMetric):
     """Mean over the beats of the motion of exp(-d^2 / 18), d frames to the nearest onset of the sound.
 
-    Extras: `beats`, `onsets`; `reference`, the reference's own value, where it can be measured.
+    Extras: `beats`, `onsets`; `over_onsets`, the mean over the onsets with d to the nearest beat, which is what
+    Bailando's public code prints; `reference`, the reference's own value, where it can be measured.
     """
 
     def __init__(self, info: MetricInfo) -> None:
@@ -130,9 +139,8 @@ class BeatAlignment(ClipMetric):
         beats, onsets = motion_beats(features), sound_onsets(look(AudioEnvelope.id)["rms"])
         if not len(onsets):
             raise ClipError("silent", "the sound has no onset")
-        away = np.abs(beats[:, None] - onsets).min(axis=1) if len(beats) else np.array([np.inf])
-        fit = float(np.exp(-(away**2) / (2 * BEAT_SIGMA**2)).mean())
-        return fit, {"beats": float(len(beats)), "onsets": float(len(onsets))}, points.seen(features, 3)
+        extra = {"beats": float(len(beats)), "onsets": float(len(onsets)), "over_onsets": nearness(onsets, beats)}
+        return nearness(beats, onsets), extra, points.seen(features, 3)
 
 
 def soft_dtw(x: np.ndarray, y: np.ndarray, gamma: float = GAMMA) -> float:

@@ -80,6 +80,17 @@ def test_beats_that_miss_the_onsets_by_d_frames_count_exp_of_minus_d_squared_ove
         value("beat-align", sides | {"audio-envelope": {"rms": np.ones(100)}})
 
 
+def test_beats_and_both_means_are_those_of_the_public_code_on_a_drawn_motion():
+    """Golden: lisiyao21/Bailando at cc90b98b by tests/golden/make_beats.py, whose own mean is over the sound."""
+    aside = np.cumsum(np.random.default_rng(5).integers(1, 9, 100).astype(float))
+    drawn = features(100, pixels=mesh(100) + np.stack([aside, 0 * aside], axis=1)[:, None])
+    assert motion_beats(drawn).tolist() == [14, 47, 74]
+    found = value("beat-align", {"mp-landmarker": drawn, "audio-envelope": bursts(12, 20, 50, 90)})
+    assert found.extra["onsets"] == 4
+    assert found.value == pytest.approx(0.4690895761551961, rel=1e-12)
+    assert found.extra["over_onsets"] == pytest.approx(0.38565100292555027, rel=1e-12)
+
+
 def test_soft_dtw_is_the_soft_minimum_over_all_paths():
     """Every monotone path of a 3 x 3 table, written out."""
     x, y = np.array([[0.0], [1.0], [3.0]]), np.array([[0.5], [1.0], [2.0]])
