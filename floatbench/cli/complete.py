@@ -10,27 +10,26 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 METRICS = (
-    "aed", "aed-mp52", "aed-tiny",
-    "apd", "apd-mp6", "avcorr", "avcorr-excess", "avcorr-lips", "avcorr-lips-excess", "beat-align",
-    "blinks", "blinks-gap", "control-leak", "csim-gt", "csim-gt-torch-r100", "csim-gt-torch-r50", "csim-source",
-    "csim-source-torch-r100", "csim-source-torch-r50", "csim-tiny", "drift-avcorr", "drift-colour",
+    "aed", "aed-mp52", "aed-tiny", "apd", "apd-mp6", "avcorr", "avcorr-excess", "avcorr-lips", "avcorr-lips-excess",
+    "beat-align", "blinks", "blinks-gap", "control-leak", "csim-gt", "csim-gt-torch-r100", "csim-gt-torch-r50",
+    "csim-source", "csim-source-torch-r100", "csim-source-torch-r50", "csim-tiny", "drift-avcorr", "drift-colour",
     "drift-colour-frame", "drift-csim", "drift-csim-tiny", "drift-lips", "drift-lse-c", "drift-lse-d",
     "drift-lse-tiny-c", "drift-lse-tiny-d", "drift-place", "drift-place-tiny", "drift-sharpness",
-    "drift-sharpness-frame", "dtw-head", "dtw-lips", "efid", "efid-hold", "efid-mp52", "efid-tiny", "ekid", "ekid-mp52",
-    "ekid-tiny", "emo-acc", "emo-fid", "emo-prob", "fid", "fid-192", "fid-64", "fid-768", "fid-antialias", "fid-clean",
-    "fid-tiny", "flicker", "flicker-face", "flicker-face-gap", "flicker-gap", "fvd", "fvd-first16", "fvd-offset20",
-    "fvd-sliding1", "fvd-styleganv", "fvd-tiny", "fvd-torchscript", "fvd-videogpt", "gaze", "gaze-gap", "head-div",
-    "head-div-gap", "head-motion", "head-motion-gap", "judge-acc-avcorr", "judge-acc-avcorr-lips",
-    "judge-acc-lse-direct", "judge-acc-lse-ffmpeg", "judge-acc-lse-tiny", "judge-acc-lse-wholeframe",
-    "judge-acc-theval-lipsync", "kid", "kid-tiny", "kvd", "kvd-tiny", "lip-dynamics", "lip-dynamics-gap", "lmd",
-    "lmd-mouth", "lse-direct-c", "lse-direct-c-75", "lse-direct-d", "lse-ffmpeg-c", "lse-ffmpeg-c-75", "lse-ffmpeg-d",
-    "lse-tiny-c", "lse-tiny-d", "lse-wholeframe-c", "lse-wholeframe-c-75", "lse-wholeframe-d", "pfid-aligned",
-    "pfid-aligned-hold", "pfid-fixedcrop", "pfid-mp6", "pfid-tiny", "psnr-grey128", "smooth", "smooth-gap",
-    "ssim-grey128", "theval-brows", "theval-brows-gap", "theval-head-motion-mp", "theval-head-motion-mp-gap",
-    "theval-lip-dynamics", "theval-lip-dynamics-gap", "theval-lipsync", "theval-lipsync-gap", "theval-silent-lips",
-    "theval-silent-lips-gap",
+    "drift-sharpness-frame", "dtw-head", "dtw-lips", "efid", "efid-hold", "efid-mp52", "efid-tiny", "ekid",
+    "ekid-mp52", "ekid-tiny", "emo-acc", "emo-fid", "emo-prob", "fid", "fid-192", "fid-64", "fid-768",
+    "fid-antialias", "fid-clean", "fid-tiny", "flicker", "flicker-face", "flicker-face-gap", "flicker-gap", "fvd",
+    "fvd-first16", "fvd-offset20", "fvd-sliding1", "fvd-styleganv", "fvd-tiny", "fvd-torchscript", "fvd-videogpt",
+    "gaze", "gaze-gap", "head-div", "head-div-gap", "head-motion", "head-motion-gap", "judge-acc-avcorr",
+    "judge-acc-avcorr-lips", "judge-acc-lse-direct", "judge-acc-lse-ffmpeg", "judge-acc-lse-tiny",
+    "judge-acc-lse-wholeframe", "judge-acc-theval-lipsync", "kid", "kid-tiny", "kvd", "kvd-tiny", "lip-dynamics",
+    "lip-dynamics-gap", "lmd", "lmd-mouth", "lpips-alex", "lse-direct-c", "lse-direct-c-75", "lse-direct-d",
+    "lse-ffmpeg-c", "lse-ffmpeg-c-75", "lse-ffmpeg-d", "lse-tiny-c", "lse-tiny-d", "lse-wholeframe-c",
+    "lse-wholeframe-c-75", "lse-wholeframe-d", "pfid-aligned", "pfid-aligned-hold", "pfid-fixedcrop", "pfid-mp6",
+    "pfid-tiny", "psnr-grey128", "psnr-rgb", "smooth", "smooth-gap", "ssim-grey128", "ssim-rgb", "theval-brows",
+    "theval-brows-gap", "theval-head-motion-mp", "theval-head-motion-mp-gap", "theval-lip-dynamics",
+    "theval-lip-dynamics-gap", "theval-lipsync", "theval-lipsync-gap", "theval-silent-lips", "theval-silent-lips-gap",
 )  # fmt: skip
-SETS = ("paper", "theval", "sync", "emotion", "motion", "drift", "all")
+SETS = ("paper", "theval", "sync", "emotion", "pictures", "motion", "drift", "all")
 CONTROLS = (
     "reference", "reencoded", "frozen", "frozen-reencoded", "shifted:5", "shifted:20", "swapped", "wrong-identity",
 )  # fmt: skip

@@ -105,6 +105,22 @@ def identity_is_told_apart(metric: str, record: MetricRecord, cells: Cells) -> l
     return _check(metric, rule, wrong < 0.5 * right, f"{wrong:.3f} against {right:.3f}")
 
 
+def reference_is_best(best: float) -> Rule:
+    """A video against itself has the best value there is; what is encoded again is nearer to it than another person."""
+
+    def rule(metric: str, record: MetricRecord, cells: Cells) -> list[ControlCheck]:
+        own, mild, wrong = (_value(cells, name) for name in ("reference", "reencoded", "wrong-identity"))
+        checks = []
+        if own is not None:
+            checks += _check(metric, f"reference is {best:g}", abs(own - best) <= 1e-9 * best, f"{own:.4g}")
+        if mild is not None and wrong is not None:
+            detail = f"{wrong:.4g} against {mild:.4g}"
+            checks += _check(metric, "wrong-identity worse than reencoded", wrong < mild, detail)
+        return checks
+
+    return rule
+
+
 def sync_is_kept(within: float) -> Rule:
     """`reencoded` and `shifted:5` score like `reference`, up to that share: the offset search finds a shift of 5."""
 
@@ -290,7 +306,9 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "EMO-PROB": _EMOTION,
     "THEval silent lips": (about_equal("reencoded", 0.25), clearly_worse("shifted:20", "swapped")),
     "THEval lip-sync": (about_equal("reencoded", 0.1), sync_is_lost),
-    **dict.fromkeys(("LMD", "AED", "APD", "DTW lips", "DTW head"), _BESIDE),
+    **dict.fromkeys(("LMD", "AED", "APD", "DTW lips", "DTW head", "LPIPS"), _BESIDE),
+    "PSNR (RGB)": (reference_is_best(100.0), sound_changes_nothing),
+    "SSIM (RGB)": (reference_is_best(1.0), sound_changes_nothing),
     "BEAT-ALIGN": (about_equal("reencoded", 0.25), clearly_worse("shifted:5", "shifted:20", "swapped")),
     **dict.fromkeys(("JUDGE-ACC LSE", "JUDGE-ACC AVCORR", "JUDGE-ACC THEval lip-sync"), (prefers_the_own_sound,)),
     "DRIFT CSIM": (sound_changes_nothing, stillness_stands, drift_is_seen("wrong-identity:0.5")),

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from safetensors.numpy import save
 from floatbench import paths
 from floatbench.errors import ClipError, DataError, DependencyError
 from floatbench.files import atomic_path
-from floatbench.metrics.base import Backbone, Part
+from floatbench.metrics.base import Backbone, PairBackbone, Part
 from floatbench.types import ClipMedia, Features
 
 
@@ -25,13 +26,19 @@ def shared_cache() -> Path:
     return paths.cache_dir() / "features"
 
 
-def feature_key(fingerprint: str, uses: frozenset[Part], clip: ClipMedia) -> str:
-    """SHA-256 of the backbone's fingerprint and of the content it looks at: pixels, samples, or both."""
+def feature_key(fingerprint: str, uses: frozenset[Part], clip: ClipMedia, reference: ClipMedia | None = None) -> str:
+    """SHA-256 of the backbone's fingerprint and of the content it looks at: pixels, samples, or both.
+
+    Args:
+        reference: whose content counts, too, where the backbone sees it beside the clip.
+    """
     parts = [fingerprint]
     if "frames" in uses:
         parts.append(f"frames {clip.pixels_sha256}")
     if "audio" in uses:
         parts.append(f"audio {clip.pcm_sha256} {clip.n_frames if clip.audio is None else ''}")
+    if reference is not None:
+        parts.append(f"beside {feature_key(fingerprint, uses, reference)}")
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -115,10 +122,21 @@ def _link(source: Path, target: Path) -> None:
 
 def extract(store: FeatureStore, backbone: Backbone, fingerprint: str, clip: ClipMedia) -> str:
     """Makes sure the store holds the backbone's features of the clip and returns their key."""
-    key = feature_key(fingerprint, backbone.uses, clip)
+    return _made(store, backbone, feature_key(fingerprint, backbone.uses, clip), lambda: backbone.extract(clip))
+
+
+def extract_pair(
+    store: FeatureStore, backbone: PairBackbone, fingerprint: str, generated: ClipMedia, reference: ClipMedia
+) -> str:
+    """The same of two clips that are seen together."""
+    key = feature_key(fingerprint, backbone.uses, generated, reference)
+    return _made(store, backbone, key, lambda: backbone.extract_pair(generated, reference))
+
+
+def _made(store: FeatureStore, backbone: Backbone, key: str, make: Callable[[], Features]) -> str:
     if not store.has(key):
         try:
-            result: Features | ClipError = _finite(backbone, backbone.extract(clip))
+            result: Features | ClipError = _finite(backbone, make())
         except ClipError as error:
             result = error
         store.put(key, result)

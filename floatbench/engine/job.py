@@ -15,14 +15,14 @@ import numpy as np
 
 from floatbench.data.dataset import Dataset, Reference
 from floatbench.engine.admission import Admitted, admit
-from floatbench.engine.features import FeatureStore, extract
+from floatbench.engine.features import FeatureStore, extract, extract_pair
 from floatbench.engine.inputs import RowInputs
 from floatbench.engine.records import Row
 from floatbench.errors import ClipError, DependencyError, FloatbenchError
 from floatbench.methods import catalogue, source_video
 from floatbench.methods.method import ClipRequest, Generated, Method
 from floatbench.metrics import registry
-from floatbench.metrics.base import Backbone
+from floatbench.metrics.base import Backbone, PairBackbone
 from floatbench.model.config import EMOTIONS
 from floatbench.protocol.protocol import Clip
 from floatbench.seeds import derive_seed
@@ -305,8 +305,14 @@ class Worker:
         """Feeds the decoded clips to every backbone that is needed; each side's content is looked up first."""
         keys: dict[str, dict[str, str]] = {side: {} for side in media}
         for name, fingerprint in self.settings.backbones.items():
-            for side in self.settings.sides[name]:
-                keys[side][name] = extract(self.store, self._lazy(name), fingerprint, media[side])
+            backbone, sides = self._lazy(name), self.settings.sides[name]
+            if isinstance(backbone, PairBackbone):
+                both = media["generated"], media["reference"]
+                key = extract_pair(self.store, backbone, fingerprint, *both)
+                keys |= {side: keys[side] | {name: key} for side in sides}
+                continue
+            for side in sides:
+                keys[side][name] = extract(self.store, backbone, fingerprint, media[side])
         return keys
 
     def _lazy(self, name: str) -> Backbone:
@@ -316,7 +322,8 @@ class Worker:
             if backbone.fingerprint(self.settings.device) != self.settings.backbones[name]:
                 what = f"this machine has other weights, code, libraries or another device for {name} than the run"
                 raise DependencyError(what, fix="install the same versions on every machine")
-            self._backbones[name] = _LoadOnUse(backbone, self.settings.device)
+            lazy = _PairLoadOnUse if isinstance(backbone, PairBackbone) else _LoadOnUse
+            self._backbones[name] = lazy(backbone, self.settings.device)
         return self._backbones[name]
 
 
@@ -330,11 +337,24 @@ class _LoadOnUse(Backbone):
     def load(self, device: str = "cpu") -> None:
         self._inner.load(device)
 
-    def extract(self, clip: ClipMedia):
+    def ready(self) -> Backbone:
+        """What it wraps, loaded."""
         if not self._loaded:
             self.load(self._device)
             self._loaded = True
-        return self._inner.extract(clip)
+        return self._inner
+
+    def extract(self, clip: ClipMedia):
+        return self.ready().extract(clip)
+
+
+class _PairLoadOnUse(_LoadOnUse, PairBackbone):
+    """The same of a backbone that sees two clips."""
+
+    def extract_pair(self, generated: ClipMedia, reference: ClipMedia):
+        inner = self.ready()
+        assert isinstance(inner, PairBackbone)
+        return inner.extract_pair(generated, reference)
 
 
 def _same_reference(row: Row, media: ClipMedia) -> bool:

@@ -101,6 +101,21 @@ class Backbone(ABC):
         """Features of one clip; raises ClipError with a reason when the clip cannot be measured."""
 
 
+class PairBackbone(Backbone):
+    """A backbone that sees a generated clip beside its reference, as a distance from frame to frame must at full size.
+
+    Its features are kept under the content of both clips, and both sides of a `Pair` give them.
+    """
+
+    @abstractmethod
+    def extract_pair(self, generated: ClipMedia, reference: ClipMedia) -> Features:
+        """Features of the two clips; raises ClipError with a reason when they cannot be measured."""
+
+    def extract(self, clip: ClipMedia) -> Features:
+        """There are none of one clip."""
+        raise UsageError(f"{self.id} sees two clips", fix="extract_pair(generated, reference)")
+
+
 class Pair:
     """The features of one clip as a metric sees them; arrays are loaded when they are asked for.
 

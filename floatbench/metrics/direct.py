@@ -9,7 +9,7 @@ import numpy as np
 
 from floatbench.errors import ClipError, UsageError
 from floatbench.metrics import registry
-from floatbench.metrics.base import Backbone, Metric, Pair, Score, Side
+from floatbench.metrics.base import Backbone, Metric, Pair, PairBackbone, Score, Side
 from floatbench.types import SAMPLES_PER_FRAME, ClipMedia, Features
 
 
@@ -81,8 +81,9 @@ def measure(
 def _extract_all(
     backbones: Sequence[Backbone], sides: dict[Side, list[Any]], names: Sequence[str]
 ) -> dict[tuple[str, str, str], Features | ClipError]:
-    results: dict[tuple[str, str, str], Features | ClipError] = {}
-    for side, clips in sides.items():
+    results = _extract_pairs([b for b in backbones if isinstance(b, PairBackbone)], sides, names)
+    backbones = [backbone for backbone in backbones if not isinstance(backbone, PairBackbone)]
+    for side, clips in sides.items() if backbones else ():
         for name, value in zip(names, clips, strict=True):
             try:
                 clip = as_clip(value() if callable(value) else value)
@@ -94,6 +95,22 @@ def _extract_all(
                     results[side, backbone.id, name] = backbone.extract(clip)
                 except ClipError as error:
                     results[side, backbone.id, name] = error
+    return results
+
+
+def _extract_pairs(
+    backbones: Sequence[PairBackbone], sides: dict[Side, list[Any]], names: Sequence[str]
+) -> dict[tuple[str, str, str], Features | ClipError]:
+    """What is seen of each generated clip beside its reference, decoded together."""
+    results: dict[tuple[str, str, str], Features | ClipError] = {}
+    for name, *values in zip(names, sides["generated"], sides["reference"], strict=True) if backbones else ():
+        for backbone in backbones:
+            try:
+                both = [as_clip(value() if callable(value) else value) for value in values]
+                found: Features | ClipError = backbone.extract_pair(*both)
+            except ClipError as error:
+                found = error
+            results |= {(side, backbone.id, name): found for side in ("generated", "reference")}
     return results
 
 

@@ -16,6 +16,8 @@ from floatbench.text import near
 
 MODULES = (
     "floatbench.metrics.basic",
+    "floatbench.metrics.full_size",
+    "floatbench.metrics.lpips",
     "floatbench.metrics.fid",
     "floatbench.metrics.fvd",
     "floatbench.metrics.csim",

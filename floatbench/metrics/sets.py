@@ -21,6 +21,7 @@ SETS: dict[str, tuple[str, ...]] = {
         "drift-csim", "drift-sharpness", "drift-colour", "drift-place", "drift-lips", "drift-lse-d", "drift-lse-c",
         "drift-avcorr",
     ),
+    "pictures": ("psnr-rgb", "ssim-rgb", "lpips-alex"),
     "motion": (*_MOVEMENT, *(f"{name}-gap" for name in _MOVEMENT), "lip-dynamics-gap", "head-motion-gap"),
 }  # fmt: skip
 """Name -> variants, in the order of a table's columns; `paper` is Table 1 of FLOAT."""

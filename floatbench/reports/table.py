@@ -13,7 +13,7 @@ from floatbench.reports.column_groups import column_groups
 from floatbench.reports.interval_notes import interval_notes
 from floatbench.reports.marks import marked_name, method_marks
 
-COLUMN_ORDER = ("FID", "FVD", "CSIM", "E-FID", "P-FID", "LSE-D", "LSE-C", "AVCORR", "PSNR", "SSIM")
+COLUMN_ORDER = ("FID", "FVD", "CSIM", "E-FID", "P-FID", "LSE-D", "LSE-C", "AVCORR", "PSNR", "SSIM", "LPIPS")
 TINY_NOTE = (
     "made with the small bundled networks, trained on synthetic data only: comparable inside this table, "
     "never with published numbers"

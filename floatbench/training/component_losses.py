@@ -154,7 +154,7 @@ def ablate_components(
             or weights of a metric are missing. Interrupted: the step in hand was saved.
     """
     progress, config = progress or NullProgress(), load_config(plan.config)
-    names = metric_names(plan.held, pictures=True)
+    names = metric_names(plan.held, True, progress)
     refuse_missing([registry.backbone(of) for of in {of for n in names for of in registry.metric(n).info.backbones}])
     ids = [] if helps_training() else [clip.id for clip in ready_clips(plan.held, progress)]
     missing = [row for row in COMPONENT_ROWS if not _autoencoder(plan.out, row.row).is_file()]

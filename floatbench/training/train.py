@@ -285,7 +285,7 @@ def _validated(
     if plan is None or not schedule.main:
         return schedule
     pictures = schedule.name == "autoencoder"
-    held = HeldOutClips(plan, metric_names(plan, pictures), progress, PICTURES if pictures else 0)
+    held = HeldOutClips(plan, metric_names(plan, pictures, progress), progress, PICTURES if pictures else 0)
     return replace(schedule, validator=Validator(held, plan, schedule.folder, made, keep))
 
 

@@ -25,7 +25,7 @@ from floatbench.data.catalogue import dataset_for
 from floatbench.errors import ClipError, DataError, UsageError
 from floatbench.files import write_bytes
 from floatbench.metrics import registry, sets
-from floatbench.metrics.base import Backbone, Metric, Pair
+from floatbench.metrics.base import Backbone, Metric, Pair, PairBackbone
 from floatbench.model.config import FloatConfig
 from floatbench.progress import Progress
 from floatbench.protocol.load import load_protocol
@@ -40,7 +40,8 @@ PICTURES = 25
 """Pictures of a clip, spread over it, that phase 1 is scored on."""
 BEST = "best.safetensors"
 PICTURE_METRICS = ("psnr-grey128", "ssim-grey128", "aed-tiny")
-"""Of phase 1 where nothing else is asked for."""
+"""Of phase 1 where nothing else is asked for; with its weights `LPIPS`, too."""
+LPIPS = "lpips-alex"
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ class HeldOutClips:
         refuse_missing(self._backbones)
         for backbone in self._backbones:
             backbone.load(device)
+        self._pairs = [backbone for backbone in self._backbones if isinstance(backbone, PairBackbone)]
         self.clips: list[HeldClip] = []
         self._real: list[Loaded] = []
         with progress.task("held-out clips", len(chosen), "clip") as task:
@@ -130,20 +132,22 @@ class HeldOutClips:
         sides = {of for metric in self.metrics.values() if side in metric.info.sides for of in metric.info.backbones}
         found: Loaded = {}
         for backbone in self._backbones:
-            if backbone.id not in sides:
-                continue
-            try:
-                found[side, backbone.id] = backbone.extract(media)
-            except ClipError as error:
-                found[side, backbone.id] = error
+            if backbone.id in sides and not isinstance(backbone, PairBackbone):
+                found[side, backbone.id] = _or_why(lambda backbone=backbone: backbone.extract(media))
         return found
+
+    def _beside(self, made: ClipMedia, real: ClipMedia) -> Loaded:
+        return {
+            ("generated", pair.id): _or_why(lambda pair=pair: pair.extract_pair(made, real)) for pair in self._pairs
+        }
 
     def scores(self, made: Made) -> dict[str, float | None]:
         """The score of each metric, None where no clip could be measured."""
         every: list[Loaded] = []
         for held, real in zip(self.clips, self._real, strict=True):
             try:
-                found = self._features("generated", ClipMedia(made(held), held.media.audio))
+                media = ClipMedia(made(held), held.media.audio)
+                found = self._features("generated", media) | self._beside(media, held.media)
             except ClipError as error:
                 found = {("generated", backbone.id): error for backbone in self._backbones}
             every.append(real | found)
@@ -187,6 +191,13 @@ def refuse_missing(backbones: Sequence[Backbone]) -> None:
         raise DataError(f"validation needs {names.replace(' ', ', ')}", fix=f"floatbench weights fetch {names}")
 
 
+def _or_why(look: Callable[[], Features]) -> Features | ClipError:
+    try:
+        return look()
+    except ClipError as error:
+        return error
+
+
 def _looked_up(found: Loaded) -> Callable[[Any, str], Features]:
     def load(side: str, backbone: str) -> Features:
         features = found[side, backbone]
@@ -201,19 +212,36 @@ def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
 
-def metric_names(plan: ValidationPlan, pictures: bool) -> list[str]:
-    """The variants of a validation; raises UsageError for unknown ones, and where the best one is none of them."""
-    given = plan.metrics or (PICTURE_METRICS if pictures else load_protocol(plan.protocol).metrics)
+def metric_names(plan: ValidationPlan, pictures: bool, progress: Progress | None = None) -> list[str]:
+    """The variants of a validation; raises UsageError for unknown ones, and where the best one is none of them.
+
+    Args:
+        progress: told where LPIPS would be among them, had it its weights.
+    """
+    given = plan.metrics or (_picture_metrics(progress) if pictures else load_protocol(plan.protocol).metrics)
     names = sets.expanded(given)
     for name in names:
         info = registry.metric(name).info
         if pictures and (info.needs_audio or "source" in info.sides):
             raise UsageError(f"{name} reads sound or a source: phase 1 makes single pictures", fix="leave it out")
+        if not pictures and any(isinstance(registry.backbone(of), PairBackbone) for of in info.backbones):
+            raise UsageError(f"{name} holds whole videos in memory beside what is made: for phase 1 only")
     if not names:
         raise UsageError(f"{plan.protocol} names no metric", fix="--metrics paper")
     if plan.best and plan.best not in names:
         raise UsageError(f"--best {plan.best} is not measured", fix=f"--best {'|'.join(names)}")
     return names
+
+
+def _picture_metrics(progress: Progress | None) -> tuple[str, ...]:
+    """What phase 1 is scored with where nothing else is asked for."""
+    used = [registry.backbone(of) for of in registry.metric(LPIPS).info.backbones]
+    lacking = [name for backbone in used for name in backbone.weights if not store.available(name)]
+    if not lacking:
+        return (*PICTURE_METRICS, LPIPS)
+    if progress is not None:
+        progress.note(f"LPIPS is not measured: floatbench weights fetch {' '.join(lacking)}")
+    return PICTURE_METRICS
 
 
 def refuse_driven(model: FloatConfig, plan: ValidationPlan | None) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ from floatbench.training.validation import (
     refuse_driven,
     untouched_random_numbers,
 )
+from floatbench.weights import store
 
 HELD = """
 id = "held-v1"
@@ -166,7 +168,8 @@ def test_a_clip_that_cannot_be_made_fails_alone(protocol):
     from floatbench.errors import ClipError
     from floatbench.progress import NullProgress
 
-    held = HeldOutClips(ValidationPlan(protocol), ["psnr-grey128"], NullProgress(), pictures=5)
+    names = ["psnr-grey128", "psnr-rgb"]
+    held = HeldOutClips(ValidationPlan(protocol), names, NullProgress(), pictures=5)
     assert [clip.media.n_frames for clip in held.clips] == [5, 5]
 
     def made(clip):
@@ -174,12 +177,26 @@ def test_a_clip_that_cannot_be_made_fails_alone(protocol):
             raise ClipError("no_audio")
         return clip.media.frames
 
-    assert held.scores(made) == {"psnr-grey128": 100.0}
+    assert held.scores(made) == dict.fromkeys(names, 100.0)
 
     def never(clip):
         raise ClipError("no_audio")
 
-    assert held.scores(never) == {"psnr-grey128": None}
+    assert held.scores(never) == dict.fromkeys(names)
+    half = held.scores(lambda clip: clip.media.frames // 2)
+    assert 0 < half["psnr-rgb"] < 20 and half["psnr-rgb"] != half["psnr-grey128"]
+
+
+def test_lpips_is_among_the_scores_of_phase_1_where_its_weights_are_and_is_missed_in_one_line_where_not(
+    protocol, monkeypatch
+):
+    said = []
+    told = SimpleNamespace(note=said.append)
+    assert "lpips-alex" not in metric_names(ValidationPlan(protocol), True, told)
+    assert said == ["LPIPS is not measured: floatbench weights fetch alexnet lpips-alex"]
+    assert metric_names(ValidationPlan(protocol, metrics=("psnr-grey128",)), True, told) == ["psnr-grey128"]
+    monkeypatch.setattr(store, "available", lambda name: True)
+    assert metric_names(ValidationPlan(protocol), True, told)[-1] == "lpips-alex" and len(said) == 1
 
 
 def test_aed_is_the_mean_distance_of_the_coefficients():
@@ -235,6 +252,8 @@ def test_what_cannot_be_validated_is_refused_before_training(protocol, toy, monk
         metric_names(ValidationPlan(protocol, metrics=("csim-tiny",)), pictures=True)
     with pytest.raises(UsageError, match="--best fvd-tiny is not measured"):
         metric_names(ValidationPlan(protocol, best="fvd-tiny"), pictures=False)
+    with pytest.raises(UsageError, match="psnr-rgb holds whole videos"):
+        metric_names(ValidationPlan(protocol, metrics=("psnr-rgb",)), pictures=False)
     with pytest.raises(UsageError, match="driven by the real video"):
         refuse_driven(replace(toy.model, pose_condition=True), ValidationPlan(protocol))
     monkeypatch.setenv("FLOATBENCH_HOME", "/nonexistent")

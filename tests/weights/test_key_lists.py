@@ -16,7 +16,7 @@ from torch import nn
 
 from floatbench import weights
 from floatbench.errors import FloatbenchError
-from floatbench.metrics import arcface, i3d, inception, network, reconnet, s3fd, syncnet
+from floatbench.metrics import arcface, i3d, inception, lpips, network, reconnet, s3fd, syncnet
 from floatbench.weights import key_lists, kinds
 from floatbench.weights.table import ENTRIES
 
@@ -28,6 +28,19 @@ def _vgg19() -> nn.Module:
     from torchvision.models import vgg19
 
     return vgg19(weights=None)
+
+
+def _alexnet() -> nn.Module:
+    from torchvision.models import alexnet
+
+    return alexnet(weights=None)
+
+
+def _lpips_heads() -> nn.Module:
+    """The package's five layers under their names: a dropout and a convolution each."""
+    layers = {f"lin{k}": nn.ModuleDict({"model": nn.Sequential(nn.Dropout(), nn.Conv2d(width, 1, 1, bias=False))})
+              for k, width in enumerate(lpips.WIDTHS)}  # fmt: skip
+    return nn.ModuleDict(layers)
 
 
 def _face_alignment() -> nn.Module:
@@ -46,6 +59,8 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "s3fd-sfd-face": s3fd.S3FDNet,
     "s3fd-face-alignment": _face_alignment,
     "vgg19": _vgg19,
+    "alexnet": _alexnet,
+    "lpips-alex": _lpips_heads,
 }
 
 
