@@ -199,7 +199,7 @@ def _data() -> Iterable[Finding]:
 
 def _baselines() -> Iterable[Finding]:
     from floatbench.baselines import manifest as manifests
-    from floatbench.baselines.installed import install_record
+    from floatbench.baselines.installed import installed_profiles
 
     for name in manifests.names():
         try:
@@ -207,10 +207,13 @@ def _baselines() -> Iterable[Finding]:
         except UsageError as error:
             yield Finding("baselines", "problem", str(error), error.fix or "")
             continue
-        profiles = [profile for profile in manifest.profiles if install_record(manifest, profile)]
-        if profiles:
-            yield Finding("baselines", "ok", f"{name}: installed ({', '.join(profiles)})")
-        else:
+        states = installed_profiles(manifest)
+        for wrong in filter(None, states.values()):
+            yield Finding("baselines", "problem", wrong.what, wrong.fix or "")
+        whole = [profile for profile, wrong in states.items() if wrong is None]
+        if whole:
+            yield Finding("baselines", "ok", f"{name}: installed ({', '.join(whole)})")
+        elif not states:
             yield Finding("baselines", "note", f"{name}: not installed", f"floatbench baseline install {name}")
 
 

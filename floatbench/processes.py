@@ -223,7 +223,7 @@ class _Child(Generic[T]):
 def _serve(pipe: Connection, pickled: bytes, parent: int) -> None:
     """The main function of a worker process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
-    _die_with(parent)
+    die_with(parent)
     quiet_third_parties()
     plugins.make_findable()
     try:
@@ -241,7 +241,7 @@ def _serve(pipe: Connection, pickled: bytes, parent: int) -> None:
         return
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Asks Linux to end this process when its parent dies, so that a killed run leaves no worker behind."""
     if sys.platform != "linux":
         return

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -32,6 +33,7 @@ from floatbench.baselines.manifest import Manifest, Profile
 from floatbench.baselines.workspace import copy_driver, export_commit
 from floatbench.errors import DataError, DependencyError, UsageError
 from floatbench.files import write_bytes, write_error, write_json
+from floatbench.processes import die_with
 from floatbench.progress import NullProgress, Progress
 from floatbench.weights.download import download
 
@@ -218,7 +220,8 @@ def _environment(
     environment = root(manifest) / f"env-{name}"
     done = environment / DONE
     stamp = f"{digest} {choices.python or profile.python}"
-    if done.exists() and done.read_text() == stamp and not choices.reinstall:
+    whole = done.exists() and done.read_text() == stamp and interpreter(environment).exists()
+    if whole and not choices.reinstall:
         return environment
     shutil.rmtree(environment, ignore_errors=True)  # an interrupted or outdated one; uv's cache keeps the wheels
     progress.note(f"{manifest.id}: making the {name} environment (Python {profile.python})")
@@ -246,7 +249,9 @@ def _uv(command: Sequence[str], manifest: Manifest, profile: Profile, progress: 
     environment = {**os.environ, "UV_NO_PROGRESS": "1", "NO_COLOR": "1"}
     if paths.offline():
         environment["UV_OFFLINE"] = "1"
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, preexec_fn=partial(die_with, os.getpid())
+    )  # a killed install leaves no uv behind that would fill the folder of the next one
     if done.returncode == 0:
         return
     for line in done.stderr.splitlines()[-40:]:
@@ -264,6 +269,9 @@ def _uv_error(manifest: Manifest, profile: Profile, stderr: str) -> DependencyEr
         )
     if "no space left" in text:
         return DependencyError(f"{manifest.id}: the disk is full", fix="free space, then run the same command again")
+    if "read-only file system" in text or "permission denied" in text:
+        what = f"{manifest.id}: uv may not write: {_last(stderr)}"
+        return DependencyError(what, fix="set UV_CACHE_DIR (and FLOATBENCH_CACHE) to folders that can be written")
     if "hash mismatch" in text:
         return DependencyError(f"{manifest.id}: a package is not the locked one: {_last(stderr)}", fix="do not use it")
     if any(sign in text for sign in ("gcc", "unable to find a compatible visual", "cc1plus", "error: command 'c")):
@@ -361,7 +369,11 @@ def _run_fabricator(manifest: Manifest, work: Path, python: Path, weights: Path,
         str(python), str(work / "driver" / "fabricate.py"), str(checkout), str(weights),
         "--size", size, "--seed", str(seed),
     ]  # fmt: skip
-    done = subprocess.run(command, cwd=checkout, env=variables, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=checkout, env=variables, capture_output=True, text=True, preexec_fn=partial(die_with, os.getpid())
+    )
+    if "no space left" in done.stderr.lower():
+        raise DependencyError(f"{manifest.id}: the disk is full", fix="free space, then run the same command again")
     if done.returncode != 0 or read_marker(weights) is None:
         raise DependencyError(f"{manifest.id}: the fabricator failed: {_last(done.stderr) or 'it left no marker'}")
 

@@ -140,19 +140,49 @@ def resolve(manifest: Manifest, device: str = "cpu", preset: str = "protocol", p
     name = choose_profile(manifest, device, profile)
     record = install_record(manifest, name)
     assert record is not None  # choose_profile returns installed ones only
+    source = check_parts(manifest, name, record)
+    python, weights = interpreter(Path(record.environment)), Path(record.weights)
+    marker = read_marker(weights)
+    hashes = hash_all(weights) if marker is not None else check_weights(manifest, weights, preset)
+    environment = packages_sha256(Path(record.environment)) if record.external_environment else record.lock_sha256
+    return Installed(manifest, name, python, source, weights, marker, hashes, environment)
+
+
+def check_parts(manifest: Manifest, name: str, record: InstallRecord) -> Path:
+    """Whether an installed profile is still where its record says, without hashing a weight; returns the clone.
+
+    Raises DependencyError (environment, lock) or DataError (clone, weights), each with the command that mends it.
+    """
     fix = install_command(manifest, name)
-    python = interpreter(Path(record.environment))
-    if not python.exists():
+    if not interpreter(Path(record.environment)).exists():
         raise DependencyError(f"{manifest.id}: the environment of profile {name} is gone", fix=fix)
     if not record.external_environment and record.lock_sha256 != lock_sha256(manifest, name):
         raise DependencyError(f"{manifest.id}: the lock of profile {name} has changed since the install", fix=fix)
     source = Path(os.environ.get(manifest.variable) or record.source).absolute()
     check_source(manifest, source)
     weights = Path(record.weights)
-    marker = read_marker(weights)
-    hashes = hash_all(weights) if marker is not None else check_weights(manifest, weights, preset)
-    environment = packages_sha256(Path(record.environment)) if record.external_environment else record.lock_sha256
-    return Installed(manifest, name, python, source, weights, marker, hashes, environment)
+    if not weights.is_dir():
+        raise DataError(f"{manifest.id}: the folder of weights {weights} is gone", fix=fix)
+    if read_marker(weights) is None:
+        for weight in manifest.needed("protocol"):
+            if not (weights / weight.path).is_file():
+                raise DataError(f"{manifest.id}: weight file {weight.path} is missing", fix=fix)
+    return source
+
+
+def installed_profiles(manifest: Manifest) -> dict[str, DependencyError | DataError | None]:
+    """Profiles that were installed here -> None where all of their parts are still there, else what is wrong."""
+    found: dict[str, DependencyError | DataError | None] = {}
+    for name in manifest.profiles:
+        record = install_record(manifest, name)
+        if record is None:
+            continue
+        try:
+            check_parts(manifest, name, record)
+            found[name] = None
+        except (DependencyError, DataError) as error:
+            found[name] = error
+    return found
 
 
 def packages_sha256(environment: Path) -> str:
@@ -189,6 +219,8 @@ def check_source(manifest: Manifest, source: Path) -> None:
     Workers take their files from the commit, so that local changes never enter a result.
     """
     fix = f"{install_command(manifest)} --source DIR   (a clone that holds {manifest.source.commit[:12]})"
+    if source == root(manifest) / "src":  # one of our own is simply made again
+        fix = install_command(manifest)
     try:
         tree = git(["-C", source, "rev-parse", "--verify", f"{manifest.source.commit}^{{tree}}"])
     except (subprocess.SubprocessError, OSError):

@@ -39,21 +39,24 @@ def list_(output: Output) -> None:
     for row in rows:
         proven = row["proven"].get(row["proven_furthest"].replace(" ", "_"), "").partition(";")[0]
         installed, licence = ",".join(row["installed"]) or "-", row["licence"]["code"][:40]
+        installed += f" ({', '.join(row['broken'])} broken: floatbench doctor)" if row["broken"] else ""
         needs = ", ".join(row["needs"]).replace("_", " ") or "-"
         lines.append((row["name"], installed, needs, row["proven_furthest"], proven, licence, row["commit"][:8]))
     output.result(rows, table(lines))
 
 
 def _row(manifest: Manifest) -> dict[str, Any]:
-    from floatbench.baselines.installed import install_record, read_marker
+    from floatbench.baselines.installed import install_record, installed_profiles, read_marker
 
-    records = {name: record for name in manifest.profiles if (record := install_record(manifest, name))}
+    states = installed_profiles(manifest)
+    records = {name: record for name in states if (record := install_record(manifest, name))}
     return {
         "name": manifest.id,
         "title": manifest.title,
         "repository": manifest.source.repo,
         "commit": manifest.source.commit,
-        "installed": list(records),
+        "installed": [name for name, wrong in states.items() if wrong is None],
+        "broken": {name: wrong.what for name, wrong in states.items() if wrong is not None},
         "fabricated": [name for name, record in records.items() if read_marker(Path(record.weights)) is not None],
         "proven": manifest.proven.model_dump(),
         "proven_furthest": manifest.proven.furthest,
