@@ -25,27 +25,7 @@ from floatbench.metrics.base import ClipValue, DistanceFolds, Metric, MetricInfo
 from floatbench.metrics.corpus import FrechetMetric, PairRows, groups_hash, row_names
 from floatbench.metrics.fid import FID
 from floatbench.metrics.fvd import FVD
-
-BLOCK = 2048
-"""Rows of one side that are multiplied at a time: 32 MB of kernel values."""
-FORMULA = "mean k(x, x') + mean k(y, y') - 2 mean k(x, y), k = (x . y / d + 1)^3, all pairs of different rows"
-
-
-def kernel_sum(x: np.ndarray, y: np.ndarray) -> float:
-    """Sum of (x . y / d + 1)^3 over all pairs of rows of (N, d) and (M, d), in float64."""
-    total = 0.0
-    for a in range(0, len(x), BLOCK):
-        for b in range(0, len(y), BLOCK):
-            values = x[a : a + BLOCK] @ y[b : b + BLOCK].T
-            values /= x.shape[1]
-            values += 1
-            total += float((values * values * values).sum())
-    return total
-
-
-def kernel_diagonal(x: np.ndarray) -> float:
-    """Sum of (x . x / d + 1)^3 over the rows of (N, d)."""
-    return float(((np.square(x).sum(1) / x.shape[1] + 1) ** 3).sum())
+from floatbench.metrics.kernels import CUBIC, Kernel
 
 
 @dataclass
@@ -54,6 +34,7 @@ class GroupedKernel:
 
     Attributes:
         counts: rows of each group; xx, yy, xy: (G, G) sums over pairs of groups; own_x, own_y: sums of k(x, x).
+        kernel: whose values were summed.
     """
 
     counts: np.ndarray
@@ -62,44 +43,46 @@ class GroupedKernel:
     xy: np.ndarray
     own_x: np.ndarray
     own_y: np.ndarray
+    kernel: Kernel
 
     @classmethod
-    def of(cls, x: Sequence[np.ndarray], y: Sequence[np.ndarray]) -> GroupedKernel:
+    def of(cls, x: Sequence[np.ndarray], y: Sequence[np.ndarray], kernel: Kernel = CUBIC) -> GroupedKernel:
         """From the rows of each group, generated and reference, equally many."""
-        xy = np.array([[kernel_sum(mine, other) for other in y] for mine in x])
-        xx, own_x = _within(x)
-        yy, own_y = _reference_within(y)
-        return cls(np.array([len(rows) for rows in x]), xx, yy, xy, own_x, own_y)
+        xy = np.array([[kernel.total(mine, other) for other in y] for mine in x])
+        xx, own_x = _within(x, kernel)
+        yy, own_y = _reference_within(y, kernel)
+        return cls(np.array([len(rows) for rows in x]), xx, yy, xy, own_x, own_y, kernel)
 
     def distance(self, groups: Sequence[int] | None = None) -> float:
-        """The unbiased estimate over some groups, by default all; NaN with fewer than two rows."""
+        """The kernel's estimate over some groups, by default all; NaN with fewer than two rows."""
         chosen = np.arange(len(self.counts)) if groups is None else np.asarray(groups)
         n, both = int(self.counts[chosen].sum()), np.ix_(chosen, chosen)
         if n < 2:
             return float("nan")
-        inside = self.xx[both].sum() - self.own_x[chosen].sum() + self.yy[both].sum() - self.own_y[chosen].sum()
-        return float(inside / (n * (n - 1)) - 2 * self.xy[both].sum() / n**2)
+        own = float(self.own_x[chosen].sum() + self.own_y[chosen].sum())
+        within = float(self.xx[both].sum() + self.yy[both].sum())
+        return self.kernel.estimate(within, own, float(self.xy[both].sum()), n)
 
 
-def _within(x: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _within(x: Sequence[np.ndarray], kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
     """(G, G) sums between the groups of one side, and (G,) those of k(x, x)."""
     sums = np.zeros((len(x), len(x)))
     for i, j in itertools.combinations_with_replacement(range(len(x)), 2):
-        sums[i, j] = sums[j, i] = kernel_sum(x[i], x[j])
-    return sums, np.array([kernel_diagonal(rows) for rows in x])
+        sums[i, j] = sums[j, i] = kernel.total(x[i], x[j])
+    return sums, np.array([kernel.diagonal(rows) for rows in x])
 
 
 _last_reference: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
 
-def _reference_within(y: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _reference_within(y: Sequence[np.ndarray], kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
     """`_within` of the reference side, kept for the other systems of a table; only of the last one."""
-    digest = hashlib.sha256(repr([rows.shape for rows in y]).encode())
+    digest = hashlib.sha256(repr((kernel.name, [rows.shape for rows in y])).encode())
     for rows in y:
         digest.update(np.ascontiguousarray(rows).data)
     key = digest.hexdigest()
     if key not in _last_reference:
-        found = _within(y)
+        found = _within(y, kernel)
         _last_reference.clear()
         _last_reference[key] = found
     return _last_reference[key]
@@ -127,11 +110,11 @@ class _Rows:
     dropped: int = 0
     names: str = ""
 
-    def sums(self) -> GroupedKernel:
+    def sums(self, kernel: Kernel) -> GroupedKernel:
         """Kernel sums between the groups, in the order of their numbers."""
         numbers = sorted(self.generated)
         generated, reference = ([np.concatenate(side[g]) for g in numbers] for side in (self.generated, self.reference))
-        return GroupedKernel.of(generated, reference)
+        return GroupedKernel.of(generated, reference, kernel)
 
 
 class KernelMetric(Metric):
@@ -140,11 +123,13 @@ class KernelMetric(Metric):
     Args:
         info: what the variant is.
         rows_of: the metric whose rows count.
+        kernel: and how its estimate is made.
     """
 
-    def __init__(self, info: MetricInfo, rows_of: FrechetMetric) -> None:
+    def __init__(self, info: MetricInfo, rows_of: FrechetMetric, kernel: Kernel = CUBIC) -> None:
         self.info = info
         self.rows_of = rows_of
+        self.kernel = kernel
 
     def clip_value(self, pair: Pair) -> ClipValue:
         return self.rows_of.clip_value(pair)
@@ -155,7 +140,7 @@ class KernelMetric(Metric):
         clips = len(found.people)
         if not clips:
             return Score(self.info.id, None, 0, found.failures, None, "no clip could be measured")
-        folds = _folds(found)
+        folds = _folds(found, self.kernel)
         n = sum(folds.sizes)
         if n < 2:
             return Score(self.info.id, None, clips, found.failures, None, "fewer than two rows")
@@ -171,7 +156,7 @@ class KernelMetric(Metric):
         first, second = (self._collect(self.rows_of.matched(pairs_a, pairs_b, swap)) for swap in (False, True))
         if not first.people:
             raise UsageError(f"{self.info.id}: the two systems have no measurable clip in common")
-        folds = _folds(first), _folds(second)
+        folds = _folds(first, self.kernel), _folds(second, self.kernel)
         if sum(folds[0].sizes) < 2:
             raise UsageError(f"{self.info.id}: the two systems have fewer than two rows in common")
         return folds
@@ -194,9 +179,9 @@ class KernelMetric(Metric):
         return found
 
 
-def _folds(found: _Rows) -> DistanceFolds:
+def _folds(found: _Rows, kernel: Kernel) -> DistanceFolds:
     """The estimate, and those with one group left out each; none where no honest interval could be made of them."""
-    sums, design = found.sums(), statistics.Design.of(list(found.people.values()))
+    sums, design = found.sums(kernel), statistics.Design.of(list(found.people.values()))
     groups = range(len(sums.counts))
     left_out = [] if design.why else [sums.distance([k for k in groups if k != out]) for out in groups]
     return DistanceFolds(
@@ -209,7 +194,7 @@ def _folds(found: _Rows) -> DistanceFolds:
         people=design.people,
         unit=design.unit,
         why=design.why,
-        scale="plain",
+        scale="plain" if kernel.unbiased else "root",
     )
 
 
@@ -227,7 +212,7 @@ def kernel_metric(variant: str, make: Callable[[], Metric]) -> KernelMetric:
         id=variant,
         column=_NAMES[column] + space + rest,
         title=f"Kernel distance on the rows of {of.info.id}",
-        formula=FORMULA,
+        formula=CUBIC.formula,
         source="Unterthiner et al. 2018" if column == "FVD" else "Binkowski et al. 2018",
         parity="the published formula, pair by pair, on equal features; features as the Frechet metric's",
     )

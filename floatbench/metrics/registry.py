@@ -32,6 +32,10 @@ MODULES = (
     "floatbench.metrics.drift",
     "floatbench.metrics.judge",
     "floatbench.metrics.frame_pairs",
+    "floatbench.metrics.clip_vision",
+    "floatbench.metrics.video_features",
+    "floatbench.metrics.embedding_distances",
+    "floatbench.metrics.desync",
 )
 
 

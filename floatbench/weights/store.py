@@ -271,8 +271,11 @@ def fabricate(name: str, seed: int = 0) -> Path:
     return target
 
 
-def load_state_dict(name: str, device: str = "cpu") -> dict[str, Any]:
+def load_state_dict(name: str, device: str = "cpu", beside_tensors: bool = False) -> dict[str, Any]:
     """Tensors of a verified `.pth`, `.pt` or `.safetensors` file; pickles are read with `weights_only=True`.
+
+    Args:
+        beside_tensors: the published file holds objects of its training, too, which are read as nothing.
 
     Raises DataError when the pickle holds anything but tensors and plain containers, or cannot be read.
     """
@@ -281,8 +284,12 @@ def load_state_dict(name: str, device: str = "cpu") -> dict[str, Any]:
     import torch
     from safetensors.torch import load_file
 
+    from floatbench.weights import inert_pickle
+
     file = path(name)
     try:
+        if beside_tensors:
+            return inert_pickle.load(file, device)
         if file.suffix == ".safetensors":
             return load_file(file, device=device)
         return torch.load(file, map_location=device, weights_only=True)

@@ -9,6 +9,7 @@ and any of them may serve the file, because its hash decides.
 from __future__ import annotations
 
 from floatbench.weights.entries import WeightEntry, WeightFile
+from floatbench.weights.recent import RECENT
 
 _INSIGHTFACE_LICENCE = "InsightFace model terms: non-commercial research only (the insightface code is MIT)"
 _BUFFALO_L = tuple(
@@ -454,4 +455,4 @@ _SOUND: tuple[WeightEntry, ...] = (
     ),
 )
 
-ENTRIES: tuple[WeightEntry, ...] = (*_METRICS, *_FACES, *_SOUND, *_FLOAT, *_TRAINING)
+ENTRIES: tuple[WeightEntry, ...] = (*_METRICS, *_FACES, *_SOUND, *RECENT, *_FLOAT, *_TRAINING)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from floatbench.errors import UsageError
-from floatbench.metrics import kid, paired, registry
+from floatbench.metrics import kernels, kid, paired, registry
 from floatbench.metrics.base import Pair
 from floatbench.metrics.fid import FID
 
@@ -35,7 +35,7 @@ def _clips(count, rows, d, shift=0.0, seed=0):
 
 @pytest.mark.parametrize("block", [7, 2048])
 def test_the_distance_is_that_of_the_published_formula_whatever_the_block(monkeypatch, block):
-    monkeypatch.setattr(kid, "BLOCK", block)
+    monkeypatch.setattr(kernels, "BLOCK", block)
     rng = np.random.default_rng(0)
     x, y = rng.standard_normal((40, 5)), rng.standard_normal((40, 5)) * 1.2 + 0.3
     assert kid.kernel_distance(x, y) == pytest.approx(_formula(x, y), rel=1e-11)
@@ -177,8 +177,8 @@ def test_the_sums_of_the_last_reference_are_kept_and_change_no_number(monkeypatc
     a, b = _two_systems(np.random.default_rng(8), 0.2, people=10)
     first = registry.metric("kid").reduce(a)
     calls = []
-    plain = kid.kernel_sum
-    monkeypatch.setattr(kid, "kernel_sum", lambda x, y: calls.append(1) or plain(x, y))
+    plain = kernels.Kernel.total
+    monkeypatch.setattr(kernels.Kernel, "total", lambda *given: calls.append(1) or plain(*given))
     registry.metric("kid").reduce(b)
     assert len(calls) == 100 + 55  # generated with reference, and within generated; nothing within the reference
     kid.forget_reference()

@@ -28,9 +28,16 @@ def test_there_is_no_file_without_an_address():
     assert [name for name, urls, _ in ALL if not urls] == []
 
 
+UNSTATED = {"vjepa-vith16/vith16.pth.tar", "vjepa-ssv2-probe/ssv2-probe.pth.tar"}
+"""Files of their authors' own host of which nobody published a hash: docs/weights.md says so."""
+
+
 def test_something_states_what_every_file_is():
     """A published hash, or git's id, or the hub's own statement under a revision that cannot move."""
     for name, urls, known in ALL:
+        if name in UNSTATED:
+            assert not known and all(url.startswith("https://dl.fbaipublicfiles.com/") for url in urls)
+            continue
         pinned = all(re.match(r"hf://[^@]+@[0-9a-f]{40}/", url) for url in urls)
         assert known or pinned, name
 

@@ -7,6 +7,7 @@ import pickletools
 import re
 import zipfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,25 @@ from torch import nn
 
 from floatbench import weights
 from floatbench.errors import FloatbenchError
-from floatbench.metrics import arcface, i3d, inception, lpips, network, reconnet, s3fd, syncnet
+from floatbench.metrics import (
+    arcface,
+    clip_vision,
+    i3d,
+    inception,
+    lpips,
+    network,
+    reconnet,
+    s3fd,
+    synchformer,
+    syncnet,
+    video_features,
+    video_transformer,
+)
 from floatbench.weights import key_lists, kinds
 from floatbench.weights.table import ENTRIES
 
 TORCH = ("float32", "int64", "float16")
-BYTES = {"float32": 4, "int64": 8}
+BYTES = {"float32": 4, "int64": 8, "float16": 2}
 
 
 def _vgg19() -> nn.Module:
@@ -61,7 +75,17 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "vgg19": _vgg19,
     "alexnet": _alexnet,
     "lpips-alex": _lpips_heads,
+    "clip-vit-l14-336": clip_vision.build,
+    "videomae-g-ssv2": video_transformer.VideoMAE,
+    "vjepa-vith16": video_transformer.VJEPA,
+    "vjepa-ssv2-probe": video_transformer.AttentiveProbe,
+    "synchformer": synchformer.Synchformer,
 }
+OWN: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "clip-vit-l14-336": clip_vision.vision_state,
+    **{name: partial(video_features.published_state, name) for name in video_features.UNDER},
+}
+"""What a loader makes of a file's entries before the network takes them."""
 
 
 def listed(name: str) -> key_lists.KeyList:
@@ -92,6 +116,9 @@ def test_the_list_and_the_published_size_belong_together(name):
             shape for key, (shape, dtype) in found.entries.items() if "running" not in key and dtype == "float32"
         ]
         tensors += 2 * 4 * sum(map(math.prod, parameters))
+    if name == "synchformer":  # its feature extractors were frozen, so that only the rest has moments
+        trained = [math.prod(shape) for key, (shape, _) in found.entries.items() if "extractor" not in key]
+        tensors += 2 * 4 * sum(trained)
     copies = 3 if found.beside else 1
     assert 0 < entry.size - tensors < 500 * copies * len(found.entries)
 
@@ -105,7 +132,7 @@ def test_our_network_takes_exactly_the_published_entries(name):
         key: torch.empty(shape, dtype=getattr(torch, dtype), device="meta")
         for key, (shape, dtype) in listed(name).entries.items()
     }
-    network.load_strictly(_Assigning(built), state, name)
+    network.load_strictly(_Assigning(built), OWN.get(name, dict)(state), name)
 
 
 class _Assigning(nn.Module):
