@@ -12,7 +12,9 @@ from floatbench.media import write_lossless
 from floatbench.methods.method import ClipRequest, Generated, Method
 from floatbench.methods.source_video import played
 from floatbench.protocol.protocol import Protocol
+from floatbench.reports.loading import load_run
 from floatbench.reports.marks import method_marks
+from floatbench.reports.page.document import PageRuns, document
 from floatbench.reports.table import markdown
 from floatbench.types import ClipMedia
 
@@ -86,6 +88,8 @@ def test_a_system_gets_what_the_protocol_says_and_its_rows_bear_the_mark(tmp_pat
     assert method_marks(record) == ((mark,) if ranked else (mark, "not ranked"))
     table = markdown(result.scores)
     assert f"| dub ({mark}" in table and "| jitter | " in table
+    page = document(PageRuns([load_run(result.folder)]), None)
+    assert {one["name"]: one["marks"] for one in page["methods"]} == {"jitter": (), "dub": method_marks(record)}
 
 
 def test_a_video_of_another_content_makes_the_clip_again_and_only_that(tmp_path):

@@ -11,6 +11,7 @@ import pytest
 from report_toys import toy_protocol, write_run
 
 from floatbench.errors import UsageError
+from floatbench.methods.source_video import marked
 from floatbench.protocol.load import load_protocol
 from floatbench.records import write_record
 from floatbench.reports.leaderboard import difference, entries, place, run_problems, shipped_board, submit, validate
@@ -152,6 +153,20 @@ def test_what_must_be_known_of_a_system_stands_beside_its_name(tmp_path):
     rows = list(csv.DictReader((board.parent / "leaderboard.csv").read_text().splitlines()))
     assert {row["marks"] for row in rows} == {"96x64, reference 256x256"}
     assert "| mine v1 (96x64, reference 256x256) |" in (board.parent / "leaderboard.md").read_text()
+
+
+@pytest.mark.parametrize(("rule", "mark"), [("still", "the still"), ("other-clip", "another clip"), ("own", "")])
+def test_the_board_marks_a_system_that_was_given_a_video_and_refuses_one_that_saw_the_target(tmp_path, rule, mark):
+    board, run = tmp_path / "results" / "leaderboard", run_of(tmp_path, "mine", 2.0)
+    run.scores.methods["mine"] = marked(
+        run.scores.methods["mine"], run.info.protocol.model_copy(update={"source_video": rule})
+    )
+    if not mark:
+        with pytest.raises(UsageError, match="shown beside the ranked rows, never among them"):
+            submit(run, "mine", board=board)
+        return
+    submit(run, "mine", board=board)
+    assert f"| mine v1 (source video: {mark}) |" in build(board)[1].read_text()
 
 
 def test_the_board_marks_a_number_whose_judge_taught_the_system(tmp_path):
