@@ -6,10 +6,10 @@
 
 Steps in order of worth: the tests that need a GPU; every stage and backbone on the CPU against the device; frames a
 second of the release (where its clone is given, see official_float.py) and of ours; metrics; training of both phases
-with the projection to the paper's steps; first frame; memory by length; batches; the share of the roofline; compiled
-networks. Everything goes into gpu-day.json and gpu-day.md of the folder after each step. A step that took too long or
-was cut off is done again by the next call; one that failed says why, and `--again` repeats it. Weights are seeded
-random ones unless `--weights` names a model: they cost the same.
+with the projection to the paper's steps; first frame; memory by length; batches; the share of the roofline; both blurs;
+compiled networks. Everything goes into gpu-day.json and gpu-day.md of the folder after each step. A step that took too
+long or was cut off is done again by the next call; one that failed says why, and `--again` repeats it. Weights are
+seeded random ones unless `--weights` names a model: they cost the same.
 """
 
 from __future__ import annotations

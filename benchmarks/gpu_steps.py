@@ -400,6 +400,25 @@ def roofline(day: Day) -> Iterator[Row]:
         yield {"what": f"one evaluation of three branches, {precision}"} | row
 
 
+def blurs(day: Day) -> Iterator[Row]:
+    """Decoded frames a second with either blur behind the up-sampling, turn about, and how far the pictures differ."""
+    if not day.cuda:
+        yield {"name": "blurs", "note": "not run: the Triton kernel is for CUDA"}
+        return
+    net = day.network.to(day.device)
+    latent, features = net.encode_image(torch.zeros(1, 3, *[net.config.image_size] * 2, device=day.device))
+    latents = latent.expand(50, -1)
+    for precision in ("fp32", "bf16"):
+        made: dict[str, Tensor] = {}
+        for blur in ("torch", "triton", "torch", "triton"):
+            decoder = FastDecoder(net.motion_autoencoder.dec, precision, blur=blur)
+            source = decoder.source(features)
+            made[blur] = decoder(latents[:2], source)
+            fps = 50 / day.seconds(lambda d=decoder, s=source: [None for _ in d.stream(latents, s)], 3)
+            rms, _ = difference(made[blur], made["torch"])
+            yield {"precision": precision, "blur": blur, "fps": fps, "relative_rms": rms}
+
+
 def _share(day: Day, call: Callable[[], object], peak: float) -> Row:
     """Arithmetic of a call, what was reached, and which share of the matrix product's that is."""
     with FlopCounterMode(display=False) as counter:
@@ -438,6 +457,7 @@ STEPS: dict[str, tuple[Callable[[Day], Iterator[Row]], int]] = {
     "memory": (memory, 60),
     "batches": (batches, 60),
     "roofline": (roofline, 40),
+    "blurs": (blurs, 40),
     "compiled": (compiling, 240),
 }
 """Step -> its rows, and the seconds it may take; in order of worth."""

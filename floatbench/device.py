@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from floatbench.errors import DependencyError, UsageError
+from floatbench.errors import ClipError, DependencyError, UsageError
 
 CHOICES = "--device auto|cpu|cuda|cuda:N"
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
@@ -81,6 +83,17 @@ def ran_out_of_memory(error: BaseException) -> bool:
     import torch
 
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+@contextmanager
+def within_memory(device: object, what: str) -> Iterator[None]:
+    """Raises ClipError `out_of_memory` where the device, or the machine, has no memory left for `what`."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not ran_out_of_memory(error):
+            raise
+        raise ClipError("out_of_memory", f"{device} has too little memory for {what}") from error
 
 
 def keep_float32() -> None:

@@ -12,7 +12,7 @@ from floatbench.animate.cropping import AUTO, settle
 from floatbench.animate.pipeline import FLOAT, Prepared, Video
 from floatbench.device import pick_device, ran_out_of_memory
 from floatbench.errors import ClipError, DataError, DependencyError, FloatbenchError, UsageError
-from floatbench.media import probe, read_audio
+from floatbench.media import probe, read_audio, usable_encoder
 from floatbench.media.backends import box_backend
 from floatbench.media.boxes import BoxBackend
 from floatbench.model.config import FLOAT_512
@@ -53,6 +53,7 @@ class GenerateSettings:
     crop: str = AUTO
     boxes: Path | None = None
     seed: int = 0
+    encoder: str = "x264"
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ def run(
     """
     chosen = common.choices
     check_against_model(chosen, common.weights)
+    encoder, fallback = usable_encoder(common.encoder)
     _check_outputs(jobs, [Path(common.weights), *([common.boxes] if common.boxes else [])])
     config = config_of(common.weights)
     crop = settle(common.crop, [job.image for job in jobs], config.image_size if config else FLOAT_512.image_size)
@@ -145,7 +147,8 @@ def run(
     check_controls(chosen.controls, model.network.config.dim_m)
     if model.origin.fabricated:
         progress.note("the weights are random stand-ins: the video shows noise and cannot be scored")
-    for note in crop.notes:
+    model.encoder = encoder
+    for note in [*crop.notes, *([fallback] if fallback else [])]:
         progress.note(note)
     at_once = at_once or (AT_ONCE if model.device.type == "cuda" else 1)
     outcomes = []

@@ -20,7 +20,7 @@ import floatbench
 from floatbench.animate.cropping import AUTO, settle
 from floatbench.animate.writing import write_stream
 from floatbench.errors import FloatbenchError, UsageError
-from floatbench.media import read_audio, read_image
+from floatbench.media import Encoder, read_audio, read_image
 from floatbench.media.backends import box_backend
 from floatbench.media.boxes import BoxBackend
 from floatbench.media.sound import SILENCE_DBFS, loudness_dbfs
@@ -146,7 +146,12 @@ class FLOAT(Animator):
         >>> model = floatbench.FLOAT.from_pretrained("float-tiny")
         >>> model.generate("face.png", "speech.wav", "talking.mp4", emotion="happy", seed=7).n_frames
         25
+
+    Attributes:
+        encoder: of `.mp4`, as `floatbench.media.usable_encoder` gives it.
     """
+
+    encoder: Encoder = "x264"
 
     def picture(
         self, image: str | Path | np.ndarray, crop: BoxBackend | None, options: SamplingOptions
@@ -353,7 +358,7 @@ class FLOAT(Animator):
         settings = self.settings(
             prepared.options, prepared.direction, prepared.seed, prepared.preset, prepared.picture, pcm, prepared.crop
         )
-        write_stream(stream, out, pcm, settings, progress, turn=turn)
+        write_stream(stream, out, pcm, settings, progress, turn=turn, encoder=self.encoder)
         seconds, notes = dict(stream.clock.seconds), [*notes, *stream.notes]
         limit = None if self.card.domain is None else self.card.domain.limit
         return Video(
@@ -407,6 +412,7 @@ class FLOAT(Animator):
         """Everything that decides a video, JSON types; pictures and sounds enter by their hashes."""
         exact = {"tf32": False} if self.device.type == "cuda" else {}  # see floatbench.device.keep_float32
         exact |= {"graphs": True} if self.graphs else {}
+        exact |= {"encoder": self.encoder} if self.encoder != "x264" else {}
         return exact | {
             "floatbench": floatbench.__version__,
             "torch": torch.__version__,

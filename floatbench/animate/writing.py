@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from floatbench.media import LosslessWriter, Mp4Writer
+from floatbench.media import Encoder, LosslessWriter, Mp4Writer
 from floatbench.progress import NullProgress, Progress
 from floatbench.sampling.ahead import ahead, in_turn
 from floatbench.sampling.animator import Stream
@@ -28,6 +28,7 @@ def write_stream(
     progress: Progress | None = None,
     overlap: bool | None = None,
     turn: threading.Lock | None = None,
+    encoder: Encoder = "x264",
 ) -> None:
     """Encodes a stream while it is made, `.mkv` lossless and without sound; the stage `mux` counts encoding.
 
@@ -35,6 +36,7 @@ def write_stream(
         overlap: make frames in a thread while the last ones are encoded: the same frames, counted as one stage. None
             does so on CUDA, where frames for `.mp4` also come as yuv420 planes (not yet measured on CUDA).
         turn: shared by streams of one model that are written at once.
+        encoder: of `.mp4`.
     """
     cuda = stream.device.type == "cuda"
     overlap = cuda if overlap is None else overlap
@@ -43,7 +45,8 @@ def write_stream(
         if lossless:
             writer: LosslessWriter | Mp4Writer = LosslessWriter(out, stream.size, stream.size)
         else:
-            writer = Mp4Writer(out, stream.size, stream.size, audio=pcm, metadata=tags(settings) if settings else None)
+            marks = tags(settings) if settings else None
+            writer = Mp4Writer(out, stream.size, stream.size, audio=pcm, metadata=marks, encoder=encoder)
         frames = stream.frames("yuv420" if cuda and not lossless else "rgb")
         if turn is not None:
             frames = in_turn(frames, turn)

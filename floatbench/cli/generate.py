@@ -99,6 +99,7 @@ class GenerateChoices:
         str | None, typer.Option("--compile", help="Compile the networks first; max: also time the kernels.")
     ] = None
     graphs: Annotated[bool, typer.Option("--graphs", help="Replay the networks as CUDA graphs.")] = False
+    encoder: Annotated[str, typer.Option("--encoder", help="Of .mp4: x264, or nvenc on an NVIDIA GPU.")] = "x264"
     fabricated: Annotated[
         bool, typer.Option("--fabricated", help="Let random weights stand in for missing ones; the video is noise.")
     ] = False
@@ -134,6 +135,7 @@ def _settings(choices: GenerateChoices) -> GenerateSettings:
     return batch.GenerateSettings(
         weights=named.weights, choices=named.choices, device=choices.device,
         crop="none" if choices.no_crop else choices.crop, boxes=choices.boxes, seed=choices.seed,
+        encoder=choices.encoder,
     )  # fmt: skip
 
 

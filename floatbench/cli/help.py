@@ -10,7 +10,19 @@ COMMAND_PANELS: dict[str, tuple[str, ...]] = {
     "Keep": ("weights", "cache", "merge", "doctor"),
 }
 OPTION_PANELS: dict[str, tuple[str, ...]] = {
-    "Machine": ("workers", "threads", "device", "dtype", "impl", "compile", "graphs", "executor", "address", "timeout"),
+    "Machine": (
+        "workers",
+        "threads",
+        "device",
+        "dtype",
+        "impl",
+        "compile",
+        "graphs",
+        "encoder",
+        "executor",
+        "address",
+        "timeout",
+    ),
     "When something is missing": ("skip_unavailable", "skip_rejected", "retry_failed", "retry", "fabricated", "force"),
     "Every command": ("json", "offline", "quiet", "help"),
 }

@@ -11,10 +11,11 @@ from floatbench.media.pp1 import load_prepared, prepare_clip
 from floatbench.media.probe import MediaInfo, probe
 from floatbench.media.sound import read_audio, write_wav
 from floatbench.media.verify import VerifyResult, verify_prepared
-from floatbench.media.writers import LosslessWriter, Mp4Writer, write_lossless, write_mp4
+from floatbench.media.writers import Encoder, LosslessWriter, Mp4Writer, usable_encoder, write_lossless, write_mp4
 
 __all__ = [
     "BoxBackend",
+    "Encoder",
     "LosslessWriter",
     "ManifestRow",
     "MediaInfo",
@@ -30,6 +31,7 @@ __all__ = [
     "read_image",
     "read_manifest",
     "read_video",
+    "usable_encoder",
     "verify_prepared",
     "write_image",
     "write_lossless",

@@ -8,7 +8,7 @@ from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Literal, Self
 
 import av
 import cv2
@@ -17,8 +17,9 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
-from floatbench.errors import DependencyError
+from floatbench.errors import DependencyError, UsageError
 from floatbench.files import atomic_path
+from floatbench.text import near
 from floatbench.types import FPS, SAMPLE_RATE, SAMPLES_PER_FRAME
 
 LOSSLESS: Final = "ffv1"
@@ -26,6 +27,10 @@ VIDEO: Final = "libx264"
 SOUND: Final = "aac"
 CODECS = {LOSSLESS: "lossless clips", VIDEO: "video files", SOUND: "sound in video files"}
 """The encoders that FFmpeg must have, and what each is for."""
+
+Encoder = Literal["x264", "nvenc"]
+ENCODERS: Final[dict[Encoder, str]] = {"x264": VIDEO, "nvenc": "h264_nvenc"}
+"""How H.264 is made -> FFmpeg's name of it. Pictures alike give the same bytes with x264 alone."""
 
 AVX_512F = 13
 """`CV_CPU_AVX_512F` of OpenCV's cvdef.h, which its Python module leaves out."""
@@ -129,6 +134,10 @@ class Mp4Writer(_Writer):
         crf: quality of H.264, smaller is better.
         preset: speed of x264.
         keyframes: frames from one key frame to the next, at most; few make seeking fast and files larger.
+        encoder: `nvenc` encodes on an NVIDIA GPU (not yet measured); `crf` is its constant quality then.
+
+    Raises:
+        DependencyError: an encoder that does not open here, see `usable_encoder`.
     """
 
     def __init__(
@@ -142,12 +151,14 @@ class Mp4Writer(_Writer):
         crf: float = 18,
         preset: str = "medium",
         keyframes: int = 250,
+        encoder: Encoder = "x264",
     ) -> None:
         super().__init__(path, width, height)
         if audio is not None and (audio.ndim != 1 or audio.dtype != np.int16):
             raise ValueError(f"audio must be (samples,) int16, got {audio.shape} {audio.dtype}")
         self._audio, self._metadata = audio, dict(metadata or {})
         self._crf, self._preset, self._keyframes = crf, preset, keyframes
+        self._encoder: Encoder = encoder
         self._sound: AudioStream | None = None
 
     def _open(self, partial: Path) -> tuple[OutputContainer, VideoStream]:
@@ -155,18 +166,24 @@ class Mp4Writer(_Writer):
             f"file:{partial.absolute()}", "w", format="mp4", options={"movflags": "use_metadata_tags+faststart"}
         )
         container.metadata.update(self._metadata)
-        stream = container.add_stream(VIDEO, rate=FPS)
+        stream = container.add_stream(ENCODERS[self._encoder], rate=FPS)
+        assert isinstance(stream, VideoStream)
         stream.width, stream.height = self.width + self.width % 2, self.height + self.height % 2
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context
         context.thread_count = 1
         context.color_range, context.colorspace = 1, 6  # limited range, SMPTE 170M (BT.601)
         context.color_primaries, context.color_trc = 6, 6
-        stream.options = {"crf": str(self._crf), "preset": self._preset, "g": str(self._keyframes), **_repeatable()}
+        stream.options = {"g": str(self._keyframes), **self._quality()}
         if self._audio is not None:
             self._sound = container.add_stream(SOUND, rate=SAMPLE_RATE, layout="mono")
             self._sound.bit_rate = 64_000
         return container, stream
+
+    def _quality(self) -> dict[str, str]:
+        if self._encoder == "nvenc":
+            return {"rc": "vbr", "cq": f"{self._crf:g}", "b": "0", "preset": "p5"}
+        return {"crf": str(self._crf), "preset": self._preset, **_repeatable()}
 
     def _fits(self, shape: tuple[int, ...]) -> bool:
         even = self.width % 2 == self.height % 2 == 0
@@ -209,6 +226,33 @@ def _repeatable() -> dict[str, str]:
     if not cv2.checkHardwareSupport(AVX_512F):
         return {}
     return {"x264-params": "asm=AVX2,FMA3,BMI1,BMI2,LZCNT"}
+
+
+def usable_encoder(wish: str) -> tuple[Encoder, str]:
+    """The encoder that is wished for and "", or x264 and why not, where NVENC does not open.
+
+    Raises:
+        UsageError: no encoder that is known.
+    """
+    if wish == "x264":
+        return "x264", ""
+    if wish != "nvenc":
+        raise UsageError(f"the encoder must be one of {', '.join(ENCODERS)}, not {wish!r}", fix=near(wish, [*ENCODERS]))
+    reason = _refusal(ENCODERS["nvenc"])
+    return ("x264", f"NVENC cannot be used ({reason}): x264 encodes") if reason else ("nvenc", "")
+
+
+def _refusal(codec: str) -> str:
+    """Why FFmpeg does not open an encoder; empty where it does. The list of codecs says only what was built in."""
+    try:
+        context = av.CodecContext.create(codec, "w")
+        assert isinstance(context, av.VideoCodecContext)
+        context.width = context.height = 256
+        context.pix_fmt, context.framerate, context.time_base = "yuv420p", Fraction(FPS), Fraction(1, FPS)
+        context.open()
+    except (av.FFmpegError, ValueError) as error:  # an unknown codec is a ValueError
+        return getattr(error, "strerror", None) or f"FFmpeg does not know {codec}"
+    return ""
 
 
 @contextmanager

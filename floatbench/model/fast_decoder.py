@@ -76,6 +76,7 @@ class FastDecoder:
             compiler time its kernels.
         graphs: replay the frame, styles included, as a CUDA graph (CUDA only; not yet measured on CUDA).
         batch: latents decoded at once; None is 1 on a CPU and 25 on CUDA.
+        blur: behind the up-sampling: a grouped convolution (`torch`) or one Triton kernel (not yet measured on CUDA).
 
     Attributes:
         notes: what a user should know: that memory ran out and the batch was halved.
@@ -91,6 +92,7 @@ class FastDecoder:
         compile: Compile = False,
         graphs: bool = False,
         batch: int | None = None,
+        blur: Literal["torch", "triton"] = "torch",
     ) -> None:
         if precision not in DTYPES:
             raise ValueError(f"precision must be one of {', '.join(DTYPES)}, got {precision!r}")
@@ -103,6 +105,11 @@ class FastDecoder:
         self.batch = batch or (CUDA_BATCH if self.device.type == "cuda" else 1)
         self.notes: list[str] = []
         self._folds = self.device.type == "cpu"
+        self._one_kernel = None
+        if blur == "triton":
+            from floatbench.model.blur_triton import blur as one_kernel
+
+            self._one_kernel = one_kernel
         self._layers = _styled_layers(decoder)
         self._colour_heads = cast("list[ToRGB]", list(decoder.to_rgbs))
         with torch.no_grad():
@@ -315,6 +322,9 @@ class FastDecoder:
         if x.dtype == torch.float64:  # one channel after the other: float64 has no kernel for channels side by side
             alone = F.conv2d(x.flatten(0, 1)[:, None], self._blurs[index][:1], padding=1)
             return alone.view(*x.shape[:2], *alone.shape[2:])
+        if self._one_kernel is not None:
+            blurred = self._one_kernel(x, self._blurs[index][0, 0], 1)
+            return blurred if bias is None else blurred + bias[:, None, None]
         return F.conv2d(x, self._blurs[index], bias, padding=1, groups=x.shape[1])
 
     def _flow(self, level: int, x: Tensor, style: Tensor, raw: Tensor | None) -> Tensor:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from floatbench.device import emulates_bf16, keep_float32, pick_device, ran_out_of_memory
+from floatbench.device import emulates_bf16, keep_float32, pick_device, within_memory
 from floatbench.errors import ClipError, UsageError
 from floatbench.model.conditions import Conditions
 from floatbench.model.fast_decoder import Compile, FastDecoder, Precision, PreparedSource
@@ -196,14 +196,10 @@ class Stream:
         """
         batches = to_host(self._converted(colour))
         while True:
-            try:
-                # the other stages interrupt it; on CUDA they run at once
-                with self.clock.overlapped(wait=False) if self.device.type == "cuda" else self.clock("convert"):
-                    batch = next(batches, None)
-            except (RuntimeError, MemoryError) as error:
-                if not ran_out_of_memory(error):
-                    raise
-                raise ClipError("out_of_memory", f"{self.device} has too little memory for this video") from error
+            # the other stages interrupt it; on CUDA they run at once
+            stage = self.clock.overlapped(wait=False) if self.device.type == "cuda" else self.clock("convert")
+            with within_memory(self.device, "this video"), stage:
+                batch = next(batches, None)
             if batch is None:
                 return
             pixels, finite = batch
@@ -332,7 +328,7 @@ class Animator:
     @torch.no_grad()
     def encode(self, picture: np.ndarray, clock: StageClock | None = None) -> EncodedPortrait:
         """Encodes a cropped (R, R, 3) uint8 RGB picture."""
-        with (clock or StageClock(self.device))("encode"):
+        with within_memory(self.device, "this picture"), (clock or StageClock(self.device))("encode"):
             latent, features = self.network.encode_image(to_tensor(picture).to(self.device))
             distance = None
             if (domain := self.card.domain) is not None:

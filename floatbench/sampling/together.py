@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import torch
 
-from floatbench.device import ran_out_of_memory
+from floatbench.device import ran_out_of_memory, within_memory
 from floatbench.model.conditions import Conditions, stack
 from floatbench.sampling.animator import Stream
 from floatbench.sampling.clock import StageClock
@@ -27,25 +27,34 @@ def solve_together(streams: Sequence[Stream], clock: StageClock) -> list[str]:
 
     Returns:
         What a user should know: that memory ran out.
+
+    Raises:
+        ClipError: `out_of_memory`, where the halves do not fit either.
     """
     longest_first = sorted(streams, key=lambda stream: -stream.n_frames)
-    notes: list[str] = []
-    try:
-        _solve(longest_first, clock)
-    except (RuntimeError, MemoryError) as error:
-        if not ran_out_of_memory(error) or len(streams) == 1:
-            raise
-        half = (len(streams) + 1) // 2
-        notes.append(f"the device ran out of memory: {half} clips are solved at once instead of {len(streams)}")
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        for start in range(0, len(streams), half):
-            _solve(longest_first[start : start + half], clock)
+    with within_memory(streams[0].device, f"the motion of {len(streams)} videos, even in two halves"):
+        notes = _solve_halved(longest_first, clock)
     shares = {stage: seconds / len(streams) for stage, seconds in clock.seconds.items()}
     for stream in streams:
         stream.clock = StageClock(stream.device)
         stream.clock.seconds = dict(shares)
     return notes
+
+
+def _solve_halved(streams: Sequence[Stream], clock: StageClock) -> list[str]:
+    """`_solve`, in two halves when memory runs out, which is said."""
+    try:
+        _solve(streams, clock)
+        return []
+    except (RuntimeError, MemoryError) as error:
+        if not ran_out_of_memory(error) or len(streams) == 1:
+            raise
+    half = (len(streams) + 1) // 2
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    for start in range(0, len(streams), half):
+        _solve(streams[start : start + half], clock)
+    return [f"the device ran out of memory: {half} clips are solved at once instead of {len(streams)}"]
 
 
 def _solve(streams: Sequence[Stream], clock: StageClock) -> None:
