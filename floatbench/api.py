@@ -183,6 +183,7 @@ def score(
     metrics: Sequence[str] = SCORE_METRICS,
     controls: bool = True,
     name: str = "",
+    trained_with: Sequence[str] = (),
     strip_suffix: Sequence[str] = (),
     out: str | Path | None = None,
     workers: int | None = None,
@@ -194,8 +195,8 @@ def score(
     """Scores a folder of finished videos against a folder of real ones, as `floatbench score` does.
 
     Videos are matched by name and taken as they are, on 25 frames a second; a `.wav` beside a real video is its sound.
-    `name` is the system's; without it the system is named after its folder. The other arguments and the errors are
-    those of `run`.
+    `name` is the system's; without it the system is named after its folder. `trained_with` are the networks that taught
+    it (`["syncnet"]`). The other arguments and the errors are those of `run`.
 
     Example:
         >>> import floatbench
@@ -205,7 +206,7 @@ def score(
     """
     from floatbench.data.as_is import AsIsDataset
     from floatbench.engine import runner
-    from floatbench.methods.videos import VideosMethod
+    from floatbench.methods.videos import VideosMethod, read_trained_with
     from floatbench.metrics.sets import expanded
     from floatbench.protocol.two_folders import as_is_protocol
 
@@ -213,9 +214,11 @@ def score(
     if not Path(generated).is_dir():
         raise UsageError(f"{generated} is not a folder", fix="give --generated the folder of finished videos")
     protocol = as_is_protocol(Path(reference), tuple(expanded(_names(metrics, "metrics"))))
+    system = VideosMethod(generated, name, ends)
+    taught = [f"{system.name}={','.join(_names(trained_with, 'trained_with'))}"] if trained_with else []
     options = runner.RunOptions(
-        methods=[VideosMethod(generated, name, ends)], controls=controls, out=None if out is None else Path(out),
-        workers=workers, device=device, skip_unavailable=skip_unavailable, any_framing=any_framing,
+        methods=[system], controls=controls, out=None if out is None else Path(out), workers=workers, device=device,
+        skip_unavailable=skip_unavailable, any_framing=any_framing, trained_with=read_trained_with(taught),
     )  # fmt: skip
     return _finished(runner.run(protocol, AsIsDataset(protocol), options, progress))
 

@@ -26,6 +26,7 @@ def score(
     ] = "psnr-grey128,ssim-grey128,efid-mp52,pfid-mp6,avcorr-excess",
     controls: Annotated[bool, typer.Option(help="Also score the control systems.")] = True,
     name: Annotated[str, typer.Option(help="Name of the system; default: its folder.")] = "",
+    trained_with: Annotated[str, typer.Option(help="Networks that taught the system: syncnet,arcface.")] = "",
     any_framing: Annotated[
         bool, typer.Option("--any-framing", help="Score videos that are framed differently; tables say so.")
     ] = False,
@@ -46,7 +47,7 @@ def score(
     result = floatbench.score(
         generated, reference, metrics=parse_names(metrics), controls=controls, name=name, out=out, workers=workers,
         device=device, strip_suffix=strip_suffix or (), skip_unavailable=skip_unavailable, any_framing=any_framing,
-        progress=output.progress(),
+        trained_with=parse_names(trained_with), progress=output.progress(),
     )  # fmt: skip
     return show(result.run, output)
 

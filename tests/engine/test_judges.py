@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from floatbench import api
 from floatbench.baselines import manifest as manifests
+from floatbench.engine import runner
 from floatbench.engine.judges import JUDGES, is_self_judged, self_judged
 from floatbench.errors import UsageError
+from floatbench.media import write_lossless
 from floatbench.methods import catalogue
 from floatbench.methods.videos import declared, read_trained_with
 from floatbench.metrics import registry
@@ -75,3 +79,18 @@ def test_a_declaration_for_nobody_names_the_nearest(tmp_path):
 def test_what_repositories_say_of_their_teachers_is_in_the_manifests():
     taught = {name: manifests.load(name).trained_with for name in ("wav2lip", "edtalk", "latentsync", "sadtalker")}
     assert taught == {"sadtalker": ("reconnet",)} | dict.fromkeys(("wav2lip", "edtalk", "latentsync"), ("syncnet",))
+
+
+def test_score_declares_its_one_system(tmp_path, monkeypatch):
+    for folder in ("mine", "real"):
+        write_lossless(_made(tmp_path / folder) / "a.mkv", np.zeros((2, 32, 32, 3), np.uint8))
+    seen = []
+    monkeypatch.setattr(runner, "run", lambda protocol, dataset, options, progress: seen.extend(options.all_methods()))
+    monkeypatch.setattr(api, "_finished", lambda result: result)
+    api.score(tmp_path / "mine", tmp_path / "real", name="a=b", trained_with=["syncnet"], controls=False)
+    assert [(method.name, method.record()["trained_with"]) for method in seen] == [("a=b", ["syncnet"])]
+
+
+def _made(folder):
+    folder.mkdir()
+    return folder
