@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -16,7 +18,7 @@ from floatbench.baselines import manifest as manifests
 
 ROOT = Path(__file__).resolve().parents[2]
 PAPER = ("edtalk", "anitalker", "sadtalker", "float-official", "hallo", "echomimic")
-FIELD = ("wav2lip", "imtalker", "latentsync", "sonic")
+FIELD = ("wav2lip", "imtalker", "latentsync", "sonic", "flashhead")
 SYSTEMS = (*PAPER, *FIELD)
 FRAMES = {"sonic": 23}  # of 25: two of every 80 ms of sound, less one; all others make what the sound has
 
@@ -46,6 +48,17 @@ def test_every_shim_of_a_profile_exists_beside_the_driver(name: str) -> None:
 
 def test_sadtalker_refuses_the_lengths_that_break_it() -> None:
     assert set(manifests.load("sadtalker").limits.forbidden_frames) == {1, 2, 21}
+
+
+def test_flashheads_full_random_weights_have_the_published_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What diffusers 0.36 writes of the fabricator's settings is the pinned config.json, byte by byte."""
+    manifest = manifests.load("flashhead")
+    monkeypatch.syspath_prepend(str(manifest.folder.parent))
+    settings = runpy.run_path(str(manifest.folder / "fabricate.py"))["TRANSFORMER"]
+    config = {"_class_name": "WanModelAudioProject", "_diffusers_version": "0.36.0", **settings}
+    text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+    [pinned] = [weight for weight in manifest.weights if weight.path.endswith("Model_Pro/config.json")]
+    assert (len(text), hashlib.sha256(text.encode()).hexdigest()) == (pinned.bytes, pinned.sha256)
 
 
 def test_the_ranked_presets_switch_the_traps_of_the_repositories_off() -> None:
