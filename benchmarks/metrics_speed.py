@@ -1,6 +1,6 @@
 """How fast the parts of the metrics are: frames a second of each backbone, and the Frechet core beside SciPy's root.
 
-    python benchmarks/metrics_speed.py [--frames 96] [--size 512] [--device cpu] [--json FILE] [--quick]
+    python benchmarks/metrics_speed.py [--frames 96] [--size 512] [--device cpu] [--json FILE] [--paired] [--quick]
 
 The whole set against the reference tools: benchmarks/metrics_tools.py. Weights are seeded random ones: they cost what
 real ones cost, but for the SCRFD detector, whose stand-in costs nothing, so that `arcface` and `reconnet` are counted
@@ -27,7 +27,9 @@ from scipy.linalg import sqrtm
 
 from floatbench import weights
 from floatbench.metrics import registry
+from floatbench.metrics.base import Backbone
 from floatbench.metrics.frechet import frechet_distance
+from floatbench.metrics.network import NetworkBackbone
 from floatbench.types import SAMPLES_PER_FRAME, ClipMedia
 
 BACKBONES = ("pixels", "inception-2015", "i3d", "arcface", "reconnet", "syncnet-lip", "syncnet-lip-ffmpeg")
@@ -54,18 +56,34 @@ def noise(frames: int) -> np.ndarray:
     return np.random.default_rng(0).integers(-8000, 8000, frames * SAMPLES_PER_FRAME).astype(np.int16)
 
 
-def frames_per_second(clip: ClipMedia, names: list[str], device: str) -> dict[str, dict[str, float]]:
-    """Frames a second of each backbone's `extract`, after one warm-up on the first 32 frames."""
+def frames_per_second(
+    clip: ClipMedia, names: list[str], device: str, paired: bool = False
+) -> dict[str, dict[str, float]]:
+    """Frames a second of each backbone's `extract`, after one warm-up on the first 32 frames.
+
+    Args:
+        paired: beside it, with the reference's layers: batch norms by themselves, channels first.
+    """
     found: dict[str, dict[str, float]] = {}
     for name in names:
-        backbone = registry.backbone(name)
-        for weight in backbone.weights:
-            weights.fabricate(weight, 0)
-        backbone.load(device)
-        backbone.extract(ClipMedia(clip.frames[:32], noise(32)))
-        rate = clip.n_frames / seconds(lambda b=backbone: b.extract(clip))
-        found[name] = {"frames_per_second": rate, "batch": getattr(backbone, "batch", 1)}
+        made: dict[str, Backbone] = {}
+        for layers in ("frames_per_second", "with_the_references_layers") if paired else ("frames_per_second",):
+            backbone = made[layers] = registry.backbone(name)
+            for weight in backbone.weights:
+                weights.fabricate(weight, 0)
+            load(backbone, device, quick=layers == "frames_per_second")
+            backbone.extract(ClipMedia(clip.frames[:32], noise(32)))
+        rates = {key: clip.n_frames / seconds(lambda b=backbone: b.extract(clip)) for key, backbone in made.items()}
+        found[name] = {**rates, "batch": getattr(backbone, "batch", 1)}
     return found
+
+
+def load(backbone: Backbone, device: str, quick: bool = True) -> None:
+    """Loads a backbone as a run does, or with its layers as the reference has them."""
+    for network in (backbone, getattr(backbone, "detector", None)):
+        if isinstance(network, NetworkBackbone):
+            network.quick = quick
+    backbone.load(device)
 
 
 def scipy_distance(x: np.ndarray, y: np.ndarray) -> None:
@@ -92,12 +110,13 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--backbones", default=",".join(BACKBONES))
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--paired", action="store_true", help="beside each network the reference's layers")
     parser.add_argument("--quick", action="store_true", help="no Frechet distance at n = 5000")
     options = parser.parse_args()
     clip = ClipMedia(moving_picture(options.frames, options.size), noise(options.frames))
     with tempfile.TemporaryDirectory() as home:
         os.environ.update(FLOATBENCH_HOME=home, FLOATBENCH_FABRICATED="1")
-        rates = frames_per_second(clip, options.backbones.split(","), options.device)
+        rates = frames_per_second(clip, options.backbones.split(","), options.device, options.paired)
     document = {
         "device": options.device,
         "threads": torch.get_num_threads(),

@@ -29,6 +29,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import metrics_speed
 import numpy as np
 import torch
 from PIL import Image
@@ -89,10 +90,7 @@ def mirrored(videos: list[Path], folder: Path) -> list[Path]:
 def loaded(names: tuple[str, ...], device: str, quick: bool = True) -> dict[str, Any]:
     backbones = {name: registry.backbone(name) for name in names}
     for backbone in backbones.values():
-        for network in (backbone, getattr(backbone, "detector", None)):
-            if isinstance(network, NetworkBackbone):
-                network.quick = quick
-        backbone.load(device)
+        metrics_speed.load(backbone, device, quick)
     return backbones
 
 
