@@ -29,7 +29,7 @@ METRICS = (
     "theval-head-motion-mp-gap", "theval-lip-dynamics", "theval-lip-dynamics-gap", "theval-lipsync",
     "theval-lipsync-gap", "theval-silent-lips", "theval-silent-lips-gap",
 )  # fmt: skip
-SETS = ("paper", "theval", "sync", "emotion", "pictures", "motion", "drift", "all")
+SETS = ("paper", "theval", "sync", "emotion", "pictures", "motion", "drift", "recent", "all")
 CONTROLS = (
     "reference", "reencoded", "frozen", "frozen-reencoded", "shifted:5", "shifted:20", "swapped", "wrong-identity",
 )  # fmt: skip

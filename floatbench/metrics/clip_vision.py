@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import nn
 
 from floatbench.errors import ClipError
@@ -45,10 +47,19 @@ def build_config(**changed: int) -> Any:
 
 
 def preprocess(frames: torch.Tensor) -> torch.Tensor:
-    """(B, H, W, 3) uint8 RGB -> (B, 3, 336, 336): bicubic, no antialias, aspect not kept, not clipped."""
-    x = F.interpolate(frames.permute(0, 3, 1, 2).float() / 255, (SIDE, SIDE), mode="bicubic", align_corners=False)
+    """(B, H, W, 3) uint8 RGB -> (B, 3, 336, 336): the middle square, Pillow's bicubic (it filters), in 8 bits."""
+    small = np.stack([_middle_square(frame) for frame in frames.cpu().numpy()])
+    x = torch.from_numpy(small).to(frames.device).permute(0, 3, 1, 2).float() / 255
     mean, deviation = (torch.tensor(values, device=x.device).view(3, 1, 1) for values in (MEAN, DEVIATION))
     return (x - mean) / deviation
+
+
+def _middle_square(frame: np.ndarray) -> np.ndarray:
+    height, width = frame.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    square = Image.fromarray(frame[top : top + side, left : left + side])
+    return np.asarray(square.resize((SIDE, SIDE), Image.Resampling.BICUBIC))
 
 
 def vision_state(document: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -66,7 +77,7 @@ class CLIPVision(NetworkBackbone):
     default_batch = 8
 
     def settings(self) -> dict[str, Any]:
-        return {"side": SIDE, "resize": "bicubic"}
+        return {"side": SIDE, "resize": "middle square, Pillow bicubic"}
 
     def build(self) -> nn.Module:
         return build()

@@ -28,7 +28,7 @@ _CMMD = MetricInfo(
     backbones=(CLIPVision.id,),
     sides=("generated", "reference"),
     formula=GAUSSIAN.formula,
-    source="Jayasumana et al. 2024; CLIP ViT-L/14 at 336 px, bicubic resize, embeddings of length 1",
+    source="Jayasumana et al. 2024; CLIP ViT-L/14 at 336 px, the middle square, embeddings of length 1",
     parity="cmmd-pytorch on equal input: embeddings of a small network within 1e-5, distance within 1e-9 relative",
 )
 _JEDI = MetricInfo(

@@ -90,12 +90,17 @@ def their_vjepa(frames: np.ndarray) -> torch.Tensor:
 
 
 def their_clip(frames: np.ndarray) -> torch.Tensor:
-    """cmmd-pytorch's resize and normalisation with transformers' processor, our small network."""
+    """cmmd-pytorch's reading of a file, resize and normalisation with transformers' processor, our small network."""
+    from PIL import Image
     from transformers import CLIPImageProcessor
 
-    resize = source("cmmd_embedding", Path(os.environ["FLOATBENCH_SRC_CMMD"]) / "embedding.py")._resize_bicubic
+    folder = Path(os.environ["FLOATBENCH_SRC_CMMD"])
+    resize = source("cmmd_embedding", folder / "embedding.py")._resize_bicubic
+    files = source("cmmd_io_util", folder / "io_util.py").CMMDDataset
+    crop = files.__new__(files)._center_crop_and_resize
+    read = np.stack([np.asarray(crop(Image.fromarray(frame), 336)).astype(np.float32) for frame in frames[:2]])
     processor = CLIPImageProcessor(do_center_crop=False, do_resize=False, do_rescale=False)
-    pixels = processor(images=resize(frames[:2].astype(np.float32) / 255, 336), return_tensors="pt")
+    pixels = processor(images=resize(read / 255, 336), return_tensors="pt")
     network = clip_vision.build(**CLIP).eval()
     network.load_state_dict(seeded_state(network, 2))
     embeddings = network(**pixels).image_embeds
