@@ -20,7 +20,7 @@ from scipy import stats
 from floatbench.metrics.base import ClipFolds, DistanceFolds, Folds, Interval
 from floatbench.metrics.statistics import LEVEL, Design, Resampled, jackknife_error, resampled, root_interval
 
-ALPHA = 1 - LEVEL
+ALPHA = round(1 - LEVEL, 12)
 """A difference is decided where its adjusted p is below this."""
 _SCALES: dict[str, tuple[Callable[[float], float], str]] = {"root": (math.sqrt, "root"), "plain": (float, "")}
 

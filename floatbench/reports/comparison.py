@@ -126,6 +126,11 @@ class Comparisons:
         }
 
 
+def counted(comparisons: int) -> str:
+    """`1 comparison`, `6 comparisons`."""
+    return f"{comparisons} comparison{'' if comparisons == 1 else 's'}"
+
+
 def competitors(runs: Sequence[RecordedRun], names: Sequence[str] = ()) -> list[Competitor]:
     """The systems of several runs; one whose name is in two of them is called RUN/NAME.
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from floatbench.errors import UsageError
 from floatbench.metrics.paired import ALPHA
-from floatbench.reports.comparison import Comparisons, Verdict
+from floatbench.reports.comparison import Comparisons, Verdict, counted
 from floatbench.reports.interval_notes import condition
 from floatbench.reports.render import latex_escape
 from floatbench.reports.table import escape, number
@@ -26,7 +26,7 @@ def render_comparisons(found: Comparisons, style: str) -> str:
 def notes(found: Comparisons) -> list[str]:
     """What a reader has to know beside the numbers."""
     lines = [
-        f"Paired on the clips that both systems have; p two-sided, adjusted for {found.count} comparisons (Holm); "
+        f"Paired on the clips that both systems have; p two-sided, adjusted for {counted(found.count)} (Holm); "
         f"decided where it is below {ALPHA:.2g}.",
     ]
     tested = [verdict for verdict in found.verdicts if verdict.p is not None]

@@ -15,11 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from floatbench.engine.features import FeatureStore
+from floatbench.engine.records import ScoreRow
 from floatbench.errors import ClipError, DataError, UsageError
 from floatbench.protocol.protocol import Clip
 from floatbench.reports.layout import measured_block, renamed
 from floatbench.reports.loading import RecordedRun
 from floatbench.reports.subset import restricted
+from floatbench.reports.table_notes import without_interval
 from floatbench.reports.table_parts import PaperTable, TableBlock, TableChoices
 from floatbench.text import near
 from floatbench.types import FPS, Features
@@ -158,7 +160,8 @@ def slice_table(
             if key in group
         ]
         blocks.append(_block(slicing, key, parts, table, choices))
-        lacking += [f"No interval in {_title(slicing, key)}: {reason}." for reason in _without_interval(parts, table)]
+        cells = _shown_cells(parts, table, choices)
+        lacking += without_interval(cells, choices, f" in {_title(slicing, key)}")
     measure = slicing.measure
     said = [f"{slicing.name}: {measure.note}."] if measure else []
     notes = [*said, "Slices are not ranked: with many of them some would be won by chance.", *table.notes]
@@ -188,11 +191,13 @@ def _groups(run: RecordedRun, slicing: Slicing, reference: Path | None) -> dict[
     return found
 
 
-def _without_interval(runs: Sequence[RecordedRun], table: PaperTable) -> list[str]:
-    """Why numbers of a slice have no interval."""
+def _shown_cells(runs: Sequence[RecordedRun], table: PaperTable, choices: TableChoices) -> list[ScoreRow]:
+    """The numbers of a slice."""
     shown = {column.variant for column in table.ours.columns}
-    cells = [cell for run in runs for cell in run.scores.scores if cell.metric in shown and cell.value is not None]
-    return list(dict.fromkeys(cell.no_interval for cell in cells if cell.interval is None and cell.no_interval))
+    return [
+        cell for run in runs for cell in run.scores.scores
+        if cell.metric in shown and cell.value is not None and cell.method in run.systems and choices.shows(cell.method)
+    ]  # fmt: skip
 
 
 def _title(slicing: Slicing, key: float | str | None) -> str:

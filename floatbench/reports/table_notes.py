@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from floatbench.engine.judges import is_self_judged
-from floatbench.reports.comparison import Comparisons
+from floatbench.engine.records import ScoreRow
+from floatbench.reports.comparison import Comparisons, counted
 from floatbench.reports.interval_notes import interval_notes
 from floatbench.reports.loading import RecordedRun
 from floatbench.reports.table import TINY_NOTE, ordered_metrics
@@ -22,7 +23,7 @@ def decisions(block: TableBlock, judged: Sequence[Comparisons]) -> list[str]:
         return ["Nothing is bold: no pair of systems could be tested.", *(f"No test: {why}." for why in reasons)]
     found = [
         "Bold: no system is better; underlined: the next place. Better is what the paired test on the same clips says "
-        f"(p adjusted for {count} comparisons, floatbench compare); what is not decided shares a place."
+        f"(p adjusted for {counted(count)}, floatbench compare); what is not decided shares a place."
     ]
     undecided = [
         column.title if len(block.datasets) == 1 else f"{column.title} ({block.datasets[d]})"
@@ -39,16 +40,18 @@ def notes_of(
     columns: Sequence[Column],
     variants: Sequence[str],
     choices: TableChoices = TableChoices(),
+    daggers: bool = False,
 ) -> list[str]:
     """All else: what the marks mean, how each run was made, what is odd about it, what is not shown.
 
     Args:
         variants: the metrics that were asked for, where others are left out on purpose.
+        daggers: a measured row has one; some of the paper's have.
     """
     notes = ["Measured and published rows were made on other clips and are not ranked together."]
     notes.append("† scored on raw 256 x 256 output. ‡ second-hand, not read in the paper itself.")
     if not choices.published:
-        notes = ["† scored on raw 256 x 256 output."]
+        notes = ["† scored on raw 256 x 256 output."] if daggers else []
     notes += [f"{printed} is {name} in the records." for name, printed in choices.names.items() if printed != name]
     if choices.intervals == "pm":
         notes.append("± is half the width of the interval, which need not lie evenly about the number.")
@@ -68,10 +71,13 @@ def notes_of(
             if not c.held
         ]
     shown = {column.variant for column in columns}
-    cells = [cell for run in runs for cell in run.scores.scores if cell.metric in shown and cell.value is not None]
-    reasons = dict.fromkeys(cell.no_interval for cell in cells if cell.interval is None and cell.no_interval)
+    cells = [
+        cell for run in runs for cell in run.scores.scores
+        if cell.metric in shown and cell.value is not None and choices.shows(cell.method)
+        and (choices.controls or not run.scores.is_control(cell.method))
+    ]  # fmt: skip
     if choices.intervals != "none":
-        notes += [f"{note}." for note in interval_notes(cells)] + [f"No interval: {reason}." for reason in reasons]
+        notes += [f"{note}." for note in interval_notes(cells)] + without_interval(cells, choices)
     tiny = [column.variant for column in columns if column.tiny]
     if tiny:
         notes.append(f"{', '.join(tiny)}: {TINY_NOTE}.")
@@ -84,6 +90,24 @@ def notes_of(
         behind.setdefault(listed, []).append(variant)
     notes += [f"Weights behind {', '.join(names)}: {listed}." for listed, names in behind.items() if listed]
     return notes
+
+
+def without_interval(cells: Sequence[ScoreRow], choices: TableChoices, where: str = "") -> list[str]:
+    """Why cells have no interval: one sentence a reason, which names its methods where it is not that of all.
+
+    Args:
+        where: which of the slices (` in yaw 0 to 15°`); empty for all clips.
+    """
+    methods = {cell.method for cell in cells}
+    having: dict[str, dict[str, None]] = {}
+    for cell in cells:
+        if cell.interval is None and cell.no_interval:
+            having.setdefault(cell.no_interval, {})[cell.method] = None
+    named = {
+        reason: "" if own.keys() == methods else f" of {', '.join(choices.printed(name) for name in own)}"
+        for reason, own in having.items()
+    }
+    return [f"No interval{of}{where}: {reason}." for reason, of in named.items()]
 
 
 def _not_shown(runs: Sequence[RecordedRun], columns: Sequence[Column]) -> list[str]:

@@ -161,7 +161,7 @@ def test_every_format_says_who_is_better(capfd, run):
     code, out, err = floatbench(capfd, "compare", run, "a", "b", "--metrics", "toy-fid")
     assert code == 0, err
     assert re.search(r"toy-fid +a +b +3\S* +3\S* +-0\.3 \[-0\.3, -0\.3\] +(0\.000\d+|<1e-4) +better +12 +12", out)
-    assert "adjusted for 1 comparisons (Holm)" in out
+    assert "adjusted for 1 comparison (Holm)" in out
     assert "| toy-fid | a | b |" in floatbench(capfd, "compare", run, "a", "b", "--format", "md")[1]
     latex = floatbench(capfd, "compare", run, "a", "b", "--format", "latex")[1]
     assert "\\toprule" in latex and "toy-fid & a & b &" in latex

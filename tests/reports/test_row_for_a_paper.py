@@ -129,3 +129,20 @@ def test_a_table_without_a_run_is_the_papers(capfd, table):
 def test_what_cannot_be_understood_is_one_line(capfd, run, given, said):
     code, out, err = floatbench(capfd, "report", *[run if word == "RUN" else word for word in given])
     assert (code, out) == (2, "") and said in err and len(err.splitlines()) == 2
+
+
+def test_notes_speak_of_the_rows_that_are_shown(capfd, run):
+    """A control without an interval is named under the table that has it, and only there."""
+    scores = run / "scores.json"
+    record = json.loads(scores.read_text())
+    for cell in record["scores"]:
+        if cell["method"] == "frozen":
+            cell |= {"interval": None, "no_interval": "its 12 clips are alike"}
+    scores.write_text(json.dumps(record))
+    told = "No interval of frozen: its 12 clips are alike"
+    assert told in floatbench(capfd, "report", run, "--table", 1)[1]
+    alone = floatbench(capfd, "report", run, "--row", "--only", "one", "--format", "latex")
+    assert "No interval" not in alone[1] + alone[2] and "256 x 256" not in alone[1] + alone[2]
+    code, out, err = floatbench(capfd, "report", run, "--table", 1, "--only", "frozen", "--no-published")
+    assert code == 0, err
+    assert "No interval: its 12 clips are alike" in out
