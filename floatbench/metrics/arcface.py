@@ -197,6 +197,7 @@ class ArcFaceTorch(NetworkBackbone):
 
     licence = "InsightFace models: non-commercial research only"
     default_batch = 64
+    norms_follow = True
 
     def __init__(
         self, name: str, weights: str, blocks: tuple[int, int, int, int] = R50, batch: int | None = None

@@ -180,7 +180,7 @@ class I3D(NetworkBackbone):
 
     licence = "Apache-2.0 as commonly stated"
     default_batch = 8
-    channels_last = True
+    norms_follow = channels_last = True
 
     def __init__(
         self,

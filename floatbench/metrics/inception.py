@@ -103,7 +103,7 @@ class Inception(NetworkBackbone):
     weights = ("inception-fid",)
     licence = "Apache-2.0"
     default_batch = 50
-    channels_last = True
+    norms_follow = channels_last = True
 
     def __init__(self, tap: int = 2048, resize: Resize = "bilinear", batch: int | None = None) -> None:
         super().__init__(batch)

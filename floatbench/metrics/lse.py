@@ -83,7 +83,7 @@ class LipEmbeddings(NetworkBackbone):
 
     licence = LICENCE
     default_batch = 32
-    channels_last = True
+    norms_follow = channels_last = True
 
     def __init__(self, mode: Mode = "direct", batch: int | None = None) -> None:
         super().__init__(batch)
@@ -168,6 +168,7 @@ class SoundEmbeddings(NetworkBackbone):
     weights = ("syncnet-v2",)
     licence = LICENCE
     default_batch = 128
+    norms_follow = True
 
     def settings(self) -> dict[str, Any]:
         return {"mfcc": "python_speech_features defaults", "version": 1}

@@ -33,8 +33,10 @@ class NetworkBackbone(Backbone):
     """
 
     default_batch = 32
+    norms_follow = False
+    """Every batch norm is that of the layer registered right before it, if there is one; so `quicker` may fold it."""
     channels_last = False
-    """Weights of pictures lie channels-last, where that was measured to be faster."""
+    """Kernels lie channels-last, where that was measured to be faster."""
 
     def __init__(self, batch: int | None = None) -> None:
         self.batch = batch or self.default_batch
@@ -58,7 +60,9 @@ class NetworkBackbone(Backbone):
         network = self.build()
         load_strictly(network, state, self.weights[0])
         network = network.eval().requires_grad_(False)
-        self.network = (quicker(network, self.channels_last) if self.quick else network).to(device)
+        if self.quick:
+            network = quicker(network, self.norms_follow, self.channels_last)
+        self.network = network.to(device)
         self.device = device
 
     def forward(self, run: Callable[[nn.Module, torch.Tensor], torch.Tensor], items: np.ndarray) -> np.ndarray:
@@ -86,17 +90,17 @@ def load_strictly(network: nn.Module, state: Mapping[str, torch.Tensor], name: s
         ) from error
 
 
-def quicker(network: nn.Module, channels_last: bool = False) -> nn.Module:
-    """Folds the batch norms into the layers before them, in place: the same function up to rounding.
-
-    A norm counts as that of the convolution or linear layer registered right before it, as torchvision, insightface and
-    our own networks do; a norm that has another place, as the first of a pre-activated block, stays.
+def quicker(network: nn.Module, norms_follow: bool, channels_last: bool) -> nn.Module:
+    """The same function up to rounding in fewer passes; changes the network.
 
     Args:
+        norms_follow: fold each batch norm into the convolution or linear layer registered right before it. A network
+            may register them in another order than it calls them (pre-activated blocks end in a convolution, and the
+            next one's norm sees a sum), so that a test must hold each network for which this is said.
         channels_last: lay the kernels of 2-D and 3-D convolutions so; what they make follows.
     """
     layers = [(name, module) for name, module in network.named_modules() if not any(module.children())]
-    for (name, layer), (norm_name, norm) in pairwise(layers):
+    for (name, layer), (norm_name, norm) in pairwise(layers) if norms_follow else ():
         if not isinstance(norm, (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)):
             continue
         if isinstance(layer, nn.Linear):

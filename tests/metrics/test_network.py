@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from floatbench.metrics import arcface, i3d, reconnet, syncnet
-from floatbench.metrics.network import quicker
+from floatbench.metrics.network import NetworkBackbone, quicker
+from floatbench.types import ClipMedia, Features
 
 ROUNDING = 1e-5
 """Of the largest value: float32 rounding of some fifty layers."""
@@ -56,7 +57,7 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module], Tensor]
 def test_folded_norms_and_another_layout_change_nothing_but_rounding(name):
     build, run, left = NETWORKS[name]
     network = unsettled(build())
-    faster = quicker(copy.deepcopy(network), channels_last=True)
+    faster = quicker(copy.deepcopy(network), norms_follow=True, channels_last=True)
     assert norms(faster) == left
     with torch.inference_mode():
         expected, found = run(network), run(faster)
@@ -68,5 +69,39 @@ def test_a_norm_keeps_its_epsilon_when_it_is_folded():
     network = unsettled(nn.Sequential(nn.Conv3d(2, 3, 1, bias=False), nn.BatchNorm3d(3, eps=0.5)))
     x = noise(1, 2, 2, 2, 2)
     expected = network(x)
-    torch.testing.assert_close(quicker(network)(x), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(quicker(network, True, False)(x), expected, rtol=1e-5, atol=1e-6)
     assert not norms(network)
+
+
+class PreActivated(nn.Module):
+    """Two blocks whose second norm sees the first one's sum, although a convolution is registered before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm1, self.conv1 = nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1)
+        self.norm2, self.conv2 = nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.conv1(self.norm1(x))
+        return x + self.conv2(self.norm2(x))
+
+
+class OfPreActivated(NetworkBackbone):
+    id = "pre-activated"
+    weights = ("none",)
+
+    def build(self) -> nn.Module:
+        return PreActivated()
+
+    def extract(self, clip: ClipMedia) -> Features:
+        raise NotImplementedError
+
+
+def test_a_backbone_that_does_not_say_that_its_norms_follow_keeps_them(monkeypatch):
+    network, backbone = unsettled(PreActivated()), OfPreActivated()
+    monkeypatch.setattr(backbone, "state", network.state_dict)
+    backbone.load()
+    assert backbone.network is not None
+    x = noise(1, 3, 2, 2)
+    assert torch.equal(backbone.network(x), network(x))
+    assert not torch.allclose(quicker(network, True, False)(x), backbone.network(x), atol=1e-2)  # why it must be said
