@@ -138,6 +138,7 @@ CHANGES: dict[str, Any] = {
     "settings": {"fid": {"n": 1}},
     "seed": 1,
     "coverage_floor": 0.5,
+    "source_video": "own",
     "preprocessing": Preprocessing(boxes="none"),
     "clips": BASE["clips"][:1],
 }
