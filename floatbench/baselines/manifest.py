@@ -7,7 +7,9 @@ folder through the entry-point group `floatbench.baselines` or the search path `
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
+import math
 import os
 import tomllib
 from functools import cached_property
@@ -92,6 +94,11 @@ class Limits(Frozen):
     min_audio_s: float = 0.0
     max_audio_s: float = 120.0
     forbidden_frames: tuple[int, ...] = ()
+
+    @property
+    def min_frames(self) -> int:
+        """The fewest frames, at 25 a second, that are not too short."""
+        return next(n for n in itertools.count(math.floor(self.min_audio_s * 25)) if n / 25 >= self.min_audio_s)
 
 
 class Produced(Frozen):

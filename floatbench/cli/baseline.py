@@ -19,7 +19,7 @@ ProfileOption = Annotated[str, typer.Option("--profile", help="Environment: mode
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 ...")]
 ImageOption = Annotated[Path | None, typer.Option("--image", "-i", help="A portrait in place of the drawn one.")]
 AudioOption = Annotated[Path | None, typer.Option("--audio", "-a", help="A speech in place of the drawn face's.")]
-FramesOption = Annotated[int, typer.Option("--frames", min=1, help="Length of the clip.")]
+FramesOption = Annotated[int | None, typer.Option("--frames", min=1, help="Of the clip; 10, or the fewest it takes.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Of the clip.")]
 group = typer.Typer(help="Systems that run from their own official code.", no_args_is_help=True)
 
@@ -160,7 +160,7 @@ def check(
     preset: PresetOption = "protocol",
     profile: ProfileOption = "",
     device: DeviceOption = "auto",
-    frames: FramesOption = 10,
+    frames: FramesOption = None,
     seed: SeedOption = 0,
     image: ImageOption = None,
     audio: AudioOption = None,
@@ -172,7 +172,7 @@ def check(
     from floatbench.methods.baseline_runs import make_clip, picture_and_sound
 
     device = pick_device(device)
-    picture, sound = _told(lambda: picture_and_sound(image, audio, frames), name)
+    picture, sound = _told(lambda: picture_and_sound(image, audio, frames or _clip_length(name)), name)
     made = _told(lambda: make_clip(method(name, preset, profile), picture, sound, seed << 32, device, out), name)
     report = {
         "name": name,
@@ -193,6 +193,13 @@ def check(
         "fabricated": _fabricated(name, profile, preset, device),
     }
     output.result(report, "\n".join(filter(None, (_field(key, value) for key, value in report.items()))))
+
+
+def _clip_length(name: str) -> int:
+    """Frames of a trial clip: ten, or the fewest that the system takes."""
+    from floatbench.baselines import manifest as manifests
+
+    return max(10, manifests.load(name).limits.min_frames)
 
 
 def _fabricated(name: str, profile: str, preset: str, device: str) -> bool:
@@ -262,7 +269,7 @@ def certify(
     profiles: Annotated[str, typer.Option("--profiles", help="The two to compare.")] = "period,modern",
     preset: PresetOption = "protocol",
     device: DeviceOption = "cpu",
-    frames: FramesOption = 10,
+    frames: FramesOption = None,
     seed: SeedOption = 0,
     image: ImageOption = None,
     audio: AudioOption = None,
@@ -280,7 +287,7 @@ def certify(
     if len(pair) != 2:
         raise UsageError(f"--profiles {profiles}: two names are wanted", fix="--profiles period,modern")
     progress = output.progress()
-    inputs = _told(lambda: picture_and_sound(image, audio, frames), name)
+    inputs = _told(lambda: picture_and_sound(image, audio, frames or _clip_length(name)), name)
     found = _told(
         lambda: certify_profiles(name, (pair[0], pair[1]), preset, pick_device(device), inputs, seed, progress), name
     )

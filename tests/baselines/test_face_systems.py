@@ -46,8 +46,14 @@ def test_every_shim_of_a_profile_exists_beside_the_driver(name: str) -> None:
     assert 50 <= len((manifest.folder / manifest.driver).read_text().splitlines()) <= 150
 
 
-def test_sadtalker_refuses_the_lengths_that_break_it() -> None:
+def test_systems_refuse_the_lengths_that_break_them() -> None:
     assert set(manifests.load("sadtalker").limits.forbidden_frames) == {1, 2, 21}
+    assert manifests.load("sonic").limits.min_frames == 11
+
+
+def test_sonic_asks_for_the_gated_files_before_the_large_ones_of_its_own() -> None:
+    gated = ["stabilityai/" in weight.origins[0] for weight in manifests.load("sonic").weights]
+    assert gated == [True] * 7 + [False] * 8
 
 
 def test_flashheads_full_random_weights_have_the_published_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
