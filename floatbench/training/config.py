@@ -219,6 +219,9 @@ class FlowConfig:
         square: weight of the mean squared difference of the motion coefficients. Plain differences are least at the
             median of what could follow, squared ones at its mean, from which samples keep their spread [ours, 0 in the
             paper].
+        seam: further weight of the mean difference of the motion coefficients in the first L' frames after a previous
+            window that the network sees. A head moves so little from frame to frame that a small error there is a jump
+            where two windows meet [ours, 0 in the paper].
         previous_loss: `clean`, Eq. 11 read literally; `none` leaves previous frames out.
         vel_boundary: keep the difference between previous and current frames, Eq. 12 read literally.
         previous_target: `clean`, or `input`: zeros where the previous motion was dropped [not stated].
@@ -259,6 +262,7 @@ class FlowConfig:
     inside: Weight = 0.0
     face_velocity: Weight = 0.0
     square: Weight = 0.0
+    seam: Weight = 0.0
     previous_loss: Literal["clean", "none"] = "clean"
     vel_boundary: bool = True
     previous_target: Literal["clean", "input"] = "clean"
@@ -314,6 +318,7 @@ LATER: dict[tuple[str, str], Any] = {
     ("flow", "compiled"): False,
     ("flow", "face_velocity"): 0.0,
     ("flow", "square"): 0.0,
+    ("flow", "seam"): 0.0,
     ("flow", "hearing"): "window",
 }
 """Fields that older checkpoints do not know, with the values that change nothing."""
@@ -347,7 +352,8 @@ class TrainConfig:
         if self.flow.targets == "truth":
             check_motions(self.model)
         elif self.flow.face_velocity:
-            raise UsageError("flow.face_velocity: only 'truth' targets know which coefficients are the face's")
+            fix = "set face_velocity = 0 in [flow]"
+            raise UsageError("flow.face_velocity: only 'truth' targets know which coefficients are the face's", fix=fix)
         self.exported.to_dict()  # raises where the model cannot be anchored
         if self.flow.hearing == "whole" and self.model.speech != "wav2vec2":
             raise UsageError("flow.hearing = 'whole' is for wav2vec 2.0: the log-mel encoders are trained, not kept")

@@ -221,7 +221,7 @@ class FlowPhase:
         parts = flow_terms(output.float(), target, previous_target, c.vel_boundary, c.previous_loss)
         terms = {"current": parts.current, "previous": parts.previous, "velocity": parts.velocity}
         total = parts.total(c.ot, c.velocity)
-        of_motion = self._motion_terms(output.float(), target, previous_target)
+        of_motion = self._motion_terms(output.float(), target, previous_target, masks.items()["prev_x"])
         terms |= of_motion
         total = total + sum(getattr(c, name) * term for name, term in of_motion.items())
         if logits is not None and c.emotion_weight and not self.whole.emotion_first and told:
@@ -232,10 +232,14 @@ class FlowPhase:
             total = total + c.emotion_weight * terms["emotion"]
         return terms, total
 
-    def _motion_terms(self, output: Tensor, target: Tensor, previous: Tensor) -> dict[str, Tensor]:
-        """The terms of the motion coefficients, by the names of their weights; those without weight are left out."""
+    def _motion_terms(self, output: Tensor, target: Tensor, previous: Tensor, given: Tensor) -> dict[str, Tensor]:
+        """The terms of the motion coefficients, by the names of their weights; those without weight are left out.
+
+        Args:
+            given: (B,) 1 where the network sees the previous motion, else 0.
+        """
         c, terms = self.config, {}
-        if not max(c.inside, c.face_velocity, c.square):
+        if not max(c.inside, c.face_velocity, c.square, c.seam):
             return terms
         made, wanted, before = (self.model.project(value) for value in (output, target, previous))
         if c.inside:
@@ -247,6 +251,11 @@ class FlowPhase:
             terms["face_velocity"] = of_face.velocity
         if c.square:
             terms["square"] = (made[:, before.shape[1] :] - wanted).square().mean()
+        if c.seam:
+            near = slice(before.shape[1], 2 * before.shape[1])  # as many current frames as there are previous ones
+            apart = (made[:, near] - wanted[:, : before.shape[1]]).abs().mean((1, 2))
+            # a mean over all samples, so that the loss does not depend on how processes share them
+            terms["seam"] = (given * apart).mean()
         return terms
 
     def tensors(self) -> dict[str, Tensor]:

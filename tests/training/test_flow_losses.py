@@ -134,10 +134,16 @@ def test_without_the_boundary_every_other_difference_still_counts():
         assert float(found) == pytest.approx(0.5 / (P + L - 2), rel=1e-5)
 
 
-def _motion_terms(made: torch.Tensor, wanted: torch.Tensor, before: torch.Tensor, **weights: Any) -> dict[str, float]:
+def _motion_terms(
+    made: torch.Tensor,
+    wanted: torch.Tensor,
+    before: torch.Tensor,
+    given: tuple[float, ...] = (1.0, 1.0),
+    **weights: Any,
+) -> dict[str, float]:
     """The terms of motion coefficients of a phase with these weights."""
     phase: Any = SimpleNamespace(config=FlowConfig(**weights), model=SimpleNamespace(project=lambda value: value))
-    terms = FlowPhase._motion_terms(phase, torch.cat((before, made), 1), wanted, before)
+    terms = FlowPhase._motion_terms(phase, torch.cat((before, made), 1), wanted, before, torch.tensor(given))
     return {name: float(term) for name, term in terms.items()}
 
 
@@ -151,6 +157,15 @@ def test_squared_differences_count_current_frames_and_the_faces_velocity_leaves_
     assert of_pose == {"square": pytest.approx(4 * 6 / 80), "face_velocity": 0.0}
     # one frame of four is off by 2: two of six steps are wrong by 2
     assert of_face == {"square": pytest.approx(4 * 14 / 80), "face_velocity": pytest.approx(2 * 2 / 6)}
+
+
+def test_the_seam_counts_the_frames_after_a_previous_window_where_it_is_seen():
+    before, wanted = torch.zeros(2, 3, 20), torch.zeros(2, 5, 20)
+    near, far = wanted.clone(), wanted.clone()
+    near[:, 2], far[:, 3] = 2.0, 2.0
+    assert _motion_terms(near, wanted, before, seam=1.0) == {"seam": pytest.approx(2 / 3)}
+    assert _motion_terms(near, wanted, before, (1.0, 0.0), seam=1.0) == {"seam": pytest.approx(1 / 3)}
+    assert _motion_terms(far, wanted, before, seam=1.0) == {"seam": 0.0}
 
 
 def test_the_faces_velocity_needs_coefficients_that_are_known():

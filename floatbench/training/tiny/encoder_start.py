@@ -1,7 +1,8 @@
 """An encoder without training: random convolutions, and last layers solved by least squares on the true motion.
 
 Training an encoder to see pose takes hours of a processor. Random convolutions hold much of it already, so that a
-linear map of their last features gives it at once, if roughly (docs/training.md has numbers).
+linear map of their last features gives it at once, if roughly (docs/evidence/training-measured.md, choices of
+`float-tiny`, has r of every number).
 N pictures, F features, D latent, M motion.
 """
 
