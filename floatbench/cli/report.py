@@ -39,9 +39,9 @@ class ReportChoices:
     metrics: Annotated[str, typer.Option(help="Metric variants or sets of the columns, comma separated.")] = ""
     only: Annotated[list[str] | None, typer.Option(help="Show these methods only, comma separated; repeatable.")] = None
     name: Annotated[list[str] | None, typer.Option(help="METHOD=NAME: print a method by this name; repeatable.")] = None
-    row: Annotated[bool, typer.Option("--row", help="The rows alone, for a table of your own; default: Table 1's.")] = (
-        False
-    )
+    row: Annotated[
+        bool, typer.Option("--row", help="The rows alone, for your own table: Table 1, or of --metrics.")
+    ] = False
     controls: Annotated[bool, typer.Option(help="Show the controls.")] = True
     published: Annotated[bool, typer.Option(help="With --table: show the paper's own rows.")] = True
     intervals: Annotated[str, typer.Option(help="full: both ends; pm: ± half of the width; none.")] = "full"
@@ -187,7 +187,8 @@ def _text(
     if choices.row and choices.by:
         raise UsageError("--row gives rows of all clips, --by blocks of some", fix="leave out one of them")
     if choices.row:
-        found = build_table(choices.table or 1, runs, variants, replace(chosen, controls=False, published=False))
+        number = choices.table or (None if variants else 1)
+        found = build_table(number, runs, variants, replace(chosen, controls=False, published=False))
         if style not in ("json", "csv"):
             output.note("\n".join(found.notes))
         return render_rows(found, style)

@@ -68,7 +68,8 @@ def build_table(
     ours = placed(measured_block("measured", runs, columns, choices), judged)
     controls = _controls(runs, columns, choices) if choices.controls else NOTHING
     daggers = any(line.dagger for line in (*ours.lines, *controls.lines))
-    notes = [*decisions(ours, judged), *notes_of(runs, columns, variants if table is None else (), choices, daggers)]
+    told = replace(choices, published=bool(paper.lines))
+    notes = [*decisions(ours, judged), *notes_of(runs, columns, variants if table is None else (), told, daggers)]
     notes += [f"{theval_total.NOTE}."] if any(column.title == theval_total.TITLE for column in columns) else []
     return PaperTable(
         table, title, renamed(ours, choices), renamed(controls, choices), paper, notes,

@@ -146,3 +146,14 @@ def test_notes_speak_of_the_rows_that_are_shown(capfd, run):
     code, out, err = floatbench(capfd, "report", run, "--table", 1, "--only", "frozen", "--no-published")
     assert code == 0, err
     assert "No interval: its 12 clips are alike" in out
+
+
+def test_a_table_of_all_scores_says_nothing_of_published_rows_that_it_does_not_have(run):
+    assert not any("published" in note for note in build_table(None, [load_run(run)]).notes)
+    assert any("published" in note for note in build_table(1, [load_run(run)]).notes)
+
+
+def test_a_row_has_the_metrics_that_were_named(capfd, run):
+    code, out, err = floatbench(capfd, "report", run, "--row", "--metrics", "toy-csim", "--format", "html")
+    assert code == 0, err
+    assert [line.count("<td>") for line in out.splitlines() if line.startswith("<tr>")] == [1, 1, 1]
