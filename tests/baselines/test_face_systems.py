@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import runpy
 import shutil
 import subprocess
@@ -18,7 +19,7 @@ from floatbench.baselines import manifest as manifests
 
 ROOT = Path(__file__).resolve().parents[2]
 PAPER = ("edtalk", "anitalker", "sadtalker", "float-official", "hallo", "echomimic")
-FIELD = ("wav2lip", "imtalker", "latentsync", "sonic", "flashhead")
+FIELD = ("wav2lip", "imtalker", "latentsync", "sonic", "flashhead", "joyvasa", "ditto")
 SYSTEMS = (*PAPER, *FIELD)
 FRAMES = {"sonic": 23}  # of 25: two of every 80 ms of sound, less one; all others make what the sound has
 
@@ -87,6 +88,24 @@ def test_only_the_protocol_preset_is_ranked_and_only_a_declared_author_preset_ha
     assert {p for p, settings in manifest.presets.items() if settings.fps != 25} == (
         {"author"} if name == "echomimic" else set()
     )
+
+
+@pytest.mark.parametrize("name", ["joyvasa", "ditto"])
+def test_addresses_of_the_hub_name_a_full_revision(name: str) -> None:
+    origins = [origin for weight in manifests.load(name).weights for origin in weight.origins]
+    assert origins
+    for origin in origins:
+        assert not origin.startswith("hf://") or re.fullmatch(r"hf://[^/]+/[^/@]+@[0-9a-f]{40}/.+", origin), origin
+
+
+def test_systems_that_liveportrait_renders_share_what_is_known_of_it() -> None:
+    """Its data sets, its face-id loss, and the hashes of its five files, whatever they are called."""
+    joy, ditto = manifests.load("joyvasa"), manifests.load("ditto")
+    for manifest in (joy, ditto):
+        assert {"VoxCeleb", "MEAD", "RAVDESS", "AAHQ"} < set(manifest.trained_on)
+        assert manifest.trained_with == ("arcface",)
+    files = {weight.sha256 for weight in joy.weights if "/liveportrait/" in weight.path}
+    assert len(files) == 6 and files < {weight.sha256 for weight in ditto.weights}
 
 
 def floatbench(*arguments: Any) -> str:
