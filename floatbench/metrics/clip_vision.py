@@ -41,9 +41,9 @@ def build_config(**changed: int) -> Any:
 
     sizes: dict[str, Any] = {
         "hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16,
-        "patch_size": 14, "projection_dim": 768,
+        "patch_size": 14, "projection_dim": 768, "image_size": SIDE, **changed,
     }  # fmt: skip
-    return CLIPVisionConfig(**(sizes | {"image_size": SIDE} | changed))
+    return CLIPVisionConfig(**sizes)
 
 
 def preprocess(frames: torch.Tensor) -> torch.Tensor:
