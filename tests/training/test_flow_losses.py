@@ -152,7 +152,7 @@ def test_squared_differences_count_current_frames_and_the_faces_velocity_leaves_
     assert _motion_terms(wanted, wanted, before) == {}
     pose, face = wanted.clone(), wanted.clone()
     pose[:, 1, :6], face[:, 1, 6:] = 2.0, 2.0
-    weights = {"square": 1.0, "face_velocity": 1.0}
+    weights: dict[str, Any] = {"square": 1.0, "face_velocity": 1.0}
     of_pose, of_face = (_motion_terms(made, wanted, before, **weights) for made in (pose, face))
     assert of_pose == {"square": pytest.approx(4 * 6 / 80), "face_velocity": 0.0}
     # one frame of four is off by 2: two of six steps are wrong by 2
