@@ -120,7 +120,7 @@ class OpeningJudge(SyncJudge):
         return _each_lag(frames, lambda moved: -theval.apart(opened, loud[moved], found & spoken[moved]))
 
     def length(self, face: Features, sound: Features) -> int:
-        return min(len(face["found"]), len(sound["rms"]) * BLOCK // SAMPLES_PER_FRAME)
+        return min(len(face["found"]), (len(sound["rms"]) - 1) * BLOCK // SAMPLES_PER_FRAME)
 
     def as_used(self, face: Features, sound: Features, length: int) -> Mapping[str, float]:
         use = face["found"].astype(bool)[:length] & speaks(sound, length)

@@ -114,9 +114,10 @@ def lipsync(look: Look) -> VideoReading:
     """
     features, sound = look(FaceLandmarker.id), look(SpeechActivity.id)
     found = points.seen(features)
-    use = speaks(sound, len(found)) & found
-    if use.sum() < max(2.0, LEAST_SPEECH * len(found)):
-        raise ClipError("too_short", f"speech in {int(use.sum())} of {len(found)} frames with a face, 10% are needed")
+    speech = speaks(sound, len(found))
+    if speech.mean() < LEAST_SPEECH:
+        raise ClipError("too_short", f"speech in {int(speech.sum())} of {len(found)} frames, 10% are needed")
+    use = speech & found
     opened, loud = mouth_opening(features), loudness(sound, len(found))
     tracks = {"mouth": np.where(found, opened, np.nan).astype(np.float32), "loudness": loud.astype(np.float32)}
     distance = apart(opened, loud, use)
@@ -152,7 +153,7 @@ def _long_runs(chosen: np.ndarray, seconds: float) -> np.ndarray:
 
 def _scaled(values: np.ndarray) -> np.ndarray:
     """From 0 to 1; a curve that does not vary is 0 throughout."""
-    return (values - values.min()) / max(float(np.ptp(values)), 1e-12)
+    return (values - values.min()) / (np.ptp(values) + 1e-8)
 
 
 _SOURCE = "THEval (arXiv 2511.04520)"

@@ -68,7 +68,7 @@ def test_a_judge_that_sees_no_difference_is_right_half_of_the_time():
 def test_the_judge_of_opening_and_loudness_reads_them_on_frames_of_speech():
     """A mouth that opens as the sound is loud, in blocks of 50 ms, and speech throughout."""
     rng = np.random.default_rng(0)
-    sound = {"speech": np.ones(FRAMES * 640 // 512, np.float32), "rms": rng.uniform(0.1, 1, FRAMES * 640 // 800)}
+    sound = {"speech": np.ones(FRAMES * 640 // 512, np.float32), "rms": rng.uniform(0.1, 1, 1 + FRAMES * 640 // 800)}
     face = mesh(FRAMES)
     for point in (191, 80, 81, 82, 13, 312, 311, 310):
         face[:, point, 1] = 100.0
@@ -77,7 +77,7 @@ def test_the_judge_of_opening_and_loudness_reads_them_on_frames_of_speech():
     sides = {"mp-landmarker": features(FRAMES, pixels=face), "silero-vad": sound}
     found = registry.metric("judge-acc-theval-lipsync").clip_value(pair(sides))
     assert found.value == 1 and found.extra["offset"] == 0
-    other = sides | {"silero-vad": sound | {"rms": rng.uniform(0.1, 1, FRAMES * 640 // 800)}}
+    other = sides | {"silero-vad": sound | {"rms": rng.uniform(0.1, 1, 1 + FRAMES * 640 // 800)}}
     score = registry.metric("judge-acc-theval-lipsync").reduce([pair(sides, "a", "p"), pair(other, "b", "q")])
     assert score.details["swapped_lipsync"] >= 0.5  # the first clip's own sound fits perfectly
 

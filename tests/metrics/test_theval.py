@@ -106,10 +106,10 @@ def lips_apart(gap: np.ndarray):
 
 
 def test_lips_in_pauses_are_judged_by_their_median_distance_from_the_mean_gap():
-    gap = np.where(T < 30, 20.0, 4 + 2 * (T % 2))  # wide in speech, trembling by 1 pixel around 5 in the pause
-    found = value("theval-silent-lips", lips_apart(gap), speech((0, 1.2)))
+    gap = np.where(T < 28, 20.0, 4 + 2 * (T % 2))  # wide in speech, trembling by 1 pixel around 5 in the pause
+    found = value("theval-silent-lips", lips_apart(gap), speech((0, 1.0)))
     assert found.value == pytest.approx(1 / 80, rel=1e-3)
-    assert 25 <= found.extra["frames"] <= 30
+    assert found.extra["frames"] == 32  # speech ends at 1.054 s, 1.1 s when rounded, within frame 27
 
 
 def test_without_a_long_pause_there_is_no_number():
@@ -143,9 +143,16 @@ def test_stretches_of_speech_end_at_pauses_and_grow_by_a_margin():
     ]
 
 
-def test_frames_are_spoken_in_when_their_time_is():
+def test_both_ends_of_speech_are_rounded_to_tenths_and_their_frames_belong_to_it():
     inside = speaks(speech((0.64, 1.6)), 60)
-    assert inside.nonzero()[0].tolist() == list(range(16, 41))  # 0.61 s to 1.63 s
+    assert inside.nonzero()[0].tolist() == list(range(15, 41))  # 0.61 s to 1.63 s, rounded 0.6 s to 1.6 s
+
+
+def test_a_tenth_of_speech_counts_with_and_without_a_face():
+    """Speech in frames 7 to 17 of 60, a face in three of these."""
+    face = features(60, missing=slice(8, 16))
+    found = value("theval-lipsync", face, speech((0.3, 0.7), rms=np.linspace(0.1, 0.3, 49)))
+    assert found.extra["frames"] == 3
 
 
 @pytest.fixture
