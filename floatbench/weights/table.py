@@ -8,8 +8,8 @@ and any of them may serve the file, because its hash decides.
 
 from __future__ import annotations
 
+from floatbench.weights.beyond_paper import BEYOND_PAPER
 from floatbench.weights.entries import WeightEntry, WeightFile
-from floatbench.weights.recent import RECENT
 
 _INSIGHTFACE_LICENCE = "InsightFace model terms: non-commercial research only (the insightface code is MIT)"
 _BUFFALO_L = tuple(
@@ -370,45 +370,6 @@ _TRAINING: tuple[WeightEntry, ...] = (
         format="pickle",
     ),
     WeightEntry(
-        name="alexnet",
-        title="AlexNet of torchvision (LPIPS)",
-        files=(
-            WeightFile(
-                path="alexnet-owt-7be5be79.pth",
-                urls=("https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",),
-                sha256="7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
-                size=244_408_911,
-            ),
-        ),
-        licence="torchvision BSD-3-Clause; trained on ImageNet",
-        commercial=True,
-        used_by=("lpips-alex",),
-        format="pickle",
-        fabricate="floatbench.metrics.lpips:fabricate_alexnet",
-    ),
-    WeightEntry(
-        name="lpips-alex",
-        title="Linear weights of LPIPS v0.1 on AlexNet",
-        files=(
-            WeightFile(
-                path="alex.pth",
-                urls=(
-                    "https://files.pythonhosted.org/packages/9b/13/"
-                    "1df50c7925d9d2746702719f40e864f51ed66f307b20ad32392f1ad2bb87/lpips-0.1.4-py3-none-any.whl",
-                ),
-                sha256="df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
-                size=6_009,
-                member="lpips/weights/v0.1/alex.pth",
-            ),
-        ),
-        licence="BSD-2-Clause",
-        commercial=True,
-        used_by=("lpips-alex",),
-        format="pickle",
-        fabricate="floatbench.metrics.lpips:fabricate_heads",
-        note="taken out of the wheel lpips 0.1.4 (54 KB); the package itself is not installed",
-    ),
-    WeightEntry(
         name="hsemotion",
         title="HSEmotion EfficientNet-B2, 7 classes (image emotion of the A-S2E+I2E ablation)",
         files=(
@@ -455,4 +416,4 @@ _SOUND: tuple[WeightEntry, ...] = (
     ),
 )
 
-ENTRIES: tuple[WeightEntry, ...] = (*_METRICS, *_FACES, *_SOUND, *RECENT, *_FLOAT, *_TRAINING)
+ENTRIES: tuple[WeightEntry, ...] = (*_METRICS, *_FACES, *_SOUND, *BEYOND_PAPER, *_FLOAT, *_TRAINING)

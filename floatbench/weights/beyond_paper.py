@@ -1,4 +1,6 @@
-"""The rows of the table for networks that measures of 2024 to 2026 read: large, and asked for by name only.
+"""The rows of the table for networks of measures that the paper does not print.
+
+Those of 2024 to 2026 are large, and their measures are asked for by name only.
 
 V-JEPA's authors publish no hash: its two files are held to what the first fetch from their own host gave.
 """
@@ -13,7 +15,46 @@ _LATENTSYNC = "hf://ByteDance/LatentSync-1.5@32a20d29aead0498e3e885e90dbbe8027da
 _JEPA = "https://dl.fbaipublicfiles.com/jepa/vith16"
 _SYNCHFORMER = "https://a3s.fi/swift/v1/AUTH_a235c0f452d648828f745589cde1219a/sync/sync_models/24-01-04T16-39-21"
 
-RECENT: tuple[WeightEntry, ...] = (
+BEYOND_PAPER: tuple[WeightEntry, ...] = (
+    WeightEntry(
+        name="alexnet",
+        title="AlexNet of torchvision (LPIPS)",
+        files=(
+            WeightFile(
+                path="alexnet-owt-7be5be79.pth",
+                urls=("https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",),
+                sha256="7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
+                size=244_408_911,
+            ),
+        ),
+        licence="torchvision BSD-3-Clause; trained on ImageNet",
+        commercial=True,
+        used_by=("lpips-alex",),
+        format="pickle",
+        fabricate="floatbench.metrics.lpips:fabricate_alexnet",
+    ),
+    WeightEntry(
+        name="lpips-alex",
+        title="Linear weights of LPIPS v0.1 on AlexNet",
+        files=(
+            WeightFile(
+                path="alex.pth",
+                urls=(
+                    "https://files.pythonhosted.org/packages/9b/13/"
+                    "1df50c7925d9d2746702719f40e864f51ed66f307b20ad32392f1ad2bb87/lpips-0.1.4-py3-none-any.whl",
+                ),
+                sha256="df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
+                size=6_009,
+                member="lpips/weights/v0.1/alex.pth",
+            ),
+        ),
+        licence="BSD-2-Clause",
+        commercial=True,
+        used_by=("lpips-alex",),
+        format="pickle",
+        fabricate="floatbench.metrics.lpips:fabricate_heads",
+        note="taken out of the wheel lpips 0.1.4 (54 KB); the package itself is not installed",
+    ),
     WeightEntry(
         name="clip-vit-l14-336",
         title="CLIP ViT-L/14 at 336 px (OpenAI)",
