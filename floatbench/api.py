@@ -111,6 +111,7 @@ def run(
     any_framing: bool = False,
     source_video: str | None = None,
     trained_with: Mapping[str, Sequence[str]] | None = None,
+    dubbed: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Result:
     """Generates, extracts and scores, as `floatbench run` does; the same call again carries on where it stopped.
@@ -136,6 +137,7 @@ def run(
         any_framing: score finished videos though they are framed differently from the reference; tables say so.
         source_video: what a system that needs a video is given (`still`, `other-clip`, `own`), see `load_protocol`.
         trained_with: name of finished videos -> networks that taught their system (`{"Ours": ["syncnet"]}`).
+        dubbed: names of finished videos whose system was given the protocol's source video; it is not to be `none`.
 
     Raises:
         UsageError: unknown names, a folder of another run, finished videos framed differently from the reference.
@@ -172,6 +174,7 @@ def run(
         strip_suffixes=_names(strip_suffix, "strip_suffix"),
         crop_videos=crop_videos, any_framing=any_framing,
         trained_with=read_trained_with([f"{name}={','.join(found)}" for name, found in (trained_with or {}).items()]),
+        dubbed=_names(dubbed, "dubbed"),
     )  # fmt: skip
     return _finished(runner.run(loaded, dataset_for(loaded), options, progress))
 

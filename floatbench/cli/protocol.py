@@ -23,6 +23,9 @@ Name = Annotated[
 Boxes = Annotated[str | None, typer.Option(help="Box back end: s3fd, mediapipe, given or none.")]
 Size = Annotated[int | None, typer.Option(help="Side of the prepared pictures in pixels.")]
 Clips = Annotated[list[str] | None, typer.Option("--clip", help="Only this clip id; may be repeated.")]
+SourceVideoOption = Annotated[
+    str, typer.Option("--source-video", help="For a system that needs a video: still, other-clip or own.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -184,6 +187,7 @@ def export_command(
     boxes: Boxes = None,
     size: Size = None,
     clip: Clips = None,
+    source_video: SourceVideoOption = "",
 ) -> int:
     """Write what a system is given: pictures, sounds and a list of names, to make the videos elsewhere.
 
@@ -197,11 +201,13 @@ def export_command(
 
     if for_method != "folder":
         raise UsageError(f"unknown --for-method {printable(for_method)!r}", fix="--for-method folder")
-    loaded = load_protocol(protocol, boxes, size)
+    loaded = load_protocol(protocol, boxes, size, source_video=source_video or None)
     record = export(dataset_for(loaded), chosen(loaded, clip), out, output.progress())
-    lines = [f"{loaded.label}: pictures and sounds of {record['clips']} clips, listed in {out / 'names.csv'}"]
+    what = "pictures and sounds" if loaded.source_video == "none" else "pictures, sounds and source videos"
+    lines = [f"{loaded.label}: {what} of {record['clips']} clips, listed in {out / 'names.csv'}"]
     lines += [f"  left out: {printable(name)}: {reason}" for name, reason in record["left_out"].items()]
-    lines.append(f"next: floatbench protocol check {loaded.origin} --videos DIR")
+    way_back = f" --dubbed --source-video {loaded.source_video}" if loaded.source_video != "none" else ""
+    lines.append(f"next: floatbench protocol check {loaded.origin} --videos DIR{way_back}")
     output.result(record, "\n".join(lines))
     return 1 if record["left_out"] else 0
 
@@ -215,6 +221,10 @@ def check_command(
     size: Size = None,
     clip: Clips = None,
     strip_suffix: StripSuffixes = None,
+    source_video: SourceVideoOption = "",
+    dubbed: Annotated[
+        bool, typer.Option("--dubbed", help="The system was given the protocol's source videos.")
+    ] = False,
 ) -> int:
     """Hold finished videos to a protocol before a run: names, rate, length, framing, first picture."""
     from floatbench.data.catalogue import dataset_for
@@ -223,8 +233,8 @@ def check_command(
     from floatbench.methods.videos import VideosMethod
     from floatbench.protocol.load import load_protocol
 
-    loaded = load_protocol(protocol, boxes, size)
-    method = VideosMethod(videos, strip_suffixes=strip_suffix or ())
+    loaded = load_protocol(protocol, boxes, size, source_video=source_video or None)
+    method = VideosMethod(videos, strip_suffixes=strip_suffix or ()).said((), dubbed)
     found = check(dataset_for(loaded), chosen(loaded, clip), method, output.progress())
     wrong = [one for one in found if one.errors]
     lines = [f"{loaded.label}: {len(found) - len(wrong)} of {len(found)} videos are as the clips want them"]

@@ -67,6 +67,10 @@ class RunChoices:
         list[str] | None,
         typer.Option(help="videos: only; networks that taught a system: Ours=syncnet; repeatable."),
     ] = None
+    dubbed: Annotated[
+        list[str] | None,
+        typer.Option(help="videos: only; a system that was given the protocol's source videos; repeatable."),
+    ] = None
     any_framing: Annotated[
         bool, typer.Option("--any-framing", help="Score finished videos that are framed differently; tables say so.")
     ] = False
@@ -114,7 +118,7 @@ def run(context: typer.Context, choices: RunChoices, output: Output) -> int:
         executor=choices.executor, address=choices.address, skip_unavailable=choices.skip_unavailable,
         retry_failed=choices.retry_failed, strip_suffix=choices.strip_suffix or (), crop_videos=choices.crop_videos,
         any_framing=choices.any_framing, source_video=choices.source_video or None,
-        trained_with=_taught(choices), progress=output.progress(),
+        trained_with=_taught(choices), dubbed=choices.dubbed or (), progress=output.progress(),
     )  # fmt: skip
     try:
         result = run_it(skip_rejected=choices.skip_rejected)
@@ -170,7 +174,7 @@ def _dry_run(choices: RunChoices, output: Output) -> int:
         strip_suffixes=choices.strip_suffix or (),
         limit=choices.limit, clips=_chosen_clips(choices), out=choices.out,
         replicates=choices.replicates, seed=choices.seed, crop_videos=choices.crop_videos,
-        trained_with=_taught(choices),
+        trained_with=_taught(choices), dubbed=choices.dubbed or (),
     )  # fmt: skip
     plan = runner.plan_run(protocol, dataset_for(protocol), options)
     summary = {**plan.summary(), "out": str(options.out or runner.default_folder(plan.protocol, options))}

@@ -11,15 +11,21 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from floatbench.data.dataset import Dataset
 from floatbench.engine.records import Framing, Row, RunInfo
 from floatbench.errors import ClipError, DataError, UsageError
+from floatbench.methods import source_video
 from floatbench.methods.method import Method
 from floatbench.methods.videos import VideosMethod
 from floatbench.protocol.protocol import Clip, Protocol
 from floatbench.text import printable
+
+if TYPE_CHECKING:
+    from floatbench.media.crop import Cut
 
 MOST_CLIPS = 24
 """Clips that are compared, spread over the run: the answer is a median, and each costs a tenth of a second."""
@@ -32,8 +38,25 @@ such never did.
 """
 
 
+def ready_clips(dataset: Dataset) -> list[Clip]:
+    """The clips of the protocol that are prepared, in its order: those that may lend something."""
+    states = {state.clip_id: state.state for state in dataset.availability()}
+    return [clip for clip in dataset.protocol.clips if states.get(clip.id) == "ready"]
+
+
+def begins_with(method: VideosMethod, clip: Clip, dataset: Dataset) -> tuple[np.ndarray, Cut | None]:
+    """The (H, W, 3) picture that a finished video begins with where all is well, and how it was cut.
+
+    That is the clip's source picture. A dubbed video begins as what the protocol lent to the system does.
+    """
+    if source_video.asks(method) and (lent := source_video.lenders(dataset.protocol, ready_clips(dataset), clip)):
+        found = dataset.load(lent[0])
+        return found.media.frames[0], found.cut
+    return dataset.load_source(clip)
+
+
 def framing_of(method: VideosMethod, clips: Sequence[Clip], dataset: Dataset) -> Framing:
-    """Compares the first picture of each video with the source picture of its clip."""
+    """Compares the first picture of each video with the picture that it should begin with."""
     finished = [clip for clip in clips if _has(method, clip)]
     found = [one for clip in _spread(finished) for one in _compared(method, clip, dataset)]
     known = [one for one in found if one is not None]
@@ -70,7 +93,7 @@ def _compared(method: VideosMethod, clip: Clip, dataset: Dataset) -> list[tuple[
     try:
         video = method.find(clip.id)
         picture = first_picture(video, dataset.protocol.preprocessing.spec)
-        source, cut = dataset.load_source(clip)
+        source, cut = begins_with(method, clip, dataset)
         if method.crop == "same" and cut is not None:
             picture = cut_alike(picture, cut)
     except (ClipError, DataError):  # its row will say so

@@ -1,14 +1,15 @@
 """Work for a system that runs elsewhere: what it is given is written out, and what comes back is held to it.
 
-`export` writes a picture and a sound for each clip and a list of names; `check` looks at the finished videos, one by
-one and before a run: names, lengths, framing, and whether each begins with its own picture.
+`export` writes a picture and a sound for each clip, where the protocol gives one also a source video, and a list of
+names; `check` looks at the finished videos, one by one and before a run: names, lengths, framing, and whether each
+begins with its own picture.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,10 @@ from typing import Any
 import numpy as np
 
 from floatbench.data.dataset import Dataset
-from floatbench.engine.framing import OTHER_PLACE, OTHER_SCALE
+from floatbench.engine.framing import OTHER_PLACE, OTHER_SCALE, begins_with, ready_clips
 from floatbench.errors import ClipError, DataError, UsageError
 from floatbench.files import write_bytes, write_json
+from floatbench.methods import source_video
 from floatbench.methods.method import MAX_LENGTH_DIFFERENCE
 from floatbench.methods.videos import VideosMethod
 from floatbench.progress import Progress
@@ -29,6 +31,8 @@ from floatbench.types import FPS
 
 LIST, RECORD = "names.csv", "export.json"
 COLUMNS: tuple[str, ...] = ("id", "picture", "sound", "video", "frames", "fps", "seconds", "width", "height", "seed")
+SOURCE_COLUMNS: tuple[str, ...] = ("source_video", "lender")
+"""Further columns of a protocol that gives source videos: the file, and the clip that lent it (empty: none did)."""
 LIKE = 0.5
 """Correlation of two small grey pictures below which they do not show one scene; an encoded copy has 0.99 and more."""
 THUMBNAIL = 24
@@ -37,7 +41,8 @@ THUMBNAIL = 24
 def export(dataset: Dataset, clips: Sequence[Clip], out: Path, progress: Progress) -> dict[str, Any]:
     """Writes `pictures/`, `sounds/`, `names.csv` and `export.json`; what cannot be read is named with the reason.
 
-    Pictures are (H, W, 3) PNG as the protocol crops them, sounds 16 kHz mono WAV of `frames` / 25 seconds.
+    Pictures are (H, W, 3) PNG as the protocol crops them, sounds 16 kHz mono WAV of `frames` / 25 seconds. A protocol
+    that gives source videos has `source_videos/` as well: lossless, 25 frames a second, `frames` long.
 
     Returns: what `export.json` holds.
 
@@ -45,29 +50,17 @@ def export(dataset: Dataset, clips: Sequence[Clip], out: Path, progress: Progres
         UsageError: a folder with other content.
         DataError: no clip is ready.
     """
-    from floatbench.media.image import write_image
-    from floatbench.media.sound import write_wav
-
     _refuse_foreign(out)
     if dataset.auto_prepare:
         dataset.prepare(progress)
+    ready = ready_clips(dataset)
     rows, left = [], {}
     with progress.task("export", len(clips), unit="clip") as task:
         for clip in clips:
             try:
-                found = dataset.load(clip)
+                rows.append(_export_one(dataset, clip, ready, out))
             except (ClipError, DataError) as error:
                 left[clip.id] = str(error).splitlines()[0]
-                task.advance(note=clip.id)
-                continue
-            picture, sound = f"pictures/{clip.slug}.png", f"sounds/{clip.slug}.wav"
-            write_image(out / picture, found.source)
-            if found.media.audio is not None:
-                write_wav(out / sound, found.media.audio)
-            n, (height, width) = found.media.n_frames, found.source.shape[:2]
-            seed = derive_seed(dataset.protocol.seed, clip.id, 0)
-            named = (clip.id, picture, sound if found.media.audio is not None else "", f"{clip.slug}.mp4")
-            rows.append(dict(zip(COLUMNS, (*named, n, FPS, n / FPS, width, height, seed), strict=True)))
             task.advance(note=clip.id)
     if not rows:
         reason = next(iter(left.values()), "it has none")
@@ -76,20 +69,49 @@ def export(dataset: Dataset, clips: Sequence[Clip], out: Path, progress: Progres
     write_bytes(out / LIST, _table(rows).encode("utf-8"))
     protocol = dataset.protocol
     record = {"protocol": protocol.origin or protocol.id, "label": protocol.label, "hash": protocol.hash}
+    record |= {} if protocol.source_video == "none" else {"source_video": protocol.source_video}
     record |= {"clips": len(rows), "left_out": left}
     write_json(out / RECORD, record)
     return record
 
 
+def _export_one(dataset: Dataset, clip: Clip, ready: Sequence[Clip], out: Path) -> dict[str, Any]:
+    """Writes the files of one clip; `ready` may lend it a source video. Returns its line of the list."""
+    from floatbench.media.image import write_image
+    from floatbench.media.sound import write_wav
+    from floatbench.media.writers import write_lossless
+
+    found = dataset.load(clip)
+    rule, video, lender = dataset.protocol.source_video, None, ""
+    if rule != "none":
+        lenders = source_video.lenders(dataset.protocol, ready, clip)
+        video, lender = source_video.given(
+            rule, found.source, found.media.frames, lenders, lambda other: dataset.load(other).media.frames
+        )
+    picture, sound = f"pictures/{clip.slug}.png", f"sounds/{clip.slug}.wav"
+    write_image(out / picture, found.source)
+    if found.media.audio is not None:
+        write_wav(out / sound, found.media.audio)
+    n, (height, width) = found.media.n_frames, found.source.shape[:2]
+    seed = derive_seed(dataset.protocol.seed, clip.id, 0)
+    named = (clip.id, picture, sound if found.media.audio is not None else "", f"{clip.slug}.mp4")
+    row = dict(zip(COLUMNS, (*named, n, FPS, n / FPS, width, height, seed), strict=True))
+    if video is None:
+        return row
+    shown = f"source_videos/{clip.slug}.mkv"
+    write_lossless(out / shown, video)
+    return row | dict(zip(SOURCE_COLUMNS, (shown, lender), strict=True))
+
+
 def _refuse_foreign(out: Path) -> None:
-    known = {LIST, RECORD, "pictures", "sounds"}
+    known = {LIST, RECORD, "pictures", "sounds", "source_videos"}
     if out.is_dir() and any(entry.name not in known for entry in out.iterdir()):
         raise UsageError(f"{printable(out)} holds other files", fix="--out with a new folder")
 
 
-def _table(rows: Iterable[dict[str, Any]]) -> str:
+def _table(rows: Sequence[dict[str, Any]]) -> str:
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return stream.getvalue()
@@ -119,6 +141,7 @@ def check(dataset: Dataset, clips: Sequence[Clip], method: VideosMethod, progres
 
     Raises DataError where not one clip has a video, UsageError where names are not clear.
     """
+    source_video.check_allowed([method], dataset.protocol)
     method.match(dataset.protocol.clips, clips)
     if dataset.auto_prepare:
         dataset.prepare(progress)
@@ -140,9 +163,10 @@ def _one(
 
     try:
         reference = dataset.load(clip)
+        source, _ = begins_with(method, clip, dataset)
     except (ClipError, DataError) as error:
         return HandedIn(clip.id, errors=(f"the clip itself is not ready: {str(error).splitlines()[0]}",)), None
-    sources[clip.id] = _small(reference.source)
+    sources[clip.id] = _small(source)
     wanted = reference.media.n_frames
     try:
         video = method.find(clip.id)
@@ -152,7 +176,7 @@ def _one(
     made = len(frames)
     errors = [] if abs(fps - FPS) <= 0.01 else [f"rate: {fps:g} frames a second instead of {FPS}"]
     errors += [] if abs(made - wanted) <= MAX_LENGTH_DIFFERENCE else [f"length: {made} frames for {wanted}"]
-    apart, notes = _beside(frames[0], reference.source)
+    apart, notes = _beside(frames[0], source)
     return HandedIn(clip.id, video.name, made, wanted, (*errors, *apart), tuple(notes)), _small(frames[0])
 
 

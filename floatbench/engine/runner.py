@@ -73,15 +73,13 @@ class RunOptions:
     keep_videos: bool = True
     crop_videos: str = "none"  # what is done to finished videos before they are scored
     trained_with: Mapping[str, Sequence[str]] = field(default_factory=dict)  # finished videos -> networks that taught
+    dubbed: Sequence[str] = ()  # finished videos whose system was given the protocol's source video
     any_framing: bool = False  # finished videos are scored though they are framed differently from the reference
 
     def all_methods(self) -> list[Method]:
-        """The chosen methods and, unless switched off, the controls; finished videos with the chosen crop.
-
-        Raises UsageError for unknown names.
-        """
+        """The methods and, unless switched off, the controls; finished videos cropped. UsageError: unknown names."""
         named = [*self.methods, *(CONTROLS if self.controls else ())]
-        chosen = declared(catalogue.resolve(named, self.strip_suffixes), self.trained_with)
+        chosen = declared(catalogue.resolve(named, self.strip_suffixes), self.trained_with, self.dubbed)
         if self.crop_videos == "none":
             return chosen
         return [method.cropped(self.crop_videos) if isinstance(method, VideosMethod) else method for method in chosen]

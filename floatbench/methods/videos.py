@@ -64,19 +64,26 @@ def read_trained_with(texts: Sequence[str]) -> dict[str, tuple[str, ...]]:
     return found
 
 
-def declared(methods: Sequence[Method], trained_with: Mapping[str, Sequence[str]]) -> list[Method]:
-    """The methods, finished videos among them with what they were trained against.
+def declared(
+    methods: Sequence[Method], trained_with: Mapping[str, Sequence[str]], dubbed: Sequence[str] = ()
+) -> list[Method]:
+    """The methods, finished videos among them with what was said of their systems.
+
+    Args:
+        trained_with: name -> families of networks that taught the system. dubbed: names of systems that were given the
+            protocol's source video.
 
     Raises UsageError for a name that none of the finished videos bears.
     """
     videos = [method.name for method in methods if isinstance(method, VideosMethod)]
-    for name in trained_with:
-        if name not in videos:
-            what = f"--trained-with {printable(name)}: no finished videos of that name"
-            raise UsageError(what, fix=near(name, videos, "--methods Ours=videos:DIR"))
+    for option, names in (("--trained-with", trained_with), ("--dubbed", dubbed)):
+        for name in names:
+            if name not in videos:
+                what = f"{option} {printable(name)}: no finished videos of that name"
+                raise UsageError(what, fix=near(name, videos, "--methods Ours=videos:DIR"))
     return [
-        method.taught_by(trained_with[method.name])
-        if isinstance(method, VideosMethod) and method.name in trained_with
+        method.said(trained_with.get(method.name, ()), method.name in dubbed)
+        if isinstance(method, VideosMethod)
         else method
         for method in methods
     ]
@@ -136,10 +143,11 @@ class VideosMethod(Method):
         found.crop = crop
         return found
 
-    def taught_by(self, judges: Sequence[str]) -> VideosMethod:
-        """The same videos, of a system that was trained against these families of networks."""
+    def said(self, judges: Sequence[str], dubbed: bool) -> VideosMethod:
+        """The same videos, of a system that was trained against these families of networks, or given a source video."""
         found = copy.copy(self)
         found.trained_with = tuple(judges)
+        found.needs = frozenset({"source_video"}) if dubbed else frozenset()
         return found
 
     def match(self, clips: Sequence[Clip], chosen: Sequence[Clip]) -> list[str]:

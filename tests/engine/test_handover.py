@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import floatbench
 from floatbench.cli.app import main
-from floatbench.media import read_audio, read_image, write_lossless, write_mp4
+from floatbench.errors import UsageError
+from floatbench.media import read_audio, read_image, read_video, write_lossless, write_mp4
 from floatbench.seeds import derive_seed
 from floatbench.types import FPS
 
@@ -111,3 +113,45 @@ def test_another_rate_is_an_error_and_what_cannot_be_exported_one_line(real, tmp
 def test_a_protocol_whose_clips_are_not_here_says_what_to_do(tmp_path, capsys):
     code, _, err = run(capsys, "export", "hdtf", "--boxes", "mediapipe", "--out", tmp_path / "o")
     assert code == 4 and "fix: floatbench protocol prepare hdtf --boxes mediapipe" in err
+
+
+def test_a_system_that_dubs_is_handed_videos_and_its_own_begin_as_those_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Export with a rule, dub by hand, check and run: each video begins as what was lent, and the row says so."""
+    root = tmp_path / "real"
+    root.mkdir()
+    sound = (np.sin(np.arange(N * 640) / 20) * 9000).astype(np.int16)
+    shown = {"a1.mp4": scene(0), "a2.mp4": scene(1), "ben.mp4": scene(2)}
+    for name, frames in shown.items():
+        write_mp4(root / name, frames, sound)
+    (root / "clips.csv").write_text("id,identity\na1.mp4,ann\na2.mp4,ann\nben.mp4,ben\n")
+    protocol = f"folder:{root}"
+    where = (protocol, "--boxes", "none", "--size", SIDE, "--source-video", "other-clip", "-q")
+    out, made = tmp_path / "out", tmp_path / "made"
+    code, said, _ = run(capsys, "export", *where, "--out", out)
+    assert code == 1 and "ben.mp4: no_source_video" in said, said  # nobody can lend it anything
+    assert "--dubbed --source-video other-clip" in said
+    with (out / "names.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(row["id"], row["lender"]) for row in rows] == [("a1.mp4", "a2.mp4"), ("a2.mp4", "a1.mp4")]
+    made.mkdir()
+    for row in rows:
+        lent = read_video(out / row["source_video"])[0]
+        assert len(lent) == int(row["frames"])
+        assert np.abs(lent.astype(int) - shown[row["lender"]]).mean() < 4  # H.264 of the clip itself
+        write_mp4(made / row["video"], lent, sound)
+    only = ("--clip", "a1.mp4", "--clip", "a2.mp4")
+    code, said, _ = run(capsys, "check", *where, *only, "--videos", made, "--dubbed")
+    assert code == 0, said
+    code, said, _ = run(capsys, "check", *where, *only, "--videos", made)
+    assert code == 1 and "first picture: " in said  # taken for a system that was given the clip's own picture
+
+    given = {"boxes": "none", "size": SIDE, "clips": ["a1.mp4", "a2.mp4"], "metrics": ["psnr-grey128"], "workers": 0}
+    given |= {"controls": False, "out": tmp_path / "run"}
+    with pytest.raises(UsageError, match="no finished videos of that name"):
+        floatbench.run(protocol, [f"Ours=videos:{made}"], source_video="other-clip", dubbed=["Our"], **given)
+    with pytest.raises(UsageError, match="Ours: a source video is needed"):
+        floatbench.run(protocol, [f"Ours=videos:{made}"], dubbed=["Ours"], **given)
+    result = floatbench.run(protocol, [f"Ours=videos:{made}"], source_video="other-clip", dubbed=["Ours"], **given)
+    assert result.run.scores.methods["Ours"]["marks"] == ["source video: another clip"]
