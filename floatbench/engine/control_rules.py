@@ -313,7 +313,7 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "PSNR (RGB)": (reference_is_best(100.0), sound_changes_nothing),
     "SSIM (RGB)": (reference_is_best(1.0), sound_changes_nothing),
     "BEAT-ALIGN": (about_equal("reencoded", 0.25), clearly_worse("shifted:5", "shifted:20", "swapped")),
-    **dict.fromkeys(("JUDGE-ACC LSE", "JUDGE-ACC AVCORR", "JUDGE-ACC THEval lip-sync"), (prefers_the_own_sound,)),
+    **{f"JUDGE-ACC {judge}": (prefers_the_own_sound,) for judge in ("LSE", "AVCORR", "THEval lip-sync", "DESYNC")},
     "DRIFT CSIM": (sound_changes_nothing, stillness_stands, drift_is_seen("wrong-identity:0.5")),
     "DRIFT sharpness": (sound_changes_nothing, stillness_stands, drift_is_seen("fade:20")),
     "DRIFT colour": (sound_changes_nothing, stillness_stands, drift_is_seen("fade:20")),

@@ -17,10 +17,11 @@ from floatbench.metrics import syncnet, theval
 from floatbench.metrics.avcorr import MAX_LAG, AudioEnvelope, jaw_signal, lagged_correlations, lip_signal
 from floatbench.metrics.base import ClipValue, Metric, MetricInfo, Pair, Score
 from floatbench.metrics.clip import ClipMetric
+from floatbench.metrics.desync import OFFSETS, SyncOffsets
 from floatbench.metrics.landmarker import FaceLandmarker
 from floatbench.metrics.lse import aligned
 from floatbench.metrics.speech_activity import BLOCK, SpeechActivity, loudness, speaks
-from floatbench.types import SAMPLES_PER_FRAME, Features
+from floatbench.types import FPS, SAMPLES_PER_FRAME, Features
 
 FARTHEST = 15
 """Frames to either side that are asked about: SyncNet's own window."""
@@ -31,16 +32,33 @@ OTHERS = 8
 
 
 class SyncJudge(ABC):
-    """What a sync measure says of a face and a sound; more is better. `backbones`: of the face, of the sound."""
+    """What a sync measure says of a face and a sound; more is better.
+
+    Attributes:
+        backbones: through which it looks and hears. lags: frames by which it can say how well a moved sound fits.
+    """
+
+    backbones: tuple[str, ...]
+    lags: range = range(-FARTHEST, FARTHEST + 1)
+
+    @abstractmethod
+    def at_lags(self, *read: Features) -> np.ndarray:
+        """(one for each of `lags`,) how well they fit with the sound taken so many frames later, on the same frames.
+
+        Args:
+            read: the features of `backbones`, in their order.
+
+        Raises ClipError `too_short`, `no_face`.
+        """
+
+
+class TwoTowerJudge(SyncJudge):
+    """One that reads face and sound apart: any sound can be tried on any face. `backbones`: of face, of sound."""
 
     backbones: tuple[str, str]
 
     @abstractmethod
-    def at_lags(self, face: Features, sound: Features) -> np.ndarray:
-        """(31,) how well they fit with the sound taken 15 frames earlier to 15 later, on the same frames of the face.
-
-        Raises ClipError `too_short`, `no_face`.
-        """
+    def at_lags(self, face: Features, sound: Features) -> np.ndarray: ...
 
     @abstractmethod
     def length(self, face: Features, sound: Features) -> int:
@@ -51,7 +69,7 @@ class SyncJudge(ABC):
         """How well the first `length` fit by the measure itself, with whatever search it has, by the measure's name."""
 
 
-class SyncNetJudge(SyncJudge):
+class SyncNetJudge(TwoTowerJudge):
     """SyncNet: the mean distance at one offset; LSE-D and LSE-C. Only windows with sound at every offset count."""
 
     def __init__(self, backbones: tuple[str, str]) -> None:
@@ -85,7 +103,7 @@ class TinySyncJudge(SyncNetJudge):
         return face["lips"][:count], sound["sound"][:count]
 
 
-class CorrelationJudge(SyncJudge):
+class CorrelationJudge(TwoTowerJudge):
     """Pearson r of mouth and loudness at one lag; the best of the lags -10..10."""
 
     backbones = (FaceLandmarker.id, AudioEnvelope.id)
@@ -107,7 +125,7 @@ class CorrelationJudge(SyncJudge):
         return {"avcorr": _fits(self._signal(face)[:length], sound["rms"][:length], found, MAX_LAG)}
 
 
-class OpeningJudge(SyncJudge):
+class OpeningJudge(TwoTowerJudge):
     """THEval's lip-sync: opening of the mouth and loudness, both scaled, on frames of speech; it has no search."""
 
     backbones = (FaceLandmarker.id, SpeechActivity.id)
@@ -125,6 +143,19 @@ class OpeningJudge(SyncJudge):
     def as_used(self, face: Features, sound: Features, length: int) -> Mapping[str, float]:
         use = face["found"].astype(bool)[:length] & speaks(sound, length)
         return {"lipsync": -theval.apart(theval.mouth_opening(face)[:length], loudness(sound, length), use)}
+
+
+class OffsetJudge(SyncJudge):
+    """Synchformer: the probability that it gives to an offset, in its steps of 0.2 s. It looks and hears at once."""
+
+    backbones = (SyncOffsets.id,)
+    lags = range(-FARTHEST, FARTHEST + 1, 5)
+
+    def at_lags(self, read: Features) -> np.ndarray:
+        """(7,) mean over windows of the logarithm of the probability of each offset, up to a constant."""
+        later = -np.rint(OFFSETS * FPS).astype(int)  # a positive class means that the sound comes too early
+        logits = read["logits"].mean(axis=0, dtype=np.float64)
+        return np.array([logits[later == lag].item() for lag in self.lags])
 
 
 def _each_lag(frames: int, fit: Callable[[slice], float]) -> np.ndarray:
@@ -151,53 +182,58 @@ class JudgeAccuracy(ClipMetric):
     """Share of comparisons in which the judge prefers a recording's own sound to the same sound `shift` frames off.
 
     Args:
-        info: the variant. judge: who is asked. shift: frames, 1 to 15; to both sides.
+        info: the variant. judge: who is asked. shift: frames to both sides, 1 to 15, of which the judge can speak.
 
     Extras of a clip: `at_K`, the same for other shifts; `offset`, where it likes the sound best (positive = sound
-    later). `Score.details` has `swapped_NAME` as well: the share of comparisons with the sound of up to eight clips of
-    other people in which the measure itself, with its search, prefers the own sound; equally long parts are compared.
+    later). `Score.details` of a judge of two towers has `swapped_NAME` as well: the share of comparisons with the sound
+    of up to eight clips of other people in which the measure itself, with its search, prefers the own sound; equally
+    long parts are compared.
     """
 
     def __init__(self, info: MetricInfo, judge: SyncJudge, shift: int = 5) -> None:
         if not 1 <= int(shift) <= FARTHEST:
             raise UsageError(f"{info.id}: shift must be 1 to {FARTHEST} frames, got {shift}")
+        if int(shift) not in judge.lags:
+            raise UsageError(f"{info.id}: shift must be a multiple of {judge.lags.step} frames, got {shift}")
         self.info = info
         self.judge = judge
         self.shift = int(shift)
 
     def clip_value(self, pair: Pair) -> ClipValue:
+        lags = self.judge.lags
         fit = self.judge.at_lags(*(pair.reference(name) for name in self.judge.backbones))
-        shares = {k: self._share(fit, k) for k in (*SHOWN, self.shift)}
-        extra = {f"at_{k}": shares[k] for k in SHOWN} | {"offset": float(np.argmax(fit)) - FARTHEST}
+        at = dict(zip(lags, fit.tolist(), strict=True))
+        shares = {k: (preferred(at[0], at[-k]) + preferred(at[0], at[k])) / 2 for k in lags if k > 0}
+        extra = {f"at_{k}": shares[k] for k in SHOWN if k in shares} | {"offset": float(lags[int(np.argmax(fit))])}
         return ClipValue(shares[self.shift], extra, {"fit": fit.astype(np.float32)})
-
-    def _share(self, fit: np.ndarray, k: int) -> float:
-        return (preferred(fit[FARTHEST], fit[FARTHEST - k]) + preferred(fit[FARTHEST], fit[FARTHEST + k])) / 2
 
     def reduce(self, pairs: Sequence[Pair]) -> Score:
         score = super().reduce(pairs)
+        if not isinstance(self.judge, TwoTowerJudge):
+            return score
         ordered = sorted(pairs, key=lambda pair: pair.clip_id)
-        clips = [found for i in range(len(ordered)) if (found := self._against_others(ordered, i))]
+        clips = [found for i in range(len(ordered)) if (found := _against_others(self.judge, ordered, i))]
         for name in sorted({name for found in clips for name in found}):
             score.details[f"swapped_{name}"] = float(np.mean([found[name] for found in clips]))  # type: ignore[index]
         return score
 
-    def _against_others(self, pairs: Sequence[Pair], i: int) -> dict[str, float]:
-        """Of one clip, by measure: share of other people's sounds that fit worse; empty where nothing can be said."""
-        own = pairs[i]
-        others = [pair for pair in (*pairs[i + 1 :], *pairs[:i]) if pair.identity != own.identity][:OTHERS]
-        won: dict[str, list[float]] = {}
-        for other in others:
-            try:
-                face, sound = (own.reference(name) for name in self.judge.backbones)
-                strange = other.reference(self.judge.backbones[1])
-                length = min(self.judge.length(face, sound), self.judge.length(face, strange))
-                right, wrong = (self.judge.as_used(face, one, length) for one in (sound, strange))
-            except ClipError:
-                continue
-            for name in right:
-                won.setdefault(name, []).append(preferred(right[name], wrong[name]))
-        return {name: float(np.mean(found)) for name, found in won.items()}
+
+def _against_others(judge: TwoTowerJudge, pairs: Sequence[Pair], i: int) -> dict[str, float]:
+    """Of one clip, by measure: share of other people's sounds that fit worse; empty where nothing can be said."""
+    own = pairs[i]
+    others = [pair for pair in (*pairs[i + 1 :], *pairs[:i]) if pair.identity != own.identity][:OTHERS]
+    won: dict[str, list[float]] = {}
+    for other in others:
+        try:
+            face, sound = (own.reference(name) for name in judge.backbones)
+            strange = other.reference(judge.backbones[1])
+            length = min(judge.length(face, sound), judge.length(face, strange))
+            right, wrong = (judge.as_used(face, one, length) for one in (sound, strange))
+        except ClipError:
+            continue
+        for name in right:
+            won.setdefault(name, []).append(preferred(right[name], wrong[name]))
+    return {name: float(np.mean(found)) for name, found in won.items()}
 
 
 def _info(of: str, title: str, judge: SyncJudge, tiny: bool = False) -> MetricInfo:
@@ -224,6 +260,7 @@ _JUDGES: dict[str, tuple[str, SyncJudge]] = {
     "avcorr": ("AVCORR", CorrelationJudge(jaw_signal)),
     "avcorr-lips": ("AVCORR (lips)", CorrelationJudge(lip_signal)),
     "theval-lipsync": ("THEval lip-sync", OpeningJudge()),
+    "desync": ("DESYNC", OffsetJudge()),
 }
 METRICS: dict[str, Callable[..., Metric]] = {
     f"judge-acc-{of}": partial(JudgeAccuracy, _info(of, title, judge, of.endswith("tiny")), judge)

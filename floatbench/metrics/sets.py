@@ -23,7 +23,7 @@ SETS: dict[str, tuple[str, ...]] = {
     ),
     "pictures": ("psnr-rgb", "ssim-rgb", "lpips-alex"),
     "motion": (*_MOVEMENT, *(f"{name}-gap" for name in _MOVEMENT), "lip-dynamics-gap", "head-motion-gap"),
-    "recent": ("cmmd", "fvd-videomae", "jedi", "desync"),
+    "recent": ("cmmd", "fvd-videomae", "jedi", "desync", "judge-acc-desync"),
 }  # fmt: skip
 """Name -> variants, in the order of a table's columns; `paper` is Table 1 of FLOAT."""
 BY_NAME_ONLY = "recent"

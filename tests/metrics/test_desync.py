@@ -30,6 +30,28 @@ def test_logits_equal_those_of_the_public_code():
     assert logits.tolist() == pytest.approx(LOGITS, abs=2e-5)  # printed to six places
 
 
+def test_its_judge_reads_the_probabilities_of_the_network_window_by_window():
+    backbone = registry.backbone("synchformer")
+    backbone.network = small()
+    rng = np.random.default_rng(1)
+    clip = ClipMedia(rng.integers(0, 256, (250, 16, 24, 3), dtype=np.uint8), sound(250))
+    features = backbone.extract(clip)
+    found = registry.metric("judge-acc-desync").clip_value(
+        Pair("c", "p", lambda side, _: {"reference": features}[side])
+    )
+    chance = np.log(torch.from_numpy(features["logits"]).double().softmax(1).numpy()).mean(axis=0)
+    at = {round(-25 * offset): value for offset, value in zip(desync.OFFSETS, chance, strict=True)}
+    for k in (5, 10, 15):
+        assert found.extra[f"at_{k}"] == np.mean([at[0] > at[-k], at[0] > at[k]])
+    assert found.extra["offset"] == max(range(-15, 16, 5), key=at.__getitem__)
+
+
+def test_its_judge_is_right_about_the_golden_logits():
+    features = {"logits": np.array([LOGITS], np.float32)}
+    value = registry.metric("judge-acc-desync").clip_value(Pair("c", "p", lambda *_: features))
+    assert value.value == 1 and value.extra["offset"] == 0  # 1.85 at 0 s, -0.02 and -3.46 beside it
+
+
 def sound(frames):
     return (np.random.default_rng(0).normal(0, 3000, 640 * frames)).astype(np.int16)
 

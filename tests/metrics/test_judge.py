@@ -7,7 +7,7 @@ import pytest
 from drawn_faces import features, mesh
 
 from floatbench.errors import ClipError, UsageError
-from floatbench.metrics import registry, syncnet
+from floatbench.metrics import registry, sets, syncnet
 from floatbench.metrics.base import Pair
 from floatbench.metrics.judge import METRICS, preferred
 from floatbench.metrics.speech_activity import loudness
@@ -104,7 +104,50 @@ def test_too_short_clips_and_impossible_shifts_are_refused():
         registry.metric("judge-acc-avcorr", shift=16)
 
 
+def offsets(*classes: int) -> dict[str, dict]:
+    """Synchformer's logits, a row a window, whose most probable offset is so many steps of 0.2 s from 0."""
+    steps = np.arange(-10, 11)
+    return {"synchformer": {"logits": np.stack([-np.abs(steps - k) for k in classes]).astype(np.float32)}}
+
+
+def test_the_judge_that_answers_with_an_offset_prefers_the_class_that_it_finds_most_probable():
+    judge = registry.metric("judge-acc-desync")
+    found = judge.clip_value(pair(offsets(0)))
+    assert found.value == 1 and found.extra == {"at_5": 1, "at_10": 1, "at_15": 1, "offset": 0}
+    early = judge.clip_value(pair(offsets(1)))  # the sound comes 0.2 s too early: taken 5 frames earlier, it would fit
+    assert early.value == 0.5 and early.extra["offset"] == -5
+    assert early.extra["at_10"] == 0.75 and early.extra["at_15"] == 1  # at 10 one side is as far away as 0 is: a tie
+    even = {"synchformer": {"logits": np.zeros((2, 21), np.float32)}}
+    assert judge.clip_value(pair(even)).value == 0.5
+
+
+def test_windows_of_an_offset_judge_speak_together_and_no_stranger_s_sound_is_tried():
+    judge = registry.metric("judge-acc-desync")
+    assert judge.clip_value(pair(offsets(-1, 0, 1))).value == 1  # summed distances: 2 at 0, 3 at either side
+    score = judge.reduce([pair(offsets(0), "a", "p"), pair(offsets(3), "b", "q")])
+    assert score.value == 0.75 and not [name for name in score.details if name.startswith("swapped")]
+    with pytest.raises(UsageError, match="shift must be a multiple of 5 frames, got 7"):
+        registry.metric("judge-acc-desync", shift=7)
+    assert registry.metric("judge-acc-desync", shift=15).clip_value(pair(offsets(3))).value == 0.5
+
+
+NO_JUDGES = {"beat-align", "theval-silent-lips"}
+"""They read the sound and say nothing about when it comes: beats of the head, lips in pauses."""
+
+
 def test_every_judge_of_sync_is_asked():
-    judges = {name.rsplit("-", 1)[0] for name in registry.metric_ids() if name.startswith("lse-") and name[-2:] == "-d"}
-    judges |= {name for name in registry.metric_ids() if name in ("avcorr", "avcorr-lips", "theval-lipsync")}
-    assert {name.removeprefix("judge-acc-") for name in METRICS} == judges
+    """Whatever metric reads the sound has a judge of its own name, or one that looks and hears through the same."""
+    asked = {backbones for name in METRICS for backbones in [registry.metric(name).info.backbones]}
+    for name in registry.metric_ids():
+        info = registry.metric(name).info
+        if info.needs_audio and name.removesuffix("-gap") not in NO_JUDGES:
+            assert info.backbones in asked, f"{name} has no judge-acc-..."
+    for judge in ("avcorr", "avcorr-lips", "theval-lipsync", "desync"):
+        assert f"judge-acc-{judge}" in METRICS  # of those that share a network each has its own
+
+
+def test_a_set_with_a_judge_of_sync_asks_how_far_it_can_be_trusted():
+    for name in ("sync", "recent"):
+        members = [registry.metric(variant).info for variant in sets.members(name)]
+        asked = {info.backbones for info in members if info.id in METRICS}
+        assert {info.backbones for info in members if info.needs_audio} == asked != set()
