@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import pickle
 import shutil
@@ -15,9 +14,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from floatbench.data.catalogue import dataset_for
 from floatbench.data.dataset import Dataset
 from floatbench.device import pick_device
+from floatbench.engine import older_runs
 from floatbench.engine.answers import first_use
 from floatbench.engine.control_rules import check_controls
 from floatbench.engine.environment import environment
@@ -76,6 +75,10 @@ class RunOptions:
     dubbed: Sequence[str] = ()  # finished videos whose system was given the protocol's source video
     any_framing: bool = False  # finished videos are scored though they are framed differently from the reference
 
+    def folder_of(self, protocol: Protocol) -> Path:
+        """Where its run lies or will lie."""
+        return self.out or default_folder(protocol, self)
+
     def all_methods(self) -> list[Method]:
         """The methods and, unless switched off, the controls; finished videos cropped. UsageError: unknown names."""
         named = [*self.methods, *(CONTROLS if self.controls else ())]
@@ -120,49 +123,14 @@ def default_folder(protocol: Protocol, options: RunOptions) -> Path:
     return Path("runs") / "-".join(parts)
 
 
-def _as_begun(protocol: Protocol, dataset: Dataset, options: RunOptions) -> tuple[Protocol, Dataset]:
-    """The protocol that the run folder was begun with, where that had the defaults of version 0.1.
-
-    Until version 0.2 clips of a folder were prepared by pp1, and AVCORR was not corrected for chance.
-    """
-    if protocol.dataset not in ("folder", "as-is"):
-        return protocol, dataset
-    fields = protocol.model_dump()
-    rules = [fields["preprocessing"]]
-    if protocol.preprocessing.spec == "pp2":
-        rules.append(fields["preprocessing"] | {"spec": "pp1"})
-    metrics = [protocol.metrics, tuple("avcorr" if name == "avcorr-excess" else name for name in protocol.metrics)]
-    for rule, names in itertools.product(rules, metrics):
-        older = Protocol.model_validate(fields | {"preprocessing": rule, "metrics": names})
-        record = (options.out or default_folder(older, options)) / "run.json"
-        if older.hash != protocol.hash and record.exists() and read_record(record, RunInfo).protocol_hash == older.hash:
-            return older, dataset if older.dataset == "as-is" else dataset_for(older)
-    return protocol, dataset
-
-
-def _as_named(folder: Path, methods: Sequence[str | Method]) -> list[Method]:
-    """The methods, under the names that the rows of this folder have: until version 0.2 a name kept the order in which
-    its choices were typed."""
-    found, record = catalogue.resolve(methods), folder / "run.json"
-    if any("?" in method.name for method in found) and record.exists():
-        from floatbench.sampling.choices import canonical_name
-
-        typed = read_record(record, RunInfo).methods
-        earlier = {canonical_name(name): name for name in typed}
-        for method in found:
-            if method.name not in typed:
-                method.name = earlier.get(method.name, method.name)
-    return found
-
-
 def plan_run(protocol: Protocol, dataset: Dataset, options: RunOptions) -> Plan:
     """The plan without running anything; missing data and weights are listed in it."""
-    protocol, dataset = _as_begun(protocol, dataset, options)
+    protocol, dataset = older_runs.as_begun(protocol, dataset, options.folder_of)
     check_crop(protocol, options.crop_videos)
     return make_plan(
         protocol,
         dataset,
-        _as_named(options.out or default_folder(protocol, options), options.all_methods()),
+        older_runs.as_named(options.folder_of(protocol), options.all_methods()),
         options.metrics,
         options.limit,
         options.clips,
@@ -179,7 +147,7 @@ def run(protocol: Protocol, dataset: Dataset, options: RunOptions, progress: Pro
     Interrupted.
     """
     progress = progress or NullProgress()
-    protocol, dataset = _as_begun(protocol, dataset, options)
+    protocol, dataset = older_runs.as_begun(protocol, dataset, options.folder_of)
     device = pick_device(options.device)
     check_crop(protocol, options.crop_videos)
     chosen, _ = choose_clips(protocol, options.limit, options.clips)
@@ -198,7 +166,7 @@ def run(protocol: Protocol, dataset: Dataset, options: RunOptions, progress: Pro
     first_use((name for backbone in plan.backbones.values() for name in backbone.weights), progress.note)
     if not plan.metrics or not plan.methods:
         raise DataError("nothing can be scored: every metric or method is unavailable", fix="floatbench doctor")
-    folder = options.out or default_folder(protocol, options)
+    folder = options.folder_of(protocol)
     refuse_own_outputs(folder, protocol, plan.resolved.values())
     record = folder / "run.json"
     accepted = read_record(record, RunInfo).rejected if record.exists() else {}

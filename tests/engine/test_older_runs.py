@@ -9,11 +9,17 @@ from pathlib import Path
 import pytest
 
 import floatbench
+from floatbench.data.catalogue import dataset_for
 from floatbench.engine.merge import merge
-from floatbench.engine.records import ScoreFile
+from floatbench.engine.older_runs import as_begun
+from floatbench.engine.records import RunInfo, ScoreFile
+from floatbench.engine.runner import RunOptions
 from floatbench.errors import UsageError
 from floatbench.methods.float_method import FloatMethod
-from floatbench.records import read_record
+from floatbench.metrics import sets
+from floatbench.protocol.load import load_protocol
+from floatbench.protocol.protocol import Protocol
+from floatbench.records import read_record, write_record
 from floatbench.reports.explain import OTHER_MACHINE, differences
 from floatbench.reports.layout import build_table
 from floatbench.reports.loading import load_run
@@ -95,3 +101,25 @@ def test_older_runs_merge(runs: Path):
         if cell.metric == "csim-tiny":  # a mean over clips, so that it follows from the parts
             first, second = (numbers(part)[cell.method, cell.metric] for part in parts)
             assert cell.value == pytest.approx((2 * first + second) / 3, rel=1e-12)
+
+
+EARLIER_RAVDESS_13 = "d06aa8aa846ac205fe6d17089616d535c42fb8df71d804cc047680a3e9d8b4d1"
+"""Of the protocol before it asked for emotions."""
+
+
+def test_a_run_of_ravdess_13_from_before_it_asked_for_emotions_goes_on_without_them(tmp_path: Path):
+    protocol = load_protocol("ravdess-13")
+    dataset = dataset_for(protocol)
+    assert as_begun(protocol, dataset, lambda _: tmp_path)[0] is protocol
+    options = RunOptions()
+    folders = {protocol.hash: options.folder_of(protocol)}
+
+    def folder(earlier: Protocol) -> Path:
+        folders[earlier.hash] = options.folder_of(earlier)
+        return tmp_path
+
+    begun = RunInfo(protocol=protocol, protocol_hash=EARLIER_RAVDESS_13, seed=0, replicates=1, subset=None)
+    write_record(tmp_path / "run.json", begun)
+    found, _ = as_begun(protocol, dataset, folder)
+    assert found.hash == EARLIER_RAVDESS_13 and found.metrics == sets.members("paper")
+    assert folders[found.hash].name == "ravdess-13-v1-d06aa8aa"  # where the earlier version put it

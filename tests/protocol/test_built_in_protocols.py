@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from floatbench.files import file_sha256
+from floatbench.metrics import sets
+from floatbench.model.config import EMOTIONS
 from floatbench.protocol.load import built_in, load_protocol
 from floatbench.synthetic.clip import TEST_FIRST, parse_id
 
@@ -73,6 +75,15 @@ def test_ravdess_13_has_only_exact_labels() -> None:
     assert len(protocol.clips) == 104
     assert {clip.labels["label_exact"] for clip in protocol.clips} == {"yes"}
     assert "calm" not in {clip.labels["emotion"] for clip in protocol.clips}
+
+
+def test_ravdess_13_scores_what_reads_its_labels_beside_the_columns_of_the_paper_and_the_others_the_columns_alone():
+    paper, emotion = sets.members("paper"), sets.members("emotion")
+    protocol = load_protocol("ravdess-13")
+    assert protocol.metrics == paper + emotion
+    assert {clip.labels["float_label"] for clip in protocol.clips} <= set(EMOTIONS)
+    for name in ("hdtf", "ravdess"):
+        assert load_protocol(name).metrics == paper  # Table 1
 
 
 def test_ravdess_codes_agree_with_the_table_of_the_data_set() -> None:
