@@ -38,6 +38,15 @@ MODULES = (
     "floatbench.metrics.desync",
 )
 
+_NOT_FREE = "code and weights of its network may not be used commercially"
+LEFT_OUT = {
+    "theval-aesthetics": f"TOPIQ-IAA: {_NOT_FREE}",
+    "theval-mouth-quality": f"MUSIQ: {_NOT_FREE}",
+    "theval-face-quality": f"TOPIQ-NR-face: {_NOT_FREE}",
+    "theval-head-motion": "of RetinaFace and FaceXFormer; theval-head-motion-mp is its formula on MediaPipe",
+}
+"""Measures of THEval that are not computed here, and why; nothing stands in for them in its total."""
+
 
 @cache
 def _catalogue(kind: str) -> dict[str, Any]:
@@ -46,6 +55,8 @@ def _catalogue(kind: str) -> dict[str, Any]:
 
 def _get(kind: str, name: str) -> object:
     catalogue = _catalogue(kind)
+    if name not in catalogue and name in LEFT_OUT:
+        raise UsageError(f"{name} is left out ({LEFT_OUT[name]})", fix="--metrics theval measures the other five")
     if name not in catalogue:
         raise UsageError(f"unknown {kind[:-1]} {name!r}", fix=near(name, catalogue, "floatbench metrics list"))
     return catalogue[name]

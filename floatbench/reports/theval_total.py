@@ -23,8 +23,8 @@ TRUTH = "reference"
 DRAWS = 2000
 NOTE = (
     f"{TITLE}: mean over {', '.join(MEASURES)} of 1 - |system - truth| / |truth|, truth: `{TRUTH}` of the same run; "
-    "interval: percentiles of draws of people, with the truth of the same people; the published board has eight "
-    "measures on other videos"
+    "interval: percentiles of draws of people, with the truth of the same people; left out: aesthetics, mouth and face "
+    "quality, whose networks may not be used commercially; the published board has eight measures on other videos"
 )
 
 Side = dict[str, list[float]]

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from report_toys import METRICS, _variant, toy_protocol, write_run
 
+from floatbench.errors import UsageError
 from floatbench.metrics import registry, sets
 from floatbench.paths import shipped
 from floatbench.reports.layout import build_table
 from floatbench.reports.loading import load_run
 from floatbench.reports.render import render
-from floatbench.reports.theval_total import TITLE, theval_total
+from floatbench.reports.theval_total import NOTE, TITLE, theval_total
 
 FOLDER = shipped("results") / "theval"
 
@@ -37,6 +38,14 @@ def test_the_measures_are_called_as_ours_are():
     named = {row["measure"] for row in rows("truth.csv")}
     ours = {name.removesuffix("-mp") for name in sets.members("theval")}
     assert ours < named
+
+
+def test_what_is_left_out_of_the_eight_says_why_when_it_is_asked_for():
+    eight = {row["measure"] for row in rows("truth.csv")}
+    assert eight - set(sets.members("theval")) == set(registry.LEFT_OUT)
+    with pytest.raises(UsageError, match=r"theval-mouth-quality is left out \(MUSIQ: .* not be used commercially\)"):
+        registry.metric("theval-mouth-quality")
+    assert "left out: aesthetics, mouth and face quality" in NOTE
 
 
 @pytest.fixture
