@@ -28,6 +28,20 @@ def broken(variant: str, values: dict[str, float]) -> set[str]:
     return {check.rule for check in checks if not check.held}
 
 
+def test_every_measure_has_its_row_but_the_one_that_no_control_can_answer():
+    """`control-leak` compares two edits of one method."""
+    columns = {variant: registry.metric(variant).info.column for variant in registry.metric_ids()}
+    judged = {variant for variant, column in columns.items() if {column, column.partition(" (")[0]} & RULES.keys()}
+    assert columns.keys() - judged == {"control-leak"}
+
+
+@pytest.mark.parametrize("variant", ["psnr-grey128", "psnr-rgb"])
+def test_a_picture_that_is_not_the_reference_s_own_is_found_out(variant):
+    good = {"reference": 100.0, "shifted:20": 100.0, "reencoded": 44.0}
+    assert broken(variant, good) == set()
+    assert broken(variant, good | {"shifted:20": 40.0}) == {"sound changes nothing"}
+
+
 @pytest.mark.parametrize("variant", [name for name in movement.METRICS if name != "control-leak"])
 def test_every_measure_of_motion_has_its_own_row_and_a_good_judge_breaks_none(variant):
     assert registry.metric(variant).info.column in RULES
