@@ -20,6 +20,7 @@ from floatbench.types import SAMPLE_RATE
 
 SILENCE_DBFS = -60.0
 _JUMP_S = 0.1  # stamps that leave the running position by more than this are a gap or an overlap, less is jitter
+_BLOCK = 1 << 18  # samples that are converted at once: a long sound is not held in wider types as well
 _LONGEST_S = 6 * 3600.0
 _SAMPLES = {  # of each packed sample format of FFmpeg: type, value of silence, full scale
     "u8": ("u1", 128, 2**7),
@@ -193,7 +194,11 @@ def resample(sound: Sound) -> np.ndarray:
 
 def to_int16(samples: np.ndarray) -> np.ndarray:
     """Rounds full-scale-1 samples to int16 (nearest, clipped); the inverse of dividing by 32768."""
-    return np.clip(np.rint(samples.astype(np.float64) * 32768), -32768, 32767).astype(np.int16)
+    out = np.empty(len(samples), np.int16)
+    for first in range(0, len(samples), _BLOCK):
+        block = samples[first : first + _BLOCK].astype(np.float64)
+        out[first : first + _BLOCK] = np.clip(np.rint(block * 32768), -32768, 32767)
+    return out
 
 
 def cut(sound: Sound, t0: float, count: int) -> np.ndarray:
@@ -210,7 +215,9 @@ def cut(sound: Sound, t0: float, count: int) -> np.ndarray:
 
 def loudness_dbfs(pcm: np.ndarray) -> float:
     """Root mean square of int16 samples in dB below full scale; minus infinity for digital silence."""
-    rms = float(np.sqrt(np.mean((pcm.astype(np.float64) / 32768) ** 2))) if len(pcm) else 0.0
+    blocks = (pcm[first : first + _BLOCK].astype(np.int64) for first in range(0, len(pcm), _BLOCK))
+    energy = sum(int(block @ block) for block in blocks)
+    rms = (energy / len(pcm)) ** 0.5 / 32768 if len(pcm) else 0.0
     return 20 * float(np.log10(rms)) if rms > 0 else -np.inf
 
 

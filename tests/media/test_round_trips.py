@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from floatbench.media import (
     write_wav,
 )
 from floatbench.media.frames import read_pictures
+from floatbench.media.sound import loudness_dbfs, to_int16
 
 
 def noise(frames: int, height: int, width: int) -> np.ndarray:
@@ -131,3 +133,18 @@ def test_single_pictures_of_a_lossless_file_are_read_without_the_others(tmp_path
     write_mp4(tmp_path / "a.mp4", frames)
     with pytest.raises(ClipError, match="picture 7 is missing"):
         read_pictures(tmp_path / "a.mp4", [7])
+
+
+def test_ten_minutes_of_sound_are_converted_and_heard_without_a_wider_copy_of_them():
+    """Full-scale-1 samples are 38 MB; int16 of them 19 MB, which is what must come out."""
+    sound = np.zeros(10 * 60 * 16000, np.float32)
+    sound[::100] = 0.5
+    tracemalloc.start()
+    try:
+        pcm = to_int16(sound)
+        assert tracemalloc.get_traced_memory()[1] < 1.5 * pcm.nbytes
+        tracemalloc.reset_peak()
+        assert loudness_dbfs(pcm) == pytest.approx(20 * np.log10(0.5 / 10), abs=1e-12)
+        assert tracemalloc.get_traced_memory()[1] < 1.5 * pcm.nbytes
+    finally:
+        tracemalloc.stop()
