@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +67,22 @@ class Unit(nn.Module):
 
 
 class SamePool(nn.Module):
-    """Max pool with zero SAME padding (the zeros take part, as in the ports)."""
+    """Max pool with zero SAME padding (the zeros take part, as in the ports).
+
+    First in every picture, then over the pictures: `F.max_pool3d` gives the same and takes a fifth of the network's
+    time.
+    """
 
     def __init__(self, kernel: Triple, stride: Triple) -> None:
         super().__init__()
         self.kernel, self.stride = kernel, stride
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.max_pool3d(F.pad(x, same_padding(x.shape, self.kernel, self.stride)), self.kernel, self.stride)
+        x = F.pad(x, same_padding(x.shape, self.kernel, self.stride))
+        pictures = F.max_pool2d(x.transpose(1, 2).flatten(0, 1), self.kernel[1:], self.stride[1:])
+        film = pictures.unflatten(0, (len(x), -1)).transpose(1, 2)
+        last = film.shape[2] - self.kernel[0] + 1
+        return reduce(torch.maximum, [film[:, :, k : last + k : self.stride[0]] for k in range(self.kernel[0])])
 
 
 class Mixed(nn.Module):

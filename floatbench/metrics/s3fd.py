@@ -49,9 +49,10 @@ def _vgg() -> nn.ModuleList:
         if isinstance(item, str):
             layers.append(nn.MaxPool2d(2, 2, ceil_mode=item == "ceil"))
             continue
-        layers += [nn.Conv2d(inputs, item, 3, padding=1), nn.ReLU()]
+        layers += [nn.Conv2d(inputs, item, 3, padding=1), nn.ReLU(inplace=True)]
         inputs = item
-    layers += [nn.Conv2d(512, 1024, 3, padding=6, dilation=6), nn.ReLU(), nn.Conv2d(1024, 1024, 1), nn.ReLU()]
+    layers += [nn.Conv2d(512, 1024, 3, padding=6, dilation=6), nn.ReLU(inplace=True)]
+    layers += [nn.Conv2d(1024, 1024, 1), nn.ReLU(inplace=True)]
     return nn.ModuleList(layers)
 
 
@@ -97,7 +98,7 @@ class S3FDNet(nn.Module):
                 sources.append(norms[index](x))
         sources.append(x)
         for index, layer in enumerate(self.extras):
-            x = layer(x).relu()
+            x = layer(x).relu_()
             if index % 2:
                 sources.append(x)
         return sources

@@ -1,0 +1,109 @@
+"""Convolutions with a quarter of the products: the same numbers, the layers that take them, and what stays as it is."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from floatbench.metrics.network import NetworkBackbone, quicker
+from floatbench.metrics.winograd import WinogradConv, fits, transforms
+from floatbench.types import ClipMedia, Features
+
+
+def noise(*shape: int) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def test_the_three_matrices_compute_a_correlation():
+    data, kernel, result = transforms()
+    rng = np.random.default_rng(0)
+    d, g = rng.standard_normal(6), rng.standard_normal(3)
+    np.testing.assert_allclose(result @ ((kernel @ g) * (data @ d)), np.correlate(d, g), rtol=1e-12)
+
+
+CASES = {
+    "whole tiles": (nn.Conv2d(128, 130, 3, padding=1), (2, 128, 8, 8)),
+    "cut tiles": (nn.Conv2d(128, 128, 3, padding=1, bias=False), (3, 128, 7, 14)),
+    "no padding": (nn.Conv2d(129, 128, 3), (1, 129, 9, 5)),
+    "no padding, whole tiles": (nn.Conv2d(128, 128, 3), (2, 128, 6, 10)),
+    "one row": (nn.Conv2d(128, 128, 3, padding=1), (1, 128, 1, 6)),
+    "a film": (nn.Conv3d(64, 128, 3), (2, 64, 6, 9, 10)),
+    "a film seen frame by frame": (nn.Conv3d(128, 128, (1, 3, 3), padding=(0, 1, 1)), (1, 128, 4, 13, 13)),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("last", [False, True])
+def test_the_results_are_those_of_the_convolution(case, last):
+    layer, shape = CASES[case]
+    x = noise(*shape)
+    with torch.inference_mode():
+        expected = layer.double()(x.double()).float()
+        layer.float()
+        if last:
+            x = x.contiguous(memory_format=torch.channels_last if x.dim() == 4 else torch.channels_last_3d)
+        found = WinogradConv(layer)(x)
+    assert found.shape == expected.shape
+    # float32 errs by 2e-7 of a sum here; the points' condition multiplies that by ten
+    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def test_the_number_of_pictures_at_a_time_changes_only_rounding(monkeypatch):
+    layer = nn.Conv2d(128, 128, 3, padding=1)
+    x = noise(3, 128, 4, 4)
+    with torch.inference_mode():
+        together = WinogradConv(layer)(x)
+        monkeypatch.setattr("floatbench.metrics.winograd.WORKING_BYTES", 1)
+        alone = WinogradConv(layer)(x)
+    torch.testing.assert_close(alone, together, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(128, 128, 3, stride=2, padding=1),
+        nn.Conv2d(128, 128, 3, padding=6, dilation=6),
+        nn.Conv2d(128, 128, 3, padding=1, groups=2),
+        nn.Conv2d(128, 128, 3, padding=1, padding_mode="reflect"),
+        nn.Conv2d(128, 128, 3, padding="same"),
+        nn.Conv2d(128, 128, (1, 7), padding=(0, 3)),
+        nn.Conv2d(64, 128, 3, padding=1),
+        nn.Conv3d(128, 128, 3, padding=1),
+        nn.Linear(128, 128),
+    ],
+    ids=lambda layer: str(layer),
+)
+def test_other_layers_stay_as_they_are(layer):
+    assert not fits(layer)
+
+
+class OfOneLayer(NetworkBackbone):
+    id = "one-layer"
+    weights = ("none",)
+
+    def build(self) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(128, 128, 3, padding=1))
+
+    def extract(self, clip: ClipMedia) -> Features:
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize(("quick", "kind"), [(True, WinogradConv), (False, nn.Conv2d)])
+def test_a_backbone_takes_them_on_the_cpu_unless_the_references_layers_are_asked_for(monkeypatch, quick, kind):
+    backbone = OfOneLayer()
+    backbone.quick = quick
+    monkeypatch.setattr(backbone, "state", OfOneLayer().build().state_dict)
+    backbone.load()
+    assert isinstance(backbone.network, nn.Sequential)
+    assert isinstance(backbone.network[0], kind)
+
+
+def test_what_is_not_asked_for_on_a_gpu_stays_a_convolution():
+    assert isinstance(quicker(OfOneLayer().build(), False, True), nn.Sequential)
+    assert isinstance(quicker(OfOneLayer().build(), False, True).get_submodule("0"), nn.Conv2d)
+
+
+def test_the_features_key_follows_this_code():
+    assert "floatbench.metrics.winograd" in OfOneLayer().made_with()["code"]
