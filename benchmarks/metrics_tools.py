@@ -1,6 +1,6 @@
 """The seven metrics: everything from one decode against the reference tools one after another.
 
-    python benchmarks/metrics_tools.py [--seconds 4.2] [--size 512] [--clips 2] [--device cpu] [--no-table] [--json FILE]
+    python benchmarks/metrics_tools.py [--seconds 4.2] [--size 512] [--clips 2] [--device cpu] [--no-table] [--json F]
 
 The reference way is what the tools of the field do, each over its own copy of the videos: pytorch-fid (frames as PNG,
 batches of 50, SciPy's matrix root), I3D (one window a pass, SciPy), ArcFace and ReconNet (frames as PNG, face by face,
