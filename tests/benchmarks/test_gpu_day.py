@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,11 +22,12 @@ def gpu_day(monkeypatch):
     return gpu_day
 
 
+BLUR = "floatbench.model.blur_triton"
 SMALL = ("--device", "cpu", "--small", "--steps", "tests,parity,frames,release,memory,roofline")
 
 
 def test_the_small_form_runs_on_a_cpu_and_a_second_call_has_nothing_left(gpu_day, monkeypatch, tmp_path):
-    for name in gpu_day.gpu_steps.RELEASE:
+    for name in sys.modules["gpu_speed"].RELEASE:
         monkeypatch.delenv(name, raising=False)
     document = gpu_day.main(["--out", str(tmp_path), *SMALL])
     states = {name: step["state"] for name, step in document["steps"].items()}
@@ -48,6 +50,19 @@ def test_the_small_form_runs_on_a_cpu_and_a_second_call_has_nothing_left(gpu_day
     monkeypatch.setattr(gpu_day.gpu_steps, "Day", lambda *_, **__: None)
     monkeypatch.setattr(gpu_day.gpu_steps, "STEPS", dict.fromkeys(gpu_day.gpu_steps.STEPS, (never, 1)))
     assert gpu_day.main(["--out", str(tmp_path), *SMALL]) == document
+
+
+def test_both_blurs_are_decoded_with_and_nothing_of_the_interpreter_remains(gpu_day, monkeypatch):
+    pytest.importorskip("triton")
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    monkeypatch.delitem(sys.modules, BLUR, raising=False)
+    steps = sys.modules["gpu_steps"]
+    events = list(steps.run(["blurs"], steps.Day("cpu", small=True)))
+    assert events[-1]["error"] == ""
+    torch_blur, kernel = (event["row"] for event in events[1:-1])
+    assert (torch_blur["blur"], torch_blur["relative_rms"], kernel["blur"]) == ("torch", 0.0, "triton")
+    assert 0 < kernel["relative_rms"] < 1e-5 and kernel["fps"] > 0
+    assert BLUR not in sys.modules and "TRITON_INTERPRET" not in os.environ
 
 
 def test_figures_of_another_machine_or_form_are_not_mixed(gpu_day, tmp_path):
@@ -111,5 +126,5 @@ def test_a_step_that_fails_says_why_and_the_next_one_follows(gpu_day, monkeypatc
 
 
 def test_the_summary_of_pytest_is_told(gpu_day):
-    steps = sys.modules["gpu_steps"]
-    assert steps.last_line("FAILED tests/a.py::b\n== 1 failed, 2 passed in 3.1s ==\n\n") == "1 failed, 2 passed in 3.1s"
+    truth = sys.modules["gpu_truth"]
+    assert truth.last_line("FAILED tests/a.py::b\n== 1 failed, 2 passed in 3.1s ==\n\n") == "1 failed, 2 passed in 3.1s"
