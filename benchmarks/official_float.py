@@ -168,7 +168,8 @@ def main() -> None:
         for repeat in range(given.repeats):
             for worker in made:
                 worker.records.append(record := worker.ask(picture, sound))
-                print(f"round {repeat + 1}: {worker.name} {record['seconds']:.1f} s", file=sys.stderr, flush=True)
+                spent = f"{record['seconds']:.1f} s, CPU {record['cpu_seconds']:.1f} s"
+                print(f"round {repeat + 1}: {worker.name} {spent}", file=sys.stderr, flush=True)
     for worker in made:
         worker.close()
     found = report(made, given)

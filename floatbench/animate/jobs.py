@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from floatbench.animate.cropping import AUTO, settle
+from floatbench import weights
+from floatbench.animate.cropping import AUTO, Settled, settle
 from floatbench.animate.pipeline import FLOAT, Prepared, Video
 from floatbench.device import pick_device, ran_out_of_memory
 from floatbench.errors import ClipError, DataError, DependencyError, FloatbenchError, UsageError
@@ -22,7 +23,7 @@ from floatbench.sampling.animator import Direction
 from floatbench.sampling.choices import ModelChoices, check_against_model
 from floatbench.sampling.clock import StageClock
 from floatbench.sampling.control import check_controls, parse_emotion, read_pose
-from floatbench.sampling.loading import config_of
+from floatbench.sampling.loading import config_of, entries_of
 from floatbench.sampling.windows import n_frames
 from floatbench.settings import settings
 
@@ -135,8 +136,7 @@ def run(
     check_against_model(chosen, common.weights)
     encoder, fallback = usable_encoder(common.encoder)
     _check_outputs(jobs, [Path(common.weights), *([common.boxes] if common.boxes else [])])
-    config = config_of(common.weights)
-    crop = settle(common.crop, [job.image for job in jobs], config.image_size if config else FLOAT_512.image_size)
+    crop = _settled_crop(common, [job.image for job in jobs])
     backend = None
     if crop.name != "none":
         backend = box_backend(crop.name, file=common.boxes, device=pick_device(common.device))
@@ -158,6 +158,23 @@ def run(
         made = _made(model, found, [job.out for job in part], progress)
         outcomes += [_told(job, video, progress, stop_at_first) for job, video in zip(part, made, strict=True)]
     return outcomes
+
+
+def _settled_crop(common: GenerateSettings, pictures: Sequence[Path]) -> Settled:
+    """The face detector; an unknown model is told first, and weights that are missing beside the detector's with them.
+
+    Raises:
+        DataError: what is not here, and the command that fetches it.
+    """
+    absent = [entry for entry in entries_of(common.weights) if not weights.available(entry)]
+    config = config_of(common.weights)
+    try:
+        return settle(common.crop, pictures, config.image_size if config else FLOAT_512.image_size)
+    except DataError as error:
+        if not absent:
+            raise
+        fix = f"{error.fix}; then floatbench weights fetch {' '.join(absent)}"
+        raise DataError(f"{error.what}; nor are the weights {', '.join(absent)} on this machine", fix=fix) from None
 
 
 def _told(

@@ -211,7 +211,10 @@ def _values(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
     if "compile" in values:
         text = values["compile"]
         if text.lower() not in COMPILE_TEXT:
-            raise UsageError(f"compile: should be true, false or max, not {text!r}", fix=near(text, ("true", "max")))
+            raise UsageError(
+                f"compile: should be true, false or max, not {text!r}",
+                fix=near(text, COMPILE_TEXT, "leave out compile"),
+            )
         values["compile"] = COMPILE_TEXT[text.lower()]
     return values
 

@@ -19,6 +19,7 @@ from floatbench.model.float import FloatModel
 from floatbench.model.layers import set_impl
 from floatbench.sampling.domain import Domain
 from floatbench.synthetic.expression import EXPRESSION, POSE
+from floatbench.text import near
 from floatbench.weights import lockfile
 
 SPEECH = ("wav2vec2-base-960h", "wav2vec2-speech-emotion")
@@ -95,8 +96,9 @@ def checkpoint_file(name_or_path: str | Path) -> Path:
         return file
     file = Path(name_or_path)
     if not file.is_file():
-        names = ", ".join(("float", *BUNDLED))
-        raise DataError(f"{name_or_path} is neither one of {names} nor a checkpoint file", fix="--weights NAME|FILE")
+        names = ("float", *BUNDLED)
+        raise DataError(f"{name_or_path} is neither one of {', '.join(names)} nor a checkpoint file",
+                        fix=near(str(name_or_path), names, "--weights NAME|FILE"))  # fmt: skip
     return file
 
 

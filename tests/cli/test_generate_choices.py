@@ -12,7 +12,7 @@ from generating import generate, left, run
 
 from floatbench.cli.generate import GenerateChoices
 from floatbench.errors import UsageError
-from floatbench.media import read_video
+from floatbench.media import read_video, write_image
 
 pytestmark = pytest.mark.usefixtures("inputs")
 
@@ -100,6 +100,19 @@ def test_choices_that_cannot_be_are_refused_before_the_model_is_loaded(
     monkeypatch.setattr("floatbench.sampling.animator.load_model", lambda *_: pytest.fail("the model was loaded"))
     assert generate(weights, *arguments, "--device", "cpu") == 2
     assert message in " ".join(capsys.readouterr().err.split()) and left() == []
+
+
+def test_an_unknown_model_is_told_before_what_else_is_missing(capsys, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("floatbench.animate.cropping.installed", lambda: None)
+    write_image(Path("in/wide.png"), np.zeros((80, 90, 3), np.uint8))
+    call = ("generate", "--image", "in/wide.png", "--audio", "in/speech.wav")
+    assert run(*call, "--weights", "float-tinny") == 4
+    error = capsys.readouterr().err
+    assert "float-tinny is neither one of float, float-tiny" in error and "did you mean float-tiny" in error
+    assert run(*call, "--weights", "float") == 4
+    error = " ".join(capsys.readouterr().err.split())
+    assert "90 x 80 pixels" in error and "nor are the weights float, wav2vec2-base-960h" in error
+    assert "floatbench weights fetch s3fd-face-alignment" in error and "fetch float wav2vec2" in error
 
 
 def test_too_little_memory_is_one_line_of_the_environment(weights: Path, capsys, monkeypatch: pytest.MonkeyPatch):
