@@ -8,6 +8,7 @@ The same numbers as the decoder to rounding, in an order that costs less:
 - for float32 on a CPU styles and the first three layers, where rounding costs most and arithmetic least, are float64;
 - the convolution weights are scaled once, sqrt(2) of the activation is folded into demodulation and bias; where one
   latent at a time is decoded, style, demodulation and bias go into the convolutions of 32 x 32 pixels and more;
+- on a CPU maps are warped as rows of channels (`floatbench.model.warping`), and a large last level is made in strips;
 - channels-last memory (on a CPU above 32 x 32 pixels only); optionally half-precision convolutions (flow, grid, mask
   and warp stay float32) and compilation.
 
@@ -30,6 +31,7 @@ from floatbench.device import ran_out_of_memory
 from floatbench.model.autoencoder import Anchor, Decoder, ToFlow, ToRGB, doubled, moved_picture
 from floatbench.model.captured import Captured
 from floatbench.model.layers import DEMODULATION_EPS, GAIN, SLOPE, Blur, StyledConv
+from floatbench.model.warping import bordered, warp_rows
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Compile = bool | Literal["max"]
@@ -42,6 +44,11 @@ DEEP_LEVEL = 32
 channels-last kernels add up in one chain, with twice the rounding error, and they are faster this way too. Their flow
 heads are float64."""
 TINY = 1e-6
+STRIPS, HALO = 4, 2
+"""Strips of rows that the last level of a large picture is made in, one latent at a time on a CPU, and the rows of the
+smaller picture that are added on each side: the two convolutions and the blur reach three rows of the larger one."""
+STRIPPED = 256
+"""From this resolution on."""
 EXACT_LEVEL = 8
 """Up to this resolution float32 convolutions on a CPU run in float64: rounding there moves every warp that follows."""
 
@@ -105,6 +112,7 @@ class FastDecoder:
         self.batch = batch or (CUDA_BATCH if self.device.type == "cuda" else 1)
         self.notes: list[str] = []
         self._folds = self.device.type == "cpu"
+        self._eager_cpu = self._folds and not compile  # the compiler makes kernels of its own
         self._one_kernel = None
         if blur == "triton":
             from floatbench.model.blur_triton import blur as one_kernel
@@ -167,8 +175,18 @@ class FastDecoder:
             colour = head.conv[0](feature.float())
             colours.append(colour.contiguous(memory_format=torch.channels_last))
             last = level == len(features) - 1
-            kept.append(feature.new_zeros(0) if last else feature.float().contiguous(memory_format=torch.channels_last))
+            kept.append(feature.new_zeros(0) if last else self._map(level, feature.float()))
         return PreparedSource(tuple(kept), tuple(colours))
+
+    def _bags(self, level: int) -> bool:
+        """Whether `warp_rows` warps the maps of a level."""
+        return self._eager_cpu and self._warps[level] == "bilinear"
+
+    def _map(self, level: int, feature: Tensor) -> Tensor:
+        """A feature map as it is warped."""
+        if self._bags(level):
+            return bordered(feature)
+        return feature.contiguous(memory_format=torch.channels_last)
 
     def _anchored_source(self, features: Sequence[Tensor]) -> PreparedSource:
         """The same, and what the decoder shows of the source at rest."""
@@ -244,23 +262,20 @@ class FastDecoder:
 
     def _eager_frame(self, latents: Tensor, features: tuple[Tensor, ...], colours: tuple[Tensor, ...]) -> Tensor:
         styles, gains = self._styles(latents)
-        batch, n_layers = len(latents), len(self._layers)
+        batch = len(latents)
         x = self._decoder.input.input.to(self._dtypes[0]).expand(batch, -1, -1, -1)
         x = self._styled(0, x, styles[0], gains[0])
         raw: Tensor | None = None
         rgb: Tensor | None = None
         for level, colour in enumerate(colours):
-            x = self._styled(2 * level + 1, x, styles[2 * level + 1], gains[2 * level + 1])
-            x = self._styled(2 * level + 2, x, styles[2 * level + 2], gains[2 * level + 2])
-            raw = self._flow(level, x, styles[n_layers + level], raw)
+            x, raw = self._level(level, x, raw, styles, gains)
             coordinates = self._heads[level].coordinates(torch.tanh(raw[:, :2]))
             mask, warp = torch.sigmoid(raw[:, 2:]), self._warps[level]
             warped = F.grid_sample(colour.expand(batch, -1, -1, -1), coordinates, warp, align_corners=False)
             rgb = self._colour(level, warped * mask, rgb)
             if level < len(colours) - 1:
-                feature = features[level].expand(batch, -1, -1, -1)
-                moved = F.grid_sample(feature, coordinates, warp, align_corners=False)
-                x = torch.lerp(x.float(), moved, mask).to(self._dtype)
+                moved = self._moved(level, features[level], coordinates)
+                x = x.float().lerp_(moved, mask).to(self._dtype)
         assert rgb is not None
         return rgb
 
@@ -281,15 +296,13 @@ class FastDecoder:
     ) -> tuple[Tensor, list[Tensor], Tensor, Tensor]:
         """What an anchored decoder itself shows: picture, flows, last coordinates and mask; `rest` is empty at rest."""
         styles, gains = self._styles(latents)
-        batch, n_layers = len(latents), len(self._layers)
+        batch = len(latents)
         x = self._decoder.input.input.to(self._dtypes[0]).expand(batch, -1, -1, -1)
         x = self._styled(0, x, styles[0], gains[0])
         raw, rgb, flows = None, None, []
         coordinates = mask = x
         for level, colour in enumerate(colours):
-            x = self._styled(2 * level + 1, x, styles[2 * level + 1], gains[2 * level + 1])
-            x = self._styled(2 * level + 2, x, styles[2 * level + 2], gains[2 * level + 2])
-            raw = self._flow(level, x, styles[n_layers + level], raw)
+            x, raw = self._level(level, x, raw, styles, gains)
             flows.append(torch.tanh(raw[:, :2]))
             coordinates = self._heads[level].anchored(flows[-1], rest[level] if rest else flows[-1])
             mask, colour = torch.sigmoid(raw[:, 2:]), colour.expand(batch, -1, -1, -1)
@@ -300,8 +313,44 @@ class FastDecoder:
             rgb = self._colour(level, warped * mask, rgb)
             feature = features[level].expand(batch, -1, -1, -1)
             moved = F.grid_sample(feature, coordinates, warp, "border", align_corners=False)
-            x = torch.lerp(x.float(), moved, mask).to(self._dtype)
+            x = x.float().lerp_(moved, mask).to(self._dtype)
         raise AssertionError("a decoder has levels")
+
+    def _level(
+        self, level: int, x: Tensor, raw: Tensor | None, styles: list[Tensor], gains: list[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """The picture of the next level, and flow and mask so far, before tanh and sigmoid, (b, 3, R, R), float32.
+
+        The last picture is read by its own head alone, so that a large one is made strip by strip: parts of it stay in
+        the cache, and none is so large that the system hands out its memory anew for every frame.
+        """
+        head = self._heads[level]
+        if self._eager_cpu and len(x) == 1 and level == len(self._heads) - 1 and head.resolution >= STRIPPED:
+            size = x.shape[2]
+            step = size // STRIPS
+            parts = []
+            for start in range(0, size, step):
+                first = max(start - HALO, 0)
+                wider = self._doubled_picture(level, x[:, :, first : start + step + HALO], styles, gains)
+                part = wider[:, :, 2 * (start - first) :][:, :, : 2 * step]
+                parts.append(self._head(level, part, styles[len(self._layers) + level]))
+            here = torch.cat(parts, dim=2)
+        else:
+            x = self._doubled_picture(level, x, styles, gains)
+            here = self._head(level, x, styles[len(self._layers) + level])
+        return x, here if raw is None else here + self._doubled(raw)
+
+    def _doubled_picture(self, level: int, x: Tensor, styles: list[Tensor], gains: list[Tensor]) -> Tensor:
+        """The two styled convolutions of a level."""
+        x = self._styled(2 * level + 1, x, styles[2 * level + 1], gains[2 * level + 1])
+        return self._styled(2 * level + 2, x, styles[2 * level + 2], gains[2 * level + 2])
+
+    def _moved(self, level: int, feature: Tensor, coordinates: Tensor) -> Tensor:
+        """A feature map of the source where the coordinates say."""
+        if self._bags(level):
+            return warp_rows(feature, coordinates)
+        feature = feature.expand(len(coordinates), -1, -1, -1)
+        return F.grid_sample(feature, coordinates, self._warps[level], align_corners=False)
 
     def _styled(self, index: int, x: Tensor, style: Tensor, gain: Tensor) -> Tensor:
         """Styled convolution: style, gain and bias within the convolution for one latent at a size where the picture
@@ -327,13 +376,12 @@ class FastDecoder:
             return blurred if bias is None else blurred + bias[:, None, None]
         return F.conv2d(x, self._blurs[index], bias, padding=1, groups=x.shape[1])
 
-    def _flow(self, level: int, x: Tensor, style: Tensor, raw: Tensor | None) -> Tensor:
-        """Accumulated flow and mask before tanh and sigmoid, (b, 3, R, R), float32."""
+    def _head(self, level: int, x: Tensor, style: Tensor) -> Tensor:
+        """What a level adds to flow and mask before tanh and sigmoid, (b, 3, R, R), float32."""
         head = self._flow_weights[level]
         weight = head * style[:, None, :].to(head.dtype)  # (b, 3, C)
         here = torch.einsum("boc,bchw->bohw", weight, x.to(head.dtype)).float()
-        here = here + self._flow_biases[level][:, None, None]
-        return here if raw is None else here + self._doubled(raw)
+        return here + self._flow_biases[level][:, None, None]
 
     def _colour(self, level: int, warped: Tensor, rgb: Tensor | None) -> Tensor:
         head = self._colour_heads[level]

@@ -8,6 +8,7 @@ from tolerances import worst_rounding
 from torch import Tensor
 from torch.nn import functional as F
 
+from floatbench.model import fast_decoder
 from floatbench.model.autoencoder import MotionAutoencoder
 from floatbench.model.config import FloatConfig
 from floatbench.model.fast_decoder import FastDecoder
@@ -46,6 +47,21 @@ def test_streamed_pictures_equal_the_plain_decoder(net, scene, batch):
     streamed = list(decoder.stream(latents, decoder.source(features)))
     assert [len(part) for part in streamed] == {1: [1] * 5, 2: [2, 2, 1], 5: [5]}[batch]
     assert relative_rms(torch.cat(streamed), plain) < 2e-5
+
+
+def test_a_last_level_in_strips_is_the_same_picture(net, scene, monkeypatch):
+    latents, features, plain = scene
+    whole = FastDecoder(net.dec)
+    expected = whole(latents[:2], whole.source(features))
+    seen, made = [], FastDecoder._doubled_picture
+    monkeypatch.setattr(FastDecoder, "_doubled_picture", lambda *a: seen.append(a[2].shape[2]) or made(*a))
+    monkeypatch.setattr(fast_decoder, "STRIPPED", SIZE)
+    for strips in (2, 4):
+        monkeypatch.setattr(fast_decoder, "STRIPS", strips)
+        decoder = FastDecoder(net.dec)
+        found = decoder(latents[:2], decoder.source(features))
+        assert relative_rms(found, expected) < 1e-6 and relative_rms(found, plain[:2]) < 2e-5
+    assert seen == [4, 8, 16, 18, 18] * 2 + [4, 8, 16, 10, 12, 12, 10] * 2  # rows of each call, two frames
 
 
 def test_shared_weights_equal_weights_per_sample_with_their_gradients(net, scene):
