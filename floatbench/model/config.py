@@ -114,6 +114,7 @@ FLOAT_TINY = FloatConfig(
     dim_h=128,
     depth=4,
     heads=4,
+    attention_window=4,
     speech="logmel",
     mel_bands=48,
     mel_width=96,

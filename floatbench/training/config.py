@@ -216,9 +216,8 @@ class FlowConfig:
             in M of D dimensions, the others only have their noise removed [ours, 0 in the paper].
         face_velocity: further weight of the velocity term of the face's coefficients alone, for `truth` targets: the
             same weight on the head's pose would hold it still [ours, 0 in the paper].
-        square: weight of the mean squared difference of the motion coefficients. Plain differences are least at the
-            median of what could follow, squared ones at its mean, from which samples keep their spread [ours, 0 in the
-            paper].
+        head_square: weight of the mean squared difference of the head's pose alone, for `truth` targets. Squares weigh
+            most what is far off: slow motion, of which the velocity term sees little [ours, 0 in the paper].
         seam: further weight of the mean difference of the motion coefficients in the first L' frames after a previous
             window that the network sees. A head moves so little from frame to frame that a small error there is a jump
             where two windows meet [ours, 0 in the paper].
@@ -261,7 +260,7 @@ class FlowConfig:
     velocity: Weight = 1.0
     inside: Weight = 0.0
     face_velocity: Weight = 0.0
-    square: Weight = 0.0
+    head_square: Weight = 0.0
     seam: Weight = 0.0
     previous_loss: Literal["clean", "none"] = "clean"
     vel_boundary: bool = True
@@ -317,7 +316,7 @@ LATER: dict[tuple[str, str], Any] = {
     ("flow", "recompute"): False,
     ("flow", "compiled"): False,
     ("flow", "face_velocity"): 0.0,
-    ("flow", "square"): 0.0,
+    ("flow", "head_square"): 0.0,
     ("flow", "seam"): 0.0,
     ("flow", "hearing"): "window",
 }
@@ -351,9 +350,10 @@ class TrainConfig:
         self.autoencoder.check(self.model)
         if self.flow.targets == "truth":
             check_motions(self.model)
-        elif self.flow.face_velocity:
-            fix = "set face_velocity = 0 in [flow]"
-            raise UsageError("flow.face_velocity: only 'truth' targets know which coefficients are the face's", fix=fix)
+        for name in ("face_velocity", "head_square"):
+            if self.flow.targets != "truth" and getattr(self.flow, name):
+                what = f"flow.{name}: only 'truth' targets know which coefficients are the face's"
+                raise UsageError(what, fix=f"set {name} = 0 in [flow]")
         self.exported.to_dict()  # raises where the model cannot be anchored
         if self.flow.hearing == "whole" and self.model.speech != "wav2vec2":
             raise UsageError("flow.hearing = 'whole' is for wav2vec 2.0: the log-mel encoders are trained, not kept")
@@ -385,6 +385,7 @@ class TrainConfig:
             # were a class of their own
             record[phase] = dataclasses.asdict(TinyAutoencoderConfig()) | record[phase]
             record = _as_before(record)
+            record["model"]["attention_window"] = 2  # of phase 2 alone; float-tiny's was 2 once
         free = ("steps", "save_every", "sample_every", "recompute")
         part = {k: v for k, v in record[phase].items() if k not in free}
         whole = {"model": record["model"], "data": record["data"], phase: part}

@@ -30,6 +30,7 @@ from floatbench.training.config import (
     TinyAutoencoderConfig,
     TrainConfig,
 )
+from floatbench.training.losses.dropout import DropRates
 
 FLOAT_512_TRAINING = TrainConfig(
     "float-512", FLOAT_512, DataConfig(protocol="hdtf-train, ravdess-train, frames:vfhq", pool=0)
@@ -82,11 +83,16 @@ FLOAT_TINY_TRAINING = TrainConfig(
         batch=16,
         rate=2e-3,
         warmup=50,
-        decay_from=0.3,
+        decay_from=0.2,
         emotion_truth=0.5,
         emotion_weight=0.2,
-        velocity=4.0,
+        velocity=2.0,
         inside=1.0,
+        face_velocity=2.0,
+        head_square=1.0,
+        seam=1.0,
+        previous_loss="none",
+        drop=DropRates(prev_x=0.3, prev_wa=0.3),
         across=0.9,
         every=5,
         targets="truth",

@@ -239,7 +239,7 @@ class FlowPhase:
             given: (B,) 1 where the network sees the previous motion, else 0.
         """
         c, terms = self.config, {}
-        if not max(c.inside, c.face_velocity, c.square, c.seam):
+        if not max(c.inside, c.face_velocity, c.head_square, c.seam):
             return terms
         made, wanted, before = (self.model.project(value) for value in (output, target, previous))
         if c.inside:
@@ -249,8 +249,9 @@ class FlowPhase:
             face = slice(len(POSE), None)
             of_face = flow_terms(made[..., face], wanted[..., face], before[..., face], c.vel_boundary, c.previous_loss)
             terms["face_velocity"] = of_face.velocity
-        if c.square:
-            terms["square"] = (made[:, before.shape[1] :] - wanted).square().mean()
+        if c.head_square:
+            head = slice(0, len(POSE))
+            terms["head_square"] = (made[:, before.shape[1] :, head] - wanted[..., head]).square().mean()
         if c.seam:
             near = slice(before.shape[1], 2 * before.shape[1])  # as many current frames as there are previous ones
             apart = (made[:, near] - wanted[:, : before.shape[1]]).abs().mean((1, 2))

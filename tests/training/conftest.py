@@ -43,5 +43,8 @@ def toy() -> TrainConfig:
         full_adv=0.1, eye_adv=0.1, eye_style=1.0, lip_adv=0.1, lip_style=1.0,
         critic_max=8, critic_base=512, component_width=4, r1_every=2, save_every=2, sample_every=0,
     )  # fmt: skip
-    flow = replace(base.flow, steps=4, batch=4, targets="encoded", save_every=2, sample_every=0)
+    flow = replace(
+        base.flow, steps=4, batch=4, targets="encoded", face_velocity=0.0, head_square=0.0, previous_loss="clean",
+        save_every=2, sample_every=0,
+    )  # fmt: skip
     return TrainConfig("toy", model, DataConfig(identities=3, seconds=1.0, seed=5), auto, flow)

@@ -95,9 +95,16 @@ def test_a_file_may_give_the_papers_phase_a_shortcut_and_keeps_the_checkpoints_i
     assert plain.hash("autoencoder") == CONFIGS["float-512"].hash("autoencoder")
 
 
-def test_checkpoints_of_version_0_1_go_on_float_512_on_the_data_of_that_version():
+def test_checkpoints_of_version_0_1_go_on_with_the_settings_of_that_version():
     hdtf = replace(CONFIGS["float-512"], data=DataConfig(protocol="hdtf-train", pool=64))
-    configs = CONFIGS | {"float-512": hdtf}
+    now = CONFIGS["float-tiny"]
+    flow = replace(
+        now.flow, decay_from=0.3, velocity=4.0, face_velocity=0.0, head_square=0.0, seam=0.0, previous_loss="clean",
+        drop=DropRates(),
+    )  # fmt: skip
+    tiny = replace(now, model=replace(now.model, attention_window=2), flow=flow)
+    assert now.hash("autoencoder") == tiny.hash("autoencoder")  # phase 1 of then may be followed by phase 2 of now
+    configs = {"float-512": hdtf, "float-tiny": tiny}
     hashes = {name: (c.hash("autoencoder")[:12], c.hash("flow")[:12]) for name, c in configs.items()}
     assert hashes == {
         "float-512": ("50ed3de8fd6b", "685e0b263a5d"),

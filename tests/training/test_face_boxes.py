@@ -236,6 +236,8 @@ truth_share = 0
 encoder = "trained"
 [flow]
 targets = "encoded"
+face_velocity = 0
+head_square = 0
 """
 
 

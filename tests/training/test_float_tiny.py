@@ -105,8 +105,9 @@ def test_the_mouth_follows_its_own_sound(bundled, random, people, unseen):
 
 def test_the_head_moves_about_as_much_as_true_heads_do(bundled, random, people, unseen):
     found = head_metrics(bundled, people, _gain())
-    assert 0.4 < found["head_spread_ratio"] < 1.5
-    assert 0.6 < found["head_step_ratio"] < 1.6
+    assert 0.6 < found["head_spread_ratio"] < 1.5
+    assert 0.6 < found["head_step_ratio"] < 1.3
+    assert found["head_seam"] < 3  # median steps: where two windows meet it does not jump
     assert head_metrics(random, unseen, 1.0)["head_step_ratio"] > 1.6
 
 

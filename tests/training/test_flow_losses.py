@@ -147,16 +147,16 @@ def _motion_terms(
     return {name: float(term) for name, term in terms.items()}
 
 
-def test_squared_differences_count_current_frames_and_the_faces_velocity_leaves_the_head_out():
+def test_squared_differences_count_the_heads_current_frames_and_the_faces_velocity_leaves_the_head_out():
     before, wanted = torch.zeros(2, 3, 20), torch.zeros(2, 4, 20)
     assert _motion_terms(wanted, wanted, before) == {}
     pose, face = wanted.clone(), wanted.clone()
     pose[:, 1, :6], face[:, 1, 6:] = 2.0, 2.0
-    weights: dict[str, Any] = {"square": 1.0, "face_velocity": 1.0}
+    weights: dict[str, Any] = {"head_square": 1.0, "face_velocity": 1.0}
     of_pose, of_face = (_motion_terms(made, wanted, before, **weights) for made in (pose, face))
-    assert of_pose == {"square": pytest.approx(4 * 6 / 80), "face_velocity": 0.0}
+    assert of_pose == {"head_square": pytest.approx(4 / 4), "face_velocity": 0.0}
     # one frame of four is off by 2: two of six steps are wrong by 2
-    assert of_face == {"square": pytest.approx(4 * 14 / 80), "face_velocity": pytest.approx(2 * 2 / 6)}
+    assert of_face == {"head_square": 0.0, "face_velocity": pytest.approx(2 * 2 / 6)}
 
 
 def test_the_seam_counts_the_frames_after_a_previous_window_where_it_is_seen():
@@ -168,6 +168,8 @@ def test_the_seam_counts_the_frames_after_a_previous_window_where_it_is_seen():
     assert _motion_terms(far, wanted, before, seam=1.0) == {"seam": 0.0}
 
 
-def test_the_faces_velocity_needs_coefficients_that_are_known():
-    with pytest.raises(UsageError, match="face_velocity"):
-        TrainConfig("toy", FLOAT_TINY, flow=FlowConfig(face_velocity=1.0))
+@pytest.mark.parametrize("name", ["face_velocity", "head_square"])
+def test_weights_of_face_and_head_need_coefficients_that_are_known(name):
+    weight: dict[str, Any] = {name: 1.0}
+    with pytest.raises(UsageError, match=name):
+        TrainConfig("toy", FLOAT_TINY, flow=FlowConfig(**weight))

@@ -88,6 +88,7 @@ def _train(clips: list[MotionClip]) -> SoundCorrelation:
         heads=4, speech="logmel", mel_bands=32, mel_width=48, grid="pixel_centre",
     )  # fmt: skip
     flow = replace(base.flow, targets="encoded", steps=STEPS, batch=16, rate=3e-3, ema=0.98)
+    flow = replace(flow, velocity=4.0, face_velocity=0.0, head_square=0.0, seam=0.0, previous_loss="clean")
     torch.manual_seed(0)
     config = TrainConfig("small", model, base.data, base.autoencoder, flow)
     phase = FlowPhase(config, FloatModel(model), clips, Devices("cpu"))
