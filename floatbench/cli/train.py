@@ -31,6 +31,7 @@ def backbones(
     scale: Annotated[float, typer.Option(help="Multiplies the optimiser steps; below 1 for a quick trial.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of data, weights and batches.")] = 1,
     workers: Annotated[int, typer.Option(help="Processes side by side; the result does not depend on it.")] = 1,
+    only: Annotated[str, typer.Option(help="frames, expression, sync or identity; the others stay as they are.")] = "",
 ) -> None:
     """Train the small offline backbones behind the -tiny variants on synthetic heads (about 15 minutes of one core)."""
     from floatbench.errors import UsageError
@@ -43,7 +44,7 @@ def backbones(
     steps = {name: max(20, round(getattr(base, name) * scale)) for name in base.__dict__ if name.endswith("_steps")}
     held_out = max(2, min(base.held_out, people))
     config = BackboneConfig(people=people, speakers=speakers, held_out=held_out, seed=seed, **steps)
-    manifest = train_backbones(config, out, output.progress(), max(1, workers))
+    manifest = train_backbones(config, out, output.progress(), max(1, workers), only)
     lines = [f"{name:28s} {value:.4f}" for name, value in manifest["held_out"].items()]
     for name, entry in manifest["files"].items():
         lines.append(f"{name:28s} {megabytes(entry['bytes'], 2)}  {entry['sha256'][:12]}")

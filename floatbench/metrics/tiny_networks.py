@@ -13,8 +13,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from floatbench.synthetic.camera import project, rotation
+
 FRAME_SIDE = 80
 FACE_SIDE = 64
+PARTS_SIDE = 128  # pictures have this side before parts of a face are unwrapped from them
+EYES_SIZE, MOUTH_SIZE = (40, 88), (64, 64)
+EYES_BOX = (-0.64, 0.64, 0.42, -0.16)  # left, right, top and bottom on the head's front, head units
+MOUTH_BOX = (-0.5, 0.5, -0.14, -1.1)
+SKULL = (0.80, 1.25, 0.82)  # half axes of the ellipsoid that stands for every head
 FACE_BOX = (0.10, 0.90, 0.16, 0.84)  # rows and columns of the face in a framed picture
 LIP_SIZE = (40, 56)
 LIP_BOX = (0.50, 0.94, 0.18, 0.82)
@@ -44,6 +51,37 @@ def frame_pixels(frames: np.ndarray) -> np.ndarray:
 def face_pixels(frames: np.ndarray) -> np.ndarray:
     """(T, 64, 64, 3) uint8 of the face."""
     return resize(frames, FACE_BOX, (FACE_SIDE, FACE_SIDE))
+
+
+@lru_cache(maxsize=2)
+def _on_skull(box: tuple[float, float, float, float], size: tuple[int, int]) -> np.ndarray:
+    """Points (rows * columns, 3) of the ellipsoid's front, evenly spaced as seen from before it."""
+    left, right, top, bottom = box
+    rows, columns = (np.arange(count) + 0.5 for count in size)
+    x, y = np.meshgrid(left + columns / size[1] * (right - left), top + rows / size[0] * (bottom - top))
+    depth = SKULL[2] * np.sqrt(np.maximum(1 - (x / SKULL[0]) ** 2 - (y / SKULL[1]) ** 2, 0.05))
+    return np.stack([x, y, depth], -1).reshape(-1, 3).astype(np.float32)
+
+
+def face_parts(frames: np.ndarray, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eyes (T, 40, 88, 3) and mouth (T, 64, 64, 3) uint8, as if every head looked straight ahead.
+
+    The surface of an ellipsoid that has the head's pose is read off the picture, so that a mouth lies in one place
+    wherever the head turns.
+
+    Args:
+        frames: (T, H, W, 3) uint8. poses: (T, 6), see `floatbench.synthetic.expression.POSE`.
+    """
+    pictures = resize(frames, (0, 1, 0, 1), (PARTS_SIDE, PARTS_SIDE))
+    parts = []
+    for box, size in ((EYES_BOX, EYES_SIZE), (MOUTH_BOX, MOUTH_SIZE)):
+        points, seen = _on_skull(box, size), []
+        for picture, pose in zip(pictures, poses, strict=True):
+            turn, shift = rotation(*(float(angle) for angle in pose[:3])), pose[3:].astype(np.float32)
+            at = project(points, turn, shift, PARTS_SIDE).reshape(*size, 2).astype(np.float32)
+            seen.append(cv2.remap(picture, at, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))  # type: ignore[call-overload]
+        parts.append(np.stack(seen))
+    return parts[0], parts[1]
 
 
 def scaled(pixels: np.ndarray) -> np.ndarray:
@@ -122,6 +160,24 @@ class FrameNetwork(nn.Module):
         }
 
 
+class ExpressionNetwork(nn.Module):
+    """Eyes (B, 3, 40, 88) and mouth (B, 3, 64, 64) of a face, unwrapped, to its expression coefficients (B, 14)."""
+
+    def __init__(self, expression: int = 14) -> None:
+        super().__init__()
+        self.eyes, self.mouth = (
+            nn.Sequential(
+                _block(3, 24), _block(24, 48), _block(48, 64, 1), _block(64, 96), _block(96, 128), nn.Flatten()
+            )
+            for _ in range(2)
+        )
+        self.hidden = nn.Sequential(nn.Dropout(0.1), nn.Linear(128 * (18 + 16), 192), nn.ReLU(), nn.Dropout(0.1))
+        self.expression = nn.Linear(192, expression)
+
+    def forward(self, eyes: Tensor, mouth: Tensor) -> Tensor:
+        return self.expression(self.hidden(torch.cat((self.eyes(eyes), self.mouth(mouth)), 1)))
+
+
 class IdentityNetwork(nn.Module):
     """A face (B, 3, 64, 64) to an embedding (B, 64); compare embeddings by their cosine."""
 
@@ -182,6 +238,7 @@ def _on_sphere(x: Tensor) -> Tensor:
 
 NETWORKS: dict[str, type[nn.Module]] = {
     "tiny-frames": FrameNetwork,
+    "tiny-expression": ExpressionNetwork,
     "tiny-identity": IdentityNetwork,
     "tiny-clips": ClipNetwork,
     "tiny-sync": SyncNetwork,

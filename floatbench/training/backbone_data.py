@@ -10,8 +10,10 @@ import numpy as np
 from pydantic import Field
 
 from floatbench.metrics import tiny_networks as tiny
+from floatbench.metrics.tiny import read_poses
 from floatbench.processes import in_order
 from floatbench.progress import Progress
+from floatbench.seeds import derive_seed
 from floatbench.settings import Count, Positive, Whole, settings
 from floatbench.synthetic.clip import SyntheticClip
 from floatbench.synthetic.expression import EXPRESSION
@@ -37,6 +39,8 @@ class BackboneConfig:
     Attributes:
         people, stills: identities with random single pictures in random scenery, and pictures of each.
         speakers, seconds: identities with one talking clip each, and its length.
+        expression_people, expression_stills: the same as `people` and `stills` for the network that reads expressions:
+            a face is harder to read than a person is to tell, so that it needs more of them.
         held_out, held_out_seconds: identities for those metrics, of whom as many give single pictures as give a clip,
             and the length of that clip; it is that of protocol `synthetic`.
         size: side of the rendered pictures.
@@ -47,16 +51,84 @@ class BackboneConfig:
     stills: AtLeastTwo = 6
     speakers: People = 128
     seconds: Seconds = 2.4
+    expression_people: People = 5_000
+    expression_stills: AtLeastTwo = 3
     held_out: AtLeastTwo = 32
     held_out_seconds: Seconds = 4.0
     size: Count = 128
     batch: Count = 64
     frame_steps: Count = 1500
+    expression_steps: Count = 3_000
     identity_steps: Count = 1000
     clip_steps: Count = 600
     sync_steps: Count = 1600
     rate: Positive = 2e-3
     seed: Whole = 1
+
+
+EVERY = 6
+"""Of a talking clip, every so many frames show a face that is new enough for the network that reads expressions."""
+POSE_ERROR = np.array([0.07, 0.045, 0.033, 0.015, 0.02, 0.08])
+"""Spread of what `tiny-frames` misses of the pose of people it never saw: as far off is the pose by which the faces
+of the training are unwrapped."""
+
+
+@dataclass
+class ExpressionFaces:
+    """Faces to be read.
+
+    Attributes:
+        eyes: (N, 40, 88, 3) and mouth: (N, 64, 64, 3) uint8, unwrapped. expression: (N, E).
+        still: (N,) bool, False for frames of talking clips.
+    """
+
+    eyes: np.ndarray
+    mouth: np.ndarray
+    expression: np.ndarray
+    still: np.ndarray
+
+
+def make_expressions(
+    config: BackboneConfig, progress: Progress, workers: int = 1, frames: tiny.FrameNetwork | None = None
+) -> ExpressionFaces:
+    """Renders what the expression network learns from, or with `frames`, which reads the pose, held-out people."""
+    held_out = frames is not None
+    first = HELD_OUT if held_out else 0
+    counts = (config.held_out,) * 2 if held_out else (config.expression_people, config.speakers)
+    config = replace(
+        config,
+        seconds=config.held_out_seconds if held_out else config.seconds,
+        expression_stills=config.stills if held_out else config.expression_stills,
+    )
+    people = [(first + i, True) for i in range(counts[0])] + [(first + SPEAKERS + i, False) for i in range(counts[1])]
+    parts: list[tuple[np.ndarray, ...]] = []
+    with progress.task("expressions", len(people), "person") as task:
+        for part in in_order(partial(_one_face, config, frames), people, workers, "draws faces"):
+            parts.append(part)
+            task.advance()
+    still = np.repeat([still for _, still in people], [len(expression) for _, _, expression in parts])
+    eyes, mouth, expression = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return ExpressionFaces(eyes, mouth, expression, still)
+
+
+def _one_face(
+    config: BackboneConfig, frames: tiny.FrameNetwork | None, person: tuple[int, bool]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Eyes, mouths and expressions of one person's pictures."""
+    number, still = person
+    if still:
+        pictures, truth = random_stills(number, config.expression_stills, config.size, config.seed)
+        pose, expression = truth["pose"], truth["expression"]
+    else:
+        clip = SyntheticClip(number, 0, config.seconds, config.seed)
+        pictures = clip.frames(config.size, every=EVERY)
+        pose, expression = clip.pose[::EVERY], clip.expression[::EVERY]
+    if frames is not None:
+        pose = read_poses(frames, pictures)
+    else:
+        rng = np.random.Generator(np.random.PCG64(derive_seed(config.seed, f"backbones/syn-{number}/pose")))
+        pose = pose + rng.normal(size=pose.shape) * POSE_ERROR
+    return *tiny.face_parts(pictures, pose), expression
 
 
 @dataclass

@@ -11,7 +11,7 @@ from torch import nn
 from floatbench.metrics import tiny_networks as tiny
 from floatbench.metrics.syncnet import distances, judge
 from floatbench.synthetic.expression import EXPRESSION, POSE
-from floatbench.training.backbone_data import RenderedFaces
+from floatbench.training.backbone_data import ExpressionFaces, RenderedFaces
 
 
 def auc(positive: np.ndarray, negative: np.ndarray) -> float:
@@ -63,12 +63,23 @@ def _batches(pictures: np.ndarray, size: int = 128) -> Iterator[torch.Tensor]:
         yield torch.from_numpy(tiny.scaled(pictures[start : start + size]))
 
 
-def readings(network: nn.Module, pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pose (N, 6) and expression (N, 14) that the frame network reads from pictures (N, 80, 80, 3)."""
+def poses(network: nn.Module, pictures: np.ndarray) -> np.ndarray:
+    """Pose (N, 6) that the frame network reads from pictures (N, 80, 80, 3)."""
     with torch.inference_mode():
-        parts = [network(batch) for batch in _batches(pictures)]
-    pose, expression = (torch.cat([part[key] for part in parts]).numpy() for key in ("pose", "expression"))
-    return pose, expression
+        return torch.cat([network(batch)["pose"] for batch in _batches(pictures)]).numpy()
+
+
+def expression_metrics(network: nn.Module, data: ExpressionFaces) -> dict[str, float]:
+    """R2 over single pictures and over frames of clips, mean of all coefficients, and of each.
+
+    That of each is of single pictures, which show the whole range of every one.
+    """
+    with torch.inference_mode():
+        both = zip(_batches(data.eyes), _batches(data.mouth), strict=True)
+        read = torch.cat([network(eyes, mouth) for eyes, mouth in both]).numpy()
+    stills, clips = (r2(data.expression[rows], read[rows]) for rows in (data.still, ~data.still))
+    found = {"expression_r2": float(stills.mean()), "expression_r2_clips": float(clips.mean())}
+    return found | {f"r2_{name}": float(value) for name, value in zip(EXPRESSION, stills, strict=True)}
 
 
 def identity_metrics(network: nn.Module, data: RenderedFaces) -> dict[str, float]:
@@ -83,21 +94,13 @@ def identity_metrics(network: nn.Module, data: RenderedFaces) -> dict[str, float
     return found
 
 
-def held_out_metrics(networks: dict[str, nn.Module], data: RenderedFaces) -> dict[str, float]:
-    """The metrics on held-out people: verification AUC, pose errors, expression R2 and sync offset accuracy.
-
-    R2 of single coefficients is that of single pictures, which show the whole range of every one.
-    """
-    pose, expression = readings(networks["tiny-frames"], data.frames)
-    still = data.emotion < 0
-    error = np.abs(pose - data.pose).mean(0)
-    explained = r2(data.expression[still], expression[still])
+def held_out_metrics(networks: dict[str, nn.Module], data: RenderedFaces, faces: ExpressionFaces) -> dict[str, float]:
+    """The metrics on held-out people: verification AUC, pose errors, expression R2 and sync offset accuracy."""
+    error = np.abs(poses(networks["tiny-frames"], data.frames) - data.pose).mean(0)
     found = identity_metrics(networks["tiny-identity"], data)
     found |= {f"{name}_error_degrees": float(np.degrees(error[i])) for i, name in enumerate(POSE[:3])}
     found |= {f"{name}_error": float(error[i + 3]) for i, name in enumerate(POSE[3:])}
-    found["expression_r2"] = float(explained.mean())
-    found["expression_r2_clips"] = float(r2(data.expression[~still], expression[~still]).mean())
-    found |= {f"r2_{name}": float(value) for name, value in zip(EXPRESSION, explained, strict=True)}
+    found |= expression_metrics(networks["tiny-expression"], faces)
     found["offset_within_one_frame"] = offsets_found(
         networks["tiny-sync"],
         data.lips,

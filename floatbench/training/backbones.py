@@ -7,7 +7,7 @@ Training people have small numbers, protocol people start at `TEST_FIRST`, and t
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -19,13 +19,23 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from floatbench import assets
+from floatbench.errors import UsageError
 from floatbench.files import file_sha256, write_bytes, write_json, write_safetensors
 from floatbench.metrics import tiny_networks as tiny
+from floatbench.metrics.tiny import load_network
 from floatbench.processes import in_order
 from floatbench.progress import NullProgress, Progress
 from floatbench.synthetic.expression import EXPRESSION, POSE
 from floatbench.synthetic.identity import TRAITS
-from floatbench.training.backbone_data import STATES, BackboneConfig, RenderedFaces, make_faces
+from floatbench.text import near
+from floatbench.training.backbone_data import (
+    STATES,
+    BackboneConfig,
+    ExpressionFaces,
+    RenderedFaces,
+    make_expressions,
+    make_faces,
+)
 from floatbench.training.backbone_metrics import held_out_metrics
 
 POSE_SCALE = np.array([0.25, 0.15, 0.1, 0.06, 0.05, 0.12], np.float32)
@@ -75,7 +85,7 @@ def _fast(x: Tensor) -> Tensor:
 
 
 def train_frames(data: RenderedFaces, config: BackboneConfig, progress: Progress) -> tiny.FrameNetwork:
-    """The network behind fid-tiny, efid-tiny and pfid-tiny."""
+    """The network behind fid-tiny and pfid-tiny."""
     torch.manual_seed(config.seed)
     rng = torch.Generator().manual_seed(config.seed)
     network = tiny.FrameNetwork(expression=len(EXPRESSION), traits=data.traits.shape[1])
@@ -103,6 +113,26 @@ def train_frames(data: RenderedFaces, config: BackboneConfig, progress: Progress
         known = emotion[rows] >= 0
         if known.any():
             loss = loss + 0.1 * functional.cross_entropy(out["emotion"][known], emotion[rows][known])
+        optimiser.zero_grad()
+        loss.backward()
+    return network
+
+
+def train_expression(data: ExpressionFaces, config: BackboneConfig, progress: Progress) -> tiny.ExpressionNetwork:
+    """The network behind efid-tiny and aed-tiny."""
+    torch.manual_seed(config.seed + 4)
+    rng = torch.Generator().manual_seed(config.seed + 4)
+    network = tiny.ExpressionNetwork(len(EXPRESSION)).to(memory_format=torch.channels_last)
+    still, truth = torch.from_numpy(data.still), torch.from_numpy(data.expression)
+    weight = torch.where(still, 0.75 / still.sum(), 0.25 / (~still).sum())
+    spread, sign = truth[still].std(0).clamp(min=0.1), torch.from_numpy(EXPRESSION_SIGN)
+    for optimiser in _steps(network, config.expression_steps, config.rate, "tiny-expression", progress):
+        rows = torch.multinomial(weight, config.batch, replacement=True, generator=rng)
+        flip = torch.rand(len(rows), generator=rng) < 0.5
+        parts = (torch.from_numpy(tiny.scaled(part[rows.numpy()])) for part in (data.eyes, data.mouth))
+        read = network(*(_fast(_jitter(_shifted(_mirrored(part, flip), 2, rng), rng)) for part in parts))
+        face = torch.where(flip[:, None], sign, 1.0) * truth[rows]
+        loss = functional.mse_loss(read / spread, face / spread)
         optimiser.zero_grad()
         loss.backward()
     return network
@@ -213,49 +243,72 @@ def _contrast(a: Tensor, b: Tensor, clip: Tensor, at: Tensor) -> Tensor:
     return functional.cross_entropy(closeness, right) + functional.cross_entropy(closeness.T, right)
 
 
-def train_backbones(config: BackboneConfig, out: Path | None, progress: Progress, workers: int = 1) -> dict[str, Any]:
-    """Trains all four networks and writes them with their manifest to `out` (the package's assets by default).
+def train_backbones(
+    config: BackboneConfig, out: Path | None, progress: Progress, workers: int = 1, only: str = ""
+) -> dict[str, Any]:
+    """Trains all five networks and writes them with their manifest to `out` (the package's assets by default).
 
     Args:
         workers: processes that render and train side by side; each network is trained by one thread with its own seeds,
             so that the result does not depend on their number.
+        only: one of `STAGES`: the other networks and their seconds are the package's.
 
     Returns:
         The manifest: config, seconds by stage, metrics on held-out people, files with SHA-256 and size.
+
+    Raises:
+        UsageError: `only` names no stage.
     """
+    if only and only not in STAGES:
+        raise UsageError(f"unknown stage {only!r}", fix=near(only, STAGES))
     torch.set_num_threads(1)
-    clock: dict[str, float] = {}
-    start = time.monotonic()
-    data = make_faces(config, progress, workers)
-    clock["render"] = round(time.monotonic() - start, 1)
-    networks: dict[str, nn.Module] = {}
-    for trained, seconds in _train_all(data, config, progress, workers):
+    clock: dict[str, float] = dict(assets.manifest()["seconds"]) if only else {}
+    kept = [name for name in tiny.NETWORKS if only and name not in STAGES[only]]
+    networks = {name: load_network(name) for name in kept}
+    data = None
+    if only != "expression":
+        start = time.monotonic()
+        data = make_faces(config, progress, workers)
+        clock["render"] = round(time.monotonic() - start, 1)
+    for trained, seconds in _train_all([only] if only else [*STAGES], data, config, progress, workers):
         networks |= {name: network.half().float() for name, network in trained.items()}  # as the files will hold them
         clock["+".join(trained)] = seconds
     networks = {name: networks[name] for name in tiny.NETWORKS}
-    held_out = make_faces(config, progress, workers, held_out=True)
-    record = {"config": asdict(config), "seconds": clock, "torch": torch.__version__}
-    return write_backbones(networks, record | {"held_out": held_out_metrics(networks, held_out)}, out or assets.FOLDER)
+    frames = networks["tiny-frames"]
+    assert isinstance(frames, tiny.FrameNetwork)
+    faces = make_faces(config, progress, workers, held_out=True)
+    found = held_out_metrics(networks, faces, make_expressions(config, progress, workers, frames))
+    record = {"config": asdict(config), "seconds": clock, "torch": torch.__version__, "held_out": found}
+    return write_backbones(networks, record, out or assets.FOLDER, kept)
 
 
 Trained = tuple[dict[str, nn.Module], float]
 
 
-def _train_all(data: RenderedFaces, config: BackboneConfig, progress: Progress, workers: int) -> list[Trained]:
+def _train_all(
+    stages: Sequence[str], data: RenderedFaces | None, config: BackboneConfig, progress: Progress, workers: int
+) -> list[Trained]:
     if workers == 1:
-        return [_train_one(data, config, progress, job) for job in _JOBS]
+        return [_train_one(data, config, progress, stage) for stage in stages]
     trained = []
-    with progress.task("networks", len(_JOBS), "network") as task:
-        for one in in_order(partial(_train_one, data, config, NullProgress()), [*_JOBS], workers, "trains a network"):
+    with progress.task("networks", len(stages), "network") as task:
+        for one in in_order(partial(_train_one, data, config, NullProgress()), stages, workers, "trains a network"):
             trained.append(one)
             task.advance()
     return trained
 
 
-def _train_one(data: RenderedFaces, config: BackboneConfig, progress: Progress, job: str) -> Trained:
+def _train_one(data: RenderedFaces | None, config: BackboneConfig, progress: Progress, stage: str) -> Trained:
     torch.set_num_threads(1)
     start = time.monotonic()
-    return _JOBS[job](data, config, progress), round(time.monotonic() - start, 1)
+    if stage == "expression":  # of faces of its own, drawn here, so that they need not be sent from process to process
+        trained: dict[str, nn.Module] = {
+            "tiny-expression": train_expression(make_expressions(config, progress), config, progress)
+        }
+    else:
+        assert data is not None
+        trained = _JOBS[stage](data, config, progress)
+    return trained, round(time.monotonic() - start, 1)
 
 
 def _frames_and_clips(data: RenderedFaces, config: BackboneConfig, progress: Progress) -> dict[str, nn.Module]:
@@ -268,15 +321,31 @@ _JOBS: dict[str, Callable[[RenderedFaces, BackboneConfig, Progress], dict[str, n
     "sync": lambda data, config, progress: {"tiny-sync": train_sync(data, config, progress)},
     "identity": lambda data, config, progress: {"tiny-identity": train_identity(data, config, progress)},
 }
+STAGES: dict[str, tuple[str, ...]] = {
+    "frames": ("tiny-frames", "tiny-clips"),
+    "expression": ("tiny-expression",),
+    "sync": ("tiny-sync",),
+    "identity": ("tiny-identity",),
+}
+"""The stages of the training and the networks that each makes."""
 
 
-def write_backbones(networks: dict[str, nn.Module], record: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Writes float16 safetensors, a training log and the manifest, each whole or not at all; returns the manifest."""
+def write_backbones(
+    networks: dict[str, nn.Module], record: dict[str, Any], folder: Path, kept: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Writes float16 safetensors, a training log and the manifest, each whole or not at all; returns the manifest.
+
+    Args:
+        kept: networks whose files are the package's, byte by byte.
+    """
     files = {}
     for name, network in networks.items():
         target = folder / f"{name}.safetensors"
-        state = {k: v.half().contiguous() for k, v in network.state_dict().items() if v.is_floating_point()}
-        write_safetensors(target, state, {"trained_on": "synthetic heads", "seed": str(record["config"]["seed"])})
+        if name in kept:
+            write_bytes(target, assets.path(name).read_bytes())
+        else:
+            state = {k: v.half().contiguous() for k, v in network.state_dict().items() if v.is_floating_point()}
+            write_safetensors(target, state, {"trained_on": "synthetic heads", "seed": str(record["config"]["seed"])})
         files[name] = {"sha256": file_sha256(target), "bytes": target.stat().st_size}
     manifest = record | {"files": files}
     log = "\n".join(f"{stage}: {seconds} s" for stage, seconds in record["seconds"].items())

@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from floatbench import assets
 from floatbench.errors import UsageError
+from floatbench.metrics import tiny_networks
 from floatbench.metrics.tiny_networks import NETWORKS
 from floatbench.progress import NullProgress
 from floatbench.synthetic.clip import TEST_FIRST
@@ -18,12 +20,13 @@ from floatbench.synthetic.identity import TRAITS, make_identity
 from floatbench.synthetic.renderer import Renderer
 from floatbench.synthetic.stills import random_stills
 from floatbench.training import backbone_data, backbones
-from floatbench.training.backbone_data import BackboneConfig, make_faces
+from floatbench.training.backbone_data import BackboneConfig, make_expressions, make_faces
 from floatbench.training.backbone_metrics import auc, r2, verification_auc
 
 SMALL = BackboneConfig(
     people=2, stills=2, speakers=3, seconds=1.0, held_out=2, held_out_seconds=1.0, size=64, batch=8,
-    frame_steps=2, identity_steps=2, clip_steps=2, sync_steps=2,
+    expression_people=2, expression_stills=2, frame_steps=2, expression_steps=2, identity_steps=2, clip_steps=2,
+    sync_steps=2,
 )  # fmt: skip
 
 
@@ -45,6 +48,15 @@ def test_a_small_run_writes_files_that_load_and_the_record_of_how_they_were_made
     assert manifest["config"]["people"] == 2 and np.isfinite(list(manifest["held_out"].values())).all()
 
 
+def test_one_network_is_trained_alone_and_the_others_stay_as_they_are(tmp_path):
+    manifest = backbones.train_backbones(SMALL, tmp_path, NullProgress(), only="expression")
+    bundled = assets.manifest()["files"]
+    assert {name for name, entry in manifest["files"].items() if entry != bundled[name]} == {"tiny-expression"}
+    assert set(manifest["seconds"]) == set(assets.manifest()["seconds"])
+    with pytest.raises(UsageError, match="unknown stage 'lips'"):
+        backbones.train_backbones(SMALL, tmp_path, NullProgress(), only="lips")
+
+
 @pytest.mark.slow  # trains all backbones twice
 def test_the_same_seed_gives_the_same_files_with_any_number_of_workers(trained, tmp_path):
     _, manifest = trained
@@ -64,6 +76,16 @@ def test_training_figures_and_protocols_never_share_a_person(monkeypatch):
         make_faces(SMALL, NullProgress(), held_out=held_out)
     assert len(set(seen[False])) == 5 and len(set(seen[True])) == 4
     assert not set(seen[False]) & set(seen[True])
+    numbers = {held: list(seen[held]) for held in seen}
+
+    def face(config: BackboneConfig, frames: object, person: tuple[int, bool]) -> tuple[np.ndarray, ...]:
+        seen[frames is not None].append(person[0])
+        return np.zeros((1, 6)), np.zeros((1, 6)), np.zeros((1, 14))
+
+    monkeypatch.setattr(backbone_data, "_one_face", face)
+    for reader in (None, tiny_networks.FrameNetwork()):
+        made = make_expressions(SMALL, NullProgress(), frames=reader)
+        assert seen[reader is not None] == 2 * numbers[reader is not None] and made.still.sum() == 2
     most = backbone_data.SPEAKERS + backbone_data.SPEAKERS  # the greatest number that a configuration can reach
     assert most <= backbone_data.HELD_OUT and backbone_data.HELD_OUT + most <= TEST_FIRST
 

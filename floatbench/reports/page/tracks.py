@@ -82,9 +82,10 @@ def _found(features: Features, values: np.ndarray) -> np.ndarray:
     return np.where(features["found"].astype(bool), values, np.nan)
 
 
-_JAW = 0  # first expression coefficient of the small network
+_JAW = 0  # first expression coefficient of the small networks
 _FROM_FEATURES: tuple[tuple[str, str, str, Callable[[Features], np.ndarray]], ...] = (
     ("mouth", "mp-landmarker", "lip gap / face height", lambda f: _found(f, f["mouth"])),
+    ("mouth", "tiny-expression", "jaw, 0..1", lambda f: f["expression"][:, _JAW]),
     ("mouth", "tiny-frames", "jaw, 0..1", lambda f: f["expression"][:, _JAW]),
     ("head", "mp-landmarker", "degrees / s", lambda f: rotation_speed(f["rotation"], f["found"])),
     ("head", "tiny-frames", "degrees / s", lambda f: rotation_speed(f["pose"][:, :3], f["found"])),
