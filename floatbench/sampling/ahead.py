@@ -90,6 +90,13 @@ def to_host(batches: Iterable[tuple[Tensor, ...]]) -> Iterator[tuple[Tensor, ...
         yield pending[0]
 
 
+def on_device(value: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device; on CUDA the copy takes its turn there and nobody waits for it."""
+    if device.type != "cuda":
+        return value.to(device)
+    return pinned(value).copy_(value).to(device, non_blocking=True)
+
+
 def later(flag: Tensor) -> Callable[[], bool]:
     """A flag's value; on CUDA it is copied beside the work that follows, and only asking for it waits for the copy."""
     if not flag.is_cuda:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -10,6 +12,12 @@ LUMA = (65.481, 128.553, 24.966)
 BLUE = (-37.797, -74.203, 112.0)
 RED = (112.0, -93.786, -18.214)
 """Rows of ITU-R BT.601: limited range from R'G'B' in [0, 1]."""
+
+
+@cache
+def _matrix(device: torch.device) -> Tensor:
+    """Rows for 8-bit values, copied to a device once: a copy there makes the host wait."""
+    return torch.tensor([LUMA, BLUE, RED], device=device) / 255
 
 
 def to_yuv420(pixels: Tensor) -> Tensor:
@@ -23,8 +31,7 @@ def to_yuv420(pixels: Tensor) -> Tensor:
     batch, height, width, _ = pixels.shape
     if height % 2 or width % 2:
         raise ValueError(f"4:2:0 needs even sizes, got {width}x{height}")
-    matrix = torch.tensor([LUMA, BLUE, RED], device=pixels.device) / 255
-    planes = torch.einsum("bhwc,kc->bkhw", pixels.float(), matrix)
+    planes = torch.einsum("bhwc,kc->bkhw", pixels.float(), _matrix(pixels.device))
     luma = planes[:, 0] + 16
     chroma = F.avg_pool2d(planes[:, 1:], 2) + 128
     parts = [luma.flatten(1), chroma[:, 0].flatten(1), chroma[:, 1].flatten(1)]

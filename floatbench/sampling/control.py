@@ -17,6 +17,7 @@ from torch import Tensor
 
 from floatbench.errors import DataError, UsageError
 from floatbench.model.config import EMOTIONS
+from floatbench.sampling.ahead import on_device
 from floatbench.text import near
 
 FROM_SPEECH = "speech"
@@ -217,7 +218,8 @@ def edit_motion(motion: Tensor, basis: Tensor, controls: tuple[Control, ...], st
     edited = motion
     for control in controls:
         column = basis[:, control.direction]
-        curve = torch.from_numpy(control.curve(start, motion.shape[1])).to(motion)
+        curve = torch.from_numpy(control.curve(start, motion.shape[1])).to(motion.dtype)
+        curve = on_device(curve, motion.device)
         change = curve if control.mode == "add" else curve - motion @ column
         edited = edited + change[..., None] * column
     return edited

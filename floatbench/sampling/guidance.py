@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from floatbench.model.conditions import Conditions, stack
+from floatbench.sampling.ahead import on_device
 from floatbench.sampling.solvers import NfeMeter
 
 Evaluate = Callable[[Tensor, Tensor], Tensor]
@@ -72,8 +73,8 @@ def guided(
     stacked = stack([mask_conditions(conditions, branch, keep_previous_audio) for branch in chosen])
     n, batch = len(chosen), conditions.wr.shape[0]
     evaluate = network(stacked)
-    device = conditions.wr.device
-    weights = torch.tensor([branch.weight for branch in chosen], dtype=torch.float64).to(device)
+    weights = torch.tensor([branch.weight for branch in chosen], dtype=torch.float64)
+    weights = on_device(weights, conditions.wr.device)
 
     def predict(t: Tensor, x: Tensor) -> Tensor:
         meter.add(n * batch)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from floatbench.errors import ClipError
 from floatbench.model.conditions import Conditions
-from floatbench.sampling.ahead import later
+from floatbench.sampling.ahead import later, on_device
 from floatbench.sampling.guidance import Branch, Network, Predictor, branches, guided
 from floatbench.sampling.options import SamplingOptions
 from floatbench.sampling.solvers import NfeMeter, integrate, integrate_adaptive, time_grid
@@ -81,7 +81,8 @@ def sample_windows(
     for index, given in enumerate(windows):
         count = len(given.wr)
         before = {name: value[:count] for name, value in before.items()}
-        noise = window_noise(seeds[:count], index, shape, options.window_noise == "shared").to(given.wr.device)
+        noise = window_noise(seeds[:count], index, shape, options.window_noise == "shared")
+        noise = on_device(noise, given.wr.device)
         meter = NfeMeter()
         motion = solve_window(network, _continued(given, before, shape.previous), noise, options, meter)
         finite.append(later(torch.isfinite(motion).all()))

@@ -12,6 +12,7 @@ from torch import Tensor
 from floatbench.errors import ClipError, UsageError
 from floatbench.model.conditions import Conditions
 from floatbench.model.float import FloatModel
+from floatbench.sampling.ahead import on_device
 from floatbench.sampling.clock import StageClock
 from floatbench.sampling.options import MAX_FULL_CONTEXT_S, SamplingOptions
 from floatbench.sampling.windows import Window, cut, n_frames, pad_end, plan
@@ -103,7 +104,7 @@ class SpeechConditions:
         part = self._pcm[start * SAMPLES_PER_FRAME : stop * SAMPLES_PER_FRAME].astype(np.float32) / 32768
         if len(part) < SAMPLES_PER_FRAME:
             part = np.pad(part, (0, SAMPLES_PER_FRAME - len(part)), mode="edge")
-        return torch.from_numpy(part)[None].to(self._model.device)
+        return on_device(torch.from_numpy(part)[None], self._model.device)
 
     def _encode(self, wave: Tensor, frames: int) -> Tensor:
         with self._clock("speech"), torch.no_grad():

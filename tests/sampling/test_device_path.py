@@ -18,8 +18,9 @@ from floatbench.model.conditions import Conditions
 from floatbench.model.fast_decoder import FastDecoder
 from floatbench.model.fast_transformer import FastTransformer
 from floatbench.model.float import FloatModel
-from floatbench.sampling import sampler
+from floatbench.sampling import ahead, sampler
 from floatbench.sampling.ahead import Beside
+from floatbench.sampling.control import Control, edit_motion
 from floatbench.sampling.network import fast_network, motion_shape, plain_network
 from floatbench.sampling.options import SamplingOptions
 
@@ -37,6 +38,7 @@ def fake(monkeypatch):
     """Fake tensors; the flag that is asked for later stays where it is."""
     monkeypatch.setattr(sampler, "later", lambda flag: lambda: flag.device.type == "cuda")
     monkeypatch.setattr(fast_transformer, "_key", time_of_the_host)
+    monkeypatch.setattr(ahead, "pinned", torch.empty_like)  # there is no such memory without a driver
     with FakeTensorMode(), torch.no_grad():
         yield
 
@@ -74,6 +76,25 @@ def test_a_solve_never_waits_for_the_device_and_all_windows_have_one_shape(fake,
     made = list(sampler.sample_windows(network, windows, [7], options, motion_shape(model)))
     assert [window.motion.device.type for window in made] == ["cuda", "cuda"]
     assert way == "plain" or list(seen.values()) == [8]  # a graph each for one shape: all evaluations of both windows
+
+
+def test_no_copy_to_the_device_makes_the_host_wait_after_the_first_window(fake, make_network, monkeypatch):
+    waited, copy = [], torch.Tensor.to
+
+    def noting(value, *given, **how):
+        made = copy(value, *given, **how)
+        if value.device.type == "cpu" and made.device.type == "cuda" and not how.get("non_blocking"):
+            waited.append(tuple(value.shape))
+        return made
+
+    with CUDA:
+        model = make_network()
+    monkeypatch.setattr(torch.Tensor, "to", noting)
+    network = fast_network(FastTransformer(model.fmt), [0.0, 0.5])
+    windows = sampler.sample_windows(network, [conditions(model)] * 3, [7], SamplingOptions(nfe=2), motion_shape(model))
+    basis, curve = torch.zeros(model.config.dim_w, model.config.dim_m, device=CUDA), Control(1, 0.5)
+    counts = [len(waited) for window in windows if edit_motion(window.motion, basis, (curve,)) is not None]
+    assert counts == [counts[0]] * 3 and waited == [(2,)]  # the times, which are kept
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
