@@ -13,6 +13,7 @@ import pytest
 
 from floatbench.errors import ClipError, DataError
 from floatbench.media import read_clip
+from floatbench.metrics import registry
 from floatbench.metrics.base import Pair
 from floatbench.metrics.efid import METRICS
 from floatbench.metrics.landmarker import FaceLandmarker, euler_xyz, stack_measures
@@ -181,3 +182,12 @@ def test_pose_distance_adds_up_for_independent_shifts():
     assert score.value == pytest.approx(27, rel=1e-5)
     assert score.details["rotation_only"] == pytest.approx(0, abs=1e-9)
     assert score.details["translation_only"] == pytest.approx(27, rel=1e-5)
+
+
+def test_one_extraction_serves_every_metric_that_reads_the_mesh():
+    """The emotion network needs the face's pixels and finds it once more, in each fifth frame."""
+    made = {name: registry.backbone(name).weights for name in registry.backbone_ids()}
+    reading = {name for name, weights in made.items() if FaceLandmarker.weights[0] in weights}
+    assert reading == {FaceLandmarker.id, "hsemotion-b2"}
+    served = [name for name in registry.metric_ids() if FaceLandmarker.id in registry.metric(name).info.backbones]
+    assert {"efid-mp52", "avcorr", "head-div", "theval-lipsync", "lmd", "dtw-lips", "drift-lips"} <= set(served)
