@@ -29,7 +29,8 @@ def to_csv(placed: Sequence[Placed]) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(
         ["protocol", "protocol_hash", "metric", "column", "tiny", "rank", "tied", "system", "version", "value", "low",
-         "high", "n", "n_available", "n_protocol", "pictures", "of_pictures", "superseded", "entry", "marks"]
+         "high", "n", "n_available", "n_protocol", "pictures", "of_pictures", "superseded", "entry", "marks",
+         "networks"]
     )  # fmt: skip
     for item in placed:
         entry, cell = item.entry, item.cell
@@ -38,7 +39,8 @@ def to_csv(placed: Sequence[Placed]) -> str:
             [entry.scores.label, entry.scores.protocol_hash, cell.metric, cell.column,
              entry.scores.metrics[cell.metric].tiny, item.rank, item.tied, entry.system, entry.version, cell.value,
              interval.get("low"), interval.get("high"), cell.n, cell.n_available, cell.n_protocol, cell.pictures,
-             cell.of_pictures, item.superseded, entry.id, ";".join([*_marks(item), *cell.marks])]
+             cell.of_pictures, item.superseded, entry.id, ";".join([*_marks(item), *cell.marks]),
+             ";".join(f"{name}:{digest[:12]}" for name, digest in _networks(item))]
         )  # fmt: skip
     return stream.getvalue()
 
@@ -60,18 +62,36 @@ def to_markdown(placed: Sequence[Placed]) -> str:
     return "\n".join(lines) + "\n"
 
 
+Networks = tuple[tuple[str, str], ...]
+
+
+def _networks(item: Placed) -> Networks:
+    """Names and hashes of the weight files that a number was made with."""
+    return tuple(sorted(item.entry.scores.metrics[item.cell.metric].weights.items()))
+
+
 def _protocol(label: str, placed: Sequence[Placed]) -> list[str]:
-    def order(item: Placed) -> tuple[int, str]:
-        column = item.cell.column
-        return (COLUMN_ORDER.index(column) if column in COLUMN_ORDER else len(COLUMN_ORDER), item.cell.metric)
+    in_use = {(item.cell.metric, _networks(item)) for item in placed if not item.superseded}
+
+    def order(item: Placed) -> tuple[int, str, bool, Networks]:
+        column, networks = item.cell.column, _networks(item)
+        place = COLUMN_ORDER.index(column) if column in COLUMN_ORDER else len(COLUMN_ORDER)
+        return (place, item.cell.metric, (item.cell.metric, networks) not in in_use, networks)
 
     lines = [f"## {escape(label)}"]
+    seen: set[str] = set()
     for _, group in groupby(sorted(placed, key=order), key=order):
         items = list(group)
         first = items[0]
         record = first.entry.scores.metrics[first.cell.metric]
         arrow = "↑" if record.higher_is_better else "↓"
-        lines += ["", f"### {record.column} {arrow} `{record.id}`{' (tiny)' if record.tiny else ''}", ""]
+        lines += ["", f"### {record.column} {arrow} `{record.id}`{' (tiny)' if record.tiny else ''}"]
+        lines[-1] += ", other networks" if record.id in seen else ""
+        lines.append("")
+        if record.id in seen:
+            made_with = ", ".join(f"`{name}` {digest[:12]}" for name, digest in _networks(first))
+            lines += [f"Made with {made_with}: another scale than the table above, never to be compared with it.", ""]
+        seen.add(record.id)
         if record.tiny:
             lines += [f"{TINY_NOTE[0].upper()}{TINY_NOTE[1:]}.", ""]
         lines += ["| place | system | value | clips | entry |", "|---|---|---|---|---|"]

@@ -15,7 +15,7 @@ from floatbench.methods.source_video import marked
 from floatbench.protocol.load import load_protocol
 from floatbench.records import write_record
 from floatbench.reports.leaderboard import difference, entries, place, run_problems, shipped_board, submit, validate
-from floatbench.reports.leaderboard_files import build
+from floatbench.reports.leaderboard_files import build, to_csv, to_markdown
 from floatbench.reports.loading import load_run
 
 
@@ -234,3 +234,19 @@ def test_the_board_that_comes_along_is_valid_and_its_tables_are_those_of_its_ent
         write_record(entry.path(board), entry)
     for path in build(board):
         assert path.read_bytes() == (shipped_board().parent / path.name).read_bytes()
+
+
+def test_numbers_of_other_networks_stand_in_a_table_of_their_own(tmp_path):
+    """A variant whose network was trained anew has another scale: old values are kept, and never beside new ones."""
+    board = tmp_path / "board"
+    for name, network, distance in (("mine", "a" * 64, 2.0), ("again", "b" * 64, 1.0)):
+        run = run_of(tmp_path, name, distance)
+        for record in run.scores.metrics.values():
+            record.weights["some-network"] = network
+        submit(run, name, system="mine", board=board)
+    page = to_markdown(place(entries(board)))
+    tables = [table for table in page.split("### ")[1:] if "`toy-fid`" in table]
+    assert [("v1 |" in table, "v2 |" in table) for table in tables] == [(False, True), (True, False)]
+    assert "other networks" not in tables[0] and "Made with `some-network` aaaaaaaaaaaa, " in tables[1]
+    lines = to_csv(place(entries(board))).splitlines()
+    assert lines[0].endswith(",networks") and sum("some-network:bbbbbbbbbbbb" in line for line in lines) > 0
