@@ -427,7 +427,7 @@ class FLOAT(Animator):
             "options": options.record(),
             "direction": direction.record(),
             "picture_sha256": hashlib.sha256(picture.tobytes()).hexdigest(),
-            "sound_sha256": hashlib.sha256(np.ascontiguousarray(pcm, "<i2")).hexdigest(),
+            "sound_sha256": hashlib.sha256(np.ascontiguousarray(pcm, "<i2").data).hexdigest(),
         }
 
 

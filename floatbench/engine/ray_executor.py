@@ -120,7 +120,7 @@ class _Actor:
 
 def _ray() -> Any:
     try:
-        import ray
+        import ray  # pyright: ignore[reportMissingImports] - an extra
     except ImportError:
         raise DependencyError(
             "the Ray executor needs the extra `distributed`", fix="pip install -e '.[distributed]'"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import wave
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import av
 import numpy as np
@@ -146,8 +147,13 @@ def channels(frame: av.AudioFrame) -> np.ndarray:
     count = max(frame.layout.nb_channels, 1)
     dtype = np.dtype(_SAMPLES[frame.format.packed.name][0])
     if frame.format.is_planar:
-        return np.stack([np.frombuffer(AudioPlane(frame, at), dtype, frame.samples) for at in range(count)])
-    return np.frombuffer(AudioPlane(frame, 0), dtype, frame.samples * count).reshape(-1, count).T
+        return np.stack([np.frombuffer(_plane(frame, at), dtype, frame.samples) for at in range(count)])
+    return np.frombuffer(_plane(frame, 0), dtype, frame.samples * count).reshape(-1, count).T
+
+
+def _plane(frame: av.AudioFrame, number: int) -> memoryview:
+    """The bytes of one plane; PyAV's annotations do not say that it is a buffer."""
+    return memoryview(cast(bytes, AudioPlane(frame, number)))
 
 
 def decode_sound(
