@@ -33,7 +33,7 @@ def backbones(
     workers: Annotated[int, typer.Option(help="Processes side by side; the result does not depend on it.")] = 1,
     only: Annotated[str, typer.Option(help="frames, expression, sync or identity; the others stay as they are.")] = "",
 ) -> None:
-    """Train the small offline backbones behind the -tiny variants on synthetic heads (about 15 minutes of one core)."""
+    """Train the small offline backbones behind the -tiny variants on synthetic heads (half an hour of one core)."""
     from floatbench.errors import UsageError
     from floatbench.training.backbone_data import BackboneConfig
     from floatbench.training.backbones import train_backbones

@@ -70,6 +70,11 @@ class Dataset(ABC):
     def availability(self) -> list[Availability]:
         """One entry per clip of the protocol, in its order, without decoding anything."""
 
+    def ready(self) -> list[Clip]:
+        """The clips that are prepared, in the protocol's order: those that may lend something."""
+        states = {state.clip_id: state.state for state in self.availability()}
+        return [clip for clip in self.protocol.clips if states.get(clip.id) == "ready"]
+
     def prepare(self, progress: Progress, workers: int = 1) -> None:  # noqa: B027 - many datasets need none
         """Makes what `load` reads (pp1 store); resumes; rendered data sets need nothing."""
 

@@ -38,18 +38,20 @@ such never did.
 """
 
 
-def ready_clips(dataset: Dataset) -> list[Clip]:
-    """The clips of the protocol that are prepared, in its order: those that may lend something."""
-    states = {state.clip_id: state.state for state in dataset.availability()}
-    return [clip for clip in dataset.protocol.clips if states.get(clip.id) == "ready"]
+def lending(method: VideosMethod, dataset: Dataset) -> list[Clip]:
+    """The clips that may have lent something to the system; none where it was given the source pictures."""
+    return dataset.ready() if source_video.asks(method) else []
 
 
-def begins_with(method: VideosMethod, clip: Clip, dataset: Dataset) -> tuple[np.ndarray, Cut | None]:
+def begins_with(clip: Clip, dataset: Dataset, ready: Sequence[Clip]) -> tuple[np.ndarray, Cut | None]:
     """The (H, W, 3) picture that a finished video begins with where all is well, and how it was cut.
 
     That is the clip's source picture. A dubbed video begins as what the protocol lent to the system does.
+
+    Args:
+        ready: see `lending`.
     """
-    if source_video.asks(method) and (lent := source_video.lenders(dataset.protocol, ready_clips(dataset), clip)):
+    if lent := source_video.lenders(dataset.protocol, ready, clip):
         found = dataset.load(lent[0])
         return found.media.frames[0], found.cut
     return dataset.load_source(clip)
@@ -58,7 +60,8 @@ def begins_with(method: VideosMethod, clip: Clip, dataset: Dataset) -> tuple[np.
 def framing_of(method: VideosMethod, clips: Sequence[Clip], dataset: Dataset) -> Framing:
     """Compares the first picture of each video with the picture that it should begin with."""
     finished = [clip for clip in clips if _has(method, clip)]
-    found = [one for clip in _spread(finished) for one in _compared(method, clip, dataset)]
+    ready = lending(method, dataset)
+    found = [one for clip in _spread(finished) for one in _compared(method, clip, dataset, ready)]
     known = [one for one in found if one is not None]
     scales = [round(scale, 4) for scale, _ in known] or [1.0]
     shifts = [round(shift, 4) for _, shift in known] or [0.0]
@@ -84,7 +87,9 @@ def _spread(clips: Sequence[Clip]) -> list[Clip]:
     return [clips[i * len(clips) // count] for i in range(count)]
 
 
-def _compared(method: VideosMethod, clip: Clip, dataset: Dataset) -> list[tuple[float, float] | None]:
+def _compared(
+    method: VideosMethod, clip: Clip, dataset: Dataset, ready: Sequence[Clip]
+) -> list[tuple[float, float] | None]:
     """(scale, shift) of a clip, None where it is not to be found; nothing where a picture is missing or unreadable."""
     from floatbench.media.alignment import align
     from floatbench.media.crop import cut_alike
@@ -93,7 +98,7 @@ def _compared(method: VideosMethod, clip: Clip, dataset: Dataset) -> list[tuple[
     try:
         video = method.find(clip.id)
         picture = first_picture(video, dataset.protocol.preprocessing.spec)
-        source, cut = begins_with(method, clip, dataset)
+        source, cut = begins_with(clip, dataset, ready)
         if method.crop == "same" and cut is not None:
             picture = cut_alike(picture, cut)
     except (ClipError, DataError):  # its row will say so

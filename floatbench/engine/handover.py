@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from floatbench.data.dataset import Dataset
-from floatbench.engine.framing import OTHER_PLACE, OTHER_SCALE, begins_with, ready_clips
+from floatbench.engine.framing import OTHER_PLACE, OTHER_SCALE, begins_with, lending
 from floatbench.errors import ClipError, DataError, UsageError
 from floatbench.files import write_bytes, write_json
 from floatbench.methods import source_video
@@ -53,7 +53,7 @@ def export(dataset: Dataset, clips: Sequence[Clip], out: Path, progress: Progres
     _refuse_foreign(out)
     if dataset.auto_prepare:
         dataset.prepare(progress)
-    ready = ready_clips(dataset)
+    ready = dataset.ready()
     rows, left = [], {}
     with progress.task("export", len(clips), unit="clip") as task:
         for clip in clips:
@@ -147,23 +147,24 @@ def check(dataset: Dataset, clips: Sequence[Clip], method: VideosMethod, progres
         dataset.prepare(progress)
     sources: dict[str, np.ndarray] = {}
     found: dict[str, tuple[HandedIn, np.ndarray | None]] = {}
+    ready = lending(method, dataset)
     with progress.task("check", len(clips), unit="clip") as task:
         for clip in clips:
-            found[clip.id] = _one(dataset, clip, method, sources)
+            found[clip.id] = _one(dataset, clip, method, ready, sources)
             task.advance(note=clip.id)
     people = {clip.id: clip.identity for clip in clips}
     return [_with_stranger(one, first, sources, people) for one, first in found.values()]
 
 
 def _one(
-    dataset: Dataset, clip: Clip, method: VideosMethod, sources: dict[str, np.ndarray]
+    dataset: Dataset, clip: Clip, method: VideosMethod, ready: Sequence[Clip], sources: dict[str, np.ndarray]
 ) -> tuple[HandedIn, np.ndarray | None]:
     """One clip, and a small grey version of the first picture of its video where that could be read."""
     from floatbench.media.frames import read_video
 
     try:
         reference = dataset.load(clip)
-        source, _ = begins_with(method, clip, dataset)
+        source, _ = begins_with(clip, dataset, ready)
     except (ClipError, DataError) as error:
         return HandedIn(clip.id, errors=(f"the clip itself is not ready: {str(error).splitlines()[0]}",)), None
     sources[clip.id] = _small(source)
