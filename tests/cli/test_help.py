@@ -32,6 +32,7 @@ def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]
 def shown(path: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("COLUMNS", str(WIDTH))
     monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", WIDTH)
+    _collect()  # a test may be the first of its process
     app(args=[*path.split(), "--help"], prog_name="floatbench", standalone_mode=False)
     return capsys.readouterr().out
 
