@@ -191,11 +191,13 @@ class FLOAT(Animator):
         return self.finish(prepared, Path(out), progress)
 
     def stream(self, image: Image, audio: Sound, **wishes: Unpack[Wishes]) -> Stream:
-        """The frames of the video that `generate` writes, one after another as they are made: (R, R, 3) uint8 RGB.
+        """The frames of a video, one after another as they are made: (R, R, 3) uint8 RGB.
 
-        The arguments and errors are those of `generate`.
+        The arguments and errors are those of `generate`, and so are the frames, if both hear alike: a stream hears
+        window after window, so that its first frame waits for no later sound, where neither the call nor the model's
+        name says how (by `audio_context`, `options` or a preset other than `default`).
         """
-        prepared = self._prepare(image, audio, wishes, StageClock(self.device))
+        prepared = self._prepare(image, audio, self._streamed(wishes), StageClock(self.device))
         return self._begin(replace(prepared, clock=StageClock(self.device)))  # which begins with the encoder
 
     def generate_many(
@@ -323,6 +325,14 @@ class FLOAT(Animator):
         else:
             options = replace(self.choices.options, **given)
         return self.fit(options), of_call["direction"] or self._directed(steering)
+
+    def _streamed(self, wishes: Wishes) -> Wishes:
+        """The wishes of a stream, see `stream`."""
+        asked = wishes.get("preset")
+        decided = self.choices.decides_hearing if asked is None else asked != "default"
+        if decided or "audio_context" in wishes or wishes.get("options") is not None:
+            return wishes
+        return wishes | {"audio_context": "window"}
 
     def _directed(self, steering: dict[str, Any]) -> Direction:
         """What is given, and else what the model's name chooses."""

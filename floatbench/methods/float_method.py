@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from floatbench.sampling.animator import Direction, Stream
     from floatbench.sampling.choices import ModelChoices
     from floatbench.sampling.clock import StageClock
+    from floatbench.sampling.options import SamplingOptions
 
 TOGETHER = 8
 """Clips that `generate_many` solves as one batch."""
@@ -133,7 +134,19 @@ class FloatMethod(Method):
     def close(self) -> None:
         self._model = None
 
-    def _stream(self, request: ClipRequest, clock: StageClock | None = None) -> Stream:
+    def streaming(self) -> FloatMethod:
+        """The method whose videos `stream` gives: itself, or where nothing says how to hear, one that hears windows."""
+        from floatbench.sampling.choices import canonical_name
+
+        streamed = self._choices.streamed()
+        if streamed is self._choices:
+            return self
+        name = f"{self.name}{'&' if '?' in self.name else '?'}audio_context=window"
+        return FloatMethod(self._weights, name=canonical_name(name), choices=streamed)
+
+    def _stream(
+        self, request: ClipRequest, clock: StageClock | None = None, options: SamplingOptions | None = None
+    ) -> Stream:
         if self._model is None:
             raise RuntimeError(f"{self.name}: load() comes before generate()")
         if request.audio is None:
@@ -141,8 +154,9 @@ class FloatMethod(Method):
         picture, _ = self._model.picture(request.source, None, self._options)
         pcm = request.audio[: request.n_frames * 640]
         return self._model.play(
-            picture, pcm, options=self._options, direction=self._direction(request), seed=request.seed, clock=clock
-        )
+            picture, pcm, options=options or self._options, direction=self._direction(request), seed=request.seed,
+            clock=clock,
+        )  # fmt: skip
 
     def _direction(self, request: ClipRequest) -> Direction:
         from floatbench.methods.frame_conditions import face_emotions, head_pose
@@ -208,8 +222,11 @@ class FloatMethod(Method):
         return {"timing": dict(stream.clock.seconds), "details": details}
 
     def stream(self, request: ClipRequest) -> Iterator[np.ndarray]:
-        """The (R, R, 3) uint8 frames of a clip as soon as each one is made, for latency measurements."""
-        return iter(self._stream(request))
+        """The (R, R, 3) uint8 frames of a clip as soon as each one is made, for latency measurements.
+
+        Heard as `streaming` says, so that the first frame waits for no later sound.
+        """
+        return iter(self._stream(request, options=self._choices.streamed().options))
 
 
 METHODS: dict[str, Callable[..., Method]] = {
@@ -252,4 +269,5 @@ def _chosen(preset_name: str, others: dict[str, Any]) -> ModelChoices:
     known = ModelChoices.__dataclass_fields__  # pyright: ignore[reportAttributeAccessIssue]
     if unknown := sorted(set(rest) - set(known)):
         raise UsageError(f"unknown choice {unknown[0]!r}", fix=near(unknown[0], [*KINDS, *known]))
-    return ModelChoices(preset=preset_name, options=preset(preset_name, **sampling), **rest)
+    options = preset(preset_name, **sampling)
+    return ModelChoices(preset=preset_name, options=options, changed=frozenset(sampling), **rest)

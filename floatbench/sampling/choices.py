@@ -9,7 +9,7 @@ of `generate`. A name has one canonical form, so that the quality and the speed 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -49,12 +49,17 @@ FIXED_GRID, BY_ERROR = ("nfe", "ode_grid"), ("rtol", "atol")
 """ModelChoices that only a solver on a fixed grid reads, and those that only an adaptive one does."""
 
 
+HEARING = "audio_context"
+"""The one option whose default differs between videos and streams."""
+
+
 @settings
 class ModelChoices:
     """What is chosen about a FLOAT; the defaults are those of `float`.
 
     Attributes:
         preset: of the sampling options, for the record. options: the preset with single options changed.
+        changed: the names of those.
         emotion: `speech`, a label, or seven comma-separated weights.
         controls, project: see `floatbench.sampling.animator.Direction`.
         pose: a file of head poses, see `floatbench.sampling.control.read_pose`; None without.
@@ -63,6 +68,7 @@ class ModelChoices:
 
     preset: str = "default"
     options: SamplingOptions = field(default_factory=SamplingOptions)
+    changed: frozenset[str] = frozenset()
     emotion: str = FROM_SPEECH
     controls: tuple[Control, ...] = ()
     project: bool = False
@@ -75,6 +81,17 @@ class ModelChoices:
     def __post_init__(self) -> None:
         parse_emotion(self.emotion)
         check_arithmetic(self.dtype, self.impl, self.compile, self.graphs)
+
+    @property
+    def decides_hearing(self) -> bool:
+        """Whether `audio_context` was chosen, by itself or with a preset; streams hear windows where it was not."""
+        return self.preset != "default" or HEARING in self.changed
+
+    def streamed(self) -> ModelChoices:
+        """The choices of a stream: its first frame waits for no later sound, unless that was chosen."""
+        if self.decides_hearing:
+            return self
+        return replace(self, options=replace(self.options, audio_context="window"), changed=self.changed | {HEARING})
 
 
 def check_arithmetic(dtype: str, impl: str, compile: object, graphs: bool) -> None:
@@ -186,6 +203,7 @@ def read(
     return ModelChoices(
         preset=preset_name,
         options=options,
+        changed=frozenset(sampling),
         emotion=values.get("emotion", FROM_SPEECH),
         controls=tuple(wish.control() for wish in wishes),
         project=values.get("project_motion", False),

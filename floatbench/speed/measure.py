@@ -48,6 +48,13 @@ class Streams(Protocol):
 
 
 @runtime_checkable
+class StreamsOtherwise(Protocol):
+    """A method whose stream is not the video that it generates: `streaming()` is the one that generates it."""
+
+    def streaming(self) -> Method: ...
+
+
+@runtime_checkable
 class Batches(Protocol):
     """A method that makes many clips in one call, in the order they were given."""
 
@@ -140,8 +147,13 @@ class _Taken:
 
 
 def measure(method: Method, inputs: Sequence[SpeedInput], plan: SpeedPlan, probes: Probes | None = None) -> SpeedRow:
-    """Loads, warms up, times and closes a method; a method that fails gets a row with its reason, nothing is raised."""
+    """Loads, warms up, times and closes a method; a method that fails gets a row with its reason, nothing is raised.
+
+    A stream is timed, named and described as the method that generates the same video.
+    """
     probes = probes or Probes()
+    if plan.scenario == "streaming" and isinstance(method, StreamsOtherwise):
+        method = method.streaming()
     row = SpeedRow(method=method.name, status="ok")
     try:
         row.configuration = plain(method.record())

@@ -38,7 +38,7 @@ def test_files_go_in_and_frames_come_as_they_are_made(checkpoint: Path, tmp_path
     model = FLOAT.from_pretrained(checkpoint)
     given = {"nfe": 2, "a_cfg": 1.0, "emotion": "happy", "seed": 3, "controls": [Control(1, 2.0)]}
     video = model.generate(str(tmp_path / "a.png"), str(tmp_path / "b.wav"), tmp_path / "o.mkv", **given)  # type: ignore[arg-type]
-    frames = list(model.stream(tmp_path / "a.png", tmp_path / "b.wav", **given))  # type: ignore[arg-type]
+    frames = list(model.stream(tmp_path / "a.png", tmp_path / "b.wav", audio_context="full", **given))  # type: ignore[arg-type]
     assert np.array_equal(read_video(video.path)[0], np.stack(frames)) and len(frames) == 4
 
 
@@ -46,6 +46,52 @@ def test_a_stream_has_given_its_first_frame_before_the_later_windows_are_solved(
     stream = model.stream(PICTURES[0], _speech(60), nfe=2)
     next(iter(stream))
     assert stream.evaluations == 2  # of the four
+
+
+@pytest.mark.parametrize("context", ["window", "full"])
+def test_a_stream_hears_window_after_window_unless_it_is_told_to_hear_the_whole_sound(
+    model: FLOAT, tmp_path: Path, context: str
+):
+    sound = _speech(60)
+    told: Any = {} if context == "window" else {"audio_context": context}
+    stream = model.stream(PICTURES[0], sound, nfe=2, seed=3, **told)
+    made = model.generate(PICTURES[0], sound, tmp_path / "o.mkv", nfe=2, seed=3, audio_context=context)
+    assert stream.options.audio_context == context == made.settings["options"]["audio_context"]
+    assert np.array_equal(np.stack(list(stream)), read_video(made.path)[0])
+    assert model.wished({})[0].audio_context == "full"
+
+
+def test_the_first_frame_of_a_long_sound_waits_for_no_sound_after_its_window(model: FLOAT, monkeypatch):
+    heard: list[tuple[str, int]] = []
+    for name in ("encode_audio", "predict_emotion"):
+        real = getattr(model.network, name)
+        monkeypatch.setattr(
+            model.network, name, lambda wave, *rest, n=name, r=real: heard.append((n, wave.shape[1])) or r(wave, *rest)
+        )
+    frames = iter(model.stream(PICTURES[0], _speech(500), nfe=2))
+    next(frames)
+    assert sorted(heard) == [("encode_audio", 50 * 640), ("predict_emotion", 50 * 640)]
+
+
+@pytest.mark.parametrize(
+    ("query", "wishes", "context"),
+    [
+        ("", {}, "window"),
+        ("", {"preset": "default"}, "window"),
+        ("", {"preset": "official"}, "full"),  # what the release computes
+        ("", {"preset": "official", "audio_context": "window"}, "window"),
+        ("", {"options": SamplingOptions(nfe=2)}, "full"),
+        ("?nfe=2", {}, "window"),
+        ("?audio_context=full", {}, "full"),
+        ("?audio_context=full", {"nfe": 3}, "full"),
+        ("?audio_context=full", {"audio_context": "window"}, "window"),
+    ],
+)
+def test_what_names_presets_and_options_say_about_hearing_holds_for_streams(
+    checkpoint: Path, query: str, wishes: Any, context: str
+):
+    model = FLOAT.from_pretrained(f"{checkpoint}{query}", device="cpu")
+    assert model.stream(PICTURES[0], _speech(1), **wishes).options.audio_context == context
 
 
 def test_the_name_of_a_model_chooses_what_is_not_said(checkpoint: Path):

@@ -32,11 +32,40 @@ def method(checkpoint: Path) -> FloatMethod:
 def test_a_clip_becomes_a_lossless_file_of_the_asked_length(method: FloatMethod, tmp_path: Path):
     generated = method.generate(_request(tmp_path))
     assert generated.video == tmp_path / "a_clip-1.mkv"
-    frames, fps = read_video(generated.video)
+    frames, fps = read_video(tmp_path / "a_clip-1.mkv")
     assert frames.shape == (4, 64, 64, 3) and fps == 25
     assert set(generated.timing) == {"speech", "emotion", "encode", "solve", "decode", "convert", "mux"}
     assert [generated.details[name] for name in ("nfe", "windows", "network_rows")] == [2, 1, 6]
-    assert np.array_equal(np.stack(list(method.stream(_request(tmp_path)))), frames)
+
+
+def test_a_stream_gives_the_video_of_the_method_that_it_is_timed_as(checkpoint: Path, tmp_path: Path):
+    request = _request(tmp_path, n_frames=60)
+    frames = {}
+    for query in ("?nfe=2", "?nfe=2&audio_context=full"):
+        method = create(f"checkpoint:{checkpoint}{query}")
+        assert isinstance(method, FloatMethod)
+        method.load()
+        frames[query] = np.stack(list(method.stream(request)))
+        timed = method.streaming()
+        timed.load()
+        assert np.array_equal(read_video(timed.generate(request).video or Path())[0], frames[query])
+    assert timed is method and not np.array_equal(*frames.values())
+
+
+def test_a_stream_is_timed_under_the_name_of_what_was_heard(checkpoint: Path):
+    for name, timed in [
+        ("float?nfe=5", "float?nfe=5&audio_context=window"),
+        ("float?audio_context=full", "float?audio_context=full"),
+        ("float@official", "float@official"),
+        ("float@paper", "float@paper"),
+    ]:
+        method = create(name)
+        assert isinstance(method, FloatMethod) and method.streaming().name == timed
+    method = create(f"checkpoint:{checkpoint}?emotion=happy")
+    assert isinstance(method, FloatMethod)
+    streaming = method.streaming()
+    assert streaming.describe() == create(streaming.name).describe()  # so that it meets its quality
+    assert streaming.describe()["options"]["audio_context"] == "window"
 
 
 def test_the_seed_of_the_request_decides(method: FloatMethod, tmp_path: Path):
@@ -175,7 +204,9 @@ def test_many_clips_are_those_of_single_calls(method: FloatMethod, tmp_path: Pat
     for request, made in zip(requests, method.generate_many(requests), strict=True):
         assert made.video is not None
         frames = read_video(made.video)[0].astype(int)
-        single = np.stack(list(method.stream(request))).astype(int)
+        alone = method.forward(request).media
+        assert alone is not None
+        single = alone.frames.astype(int)
         assert np.abs(frames - single).max() <= 1 and (frames != single).mean() < 1e-3
         assert made.details["nfe"] == 2 * -(-request.n_frames // 50)
         assert evaluations_a_window(made.details, method.describe(), request.n_frames) == 2

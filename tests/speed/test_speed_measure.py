@@ -145,6 +145,19 @@ def test_streaming_measures_the_first_frame_and_the_wait_before_play():
     assert row.clips[0].frames == 100
 
 
+def test_a_stream_of_other_frames_than_the_video_is_timed_and_named_as_what_it_is():
+    class Whole(Streamer):
+        def streaming(self) -> Method:
+            return windowed
+
+    clock = Clock()
+    windowed, whole = Streamer(clock, [0.0]), Whole(clock, [0.0])
+    windowed.name, windowed.describe = "worker?by=window", lambda: {"by": "window"}
+    row = measure(whole, [given()], SpeedPlan("streaming", repeats=1), probes(clock))
+    assert (row.method, row.configuration["by"], row.status) == ("worker?by=window", "window", "ok")
+    assert measure(whole, [given()], SpeedPlan("single-stream", repeats=1), probes(clock)).method == "worker"
+
+
 def test_stream_slower_than_play_needs_a_longer_wait():
     class Slow(Streamer):
         step = 0.05
