@@ -18,7 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from floatbench.device import ran_out_of_memory
 from floatbench.errors import ClipError, DataError
 from floatbench.metrics.base import Backbone
-from floatbench.metrics.winograd import WinogradConv, fits
+from floatbench.metrics.winograd import WinogradConv, available, fits
 
 _LOG = logging.getLogger("floatbench")
 
@@ -62,7 +62,8 @@ class NetworkBackbone(Backbone):
         load_strictly(network, state, self.weights[0])
         network = network.eval().requires_grad_(False)
         if self.quick:
-            network = quicker(network, self.norms_follow, self.channels_last, winograd=device == "cpu")
+            winograd = device == "cpu" and available()
+            network = quicker(network, self.norms_follow, self.channels_last, winograd)
         self.network = network.to(device)
         self.device = device
 
@@ -99,7 +100,7 @@ def quicker(network: nn.Module, norms_follow: bool, channels_last: bool, winogra
             may register them in another order than it calls them (pre-activated blocks end in a convolution, and the
             next one's norm sees a sum), so that a test must hold each network for which this is said.
         channels_last: lay the kernels of 2-D and 3-D convolutions so; what they make follows.
-        winograd: 3 x 3 convolutions with many channels become `WinogradConv`, for float32 on the CPU: by the layer
+        winograd: 3 x 3 convolutions with channels enough become `WinogradConv`, for float32 on the CPU: by the layer
             alone, never by a trial, so that every processor computes alike.
     """
     layers = [(name, module) for name, module in network.named_modules() if not any(module.children())]

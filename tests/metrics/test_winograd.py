@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from floatbench.metrics.network import NetworkBackbone, quicker
-from floatbench.metrics.winograd import WinogradConv, fits, transforms
+from floatbench.metrics.winograd import WinogradConv, available, fits, transforms
 from floatbench.types import ClipMedia, Features
 
 
@@ -50,14 +50,30 @@ def test_the_results_are_those_of_the_convolution(case, last):
     assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
-def test_the_number_of_pictures_at_a_time_changes_only_rounding(monkeypatch):
-    layer = nn.Conv2d(128, 128, 3, padding=1)
-    x = noise(3, 128, 4, 4)
+@pytest.mark.parametrize(
+    "limits", [{"SMALL_PRODUCT": 1}, {"CACHED_KERNELS": 0}, {"CACHED_KERNELS": 0, "WORKING_BYTES": 1}]
+)
+def test_the_number_of_tiles_at_a_time_changes_only_rounding(monkeypatch, limits):
+    layer = nn.Conv2d(64, 64, 3, padding=1)
+    x = noise(3, 64, 7, 9)
     with torch.inference_mode():
-        together = WinogradConv(layer)(x)
-        monkeypatch.setattr("floatbench.metrics.winograd.WORKING_BYTES", 1)
-        alone = WinogradConv(layer)(x)
-    torch.testing.assert_close(alone, together, rtol=1e-5, atol=1e-5)
+        usual = WinogradConv(layer)(x)
+        for name, value in limits.items():
+            monkeypatch.setattr(f"floatbench.metrics.winograd.{name}", value)
+        torch.testing.assert_close(WinogradConv(layer)(x), usual, rtol=1e-5, atol=1e-5)
+
+
+def test_several_threads_share_the_tiles_and_compute_the_same():
+    layer = WinogradConv(nn.Conv3d(32, 64, 3))
+    x = noise(2, 32, 5, 11, 9)
+    threads = torch.get_num_threads()
+    with torch.inference_mode():
+        torch.set_num_threads(1)
+        alone = layer(x)
+        torch.set_num_threads(3)
+        shared = layer(x)
+    torch.set_num_threads(threads)
+    torch.testing.assert_close(shared, alone, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +85,8 @@ def test_the_number_of_pictures_at_a_time_changes_only_rounding(monkeypatch):
         nn.Conv2d(128, 128, 3, padding=1, padding_mode="reflect"),
         nn.Conv2d(128, 128, 3, padding="same"),
         nn.Conv2d(128, 128, (1, 7), padding=(0, 3)),
-        nn.Conv2d(64, 128, 3, padding=1),
+        nn.Conv2d(16, 128, 3, padding=1),
+        nn.Conv2d(32, 32, 3, padding=1),
         nn.Conv3d(128, 128, 3, padding=1),
         nn.Linear(128, 128),
     ],
@@ -90,14 +107,18 @@ class OfOneLayer(NetworkBackbone):
         raise NotImplementedError
 
 
+def loaded(monkeypatch: pytest.MonkeyPatch, backbone: NetworkBackbone) -> nn.Module:
+    monkeypatch.setattr(backbone, "state", OfOneLayer().build().state_dict)
+    backbone.load()
+    assert isinstance(backbone.network, nn.Sequential)
+    return backbone.network[0]
+
+
 @pytest.mark.parametrize(("quick", "kind"), [(True, WinogradConv), (False, nn.Conv2d)])
 def test_a_backbone_takes_them_on_the_cpu_unless_the_references_layers_are_asked_for(monkeypatch, quick, kind):
     backbone = OfOneLayer()
     backbone.quick = quick
-    monkeypatch.setattr(backbone, "state", OfOneLayer().build().state_dict)
-    backbone.load()
-    assert isinstance(backbone.network, nn.Sequential)
-    assert isinstance(backbone.network[0], kind)
+    assert isinstance(loaded(monkeypatch, backbone), kind)
 
 
 def test_what_is_not_asked_for_on_a_gpu_stays_a_convolution():
@@ -106,4 +127,12 @@ def test_what_is_not_asked_for_on_a_gpu_stays_a_convolution():
 
 
 def test_the_features_key_follows_this_code():
-    assert "floatbench.metrics.winograd" in OfOneLayer().made_with()["code"]
+    made = OfOneLayer().made_with()
+    assert {"floatbench.metrics.winograd", "floatbench.metrics.winograd_kernels"} <= set(made["code"])
+    assert "numba" in made["libraries"]
+
+
+def test_without_numba_convolutions_stay(monkeypatch):
+    monkeypatch.setattr("floatbench.metrics.winograd.find_spec", lambda name: None)
+    assert not available()
+    assert isinstance(loaded(monkeypatch, OfOneLayer()), nn.Conv2d)
