@@ -8,13 +8,15 @@ The same numbers as the decoder to rounding, in an order that costs less:
 - for float32 on a CPU styles and the first three layers, where rounding costs most and arithmetic least, are float64;
 - the convolution weights are scaled once, sqrt(2) of the activation is folded into demodulation and bias; where one
   latent at a time is decoded, style, demodulation and bias go into the convolutions of 32 x 32 pixels and more;
-- on a CPU maps are warped as rows of channels (`floatbench.model.warping`), and a large last level is made in strips;
+- on a CPU maps are warped as rows of channels (`floatbench.model.warping`), a large last level is made in strips, and
+  3x3 convolutions of many channels need a quarter of the products (`floatbench.model.quarter_products`);
+- on a CPU the small pictures of several latents are made at once, since there a weight outweighs the picture;
 - channels-last memory (on a CPU above 32 x 32 pixels only); optionally half-precision convolutions (flow, grid, mask
   and warp stay float32) and compilation.
 
-On a CPU latents are decoded one by one, which is faster there; on CUDA in batches, optionally as CUDA graphs. Compiled
-or captured frames have one shape: a short batch is filled up with its last latent, since another shape would be
-compiled or captured anew.
+On a CPU latents are decoded one by one above the small pictures, which is faster there; on CUDA in batches, optionally
+as CUDA graphs. Compiled or captured frames have one shape: a short batch is filled up with its last latent, since
+another shape would be compiled or captured anew.
 """
 
 from __future__ import annotations
@@ -31,6 +33,9 @@ from floatbench.device import ran_out_of_memory
 from floatbench.model.autoencoder import Anchor, Decoder, ToFlow, ToRGB, doubled, moved_picture
 from floatbench.model.captured import Captured
 from floatbench.model.layers import DEMODULATION_EPS, GAIN, SLOPE, Blur, StyledConv
+from floatbench.model.products import convolved, kernel_of, up_sampled
+from floatbench.model.quarter_products import StyledWinograd, pays
+from floatbench.model.rising import Rising
 from floatbench.model.warping import bordered, warp_rows
 
 Precision = Literal["fp32", "bf16", "fp16"]
@@ -51,6 +56,8 @@ STRIPPED = 256
 """From this resolution on."""
 EXACT_LEVEL = 8
 """Up to this resolution float32 convolutions on a CPU run in float64: rounding there moves every warp that follows."""
+TOGETHER, SMALL_LEVEL = 8, 16
+"""Latents whose pictures up to this resolution are made at once on a CPU."""
 
 
 @dataclass(frozen=True)
@@ -142,12 +149,18 @@ class FastDecoder:
         self._style_bias = torch.cat([conv.modulation.bias for conv in modulated]).to(self._style_dtype)
         self._style_sizes = [len(conv.modulation.bias) for conv in modulated]
         self._weights, self._powers, self._biases = [], [], []
-        for layer, dtype, layout in zip(layers, self._dtypes, self._formats, strict=True):
+        self._quarters: list[StyledWinograd | None] = []
+        for layer, dtype, layout, size in zip(layers, self._dtypes, self._formats, sizes, strict=True):
             weight = layer.conv.weight[0].to(self._style_dtype) * layer.conv.scale
             self._powers.append(weight.square().sum((2, 3)))
+            quarter = deep and self._eager_cpu and not layer.conv.up and dtype == torch.float32
+            self._quarters.append(StyledWinograd(weight) if quarter and pays(weight, size) else None)
             if layer.conv.up:
                 weight = weight.transpose(0, 1).contiguous()
-            self._weights.append(weight.to(dtype).contiguous(memory_format=layout))
+            if dtype == torch.float64:
+                self._weights.append(kernel_of(weight, layer.conv.up))
+            else:
+                self._weights.append(weight.to(dtype).contiguous(memory_format=layout))
             self._biases.append(layer.activate.bias.to(dtype) * GAIN)
         flow = [head.conv.weight[0, :, :, 0, 0].to(self._style_dtype) * head.conv.scale for head in heads]
         self._flow_weights = [
@@ -209,6 +222,9 @@ class FastDecoder:
             raise ValueError(f"latents must be (T, {width}), got {tuple(latents.shape)}")
         with torch.no_grad():
             latents, start = latents.to(self.device, self._style_dtype), 0
+            if self.batch == 1 and self._eager_cpu and not self._decoder.anchored:
+                yield from self._one_by_one(latents, source)
+                return
             while start < len(latents):
                 part = latents[start : start + self.batch]
                 try:
@@ -219,6 +235,17 @@ class FastDecoder:
                     continue
                 start += len(part)
                 yield pictures
+
+    def _one_by_one(self, latents: Tensor, source: PreparedSource) -> Iterator[Tensor]:
+        """Pictures (1, 3, R, R), the small ones below them made for several latents at once."""
+        small = sum(head.resolution <= SMALL_LEVEL for head in self._heads)
+        for some in latents.split(TOGETHER):
+            begun = self._raised(self._begun(some), source.features, source.colours, range(small))
+            for i in range(len(some)):
+                levels = range(small, len(self._heads))
+                picture = self._raised(begun.item(i), source.features, source.colours, levels).rgb
+                assert picture is not None
+                yield picture
 
     def _pictures(self, latents: Tensor, source: PreparedSource) -> Tensor:
         given, missing = len(latents), self.batch - len(latents)
@@ -261,13 +288,24 @@ class FastDecoder:
         return self._frame(latents, maps[:split], maps[split:end], *maps[end:])
 
     def _eager_frame(self, latents: Tensor, features: tuple[Tensor, ...], colours: tuple[Tensor, ...]) -> Tensor:
+        picture = self._raised(self._begun(latents), features, colours, range(len(colours))).rgb
+        assert picture is not None
+        return picture
+
+    def _begun(self, latents: Tensor) -> Rising:
+        """The map of 4 x 4 pixels of each latent."""
         styles, gains = self._styles(latents)
-        batch = len(latents)
-        x = self._decoder.input.input.to(self._dtypes[0]).expand(batch, -1, -1, -1)
-        x = self._styled(0, x, styles[0], gains[0])
-        raw: Tensor | None = None
-        rgb: Tensor | None = None
-        for level, colour in enumerate(colours):
+        x = self._decoder.input.input.to(self._dtypes[0]).expand(len(latents), -1, -1, -1)
+        return Rising(self._styled(0, x, styles[0], gains[0]), None, None, styles, gains)
+
+    def _raised(
+        self, begun: Rising, features: tuple[Tensor, ...], colours: tuple[Tensor, ...], levels: range
+    ) -> Rising:
+        """The pictures some levels further up."""
+        x, raw, rgb, styles, gains = begun
+        batch = len(x)
+        for level in levels:
+            colour = colours[level]
             x, raw = self._level(level, x, raw, styles, gains)
             coordinates = self._heads[level].coordinates(torch.tanh(raw[:, :2]))
             mask, warp = torch.sigmoid(raw[:, 2:]), self._warps[level]
@@ -276,8 +314,7 @@ class FastDecoder:
             if level < len(colours) - 1:
                 moved = self._moved(level, features[level], coordinates)
                 x = x.float().lerp_(moved, mask).to(self._dtype)
-        assert rgb is not None
-        return rgb
+        return Rising(x, raw, rgb, styles, gains)
 
     def _anchored_frame(
         self, latents: Tensor, features: tuple[Tensor, ...], colours: tuple[Tensor, ...], *anchor: Tensor
@@ -357,6 +394,8 @@ class FastDecoder:
         outweighs the weight, else shared weight: inputs times style, outputs times gain, bias. Then leaky ReLU."""
         weight, bias = self._weights[index], self._biases[index]
         style, gain = style.to(weight.dtype), gain.to(weight.dtype)
+        if (quarter := self._quarters[index]) is not None:
+            return F.leaky_relu_(quarter(x, style, gain, bias.flatten()), SLOPE)
         x = x.contiguous(memory_format=self._formats[index])
         if self._folds and x.shape[0] == 1 and x.shape[-1] >= DEEP_LEVEL:
             scale = style.T * gain if self._layers[index].conv.up else gain.T * style
@@ -365,12 +404,11 @@ class FastDecoder:
         return F.leaky_relu_(x * gain[:, :, None, None] + bias, SLOPE)
 
     def _convolved(self, index: int, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        if x.dtype == torch.float64:
+            return up_sampled(x, weight) if self._layers[index].conv.up else convolved(x, weight)
         if not self._layers[index].conv.up:
             return F.conv2d(x, weight, bias, padding=1)
         x = F.conv_transpose2d(x, weight, stride=2)
-        if x.dtype == torch.float64:  # one channel after the other: float64 has no kernel for channels side by side
-            alone = F.conv2d(x.flatten(0, 1)[:, None], self._blurs[index][:1], padding=1)
-            return alone.view(*x.shape[:2], *alone.shape[2:])
         if self._one_kernel is not None:
             blurred = self._one_kernel(x, self._blurs[index][0, 0], 1)
             return blurred if bias is None else blurred + bias[:, None, None]
@@ -389,6 +427,10 @@ class FastDecoder:
         return here if rgb is None else here + self._doubled(rgb)
 
     def _doubled(self, x: Tensor) -> Tensor:
+        """Twice the size, smoothed, zeros beyond the border."""
+        if self._folds:  # the same weights, 1/4 and 3/4 along each side; a transposed convolution is far slower there
+            wider = F.interpolate(F.pad(x, (1, 1, 1, 1)), scale_factor=2, mode="bilinear", align_corners=False)
+            return wider[:, :, 2:-2, 2:-2]
         return F.conv_transpose2d(x, self._up3, stride=2, padding=1, groups=3)
 
 

@@ -61,7 +61,50 @@ def test_a_last_level_in_strips_is_the_same_picture(net, scene, monkeypatch):
         decoder = FastDecoder(net.dec)
         found = decoder(latents[:2], decoder.source(features))
         assert relative_rms(found, expected) < 1e-6 and relative_rms(found, plain[:2]) < 2e-5
-    assert seen == [4, 8, 16, 18, 18] * 2 + [4, 8, 16, 10, 12, 12, 10] * 2  # rows of each call, two frames
+    two, four = [16, 18, 18] * 2, [16, 10, 12, 12, 10] * 2
+    assert seen == [4, 8, *two, 4, 8, *four]  # rows of each call: the small pictures of both frames at once
+
+
+@pytest.fixture(scope="module")
+def wide() -> MotionAutoencoder:
+    """With enough channels up to 64 px for a quarter of the products."""
+    model = MotionAutoencoder(FloatConfig(image_size=SIZE, dim_w=48, dim_m=8, channel_max=64, channel_base=4096)).eval()
+    randomise(model, seed=1, prefix="motion_autoencoder.")
+    set_impl(model, "plain")
+    return model
+
+
+@torch.no_grad()
+def test_a_quarter_of_the_products_gives_the_plain_decoders_pictures(wide, scene):
+    generator = torch.Generator().manual_seed(1)
+    image = F.interpolate(torch.randn(1, 3, 8, 8, generator=generator), size=(SIZE, SIZE), mode="bicubic").clamp(-1, 1)
+    latents = scene[0]
+    features = wide.encode(image)[1]
+    decoder = FastDecoder(wide.dec)
+    assert [layer is not None for layer in decoder._quarters] == [False] * 4 + [True, False, True, False, True]
+    assert relative_rms(decoder(latents, decoder.source(features)), wide.decode(latents, features)[0]) < 2e-5
+    for other in (FastDecoder(wide.dec, "bf16"), FastDecoder(wide.dec, compile=True)):
+        assert not any(other._quarters)
+
+
+def test_the_small_pictures_of_several_latents_are_made_at_once_whatever_their_number(net, scene, monkeypatch):
+    latents, features, plain = scene
+    monkeypatch.setattr(fast_decoder, "TOGETHER", 3)
+    decoder = FastDecoder(net.dec)
+    seen, made = [], FastDecoder._level
+    monkeypatch.setattr(FastDecoder, "_level", lambda *a: seen.append((a[1], len(a[2]))) or made(*a))
+    assert relative_rms(decoder(latents, decoder.source(features)), plain) < 2e-5
+    above = [(2, 1), (3, 1)]
+    assert seen == [(0, 3), (1, 3), *above * 3, (0, 2), (1, 2), *above * 2]
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_doubling_is_the_transposed_convolution_up_to_the_border(net, layout):
+    x = torch.randn(2, 3, 6, 6, generator=torch.Generator().manual_seed(0)).to(memory_format=layout)
+    decoder = FastDecoder(net.dec)
+    expected = F.conv_transpose2d(x.double(), decoder._up3.double(), stride=2, padding=1, groups=3)
+    found = decoder._doubled(x)
+    torch.testing.assert_close(found.double(), expected, rtol=0, atol=worst_rounding(4, float(x.abs().max())))
 
 
 def test_shared_weights_equal_weights_per_sample_with_their_gradients(net, scene):
