@@ -7,6 +7,8 @@ The same numbers to rounding, in an order that costs less:
 - the modulations of all times of a window come from one matrix product per block;
 - previous frames are dropped from the block on after which they can no longer reach a current frame.
 
+Compiled, all windows have one shape, since another one would be compiled anew, for a minute.
+
 On CUDA nothing waits for the device: times are numbers of the host, and rows are not compared, so that every window has
 the same shapes and one graph serves all.
 """
@@ -61,6 +63,7 @@ class FastTransformer:
         self._blocks_of = compiled(self._eager, compile)
         self._captured = Captured(self._flat) if graphs else None
         self.shares = fmt.pos_embed.device.type == "cpu"
+        self.one_shape = bool(compile)
         self._times: dict[tuple[float, ...], Tensor] = {}
 
     def bind(self, times: Sequence[float], conditions: Conditions) -> WindowField:
@@ -131,7 +134,14 @@ class WindowField:
         self._prev = fmt.x_embedder(prev_x.to(fast.dtype)) + fmt.pos_embed[:, : fmt.config.previous]
         self._steps = {_key(t): number for number, t in enumerate(times)}
         if times:
-            self._prepared = fast.modulations(rows, fast.on_device(times))
+            self._prepared = self._modulations(fast.on_device(times))
+
+    def _modulations(self, times: Tensor) -> list[Tensor]:
+        """Those of the distinct rows; filled up to all rows where it is compiled for their number, which differs from
+        window to window (the frames after the sound's end are alike)."""
+        made = self._fast.modulations(self._rows, times)
+        missing = self._index.numel() - len(self._rows) if self._fast.one_shape else 0
+        return [F.pad(part, (0, 0, 0, missing)) for part in made] if missing else made
 
     @torch.no_grad()
     def __call__(self, t: float | Tensor, x: Tensor) -> Tensor:
@@ -143,7 +153,7 @@ class WindowField:
         step = self._steps.get(_key(t))
         if step is None:
             at = torch.tensor([float(t)], dtype=torch.float32, device=x.device)
-            modulations = [part[0] for part in fast.modulations(self._rows, at)]
+            modulations = [part[0] for part in self._modulations(at)]
         else:
             modulations = [part[step] for part in self._prepared]
         current = fmt.x_embedder(x.to(fast.dtype)) + fmt.pos_embed[:, fmt.config.previous :]

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from floatbench.model import fast_transformer
 from floatbench.model.conditions import Conditions
 from floatbench.model.config import FloatConfig
 from floatbench.model.fast_transformer import FastTransformer
@@ -158,6 +159,32 @@ def test_guidance_branches_share_their_equal_condition_rows():
     given = branches(inputs(1))
     # previous frames without emotion 10, current frames without audio 1, with audio 20, everything 30
     assert FastTransformer(network()).bind((0.5,), conditions(given)).distinct_rows == 10 + 1 + 20 + 30
+
+
+@torch.no_grad()
+def test_compiled_windows_have_one_shape_however_many_frames_the_sound_has(monkeypatch):
+    """Or a clip of another length would be compiled anew, for minutes, and after some of them no more."""
+    seen = set()
+
+    def noting(function, how):
+        def call(tokens, modulations, index, allowed):
+            seen.add(tuple((part.shape, part.stride()) for part in (tokens, *modulations, index, allowed)))
+            return function(tokens, modulations, index, allowed)
+
+        return call
+
+    monkeypatch.setattr(fast_transformer, "compiled", noting)
+    net, distinct = network(), set()
+    for frames in (20, 3):
+        given = inputs(1)
+        given["wa"][:, frames:] = given["wa"][:, frames - 1 : frames]  # beyond the end the last frame is repeated
+        given = branches(given)
+        field = FastTransformer(net, compile=True).bind((0.25,), conditions(given))
+        distinct.add(field.distinct_rows)
+        for t in (0.25, 0.7):
+            plain = output(net, t, given)[:, 10:]
+            assert torch.allclose(field(t, given["x"]), plain, atol=2e-5 * float(plain.abs().max()))
+    assert len(distinct) == 2 and len(seen) == 1
 
 
 @torch.no_grad()
