@@ -27,6 +27,7 @@ from scipy.linalg import sqrtm
 
 from floatbench import weights
 from floatbench.metrics import registry
+from floatbench.metrics.arcface import ArcFaceOnnx
 from floatbench.metrics.base import Backbone
 from floatbench.metrics.frechet import frechet_distance
 from floatbench.metrics.network import NetworkBackbone
@@ -81,7 +82,7 @@ def frames_per_second(
 def load(backbone: Backbone, device: str, quick: bool = True) -> None:
     """Loads a backbone as a run does, or with its layers as the reference has them."""
     for network in (backbone, getattr(backbone, "detector", None)):
-        if isinstance(network, NetworkBackbone):
+        if isinstance(network, (NetworkBackbone, ArcFaceOnnx)):
             network.quick = quick
     backbone.load(device)
 
