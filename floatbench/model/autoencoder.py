@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import cast
 
@@ -16,7 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from floatbench.model.config import FloatConfig, GridKind, Warp
+from floatbench.model.anchor import Anchor, doubled, moved_picture, single
+from floatbench.model.config import POSES, FloatConfig, GridKind, Warp
+from floatbench.model.face_reader import FaceReader
 from floatbench.model.layers import (
     ConvLayer,
     EqualConv2d,
@@ -27,11 +28,10 @@ from floatbench.model.layers import (
     Unused,
     Upsample,
 )
+from floatbench.model.mouth import MouthPainter
 
 FLOW_LEVEL = 64
 """The level whose flow the decoder returns: 64 x 64."""
-FAINT = 1e-6
-"""A mask that is all but closed at rest hides nothing more in motion."""
 SHARP_LEVEL = 64
 """From this level on maps are sampled as `FloatConfig.warp` says; what is smaller is smooth."""
 
@@ -81,7 +81,8 @@ class AppearanceNet(nn.Module):
 class Encoder(nn.Module):
     """Picture -> identity latent, feature maps; latent -> motion coefficients.
 
-    The coefficient head is five equalised linear layers with nothing between them, hence one affine map.
+    The coefficient head is five equalised linear layers with nothing between them, hence one affine map. With
+    `FloatConfig.reader` a network of its own writes pose and face into the latent.
     """
 
     def __init__(self, config: FloatConfig) -> None:
@@ -89,10 +90,12 @@ class Encoder(nn.Module):
         self.net_app = AppearanceNet(config.image_size, config.dim_w, config.channel_max, config.channel_base)
         widths = [config.dim_w] * 5 + [config.dim_m]
         self.fc = nn.Sequential(*(EqualLinear(a, b) for a, b in pairwise(widths)))
+        self.reader = FaceReader(config.dim_w) if config.reader else None
 
     def forward(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         """(B, 3, R, R) in [-1, 1] -> (B, D) and maps from 8 x 8 up to R x R."""
-        return self.net_app(image)
+        latent, maps = self.net_app(image)
+        return (latent if self.reader is None else latent + self.reader.written(image)), maps
 
     def coefficients(self, latent: Tensor) -> Tensor:
         """(B, D) -> (B, M), layer by layer."""
@@ -138,11 +141,6 @@ class MotionBasis(nn.Module):
         """(..., M) -> motion latent (..., D), float32 under autocast too."""
         with torch.autocast(self.weight.device.type, enabled=False):
             return coefficients.float() @ self.basis().T
-
-
-def single(x: Tensor) -> Tensor:
-    """`x` in float32 at least: half precision is widened, float64 stays, so that a decoder in float64 is exact."""
-    return x if x.dtype == torch.float64 else x.float()
 
 
 class ToFlow(nn.Module):
@@ -207,47 +205,6 @@ class ToRGB(nn.Module):
         return here if rgb is None else here + self.upsample(rgb)
 
 
-def doubled(picture: Tensor) -> Tensor:
-    """(B, 3, R, R) -> (B, 3, 2 R, 2 R): every pixel, and between each two what a Lanczos window of eight makes of them.
-
-    Pixel i stays, as 2 i; the last row and column repeat the picture's edge.
-    """
-    at = torch.arange(-3.5, 4.0, dtype=torch.float64)
-    taps = (torch.sinc(at) * torch.sinc(at / 4)).to(picture)
-    taps = (taps / taps.sum()).expand(picture.shape[1], 1, -1)
-    for dim in (3, 2):
-        across = dim == 3
-        padded = F.pad(picture, (3, 4, 0, 0) if across else (0, 0, 3, 4), mode="replicate")
-        between = F.conv2d(padded, taps[:, :, None] if across else taps[..., None], groups=picture.shape[1])
-        picture = torch.stack((picture, between), dim + 1).flatten(dim, dim + 1)
-    return picture
-
-
-def moved_picture(twice: Tensor, coordinates: Tensor) -> Tensor:
-    """Doubled pictures (B, 3, 2 R, 2 R) at coordinates (B, R, R, 2) that count the pixels of the picture itself."""
-    at = coordinates - 1 / twice.shape[-1]  # pixel i of R is pixel 2 i of 2 R
-    return F.grid_sample(single(twice), at, "bicubic", "border", align_corners=False)
-
-
-@dataclass(frozen=True)
-class Anchor:
-    """A source picture at rest, as the decoder shows it.
-
-    Attributes:
-        flows: (B, 2, R, R) of every level. missing: (B, 3, 2 R, 2 R), doubled, the picture less what is shown of it.
-        mask: (B, 1, R, R) of the last level.
-    """
-
-    flows: tuple[Tensor, ...]
-    missing: Tensor
-    mask: Tensor
-
-    def completed(self, shown: Tensor, coordinates: Tensor, mask: Tensor) -> Tensor:
-        """A picture shown in motion (B, 3, R, R), with what is missing moved along and hidden where the mask closes."""
-        missing = self.missing.expand(len(shown), -1, -1, -1)
-        return shown + moved_picture(missing, coordinates) * ((mask + FAINT) / (self.mask + FAINT)).clamp(max=1.0)
-
-
 class ConstantInput(nn.Module):
     """The learned (1, C, 4, 4) start of the decoder."""
 
@@ -261,12 +218,13 @@ class ConstantInput(nn.Module):
 
 class Decoder(nn.Module):
     """Latent + source feature maps -> picture. All colour comes from warped source features; the style path only
-    steers flow and masks."""
+    steers flow and masks. With `FloatConfig.mouth` an anchored decoder also paints the inside of a mouth."""
 
     def __init__(self, config: FloatConfig) -> None:
         super().__init__()
         self.size, latent_dim, self.anchored = config.image_size, config.dim_w, config.transfer == "anchored"
         self.direction = MotionBasis(latent_dim, config.dim_m)
+        self.mouth = MouthPainter() if config.mouth else None
         channels = channels_at(4, config.channel_max, config.channel_base)
         self.input = ConstantInput(channels)
         self.conv1 = StyledConv(channels, channels, latent_dim)
@@ -303,12 +261,19 @@ class Decoder(nn.Module):
         return rgb, flow
 
     def _anchored(self, latent: Tensor, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """The same of an anchored decoder; the features end with the source picture and the latent at rest."""
-        *maps, picture, rest = features
+        """The same of an anchored decoder; the features end with the source picture and the latent at rest.
+
+        Behind them comes, where mouths are painted, whether this one is to be: 1 or 0 (B, 1, 1, 1).
+        """
+        maps, (picture, rest, *known) = features[: len(self.to_flows)], features[len(self.to_flows) :]
         shown, flows, _, mask, _ = self._shown(rest, maps, None)
         anchor = Anchor(flows, doubled(picture - shown), mask)
         shown, _, coordinates, mask, flow = self._shown(latent, maps, anchor)
-        return anchor.completed(shown, coordinates, mask), flow
+        made = anchor.completed(shown, coordinates, mask)
+        if self.mouth is not None:
+            wanted, still = (value.float() @ self.direction.basis() for value in (latent, rest))
+            made = self.mouth(made, wanted, still, *known)
+        return made, flow
 
     def _shown(
         self, latent: Tensor, maps: Sequence[Tensor], anchor: Anchor | None
@@ -342,7 +307,7 @@ class Decoder(nn.Module):
 
     def check(self, latent: Tensor, features: Sequence[Tensor]) -> None:
         """Raises ValueError when latents and feature maps do not fit this decoder or each other."""
-        features = features[:-2] if self.anchored else features
+        features = features[: len(self.to_flows)] if self.anchored else features
         width = self.direction.weight.shape[0]
         if latent.ndim != 2 or latent.shape[1] != width:
             raise ValueError(f"latent must be (B, {width}), got {tuple(latent.shape)}")
@@ -368,17 +333,36 @@ class MotionAutoencoder(nn.Module):
     def encode(self, image: Tensor) -> tuple[Tensor, list[Tensor]]:
         """(B, 3, R, R) in [-1, 1] -> identity latent s_r (B, D) and feature maps from 8 x 8 up to R x R.
 
-        An anchored decoder also needs the picture and the latent at which it rests: they end the maps.
+        An anchored decoder also needs the picture and the latent at which it rests: they end the maps, and for one that
+        paints mouths, whether this one is.
         """
         size = self.dec.size
         if image.ndim != 4 or image.shape[1:] != (3, size, size):
             raise ValueError(f"image must be (B, 3, {size}, {size}), got {tuple(image.shape)}")
         latent, maps = self.enc(image)
-        return latent, self.resting_at(latent, [*maps, image, latent]) if self.dec.anchored else maps
+        if not self.dec.anchored:
+            return latent, maps
+        painted = [] if self.dec.mouth is None else [image.new_ones(len(image), 1, 1, 1)]
+        return latent, self.resting_at(latent, [*maps, image, latent, *painted])
 
-    def resting_at(self, latent: Tensor, maps: list[Tensor]) -> list[Tensor]:
-        """The maps of a source whose latent is taken for this one (B, D): an anchored decoder's rest moves with it."""
-        return [*maps[:-1], latent.float() + self.motion(self.coefficients(latent))] if self.dec.anchored else maps
+    def resting_at(self, latent: Tensor, maps: list[Tensor], unfamiliar: bool = False) -> list[Tensor]:
+        """The maps of a source whose latent is taken for this one (B, D): an anchored decoder's rest moves with it.
+
+        Args:
+            unfamiliar: its mouth is not painted.
+        """
+        if not self.dec.anchored:
+            return maps
+        at = len(self.dec.to_flows) + 1
+        rest, painted = latent.float() + self.motion(self.coefficients(latent)), maps[at + 1 :]
+        return [*maps[:at], rest, *(0 * known if unfamiliar else known for known in painted)]
+
+    def with_face_of(self, other: Tensor, latent: Tensor) -> Tensor:
+        """A latent (B, D) with the face that a reader saw replaced by that in another one (D,)."""
+        if self.enc.reader is None:
+            return latent
+        places = F.normalize(self.enc.reader.place[:, POSES:].to(latent), dim=0)  # orthogonal, see `solve_encoder`
+        return latent + (other - latent) @ places @ places.T
 
     def coefficients(self, latent: Tensor) -> Tensor:
         """(B, D) -> motion coefficients (B, M); in evaluation through the collapsed affine map."""

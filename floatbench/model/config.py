@@ -11,6 +11,8 @@ from floatbench.text import near
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise")
 """The order of the emotion vector everywhere."""
+POSES, FACES = 6, 14
+"""Numbers of a head's pose (yaw, pitch, roll in radians; x, y, z in head units) and of its face: a reader's M."""
 
 Prediction = Literal["velocity", "epsilon", "x0"]
 SpeechNets = Literal["wav2vec2", "logmel"]
@@ -46,6 +48,10 @@ class FloatConfig:
             of the picture at rest moves along, so that without motion the source picture comes back exactly, whatever
             it shows. Colour is sampled at twice the resolution. The weights are the same.
         flow_limit: the farthest that anchored flow may reach, in half picture widths.
+        reader: a network of its own reads pose and face off a picture and writes them into its latent, for encoders
+            that are too small to see them (`floatbench.model.face_reader`); needs dim_m 20.
+        mouth: an anchored decoder paints the inside of a mouth, which no closed mouth shows, for faces that its reader
+            reads (`floatbench.model.mouth`).
 
     Raises:
         UsageError: a value that cannot work, with the name of its field.
@@ -80,6 +86,8 @@ class FloatConfig:
     warp: Warp = "bilinear"
     transfer: Transfer = "lia"
     flow_limit: Positive = 0.35
+    reader: bool = False
+    mouth: bool = False
 
     def __post_init__(self) -> None:
         if self.image_size not in (64, 128, 256, 512, 1024):
@@ -90,6 +98,10 @@ class FloatConfig:
             raise UsageError(f"dim_m: {self.dim_m} orthonormal directions do not fit into dim_w {self.dim_w}")
         if self.transfer == "anchored" and self.grid != "pixel_centre":
             raise UsageError("transfer: 'anchored' needs grid 'pixel_centre', where no flow means no change")
+        if self.reader and self.dim_m != POSES + FACES:
+            raise UsageError(f"reader: needs dim_m {POSES + FACES}, not {self.dim_m}")
+        if self.mouth and not self.reader:
+            raise UsageError("mouth: needs a reader, which says how far it is open")
         if self.dim_h % self.heads:
             raise UsageError(f"dim_h: should be a multiple of heads {self.heads}, not {self.dim_h}")
 
@@ -121,6 +133,8 @@ FLOAT_TINY = FloatConfig(
     grid="pixel_centre",
     warp="bicubic",
     transfer="anchored",
+    reader=True,
+    mouth=True,
 )
 CONFIGS: dict[str, FloatConfig] = {
     "float-512": FLOAT_512,
@@ -133,6 +147,8 @@ CONFIGS: dict[str, FloatConfig] = {
         channel_base=512,
         transfer="lia",
         warp="bilinear",
+        reader=False,
+        mouth=False,
     ),
 }
 """Named configurations."""

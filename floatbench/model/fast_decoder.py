@@ -30,7 +30,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from floatbench.device import ran_out_of_memory
-from floatbench.model.autoencoder import Anchor, Decoder, ToFlow, ToRGB, doubled, moved_picture
+from floatbench.model.anchor import Anchor, doubled, moved_picture
+from floatbench.model.autoencoder import Decoder, ToFlow, ToRGB
 from floatbench.model.captured import Captured
 from floatbench.model.layers import DEMODULATION_EPS, GAIN, SLOPE, Blur, StyledConv
 from floatbench.model.products import convolved, kernel_of, up_sampled
@@ -65,7 +66,8 @@ class PreparedSource:
     """One source picture, prepared: per level the feature map (1, C, R, R) and its RGB projection (1, 3, R, R), both
     channels-last. The last level needs no feature map.
 
-    An anchored decoder's last colours are doubled, and `anchor` holds what `Anchor` does: flows, missing, mask.
+    An anchored decoder's last colours are doubled, and `anchor` holds what `Anchor` does: flows, missing, mask; where
+    mouths are painted, also the coefficients at rest, and whether this one is.
     """
 
     features: tuple[Tensor, ...]
@@ -126,6 +128,7 @@ class FastDecoder:
 
             self._one_kernel = one_kernel
         self._layers = _styled_layers(decoder)
+        self._mouth, self._basis = decoder.mouth, decoder.direction.basis()
         self._colour_heads = cast("list[ToRGB]", list(decoder.to_rgbs))
         with torch.no_grad():
             self._prepare()
@@ -203,12 +206,16 @@ class FastDecoder:
 
     def _anchored_source(self, features: Sequence[Tensor]) -> PreparedSource:
         """The same, and what the decoder shows of the source at rest."""
-        *maps, picture, rest = features
+        levels = len(self._heads)
+        maps, (picture, rest, *known) = features[:levels], features[levels:]
         kept = tuple(part.float().contiguous(memory_format=torch.channels_last) for part in maps[:-1])
         colours = [head.conv[0](part.float()) for part, head in zip(maps, self._colour_heads, strict=True)]
         colours[-1] = doubled(colours[-1])
         shown, flows, _, mask = self._shown(rest.to(self._style_dtype), kept, tuple(colours), ())
-        return PreparedSource(kept, tuple(colours), (*flows, doubled(picture.float() - shown), mask))
+        anchor = (*flows, doubled(picture.float() - shown), mask)
+        if self._mouth is not None:
+            anchor = (*anchor, rest.float() @ self._basis, *known)
+        return PreparedSource(kept, tuple(colours), anchor)
 
     def __call__(self, latents: Tensor, source: PreparedSource) -> Tensor:
         """latents (T, D) -> unclamped pictures (T, 3, R, R), float32; keeps them all, `stream` does not."""
@@ -320,9 +327,11 @@ class FastDecoder:
         self, latents: Tensor, features: tuple[Tensor, ...], colours: tuple[Tensor, ...], *anchor: Tensor
     ) -> Tensor:
         """The same of an anchored decoder, see `Decoder`."""
-        *flows, missing, still = anchor
-        shown, _, coordinates, mask = self._shown(latents, features, colours, tuple(flows))
-        return Anchor(tuple(flows), missing, still).completed(shown, coordinates, mask)
+        levels = len(self._heads)
+        flows, (missing, still, *mouth) = anchor[:levels], anchor[levels:]
+        shown, _, coordinates, mask = self._shown(latents, features, colours, flows)
+        made = Anchor(flows, missing, still).completed(shown, coordinates, mask)
+        return made if self._mouth is None else self._mouth(made, latents.float() @ self._basis, *mouth)
 
     def _shown(
         self,

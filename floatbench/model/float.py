@@ -32,7 +32,9 @@ from floatbench.model.conditioning import (
 )
 from floatbench.model.conditions import Conditions
 from floatbench.model.config import FLOAT_512, FloatConfig
+from floatbench.model.face_reader import FaceReader
 from floatbench.model.layers import Impl, set_impl
+from floatbench.model.mouth import MouthPainter
 from floatbench.model.transformer import FlowMatchingTransformer
 from floatbench.model.wav2vec2 import BASE, LARGE
 
@@ -67,7 +69,7 @@ class FloatModel(nn.Module):
     def restore_constants(self) -> None:
         """Computes the constants that no file stores; needed after construction on the `meta` device."""
         for module in self.modules():
-            if isinstance(module, ToFlow | LogMel):
+            if isinstance(module, ToFlow | LogMel | FaceReader | MouthPainter):
                 module.restore_constants()
 
     @property

@@ -334,8 +334,10 @@ class Animator:
             if (domain := self.card.domain) is not None:
                 own = latent[0].cpu().numpy()
                 distance, pulled = domain.distance(own), domain.pulled(own)
-                latent = latent if pulled is own else torch.from_numpy(pulled)[None].to(latent)
-                features = self.network.motion_autoencoder.resting_at(latent, features)
+                if pulled is not own:  # nor is what the encoder reads off such a face to be trusted
+                    mean, near = (torch.from_numpy(value).to(latent) for value in (domain.mean, pulled))
+                    latent = self.network.motion_autoencoder.with_face_of(mean, near[None])
+                features = self.network.motion_autoencoder.resting_at(latent, features, pulled is not own)
             motion = self.network.motion(self.network.coefficients(latent))
             prepared = self._decoder.source(features) if self._decoder else features
             return EncodedPortrait(latent, motion, prepared, distance)

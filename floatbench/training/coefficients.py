@@ -206,8 +206,9 @@ def _cached(cache: Path | None) -> dict[str, Tensor]:
 def standardise(autoencoder: MotionAutoencoder, mean: Tensor, gain: float) -> None:
     """Rewrites the auto-encoder so that its coefficients become gain (lambda - mean); every picture stays the same.
 
-    The latent w = s_r + Q lambda becomes gain (w - Q mean). The last encoder convolution and the coefficient head are
-    scaled, and each style layer of the decoder takes the change back: W w + b = (W / gain) w' + (b + W Q mean).
+    The latent w = s_r + Q lambda becomes gain (w - Q mean). The last encoder convolution, what a reader writes and the
+    coefficient head are scaled, and each style layer of the decoder takes the change back:
+    W w + b = (W / gain) w' + (b + W Q mean).
 
     Args:
         mean: (M,). gain: above 0.
@@ -216,6 +217,12 @@ def standardise(autoencoder: MotionAutoencoder, mean: Tensor, gain: float) -> No
     assert isinstance(last, EqualConv2d)
     shift = autoencoder.motion(mean.to(autoencoder.dec.direction.weight.device))
     last.weight.mul_(gain)
+    if autoencoder.enc.reader is not None:
+        autoencoder.enc.reader.place.mul_(gain)
+    if autoencoder.dec.mouth is not None:
+        mouth = autoencoder.dec.mouth
+        mouth.mean.add_(mean.to(mouth.mean) / mouth.gain)
+        mouth.gain.mul_(gain)
     head = [layer for layer in autoencoder.enc.fc if isinstance(layer, EqualLinear)]
     for layer in head:
         layer.bias.mul_(gain)

@@ -16,6 +16,7 @@ from floatbench.errors import UsageError
 from floatbench.model.config import FloatConfig
 from floatbench.settings import Count, Positive, Share, Weight, Whole, settings
 from floatbench.training.losses.dropout import DropRates
+from floatbench.training.tiny.config import MouthConfig, ReaderConfig
 
 TRUE_MOTIONS = 20
 """Numbers of the true motion of a synthetic clip, six of pose and fourteen of the face."""
@@ -57,6 +58,10 @@ class DataConfig:
     def names(self) -> list[str]:
         """The data sets that `protocol` names; none for synthetic heads."""
         return [name.strip() for name in self.protocol.split(",") if name.strip()]
+
+
+NO_ROOM = "a trained encoder leaves no room in its latent for what a reader sees"
+ROOM = "set encoder = 'regression' in [autoencoder], or reader = false and mouth = false in [model]"
 
 
 @settings
@@ -137,6 +142,8 @@ class AutoencoderConfig:
 
     def check(self, model: FloatConfig) -> None:
         """Raises UsageError when the phase cannot train such a model."""
+        if model.reader:
+            raise UsageError(NO_ROOM, fix=ROOM)
 
 
 @settings
@@ -157,8 +164,8 @@ class TinyAutoencoderConfig(AutoencoderConfig):
             for small pictures. The plain one alone prefers a mouth that never opens to one that opens a pixel beside
             its place.
         encoder: `trained`, or `regression`: the encoder's convolutions stay random, its last layers are solved by least
-            squares so that the coefficients are the true motion; only the decoder is trained, without the directions.
-            It trades the encoder's sight for time.
+            squares so that the coefficients are the true motion, unless a reader sees it (`FloatConfig.reader`); only
+            the decoder is trained, without the directions.
         truth_motion, truth_warp: weights of the two terms of `tiny.losses`: the coefficients are the true ones, the
             warp takes points of the head where they are.
         truth_share: share of pairs decoded by relative transfer: from the source's coefficients plus the true change of
@@ -191,6 +198,8 @@ class TinyAutoencoderConfig(AutoencoderConfig):
     def check(self, model: FloatConfig) -> None:
         if self.network == "random" and model.speech == "wav2vec2":
             raise UsageError("network = 'random' is only for float-tiny", fix="floatbench weights fetch vgg19")
+        if model.reader and self.encoder != "regression":
+            raise UsageError(NO_ROOM, fix=ROOM)
         if self.truth_motion or self.truth_share or self.encoder == "regression":
             check_motions(model)
         if self.both_ways and self.batch % 2:
@@ -304,6 +313,8 @@ class EmotionConfig:
 
 
 LATER: dict[tuple[str, str], Any] = {
+    ("model", "reader"): False,
+    ("model", "mouth"): False,
     ("model", "warp"): "bilinear",
     ("model", "transfer"): "lia",
     ("model", "flow_limit"): 0.35,
@@ -339,6 +350,8 @@ class TrainConfig:
     autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
     flow: FlowConfig = field(default_factory=FlowConfig)
     emotion: EmotionConfig = field(default_factory=EmotionConfig)
+    reader: ReaderConfig = field(default_factory=ReaderConfig)
+    mouth: MouthConfig = field(default_factory=MouthConfig)
     half: bool = False
     anchored: bool = False
 
@@ -374,6 +387,9 @@ class TrainConfig:
         values = json.loads(json.dumps(dataclasses.asdict(self)))
         if not self.anchored:
             del values["anchored"]
+        for part in ("reader", "mouth"):
+            if not getattr(self.model, part):
+                del values[part]
         return _as_before(values)
 
     def hash(self, phase: Literal["autoencoder", "flow"]) -> str:
@@ -389,6 +405,8 @@ class TrainConfig:
         free = ("steps", "save_every", "sample_every", "recompute")
         part = {k: v for k, v in record[phase].items() if k not in free}
         whole = {"model": record["model"], "data": record["data"], phase: part}
+        if self.model.reader:
+            whole["reader"] = record["reader"]
         if phase == "flow" and self.emotion_first:
             whole["emotion"] = record["emotion"]
         text = json.dumps(whole, sort_keys=True)

@@ -223,6 +223,31 @@ def emotion_metrics(model: FloatModel, people: Sequence[Subject], gain: float) -
     return found
 
 
+def source_metrics(model: FloatModel, people: Sequence[Subject], reader: Any) -> dict[str, float]:
+    """What is left of a source's own expression where another one is told: 0 replaces it, 1 adds to it.
+
+    Of two pictures of a person, one in the emotion that raises a coefficient and one in the other, videos are made that
+    are told to be neutral; how far these differ in that coefficient, over how far the pictures do.
+
+    Args:
+        reader: backbone `tiny-expression`, loaded, which sees both.
+    """
+    found = {}
+    for name in ("smile", "brow_raise"):
+        at, shown, left = MOTION_NAMES.index(name) - len(POSE), 0.0, 0.0
+        for subject in people:
+            clip = subject.clip
+            for sign, mood in zip((1, -1), EMOTION_SIGNS[name], strict=True):
+                (felt,) = subjects(model, [SyntheticClip(clip.identity, clip.number, 1.0, clip.seed, mood)])
+                motion = spoken(model, felt, subject.audio, emotion=EMOTIONS.index("neutral"))[:: BATCH // 5]
+                for frames, total in ((felt.frames[:1], "shown"), (pixels(decoded(model, felt, motion)), "left")):
+                    seen = reader.extract(ClipMedia(frames, np.zeros(640 * len(frames), np.int16)))
+                    value = sign * float(seen["expression"][:, at].mean())
+                    shown, left = (shown + value, left) if total == "shown" else (shown, left + value)
+        found[f"source_{name}_left"] = left / shown
+    return found
+
+
 @torch.no_grad()
 def control_metrics(model: FloatModel, people: Sequence[Subject], reader: Any, gain: float) -> dict[str, float]:
     """Pose that a reader sees when one pose coefficient goes from -1.5 to 1.5 true spreads: r with what was asked."""
@@ -290,6 +315,6 @@ def measure_held_out(weights: str, people: int = 12) -> dict[str, Any]:
     met = held_out_people(model, people)
     found: dict[str, Any] = {"weights": file_sha256(file), "bytes": file.stat().st_size, "people": people}
     found |= picture_metrics(model, met, gain) | speech_metrics(model, met, face)
-    found |= head_metrics(model, met, gain) | emotion_metrics(model, met, gain)
+    found |= head_metrics(model, met, gain) | emotion_metrics(model, met, gain) | source_metrics(model, met, face)
     found |= control_metrics(model, met, reader, gain) | identity_metrics(model, met)
     return found | hearing_metrics(model)

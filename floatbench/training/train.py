@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -41,7 +41,9 @@ from floatbench.training.loop import Schedule, run_phase
 from floatbench.training.pair_stream import PairStream
 from floatbench.training.protocol_clips import ProtocolClips
 from floatbench.training.recogniser import trained_recogniser
+from floatbench.training.tiny.mouths import train_mouth
 from floatbench.training.tiny.phase import phase_class
+from floatbench.training.tiny.reader import trained_reader
 from floatbench.training.validation import (
     BEST,
     PICTURES,
@@ -153,6 +155,9 @@ def train_autoencoder(
     pool = _pairs_from(config, clips, good, devices, workers, quiet)
     torch.manual_seed(c.seed)
     autoencoder = FloatModel(config.model).motion_autoencoder
+    if autoencoder.enc.reader is not None and not resume:
+        reader = trained_reader(config, out / "autoencoder", quiet, workers)
+        autoencoder.enc.reader.load_state_dict(reader)
     phase = phase_class(c)(config, autoencoder, pool, devices, fresh=not resume)
     schedule = _schedule(config, "autoencoder", out, devices, trackers)
 
@@ -167,6 +172,9 @@ def train_autoencoder(
         steps = run_phase(phase, schedule, quiet, resume)
     exported = out / "autoencoder.safetensors"
     if devices.main:
+        averaged = cast("MotionAutoencoder", phase.ema.module)
+        if averaged.dec.mouth is not None:
+            train_mouth(config, averaged, phase.clips_in_memory(), quiet)
         export(exported, {})
     return _done(schedule, steps, start, exported, len(good))
 

@@ -12,7 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from floatbench.errors import UsageError
-from floatbench.model.autoencoder import MotionAutoencoder, doubled, moved_picture, sampling_grid
+from floatbench.model.anchor import doubled, moved_picture
+from floatbench.model.autoencoder import MotionAutoencoder, sampling_grid
 from floatbench.model.config import CONFIGS, FloatConfig
 from floatbench.model.fast_decoder import FastDecoder
 from floatbench.training.coefficients import standardise
@@ -20,10 +21,10 @@ from floatbench.training.coefficients import standardise
 ANCHORED = replace(CONFIGS["float-tiny-64"], channel_max=16, transfer="anchored", flow_limit=0.3, warp="bicubic")
 
 
-@pytest.fixture(scope="module")
-def anchored() -> MotionAutoencoder:
+@pytest.fixture(scope="module", params=[False, True], ids=["", "paints mouths"])
+def anchored(request) -> MotionAutoencoder:
     torch.manual_seed(0)
-    return MotionAutoencoder(ANCHORED).eval().requires_grad_(False)
+    return MotionAutoencoder(replace(ANCHORED, reader=request.param, mouth=request.param)).eval().requires_grad_(False)
 
 
 def _picture(seed: int = 0, size: int = 64) -> Tensor:
@@ -61,9 +62,12 @@ def test_the_fast_decoder_makes_the_same_pictures(anchored):
     assert torch.allclose(fast(latents, fast.source(maps)), anchored.decode(latents, maps)[0], atol=1e-3)
 
 
-def test_standardised_coefficients_leave_its_pictures_as_they_are():
+@pytest.mark.parametrize("config", [ANCHORED, replace(ANCHORED, reader=True, mouth=True)], ids=["", "reads, paints"])
+def test_standardised_coefficients_leave_its_pictures_as_they_are(config):
     torch.manual_seed(1)
-    autoencoder = MotionAutoencoder(ANCHORED).eval().requires_grad_(False)
+    autoencoder = MotionAutoencoder(config).eval().requires_grad_(False)
+    if autoencoder.enc.reader is not None:
+        autoencoder.enc.reader.place.normal_()
     latent, maps = autoencoder.encode(_picture())
     before = autoencoder.coefficients(latent)
     pictures = autoencoder.decode(latent + autoencoder.motion(before + _changes(2)), maps)[0]

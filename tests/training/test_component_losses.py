@@ -27,6 +27,7 @@ from floatbench.training.tiny.phase import TinyAutoencoderPhase
 from floatbench.training.train import train_autoencoder
 from floatbench.training.validation import ValidationPlan
 
+BLIND = "[model]\nreader = false\nmouth = false\n"
 WEIGHTS = """[autoencoder]
 component = 1.0
 component_l1 = 0
@@ -65,7 +66,7 @@ METRICS = ["psnr-grey128", "ssim-grey128", "aed-tiny"]
 def plan(tmp_path_factory) -> ComponentPlan:
     folder = tmp_path_factory.mktemp("components")
     (folder / "held.toml").write_text(HELD)
-    (folder / "toy.toml").write_text(TOY.replace("[autoencoder]\n", WEIGHTS))
+    (folder / "toy.toml").write_text(TOY.replace("[autoencoder]\n", WEIGHTS).replace("[model]\n", BLIND))
     held = ValidationPlan(str(folder / "held.toml"))
     return ComponentPlan(held, str(folder / "toy.toml"), True, 2, folder / "out", device="cpu")
 

@@ -209,6 +209,8 @@ TOY = """
 base = "float-tiny"
 name = "toy"
 [model]
+reader = false
+mouth = false
 channel_max = 8
 channel_base = 512
 dim_w = 16

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from floatbench.metrics.syncnet import distances, judge
-from floatbench.metrics.tiny import IdentityBackbone, LipBackbone, SoundBackbone
+from floatbench.metrics.tiny import ExpressionBackbone, IdentityBackbone, LipBackbone, SoundBackbone
 from floatbench.model.checkpoint import read_metadata
 from floatbench.model.config import FLOAT_TINY
 from floatbench.model.float import FloatModel
@@ -19,6 +19,8 @@ from floatbench.sampling.animator import Animator
 from floatbench.sampling.loading import checkpoint_file, load_model
 from floatbench.sampling.picture import to_pixels
 from floatbench.synthetic.clip import TEST_FIRST, SyntheticClip
+from floatbench.training.batches import pictures
+from floatbench.training.clips import component_boxes
 from floatbench.training.configs import CONFIGS
 from floatbench.training.held_out import (
     EMOTION_SIGNS,
@@ -30,10 +32,12 @@ from floatbench.training.held_out import (
     picture_metrics,
     pixels,
     sharpness,
+    source_metrics,
     speech_metrics,
     spoken,
     subjects,
 )
+from floatbench.training.losses.components import component_mask
 from floatbench.training.recogniser import draw_sounds, recognised
 from floatbench.types import ClipMedia
 
@@ -147,6 +151,26 @@ def test_a_chosen_emotion_moves_the_right_part_of_the_face(bundled, random, peop
         assert found[f"emotion_{name}"] > 0.4 * found[f"emotion_{name}_true"] > 0
     ignorant = emotion_metrics(random, unseen, 1.0)
     assert not all(ignorant[f"emotion_{name}"] > 0.4 * ignorant[f"emotion_{name}_true"] for name in EMOTION_SIGNS)
+
+
+def test_a_told_emotion_replaces_most_of_a_smile(bundled, people):
+    reader = ExpressionBackbone()
+    reader.load()
+    found = source_metrics(bundled, people[:1], reader)
+    assert found["source_smile_left"] < 0.75  # 1 where an encoder does not see it
+
+
+def test_painted_mouths_are_nearer_to_the_truth(bundled, people):
+    apart = {"painted": 0.0, "unpainted": 0.0}
+    for subject in people:
+        real = pictures(subject.frames[6::6])
+        mouth = component_mask(torch.from_numpy(component_boxes(subject.clip)[6::6, :1]), real.shape[-1])
+        change = _gain() * torch.from_numpy(subject.motion[6::6] - subject.motion[:1])
+        motion = bundled.motion(subject.coefficients + change)
+        maps = bundled.motion_autoencoder.resting_at(subject.latent, subject.features, unfamiliar=True)
+        for name, one in (("painted", subject), ("unpainted", replace(subject, features=maps))):
+            apart[name] += float((mouth * (decoded(bundled, one, motion) - real).abs()).sum() / mouth.sum())
+    assert apart["painted"] < 0.85 * apart["unpainted"]
 
 
 def test_its_pictures_are_as_sharp_as_true_ones(bundled, people):

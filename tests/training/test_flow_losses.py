@@ -10,7 +10,7 @@ import torch
 
 from floatbench.errors import UsageError
 from floatbench.model.conditions import Conditions
-from floatbench.model.config import FLOAT_TINY
+from floatbench.model.config import CONFIGS
 from floatbench.sampling.paths import DiffusionPath
 from floatbench.training.config import FlowConfig, TrainConfig
 from floatbench.training.ema import Ema, half_life_decay
@@ -172,4 +172,4 @@ def test_the_seam_counts_the_frames_after_a_previous_window_where_it_is_seen():
 def test_weights_of_face_and_head_need_coefficients_that_are_known(name):
     weight: dict[str, Any] = {name: 1.0}
     with pytest.raises(UsageError, match=name):
-        TrainConfig("toy", FLOAT_TINY, flow=FlowConfig(**weight))
+        TrainConfig("toy", CONFIGS["float-tiny-64"], flow=FlowConfig(**weight))

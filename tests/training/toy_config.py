@@ -25,6 +25,16 @@ still = 0.4
 [autoencoder]
 steps = 2
 batch = 4
+[reader]
+people = 2
+stills = 2
+speakers = 1
+steps = 2
+batch = 4
+[mouth]
+pairs = 4
+steps = 2
+batch = 4
 [flow]
 steps = 2
 batch = 4

@@ -35,14 +35,13 @@ def solve_encoder(autoencoder: MotionAutoencoder, pool: ClipPool) -> None:
 
     The latent s_r holds, orthogonal to the motion directions Q, the estimated motion (M numbers of unit spread) and the
     first D - 2 M principal components of the features (unit spread; fewer of fewer pictures): what the decoder needs to
-    know of the source.
+    know of the source. Where a reader sees the motion, its numbers stand in the place of the estimated ones.
     """
     width, motion = autoencoder.dec.direction.weight.shape
     if motion != len(MOTION_NAMES) or width < 2 * motion:
         raise UsageError(f"encoder = 'regression' needs dim_m {len(MOTION_NAMES)} and a dim_w of at least {2 * motion}")
     parts, trues = _features(autoencoder, pool)
     features = torch.cat(parts)
-    to_motion = _regression(features, torch.cat(trues), _chosen_ridges(parts, trues))  # (F, M)
     rest = min(width - 2 * motion, len(features))
     centred = features - features.mean(0)
     _, spread, axes = torch.svd_lowrank(centred, q=rest, niter=4)
@@ -50,7 +49,12 @@ def solve_encoder(autoencoder: MotionAutoencoder, pool: ClipPool) -> None:
     to_identity = axes / spread  # (F, D - 2 M)
     q = autoencoder.dec.direction.basis().to(features)
     free = torch.linalg.qr(torch.cat([q, torch.eye(width).to(q)], 1))[0][:, motion:width]  # orthogonal to Q
-    weight = free[:, :motion] @ to_motion.T + free[:, motion : motion + rest] @ to_identity.T  # (D, F)
+    weight = free[:, motion : motion + rest] @ to_identity.T  # (D, F)
+    if autoencoder.enc.reader is None:
+        to_motion = _regression(features, torch.cat(trues), _chosen_ridges(parts, trues))  # (F, M)
+        weight = weight + free[:, :motion] @ to_motion.T
+    else:
+        autoencoder.enc.reader.place.copy_(free[:, :motion])
     last = autoencoder.enc.net_app.convs[-1]
     assert isinstance(last, EqualConv2d)
     last.weight.copy_(weight.reshape(last.weight.shape) / last.scale)
