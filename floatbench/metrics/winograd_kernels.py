@@ -6,13 +6,24 @@ cost as much as the products. Numba compiles both functions once and keeps them 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numba import njit
 
 SIDE, TILE = 6, 4
 
 
-@njit(nogil=True, cache=True)
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, compiled when it is first called, and kept on disk where there is a place for it."""
+    try:
+        return njit(nogil=True, cache=True)(function)
+    except RuntimeError:  # neither the package nor the user's cache can be written: compiled anew in every process
+        return njit(nogil=True)(function)
+
+
+@compiled
 def gather(films, above, left, rows, columns, first, matrix, points):  # pyright: ignore
     """Transforms tiles of 6 x 6 along both sides.
 
@@ -56,7 +67,7 @@ def gather(films, above, left, rows, columns, first, matrix, points):  # pyright
                                 )  # fmt: skip
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def scatter(products, bias, rows, columns, first, matrix, films):  # pyright: ignore
     """Takes products back to tiles of 4 x 4 results.
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from floatbench.metrics import winograd_kernels
 from floatbench.metrics.network import NetworkBackbone, quicker
 from floatbench.metrics.winograd import WinogradConv, available, fits, transforms
 from floatbench.types import ClipMedia, Features
@@ -136,3 +137,10 @@ def test_without_numba_convolutions_stay(monkeypatch):
     monkeypatch.setattr("floatbench.metrics.winograd.find_spec", lambda name: None)
     assert not available()
     assert isinstance(loaded(monkeypatch, OfOneLayer()), nn.Conv2d)
+
+
+def test_loops_are_compiled_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch):
+    from numba.core import caching
+
+    monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])
+    assert winograd_kernels.compiled(lambda x: x + 1)(1) == 2
