@@ -65,9 +65,9 @@ def preprocess(frames: torch.Tensor, resize: Resize = "bilinear") -> torch.Tenso
     if resize == "clean":
         small = np.stack([_clean_resize(frame) for frame in frames.cpu().numpy()])
         return (torch.from_numpy(small).to(frames.device).permute(0, 3, 1, 2) - 128) / 128
-    x = frames.permute(0, 3, 1, 2).float() / 255
+    x = frames.permute(0, 3, 1, 2).float().div_(255)  # in place: memory handed out anew costs more than the arithmetic
     x = F.interpolate(x, (SIDE, SIDE), mode="bilinear", align_corners=False, antialias=resize == "antialias")
-    return 2 * x - 1
+    return x.mul_(2).sub_(1)
 
 
 def _clean_resize(frame: np.ndarray) -> np.ndarray:
