@@ -98,8 +98,8 @@ def _conv(arrays: list[torch.Tensor], attributes: dict[str, Any]) -> nn.Module:
     pads, strides = attributes.get("pads", [0, 0, 0, 0]), attributes.get("strides", [1, 1])
     if pads[:2] != pads[2:]:
         raise UnknownNode("pads")
-    sides = (tuple(kernel), tuple(strides), tuple(pads[:2]))
-    layer = nn.Conv2d(weight.shape[1], weight.shape[0], *sides, bias=len(arrays) > 1)
+    size, stride, padding = ((int(side[0]), int(side[1])) for side in (kernel, strides, pads))
+    layer = nn.Conv2d(weight.shape[1], weight.shape[0], size, stride, padding, bias=len(arrays) > 1)
     return _filled(layer, weight=weight, **({"bias": arrays[1]} if len(arrays) > 1 else {}))
 
 
