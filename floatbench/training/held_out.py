@@ -232,19 +232,22 @@ def source_metrics(model: FloatModel, people: Sequence[Subject], reader: Any) ->
     Args:
         reader: backbone `tiny-expression`, loaded, which sees both.
     """
+
+    def seen(frames: np.ndarray, name: str) -> float:
+        read = reader.extract(ClipMedia(frames, np.zeros(640 * len(frames), np.int16)))["expression"]
+        return float(read[:, MOTION_NAMES.index(name) - len(POSE)].mean())
+
     found = {}
     for name in ("smile", "brow_raise"):
-        at, shown, left = MOTION_NAMES.index(name) - len(POSE), 0.0, 0.0
+        shown, left = [], []
         for subject in people:
             clip = subject.clip
             for sign, mood in zip((1, -1), EMOTION_SIGNS[name], strict=True):
                 (felt,) = subjects(model, [SyntheticClip(clip.identity, clip.number, 1.0, clip.seed, mood)])
-                motion = spoken(model, felt, subject.audio, emotion=EMOTIONS.index("neutral"))[:: BATCH // 5]
-                for frames, total in ((felt.frames[:1], "shown"), (pixels(decoded(model, felt, motion)), "left")):
-                    seen = reader.extract(ClipMedia(frames, np.zeros(640 * len(frames), np.int16)))
-                    value = sign * float(seen["expression"][:, at].mean())
-                    shown, left = (shown + value, left) if total == "shown" else (shown, left + value)
-        found[f"source_{name}_left"] = left / shown
+                motion = spoken(model, felt, subject.audio, emotion=EMOTIONS.index("neutral"))[::5]
+                shown.append(sign * seen(felt.frames[:1], name))
+                left.append(sign * seen(pixels(decoded(model, felt, motion)), name))
+        found[f"source_{name}_left"] = sum(left) / sum(shown)
     return found
 
 

@@ -14,6 +14,7 @@ from floatbench.model.autoencoder import MotionAutoencoder
 from floatbench.model.config import CONFIGS, POSES
 from floatbench.model.face_reader import FaceReader
 from floatbench.progress import NullProgress
+from floatbench.training import held_out
 from floatbench.training.batches import pictures
 from floatbench.training.clip_order import MixedOrder
 from floatbench.training.clips import ClipPool, RenderedClips
@@ -89,6 +90,12 @@ def test_the_solved_encoder_takes_its_coefficients_from_the_reader():
     with torch.no_grad():
         read = net.enc.reader(picture)
         assert torch.allclose(net.coefficients(net.encode(picture)[0]), read, atol=1e-3 * float(read.abs().max()))
+
+
+def test_the_reader_never_meets_people_that_are_kept_back():
+    with pytest.raises(UsageError, match="people"):
+        ReaderConfig(people=30_001)
+    assert module.FIRST + 2 * 30_000 == held_out.FIRST
 
 
 def test_a_model_with_a_reader_leaves_room_for_it():

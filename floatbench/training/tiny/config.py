@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from floatbench.settings import Count, Weight, Whole, settings
+
+People = Annotated[int, Field(ge=1, le=30_000)]
+"""Two such groups from person 20,000 on stay below 80,000, from where on nobody is met in training."""
 
 
 @settings
@@ -15,9 +22,9 @@ class ReaderConfig:
         steps, batch, rate, seed: of AdamW.
     """
 
-    people: Count = 5_000
+    people: People = 5_000
     stills: Count = 3
-    speakers: Count = 300
+    speakers: People = 300
     steps: Count = 3_500
     batch: Count = 64
     rate: Weight = 2e-3
