@@ -224,7 +224,6 @@ class Decoder(nn.Module):
         super().__init__()
         self.size, latent_dim, self.anchored = config.image_size, config.dim_w, config.transfer == "anchored"
         self.direction = MotionBasis(latent_dim, config.dim_m)
-        self.mouth = MouthPainter() if config.mouth else None
         channels = channels_at(4, config.channel_max, config.channel_base)
         self.input = ConstantInput(channels)
         self.conv1 = StyledConv(channels, channels, latent_dim)
@@ -238,6 +237,7 @@ class Decoder(nn.Module):
             self.to_flows.append(ToFlow(here, 2**level, config))
             self.to_rgbs.append(ToRGB(here))
             channels = here
+        self.mouth = MouthPainter() if config.mouth else None  # last: what it draws at random changes nothing else
 
     def forward(self, latent: Tensor, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """latent (B, D), maps of B sources or of one -> unclamped picture (B, 3, R, R), coordinates (B, 64, 64, 2)."""
