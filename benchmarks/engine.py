@@ -2,6 +2,7 @@
 
     python benchmarks/engine.py [--size 128] [--seconds 10] [--clips 6] [--json]
     python benchmarks/engine.py --memory [--size 128] [--json]
+    python benchmarks/engine.py --hand-over [--size 512] [--seconds 4] [--json]
 
 Ratios are taken inside one run, the two ways interleaved, so that the machine's noise hits both.
 """
@@ -22,8 +23,10 @@ from pathlib import Path
 import numpy as np
 
 from floatbench.data.as_is import AsIsDataset
+from floatbench.engine import decoded
 from floatbench.engine.runner import RunOptions, run
 from floatbench.media import read_clip, write_lossless, write_wav
+from floatbench.methods.method import ClipRequest, Generated, Method
 from floatbench.metrics.base import Backbone, ClipValue, Metric, MetricInfo, Pair, Score
 from floatbench.protocol.two_folders import as_is_protocol
 from floatbench.types import SAMPLES_PER_FRAME, ClipMedia, Features
@@ -42,6 +45,19 @@ class Trivial(Backbone):
 
     def extract(self, clip: ClipMedia) -> Features:
         return {"pixel": clip.frames[:, 0, 0].copy()}
+
+
+class Still(Method):
+    """The source picture for the whole clip, in memory or as a lossless file."""
+
+    name = "still"
+
+    def generate(self, request: ClipRequest) -> Generated:
+        frames = np.broadcast_to(request.source, (request.n_frames, *request.source.shape))
+        if request.in_memory(*frames.shape[:3]):
+            return Generated(media=ClipMedia(np.ascontiguousarray(frames)))
+        write_lossless(request.folder / "still.mkv", frames)
+        return Generated(video=request.folder / "still.mkv")
 
 
 class TrivialMetric(Metric):
@@ -64,11 +80,13 @@ METRICS = {"trivial": TrivialMetric}
 BACKBONES = {f"trivial-{k}": (lambda k=k: Trivial(k)) for k in range(N_BACKBONES)}
 
 
-def make_clips(folder: Path, clips: int, size: int, seconds: float) -> None:
+def make_clips(folder: Path, clips: int, size: int, seconds: float, grain: int = 0) -> None:
+    """Clips of one picture and noise for a sound; with `grain` a picture that compresses as a photograph does."""
     rng = np.random.default_rng(0)
     frames = round(seconds * 25)
     for k in range(clips):
         ramp = np.linspace(0, 200, size)[:, None, None] + np.linspace(0, 25, size)[None, :, None]
+        ramp = ramp * (1 - grain / 255) + (rng.integers(0, grain, (size, size, 3)) if grain else 0)
         pictures = ((ramp + rng.integers(0, 30, 3)).astype(np.uint8) for _ in range(frames))
         write_lossless(folder / f"clip{k}.mkv", pictures)  # one at a time: the peak is to be the engine's
         write_wav(folder / f"clip{k}.wav", rng.normal(0, 2000, frames * SAMPLES_PER_FRAME).astype(np.int16))
@@ -90,13 +108,36 @@ def decode(folder: Path) -> tuple[float, float]:
     return decoding, hashing
 
 
-def one_run(folder: Path, out: Path) -> float:
+def one_run(folder: Path, out: Path, method: str | Method = "reference") -> float:
     """CPU seconds of a whole run of the engine: plan, decode once, four backbones, scores, tables."""
     protocol = as_is_protocol(folder, ("trivial",))
-    options = RunOptions(methods=["reference"], controls=False, out=out, workers=0, device="cpu")
+    options = RunOptions(methods=[method], controls=False, out=out, workers=0, device="cpu")
     begin = time.process_time()
     run(protocol, AsIsDataset(protocol), options)
     return time.process_time() - begin
+
+
+def hand_over(size: int, seconds: float, clips: int, repeats: int) -> dict[str, float]:
+    """CPU and wall milliseconds a frame of a run whose method's frames go by file and in memory, turn about."""
+    times: dict[str, list[tuple[float, float]]] = {"by_file": [], "in_memory": []}
+    frames, limit = round(seconds * 25) * clips, decoded.IN_MEMORY
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch) / "clips"
+        folder.mkdir()
+        make_clips(folder, clips, size, seconds, grain=8)
+        for repeat in range(-1, repeats):
+            for way, found in times.items():
+                os.environ["FLOATBENCH_HOME"] = str(Path(scratch) / f"home-{way}{repeat}")
+                decoded.IN_MEMORY = limit if way == "in_memory" else 0
+                begin = time.perf_counter()
+                found.append((one_run(folder, Path(scratch) / f"{way}{repeat}", Still()), time.perf_counter() - begin))
+    result: dict[str, float] = {"size": size, "seconds_per_clip": seconds, "clips": clips}
+    for number, clock in enumerate(("cpu", "wall")):
+        columns = {way: [pair[number] for pair in found[1:]] for way, found in times.items()}
+        result |= {f"{way}_{clock}_ms_a_frame": 1e3 * statistics.median(c) / frames for way, c in columns.items()}
+        ratios = [a / b for a, b in zip(columns["by_file"], columns["in_memory"], strict=True)]
+        result[f"by_file_over_in_memory_{clock}"] = statistics.median(ratios)
+    return result
 
 
 def decode_per_backbone(folder: Path) -> float:
@@ -173,6 +214,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--memory", action="store_true", help="peak memory by length and number of clips")
+    parser.add_argument("--hand-over", action="store_true", help="a method's frames by file and in memory")
     parser.add_argument("--peak", action="store_true", help="peak memory of this process for one length and number")
     arguments = parser.parse_args()
     sys.modules["engine_benchmark"] = sys.modules[__name__]  # this file is the plugin that brings the trivial metric
@@ -182,6 +224,8 @@ def main() -> None:
         return
     if arguments.memory:
         result = memory(arguments.size)
+    elif arguments.hand_over:
+        result = hand_over(arguments.size, arguments.seconds, arguments.clips, arguments.repeats)
     else:
         result = measure(arguments.size, arguments.seconds, arguments.clips, arguments.repeats)
     if arguments.json:

@@ -6,10 +6,8 @@ FLOATBENCH_PLUGINS=own_method.py floatbench run --protocol synthetic --methods b
 import numpy as np
 
 import floatbench
-from floatbench.media import write_lossless
 from floatbench.methods.method import ClipRequest, Generated
-
-SAMPLES_PER_FRAME = 640
+from floatbench.types import SAMPLES_PER_FRAME, ClipMedia
 
 
 def breathe(picture: np.ndarray, sound: np.ndarray) -> np.ndarray:
@@ -26,8 +24,7 @@ class Breathing(floatbench.Method):
 
     def generate(self, request: ClipRequest) -> Generated:
         sound = np.zeros(SAMPLES_PER_FRAME * request.n_frames, np.int16) if request.audio is None else request.audio
-        write_lossless(request.folder / "video.mkv", breathe(request.source, sound))
-        return Generated(video=request.folder / "video.mkv")
+        return Generated(media=ClipMedia(breathe(request.source, sound)))
 
 
 METHODS = {"breathing": Breathing}

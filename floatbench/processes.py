@@ -365,6 +365,13 @@ def _applies(function: Callable[[Any], Any], setting: Callable[[], AbstractConte
         yield perform
 
 
+def free_memory() -> int:
+    """Bytes that a process can still have."""
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
 def peak_memory() -> int | None:
     """Largest resident memory so far of this process plus that of each of its children, bytes.
 

@@ -85,6 +85,7 @@ class RunChoices:
         bool, typer.Option("--skip-rejected", help="Go on though more than half of the clips are refused.")
     ] = False
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed clips again.")] = False
+    keep_videos: Annotated[bool, typer.Option(help="Keep what methods make, for the page and further metrics.")] = True
     fabricated: Annotated[
         bool, typer.Option("--fabricated", help="Allow seeded random weights; such scores are marked unscorable.")
     ] = False
@@ -116,7 +117,8 @@ def run(context: typer.Context, choices: RunChoices, output: Output) -> int:
         boxes=choices.boxes or None, size=choices.size, replicates=choices.replicates, seed=choices.seed,
         workers=choices.workers, threads=choices.threads, device=choices.device, timeout=choices.timeout,
         executor=choices.executor, address=choices.address, skip_unavailable=choices.skip_unavailable,
-        retry_failed=choices.retry_failed, strip_suffix=choices.strip_suffix or (), crop_videos=choices.crop_videos,
+        retry_failed=choices.retry_failed, keep_videos=choices.keep_videos,
+        strip_suffix=choices.strip_suffix or (), crop_videos=choices.crop_videos,
         any_framing=choices.any_framing, source_video=choices.source_video or None,
         trained_with=_taught(choices), dubbed=choices.dubbed or (), progress=output.progress(),
     )  # fmt: skip
@@ -201,5 +203,6 @@ def show(result: RunResult, output: Output) -> int:
             f"clips side by side: {page}"
         )
     scores = result.scores.model_dump(mode="json")
-    output.result({"folder": str(result.folder), "new_rows": result.new_rows, **scores}, text)
+    videos = sum(bool(row.video) for row in result.rows.values())
+    output.result({"folder": str(result.folder), "new_rows": result.new_rows, "videos": videos, **scores}, text)
     return 0 if result.complete else 1

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -15,11 +15,13 @@ import numpy as np
 
 from floatbench.data.dataset import Dataset, Reference
 from floatbench.engine.admission import Admitted, admit
+from floatbench.engine.decoded import DecodedClips, memory_to_spare
 from floatbench.engine.features import FeatureStore, extract, extract_pair
 from floatbench.engine.inputs import RowInputs
+from floatbench.engine.keeping import keeping
 from floatbench.engine.records import Row
 from floatbench.errors import ClipError, DependencyError, FloatbenchError
-from floatbench.methods import catalogue, source_video
+from floatbench.methods import source_video
 from floatbench.methods.method import ClipRequest, Generated, Method
 from floatbench.metrics import registry
 from floatbench.metrics.base import Backbone, PairBackbone
@@ -103,6 +105,7 @@ class Worker:
         self._backbones: dict[str, Backbone] = {}
         self._methods: dict[str, Method | ClipError] = {}
         self._reference: tuple[str, Reference] | None = None
+        self._clips = DecodedClips(settings.dataset)
 
     def run(self, job: Job, phase: Callable[[Phase], None] = lambda name: None) -> Iterator[Row]:
         """Yields one row per item; only FloatbenchErrors that concern the whole run (disk, data) escape.
@@ -160,15 +163,18 @@ class Worker:
         row.pixels_sha256, row.pcm_sha256 = generated.pixels_sha256, generated.pcm_sha256
         row.reference_pixels_sha256 = admitted.reference.pixels_sha256
         _note_cuts(row, admitted)
-        if self.settings.keep_videos:
-            self._keep(output, row)
-        row.features = self._extract({"generated": generated, "reference": admitted.reference, "source": source})
+        if before and item.stored:
+            row.video, row.sound = item.stored.video, item.stored.sound
+        kept = self.settings.keep_videos and not before
+        kind = self.settings.methods[row.method].kind
+        with keeping(output, kind, row, self.settings.run, folder) if kept else nullcontext():
+            row.features = self._extract({"generated": generated, "reference": admitted.reference, "source": source})
         row.fingerprints = dict(self.settings.backbones)
 
     def _load_reference(self, clip: Clip) -> Reference:
         if self._reference is None or self._reference[0] != clip.id:
-            self._reference = None  # at most one reference clip is held at a time
-            self._reference = (clip.id, self.settings.dataset.load(clip))
+            self._reference = None  # a long clip is held once
+            self._reference = (clip.id, self._clips.load(clip))
         return self._reference[1]
 
     def _generate(self, job: Job, row: Row, reference: Reference, folder: Path) -> Generated:
@@ -208,12 +214,13 @@ class Worker:
             source_video=self._source_video(job, row, reference) if source_video.asks(method) else None,
             cut=reference.cut,
             spec=self.settings.dataset.protocol.preprocessing.spec,
+            memory=memory_to_spare(),
         )
 
     def _partner(self, job: Job, method: Method, row: Row) -> ClipMedia | None:
         """The first candidate that has what the control borrows: the sound, where the control says so."""
         for candidate in job.partners.get(method.partner_rule, ()):
-            media = self.settings.dataset.load(candidate).media
+            media = self._clips.load(candidate).media
             if media.audio is not None or not method.partner_sound:
                 row.details["partner"] = candidate.id
                 return media
@@ -221,13 +228,12 @@ class Worker:
 
     def _source_video(self, job: Job, row: Row, reference: Reference) -> np.ndarray:
         """What the protocol gives to a system that needs a video; the row keeps which clip lent it."""
-        dataset = self.settings.dataset
         frames, lender = source_video.given(
-            dataset.protocol.source_video,
+            self.settings.dataset.protocol.source_video,
             reference.source,
             reference.media.frames,
             job.lenders,
-            lambda clip: dataset.load(clip).media.frames,
+            lambda clip: self._clips.load(clip).media.frames,
         )
         row.details |= {"source_video": lender} if lender else {}
         return frames
@@ -278,28 +284,6 @@ class Worker:
         from floatbench.media import read_audio
 
         return read_audio(self.settings.run / row.sound)
-
-    def _keep(self, output: Generated, row: Row) -> None:
-        """Moves what a method wrote into the run folder; controls that hand over frames keep none."""
-        stem = f"generated/{catalogue.slug(row.method)}/{_stem(row)}"
-        if output.video is None or self.settings.methods[row.method].kind == "videos":
-            return  # the user's own files stay where they are
-        if output.video.is_relative_to(self.settings.run / "generated"):
-            row.video = str(output.video.relative_to(self.settings.run))
-        else:
-            target = self.settings.run / f"{stem}{output.video.suffix}"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(output.video, target)
-            row.video = str(target.relative_to(self.settings.run))
-            if output.audio is not None:
-                from floatbench.media import write_wav
-
-                row.sound = f"{stem}.wav"
-                write_wav(self.settings.run / row.sound, output.audio)
-        if output.original is not None:
-            target = self.settings.run / f"{stem}-original{output.original.suffix}"
-            shutil.move(output.original, target)
-            row.details["original"] = str(target.relative_to(self.settings.run))
 
     def _extract(self, media: dict[str, ClipMedia]) -> dict[str, dict[str, str]]:
         """Feeds the decoded clips to every backbone that is needed; each side's content is looked up first."""
@@ -367,11 +351,6 @@ def _note_cuts(row: Row, admitted: Admitted) -> None:
     if admitted.cut_generated or admitted.cut_reference:
         row.details["cut_frames"] = {"generated": admitted.cut_generated, "reference": admitted.cut_reference}
         row.details["native_frames"] = admitted.native_frames
-
-
-def _stem(row: Row) -> str:
-    slug = Clip(id=row.clip, identity=row.identity).slug
-    return slug if row.replicate == 0 else f"{slug}-r{row.replicate}"
 
 
 def _last_line(error: Exception) -> str:

@@ -25,6 +25,7 @@ from floatbench.engine.features import FeatureStore, shared_cache
 from floatbench.engine.framing import check_crop, check_framing, refuse_other_framing
 from floatbench.engine.inputs import refuse_own_outputs
 from floatbench.engine.job import JobSettings
+from floatbench.engine.keeping import refuse_lost_pictures
 from floatbench.engine.local_folders import remember
 from floatbench.engine.matching import say_what_matches_nothing
 from floatbench.engine.missing import Unavailable, fix_of, things_of
@@ -168,6 +169,8 @@ def run(protocol: Protocol, dataset: Dataset, options: RunOptions, progress: Pro
         raise DataError("nothing can be scored: every metric or method is unavailable", fix="floatbench doctor")
     folder = options.folder_of(protocol)
     refuse_own_outputs(folder, protocol, plan.resolved.values())
+    if not options.keep_videos:
+        refuse_lost_pictures(plan.resolved, plan.methods)
     record = folder / "run.json"
     accepted = read_record(record, RunInfo).rejected if record.exists() else {}
     say_rejections(plan, accepted, options.skip_rejected, progress)

@@ -18,6 +18,7 @@ from pydantic import Field
 from floatbench import paths
 from floatbench.engine.plan import Plan
 from floatbench.errors import FloatbenchError
+from floatbench.processes import free_memory
 from floatbench.records import RecordFile, read_record, write_record
 
 UNKNOWN = 2 << 30  # bytes of a worker of which nothing is known yet
@@ -112,13 +113,6 @@ def said(workers: int, peak: int | None) -> str:
 def cores() -> int:
     """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def free_memory() -> int:
-    """Bytes."""
-    import psutil
-
-    return int(psutil.virtual_memory().available)
 
 
 def share_of_clips(n_clips: int, workers: int) -> int:

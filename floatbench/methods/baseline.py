@@ -8,6 +8,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from floatbench.errors import ClipError, DependencyError, UsageError
 from floatbench.methods.baseline_files import check_frames, read_raw, resample_index, stage
 from floatbench.methods.baseline_health import Health
 from floatbench.methods.method import ClipRequest, Generated, Kind, Method
-from floatbench.types import FPS
+from floatbench.types import FPS, ClipMedia
 
 TRANSIENT = {"crash": "crashed", "timeout": "timeout", "oom": "out_of_memory", "io": "method_error"}
 """Codes that are tried once more in a fresh worker, and the reason of the row when that fails too."""
@@ -222,17 +223,16 @@ class BaselineMethod(Method):
             staged = time.perf_counter()
             answer = worker.generate(message, request.n_frames / FPS)
             answered = time.perf_counter()
-            video, original, native = self._collect(answer, folder / "out", request)
+            made = self._collect(answer, folder / "out", request)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         overhead = {"stage": staged - begin, "wait": answered - staged - answer["driver_s"]}
         overhead["collect"] = time.perf_counter() - answered
-        return Generated(
-            video=video,
-            original=original,
+        return replace(
+            made,
             timing={str(stage): float(seconds) for stage, seconds in answer.get("stages", {}).items()},
             details={
-                "native": native,
+                **made.details,
                 "preset": self._preset_name,
                 "profile": worker.ready.get("profile"),
                 "seed": answer.get("seed_used"),
@@ -251,12 +251,10 @@ class BaselineMethod(Method):
             },
         )
 
-    def _collect(
-        self, answer: dict[str, Any], out: Path, request: ClipRequest
-    ) -> tuple[Path, Path | None, dict[str, Any]]:
-        """Checks what the worker made and brings it into the request's folder at 25 frames a second.
+    def _collect(self, answer: dict[str, Any], out: Path, request: ClipRequest) -> Generated:
+        """Checks what the worker made and brings it to 25 frames a second, in memory or in the request's folder.
 
-        Returns the video, the original where that is another, and what the system wrote in numbers.
+        The details say what the system wrote in numbers (`native`).
         """
         from floatbench.media import read_video
 
@@ -271,7 +269,7 @@ class BaselineMethod(Method):
         if abs(fps - self._preset.fps) > 0.01:
             raise ClipError("rate_mismatch", f"{fps:g} frames a second where preset {self._preset_name} declares "
                             f"{self._preset.fps:g}")  # fmt: skip
-        return (*_keep(frames, fps, made, request, native), native)
+        return _kept(frames, fps, made, request, native)
 
     def close(self) -> None:
         if self._worker is not None:
@@ -287,28 +285,33 @@ def _own_file(answer: dict[str, Any], out: Path) -> Path:
     return made
 
 
-def _keep(
-    frames: np.ndarray, fps: float, made: Path | None, request: ClipRequest, native: dict[str, Any]
-) -> tuple[Path, Path | None]:
-    """The video that is scored, and the original beside it where the frames had to be resampled by time."""
+def _kept(frames: np.ndarray, fps: float, made: Path | None, request: ClipRequest, native: dict[str, Any]) -> Generated:
+    """What is scored, and the original beside it where the frames had to be resampled by time.
+
+    Args:
+        made: the system's own file, where that is kept; None where it handed over `frames`.
+    """
     from floatbench.media import write_lossless
 
     own = request.folder / f"{request.slug}{made.suffix if made else '.mkv'}"
-    if fps == FPS and made is None:
-        write_lossless(own, frames)
-        return own, None
-    if made is not None and abs(fps - FPS) <= 0.01:
+    resampled = fps != FPS if made is None else abs(fps - FPS) > 0.01
+    if resampled:
+        native["resampled"] = True
+        own = own.with_stem(f"{own.stem}-original")
+    if made is not None:
         shutil.copyfile(made, own)
-        return own, None
-    native["resampled"] = True
-    video = request.folder / f"{request.slug}.mkv"
-    original = own.with_stem(f"{own.stem}-original")
-    if made is None:
-        write_lossless(original, frames, fps)
-    else:
-        shutil.copyfile(made, original)
-    write_lossless(video, frames[resample_index(len(frames), fps)])
-    return video, original
+    elif resampled:
+        write_lossless(own, frames, fps)
+    scored = frames[resample_index(len(frames), fps)] if resampled else frames
+    original = own if resampled else None
+    video = None if resampled or made is None else own
+    if request.in_memory(*scored.shape[:3]):
+        media = ClipMedia(np.array(scored) if made is None else scored)  # the driver's frames lie in a file that goes
+        return Generated(video=video, media=media, original=original, details={"native": native})
+    if video is None:
+        video = request.folder / f"{request.slug}.mkv"
+        write_lossless(video, scored)
+    return Generated(video=video, original=original, details={"native": native})
 
 
 def _clip_error(reason: str, error: WorkerFailure) -> ClipError:

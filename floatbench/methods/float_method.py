@@ -32,7 +32,7 @@ TOGETHER = 8
 
 
 class FloatMethod(Method):
-    """Animates the protocol's crop with a FLOAT model and hands over lossless frames.
+    """Animates the protocol's crop with a FLOAT model and hands over frames, in memory or as a lossless file.
 
     Args:
         weights: `float`, `float-tiny` or a checkpoint file.
@@ -176,7 +176,9 @@ class FloatMethod(Method):
         return Direction(emotion, chosen.controls, chosen.project, pose)
 
     def generate(self, request: ClipRequest) -> Generated:
-        return self._written(self._stream(request), request)
+        stream = self._stream(request)
+        in_memory = request.in_memory(stream.n_frames, stream.size, stream.size)
+        return self._gathered(stream, request) if in_memory else self._written(stream, request)
 
     def generate_many(self, requests: Sequence[ClipRequest]) -> list[Generated]:
         """The clips in order, their motion solved in batches of `TOGETHER`: equal to single calls up to rounding."""
@@ -194,7 +196,9 @@ class FloatMethod(Method):
 
     def forward(self, request: ClipRequest) -> Generated:
         """The frames of a clip in memory, neither encoded nor written: the forward pass that papers time."""
-        stream = self._stream(request)
+        return self._gathered(self._stream(request), request)
+
+    def _gathered(self, stream: Stream, request: ClipRequest) -> Generated:
         frames = np.empty((stream.n_frames, stream.size, stream.size, 3), np.uint8)
         for place, frame in zip(frames, stream, strict=True):
             place[:] = frame

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -47,6 +48,7 @@ class ClipRequest:
         source_video: (n_frames, H, W, 3) uint8 RGB, only for methods that declare it, by the protocol's rule.
         cut: how the reference was cut out of its original, for finished videos that are to be cut alike.
         spec: the protocol's `preprocessing.spec`, for methods that decode a video themselves (`Method.decodes`).
+        memory: bytes of frames that may come back as `Generated.media` where a file would do as well; see `in_memory`.
     """
 
     clip_id: str
@@ -63,6 +65,11 @@ class ClipRequest:
     source_video: np.ndarray | None = None
     cut: Cut | None = None
     spec: str = "pp1"
+    memory: int = 0
+
+    def in_memory(self, n_frames: int, height: int, width: int) -> bool:
+        """True where so many uint8 RGB frames of this size go straight to who asked, and no file is to be written."""
+        return math.prod((n_frames, height, width, 3)) <= self.memory
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,8 @@ class Generated:
 
     Attributes:
         video: a file in `ClipRequest.folder` (lossless FFV1 from floatbench.media, or whatever the system writes), or
-        media: decoded frames instead of a file (controls).
+        media: frames in memory; a run writes them losslessly itself, except a control's. Beside a `video` they are its
+            pictures as `read_video` gives them, so that it is not decoded again.
         audio: int16 sound that replaces the driving sound when the clip is scored (controls that move the sound).
         timing: stage -> seconds; the stages of FLOAT are speech, emotion, encode, solve, decode, convert, mux.
         details: settings and counts worth recording (true NFE, preset, native size ...), JSON types.
