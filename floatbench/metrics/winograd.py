@@ -10,7 +10,7 @@ Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (CVP
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import partial
 from importlib.util import find_spec
 from typing import TypeGuard
 
@@ -18,38 +18,16 @@ import numpy as np
 import torch
 from torch import nn
 
-TILE, TAPS = 4, 3
-POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)
-"""Where the polynomials are evaluated, besides infinity. With these float32 errs by a half to a third of what Lavin's
-(0, 1, -1, 2, -2) cost, and twice as much as a plain convolution does."""
-SIDE = TILE + TAPS - 1
 LEAST_CHANNELS, LEAST_TOGETHER = 32, 80
 """With fewer channels going in (counted over the frames of a kernel) or coming out, or fewer of both, the transforms
 cost more than the products save."""
-SMALL_PRODUCT = 10**6
-"""Multiplications up to which OpenBLAS multiplies two matrices without packing them first: half as long again."""
-CACHED_KERNELS = 10**7
-"""Bytes of transformed kernels that stay in the cache while one handful of tiles follows the other."""
-WORKING_BYTES = 16 << 20
-"""Of transformed input and products at a time, where the kernels do not."""
-
-
-@cache
-def transforms() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cook and Toom's matrices of F(4, 3): of the input (6, 6), of the kernel (6, 3), of the products (4, 6), float64.
-
-    For d (6,) and g (3,): output @ ((kernel @ g) * (input @ d)) is the correlation of d with g, (4,).
-    """
-    points = np.array(POINTS)
-    others = [np.delete(points, i) for i in range(len(points))]
-    scale = np.array([np.prod(point - rest) for point, rest in zip(points, others, strict=True)])
-    data = np.zeros((SIDE, SIDE))
-    for row, rest in enumerate(others):
-        data[row, :-1] = np.poly(rest)[::-1]
-    data[-1] = np.poly(points)[::-1]
-    kernel = np.vstack([points[:, None] ** np.arange(TAPS) / scale[:, None], np.eye(TAPS)[-1:]])
-    result = np.hstack([points ** np.arange(TILE)[:, None], np.eye(TILE)[:, -1:]])
-    return data, kernel, result
+VECTOR = 16
+"""Channels of a picture that a processor transforms at once, at most: with fewer it would have to fill them up."""
+TOGETHER = 32
+"""Tiles of pictures at a time: kernels are read once for all of them, and what is made of them stays in the cache."""
+TILE, TAPS = 4, 3
+APART = 16
+"""Numbers between what belongs to two of the 36 products, so that not all of them fall into one set of a cache."""
 
 
 def available() -> bool:
@@ -67,7 +45,7 @@ def fits(layer: nn.Module) -> TypeGuard[nn.Conv2d | nn.Conv3d]:
         return False
     frames = layer.kernel_size[0] if isinstance(layer, nn.Conv3d) else 1
     inputs, outputs = layer.in_channels * frames, layer.out_channels
-    return min(inputs, outputs) >= LEAST_CHANNELS and inputs + outputs >= LEAST_TOGETHER
+    return layer.in_channels >= VECTOR and min(inputs, outputs) >= LEAST_CHANNELS and inputs + outputs >= LEAST_TOGETHER
 
 
 class WinogradConv(nn.Module):
@@ -78,18 +56,28 @@ class WinogradConv(nn.Module):
     """
 
     kernels: torch.Tensor
+    start: torch.Tensor
     bias: torch.Tensor
+    slope: torch.Tensor
 
     def __init__(self, layer: nn.Conv2d | nn.Conv3d) -> None:
+        from floatbench.metrics.matrix_products import packed, width  # numba takes 0.4 s to import
+        from floatbench.metrics.winograd_kernels import transforms
+
         super().__init__()
         kernel = torch.from_numpy(transforms()[1])
         self.padding = (int(layer.padding[-2]), int(layer.padding[-1]))
         weight = layer.weight.detach().double()
         weight = weight if weight.dim() == 5 else weight[:, :, None]
-        self.taps = weight.shape[2]
-        products = torch.einsum("yk,ocfkl,xl->yxfco", kernel, weight, kernel)
-        self.register_buffer("kernels", products.flatten(2, 3).flatten(0, 1).float().contiguous())  # (36, K C, O)
-        self.register_buffer("bias", layer.weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.detach())
+        self.outputs, self.channels, self.taps = weight.shape[:3]
+        products = (
+            torch.einsum("yk,ocfkl,xl->yxfco", kernel, weight, kernel).flatten(2, 3).flatten(0, 1)
+        )  # (36, K C, O)
+        self.register_buffer("kernels", torch.from_numpy(packed(products.numpy())))
+        self.register_buffer("start", torch.zeros(width(self.outputs)))
+        bias = torch.zeros(self.outputs) if layer.bias is None else layer.bias.detach()
+        self.register_buffer("bias", bias)
+        self.register_buffer("slope", torch.ones(self.outputs))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(B, C, H, W) or (B, C, T, H, W) -> (B, O, H', W') or (B, O, T', H', W')."""
@@ -98,38 +86,35 @@ class WinogradConv(nn.Module):
         return y[:, :, 0] if x.dim() == 4 else y
 
     def _films(self, films: torch.Tensor) -> torch.Tensor:
-        """(B, T, H, W, C) -> (B, T', H', W', O), some tiles at a time, shared by torch's threads."""
+        """(B, T, H, W, C) -> (B, T', H', W', O), its tiles shared by torch's threads."""
         count, frames, height, width, _ = films.shape
         height, width = height + 2 * self.padding[0] - TAPS + 1, width + 2 * self.padding[1] - TAPS + 1
-        made = films.new_empty(count, frames - self.taps + 1, height, width, self.kernels.shape[2])
+        made = films.new_empty(count, frames - self.taps + 1, height, width, self.outputs)
         tiles = count * -(-height // TILE) * -(-width // TILE)
-        step = min(self._at_a_time(made.shape[1]), -(-tiles // torch.get_num_threads()))
+        share = -(-tiles // torch.get_num_threads())
         run = partial(self._tiles, films.contiguous().numpy(), made.numpy())
-        parts = [range(start, min(start + step, tiles)) for start in range(0, tiles, step)]
-        if torch.get_num_threads() == 1:
-            for part in parts:
-                run(part)
+        parts = [range(start, min(start + share, tiles)) for start in range(0, tiles, share)]
+        if len(parts) == 1:
+            run(parts[0])
         else:
-            with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            with ThreadPoolExecutor(len(parts)) as pool:
                 list(pool.map(run, parts))
         return made
 
-    def _at_a_time(self, made: int) -> int:
-        """Tiles that share a matrix product, each of `made` pictures."""
-        size, channels, outputs = self.kernels.shape
-        if self.kernels.nbytes <= CACHED_KERNELS:
-            return max(1, SMALL_PRODUCT // (made * channels * outputs))
-        return max(1, WORKING_BYTES // (made * size * (channels + outputs) * self.kernels.itemsize))
-
     def _tiles(self, films: np.ndarray, made: np.ndarray, part: range) -> None:
         """The results of some tiles, counted film by film, row by row: (B, T, H, W, C) into (B, T', H', W', O)."""
-        from floatbench.metrics.winograd_kernels import gather, scatter  # numba takes 0.4 s to import
+        from floatbench.metrics.matrix_products import multiply
+        from floatbench.metrics.winograd_kernels import gather, scatter
 
-        data, _, result = (matrix.astype(np.float32) for matrix in transforms())
-        size, channels, outputs = self.kernels.shape
-        rows, columns = -(-made.shape[2] // TILE), -(-made.shape[3] // TILE)
-        count = len(part) * made.shape[1]
-        points = np.empty((size, count, self.taps, channels // self.taps), np.float32)
-        gather(films, *self.padding, rows, columns, part.start, data, points)
-        products = np.matmul(points.reshape(size, count, channels), self.kernels.numpy())
-        scatter(products, self.bias.numpy(), rows, columns, part.start, result, made)
+        kernels, start = self.kernels.numpy(), self.start.numpy()
+        bias, slope, size = self.bias.numpy(), self.slope.numpy(), len(start)
+        shape = (-(-made.shape[2] // TILE), -(-made.shape[3] // TILE))
+        inputs = self.taps * self.channels
+        step = min(max(1, TOGETHER // made.shape[1]), len(part))
+        points = np.empty((len(kernels), step * made.shape[1] * inputs + APART), np.float32)
+        products = np.empty((len(kernels), step * made.shape[1] * size + APART), np.float32)
+        for first in part[::step]:
+            count = min(step, part.stop - first)
+            gather(films, *self.padding, *shape, first, count, self.taps, points)
+            multiply(points, count * made.shape[1], kernels, start, start + 1, products)
+            scatter(products, size, bias, slope, *shape, first, count, made)

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from floatbench.metrics import winograd_kernels
+from floatbench.metrics import matrix_products
 from floatbench.metrics.network import NetworkBackbone, quicker
-from floatbench.metrics.winograd import WinogradConv, available, fits, transforms
+from floatbench.metrics.winograd import WinogradConv, available, fits
+from floatbench.metrics.winograd_kernels import transforms
 from floatbench.types import ClipMedia, Features
 
 
@@ -51,17 +52,14 @@ def test_the_results_are_those_of_the_convolution(case, last):
     assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
-@pytest.mark.parametrize(
-    "limits", [{"SMALL_PRODUCT": 1}, {"CACHED_KERNELS": 0}, {"CACHED_KERNELS": 0, "WORKING_BYTES": 1}]
-)
-def test_the_number_of_tiles_at_a_time_changes_only_rounding(monkeypatch, limits):
+@pytest.mark.parametrize("together", [1, 5])
+def test_the_number_of_tiles_at_a_time_changes_nothing(monkeypatch, together):
     layer = nn.Conv2d(64, 64, 3, padding=1)
     x = noise(3, 64, 7, 9)
     with torch.inference_mode():
         usual = WinogradConv(layer)(x)
-        for name, value in limits.items():
-            monkeypatch.setattr(f"floatbench.metrics.winograd.{name}", value)
-        torch.testing.assert_close(WinogradConv(layer)(x), usual, rtol=1e-5, atol=1e-5)
+        monkeypatch.setattr("floatbench.metrics.winograd.TOGETHER", together)
+        assert torch.equal(WinogradConv(layer)(x), usual)
 
 
 def test_several_threads_share_the_tiles_and_compute_the_same():
@@ -74,7 +72,7 @@ def test_several_threads_share_the_tiles_and_compute_the_same():
         torch.set_num_threads(3)
         shared = layer(x)
     torch.set_num_threads(threads)
-    torch.testing.assert_close(shared, alone, rtol=1e-5, atol=1e-5)
+    assert torch.equal(shared, alone)
 
 
 @pytest.mark.parametrize(
@@ -88,6 +86,7 @@ def test_several_threads_share_the_tiles_and_compute_the_same():
         nn.Conv2d(128, 128, (1, 7), padding=(0, 3)),
         nn.Conv2d(16, 128, 3, padding=1),
         nn.Conv2d(32, 32, 3, padding=1),
+        nn.Conv3d(15, 128, 3),
         nn.Conv3d(128, 128, 3, padding=1),
         nn.Linear(128, 128),
     ],
@@ -129,7 +128,9 @@ def test_what_is_not_asked_for_on_a_gpu_stays_a_convolution():
 
 def test_the_features_key_follows_this_code():
     made = OfOneLayer().made_with()
-    assert {"floatbench.metrics.winograd", "floatbench.metrics.winograd_kernels"} <= set(made["code"])
+    assert {"floatbench.metrics." + name for name in ("winograd", "winograd_kernels", "matrix_products")} <= set(
+        made["code"]
+    )
     assert "numba" in made["libraries"]
 
 
@@ -143,4 +144,4 @@ def test_loops_are_compiled_where_nothing_can_be_kept(monkeypatch: pytest.Monkey
     from numba.core import caching
 
     monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])
-    assert winograd_kernels.compiled(lambda x: x + 1)(1) == 2
+    assert matrix_products.compiled(lambda x: x + 1)(1) == 2
