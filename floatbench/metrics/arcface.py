@@ -21,7 +21,7 @@ from floatbench.errors import DataError
 from floatbench.metrics import scrfd
 from floatbench.metrics.base import Backbone
 from floatbench.metrics.network import NetworkBackbone, in_batches, quicker, seeded_state
-from floatbench.metrics.onnx_network import read_network
+from floatbench.metrics.onnx_network import bend, read_network
 from floatbench.metrics.onnx_session import insightface_zoo, memory_errors, open_session
 from floatbench.metrics.winograd import available
 from floatbench.types import ClipMedia, Features
@@ -142,7 +142,7 @@ class ArcFaceOnnx(Backbone):
     weights = ("arcface-w600k-r50", scrfd.WEIGHTS)
     licence = "InsightFace models: non-commercial research only"
 
-    def __init__(self, batch: int = 16) -> None:
+    def __init__(self, batch: int = 8) -> None:
         self.batch = batch
         self.quick = True
         self._recogniser: Any = None
@@ -214,8 +214,9 @@ def torch_recogniser(file: Path, recogniser: Any) -> TorchRecogniser | None:
     network = read_network(file)
     if network is None:
         return None
-    quick = quicker(network, norms_follow=False, channels_last=True, winograd=available())
-    found = TorchRecogniser(quick, recogniser.input_mean, recogniser.input_std)
+    quicker(network, norms_follow=False, channels_last=True, products=available())
+    bend(network)
+    found = TorchRecogniser(network, recogniser.input_mean, recogniser.input_std)
     noise = np.random.default_rng(0).integers(0, 256, (1, 3, SIDE, SIDE)).astype(np.float32)
     expected = recogniser.forward(noise)
     close = np.abs(found.forward(noise) - expected).max() <= 1e-4 * np.abs(expected).max()

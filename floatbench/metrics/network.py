@@ -18,6 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from floatbench.device import ran_out_of_memory
 from floatbench.errors import ClipError, DataError
 from floatbench.metrics.base import Backbone
+from floatbench.metrics.pointwise import PointwiseConv, is_pointwise
 from floatbench.metrics.winograd import WinogradConv, available, fits
 
 _LOG = logging.getLogger("floatbench")
@@ -62,8 +63,7 @@ class NetworkBackbone(Backbone):
         load_strictly(network, state, self.weights[0])
         network = network.eval().requires_grad_(False)
         if self.quick:
-            winograd = device == "cpu" and available()
-            network = quicker(network, self.norms_follow, self.channels_last, winograd)
+            network = quicker(network, self.norms_follow, self.channels_last, device == "cpu" and available())
         self.network = network.to(device)
         self.device = device
 
@@ -92,7 +92,7 @@ def load_strictly(network: nn.Module, state: Mapping[str, torch.Tensor], name: s
         ) from error
 
 
-def quicker(network: nn.Module, norms_follow: bool, channels_last: bool, winograd: bool = False) -> nn.Module:
+def quicker(network: nn.Module, norms_follow: bool, channels_last: bool, products: bool = False) -> nn.Module:
     """The same function up to rounding in fewer passes and products; changes the network.
 
     Args:
@@ -100,8 +100,8 @@ def quicker(network: nn.Module, norms_follow: bool, channels_last: bool, winogra
             may register them in another order than it calls them (pre-activated blocks end in a convolution, and the
             next one's norm sees a sum), so that a test must hold each network for which this is said.
         channels_last: lay the kernels of 2-D and 3-D convolutions so; what they make follows.
-        winograd: 3 x 3 convolutions with channels enough become `WinogradConv`, for float32 on the CPU: by the layer
-            alone, never by a trial, so that every processor computes alike.
+        products: 3 x 3 convolutions with channels enough become `WinogradConv`, 1 x 1 convolutions `PointwiseConv`, for
+            float32 on the CPU: by the layer alone, never by a trial, so that every processor computes alike.
     """
     layers = [(name, module) for name, module in network.named_modules() if not any(module.children())]
     for (name, layer), (norm_name, norm) in pairwise(layers) if norms_follow else ():
@@ -114,9 +114,11 @@ def quicker(network: nn.Module, norms_follow: bool, channels_last: bool, winogra
         else:
             continue
         network.set_submodule(norm_name, nn.Identity())
-    for name, layer in list(network.named_modules()) if winograd else ():
+    for name, layer in list(network.named_modules()) if products else ():
         if fits(layer):
             network.set_submodule(name, WinogradConv(layer))
+        elif is_pointwise(layer):
+            network.set_submodule(name, PointwiseConv(layer))
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     for kernel in network.parameters() if channels_last else ():
         if kernel.dim() in formats:
