@@ -38,8 +38,8 @@ from scipy.linalg import sqrtm
 from floatbench import weights
 from floatbench.media import read_clip, read_video, write_lossless, write_wav
 from floatbench.metrics import arcface, i3d, registry, scrfd, syncnet
+from floatbench.metrics.avcorr import require_sound
 from floatbench.metrics.base import Backbone, Pair
-from floatbench.metrics.lse import aligned
 from floatbench.metrics.network import NetworkBackbone, exact_float32
 from floatbench.synthetic.clip import TEST_FIRST, SyntheticClip
 from floatbench.types import ClipMedia
@@ -161,9 +161,11 @@ class Tools:
         del reference
         for video in generated:
             clip = read_clip(video, video.with_suffix(".wav"))
-            lips, sound = (self.backbones[name].extract(clip) for name in ("syncnet-lip-ffmpeg", "syncnet-sound"))
-            windows, heard, _ = aligned(lips, sound)
-            syncnet.judge(syncnet.distances(windows, heard))
+            lips = self.backbones["syncnet-lip-ffmpeg"].extract(clip)["lips"]
+            windows, _ = syncnet.sound_windows(require_sound(clip))  # the second form of each is ours alone
+            sound = self.backbones["syncnet-sound"].embed(windows)
+            count = min(len(lips), len(sound))
+            syncnet.judge(syncnet.distances(lips[:count], sound[:count]))
 
 
 def scipy_distance(x: np.ndarray, y: np.ndarray) -> None:
