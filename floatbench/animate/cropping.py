@@ -58,9 +58,9 @@ def settle(crop: str | None, pictures: Sequence[Path | np.ndarray], side: int, g
         return Settled("none")
     if found := installed():
         return Settled(found)
-    for picture in pictures:
-        shape = _size(picture)
-        if shape is not None and shape != (side, side):
+    shapes = [shape for shape in map(_size, pictures) if shape is not None]
+    for shape in shapes:
+        if shape != (side, side):
             what = f"{shape[0]} x {shape[1]}"
             if given:
                 raise UsageError(f"without a face detector the picture must be cropped to {side} x {side} pixels, not "
@@ -69,7 +69,8 @@ def settle(crop: str | None, pictures: Sequence[Path | np.ndarray], side: int, g
                 f"no face detector is installed, and a picture of {what} pixels is no finished crop ({side} x {side})",
                 fix=f"{FETCH}, or --no-crop",
             )
-    return Settled("none", [f"no face detector is installed, the picture is taken for a finished crop: {FETCH}"])
+    taken = f"no face detector is installed, the picture is taken for a finished crop: {FETCH}"
+    return Settled("none", [taken] if shapes else [])
 
 
 def _size(picture: Path | np.ndarray) -> tuple[int, int] | None:

@@ -249,6 +249,11 @@ class TestCrop:
         assert video.settings["crop"] == "none"
         assert any("floatbench weights fetch s3fd-face-alignment" in note for note in video.notes)
 
+    def test_a_picture_that_cannot_be_read_is_not_said_to_be_a_finished_crop(self, detectors: set[str], tmp_path: Path):
+        (tmp_path / "text.png").write_text("no picture")
+        for name in ("absent.png", "text.png"):
+            assert cropping.settle("auto", [tmp_path / name], 64) == cropping.Settled("none")
+
     def test_an_array_of_the_networks_size_is_a_finished_crop_and_another_one_is_not(self, detectors: set[str]):
         detectors.add("s3fd-face-alignment")
         assert cropping.settle("auto", [PICTURES[0]], 64, given=True) == cropping.Settled("none")
