@@ -7,12 +7,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from floatbench.errors import DataError, DependencyError
 from floatbench.paths import quiet_third_parties
 
 
 def open_session(model: Path, device: str = "cpu", threads: int = 0) -> Any:
     """An `onnxruntime.InferenceSession` on the CPU, or on CUDA when `device` starts with "cuda".
+
+    Args:
+        threads: 0 takes as many as torch does, which obeys `OMP_NUM_THREADS`; ONNX Runtime's own choice, one a core of
+            the machine, waits for work by spinning, beside whatever else has these cores.
 
     Raises DependencyError when the provider asked for is not the one in use, DataError for a file that is no model.
     """
@@ -23,7 +29,7 @@ def open_session(model: Path, device: str = "cpu", threads: int = 0) -> Any:
         raise DependencyError("onnxruntime is not installed", fix="pip install 'floatbench[metrics]'") from error
     provider = "CUDAExecutionProvider" if device.startswith("cuda") else "CPUExecutionProvider"
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or torch.get_num_threads()
     options.log_severity_level = 3
     wanted: list[Any] = [provider]
     if ":" in device:

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from floatbench.metrics import arcface
 from floatbench.metrics.onnx_network import read_network
+from floatbench.metrics.onnx_session import open_session
 from floatbench.metrics.winograd import WinogradConv
 
 FACES = np.random.default_rng(0).integers(0, 256, (3, 3, 112, 112)).astype(np.float32)
@@ -116,6 +118,11 @@ def test_the_backbone_takes_torch_on_a_processor_unless_the_references_way_is_as
         assert isinstance(backbone._recogniser, arcface.TorchRecogniser) == quick
         found[quick] = backbone.embed(FACES.transpose(0, 2, 3, 1).astype(np.uint8))
     assert np.abs(found[True] - found[False]).max() <= 1e-5 * np.abs(found[False]).max()
+
+
+def test_a_session_takes_as_many_threads_as_torch(small):
+    options = open_session(small).get_session_options()
+    assert options.intra_op_num_threads == torch.get_num_threads()
 
 
 def test_the_features_key_follows_this_code():
