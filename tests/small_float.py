@@ -13,7 +13,7 @@ from floatbench.model.float import FloatModel
 
 SMALL = replace(
     FLOAT_TINY, name="float-test", image_size=64, channel_max=8, channel_base=512, dim_w=8, dim_m=4, dim_a=8, dim_h=16,
-    depth=1, mel_bands=16, mel_width=16, reader=False, mouth=False, transfer="lia", warp="bilinear",
+    depth=1, mel_bands=16, mel_width=16, reader=False, painter=False, transfer="lia", warp="bilinear",
 )  # fmt: skip
 
 

@@ -28,7 +28,7 @@ from floatbench.model.layers import (
     Unused,
     Upsample,
 )
-from floatbench.model.mouth import MouthPainter
+from floatbench.model.painter import FacePainter
 
 FLOW_LEVEL = 64
 """The level whose flow the decoder returns: 64 x 64."""
@@ -218,7 +218,7 @@ class ConstantInput(nn.Module):
 
 class Decoder(nn.Module):
     """Latent + source feature maps -> picture. All colour comes from warped source features; the style path only
-    steers flow and masks. With `FloatConfig.mouth` an anchored decoder also paints the inside of a mouth."""
+    steers flow and masks. With `FloatConfig.painter` an anchored decoder also paints what no warp brings."""
 
     def __init__(self, config: FloatConfig) -> None:
         super().__init__()
@@ -237,7 +237,8 @@ class Decoder(nn.Module):
             self.to_flows.append(ToFlow(here, 2**level, config))
             self.to_rgbs.append(ToRGB(here))
             channels = here
-        self.mouth = MouthPainter() if config.mouth else None  # last: what it draws at random changes nothing else
+        with torch.random.fork_rng(devices=[]):  # it learns by itself: what it draws changes no other random start
+            self.painter = FacePainter() if config.painter else None
 
     def forward(self, latent: Tensor, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """latent (B, D), maps of B sources or of one -> unclamped picture (B, 3, R, R), coordinates (B, 64, 64, 2)."""
@@ -263,16 +264,16 @@ class Decoder(nn.Module):
     def _anchored(self, latent: Tensor, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """The same of an anchored decoder; the features end with the source picture and the latent at rest.
 
-        Behind them comes, where mouths are painted, whether this one is to be: 1 or 0 (B, 1, 1, 1).
+        Behind them comes, where faces are painted, whether this one is to be: 1 or 0 (B, 1, 1, 1).
         """
         maps, (picture, rest, *known) = features[: len(self.to_flows)], features[len(self.to_flows) :]
         shown, flows, _, mask, _ = self._shown(rest, maps, None)
         anchor = Anchor(flows, doubled(picture - shown), mask)
         shown, _, coordinates, mask, flow = self._shown(latent, maps, anchor)
         made = anchor.completed(shown, coordinates, mask)
-        if self.mouth is not None:
+        if self.painter is not None:
             wanted, still = (value.float() @ self.direction.basis() for value in (latent, rest))
-            made = self.mouth(made, wanted, still, *known)
+            made = self.painter(made, wanted, still, *known)
         return made, flow
 
     def _shown(
@@ -334,7 +335,7 @@ class MotionAutoencoder(nn.Module):
         """(B, 3, R, R) in [-1, 1] -> identity latent s_r (B, D) and feature maps from 8 x 8 up to R x R.
 
         An anchored decoder also needs the picture and the latent at which it rests: they end the maps, and for one that
-        paints mouths, whether this one is.
+        paints faces, whether this one is.
         """
         size = self.dec.size
         if image.ndim != 4 or image.shape[1:] != (3, size, size):
@@ -342,14 +343,14 @@ class MotionAutoencoder(nn.Module):
         latent, maps = self.enc(image)
         if not self.dec.anchored:
             return latent, maps
-        painted = [] if self.dec.mouth is None else [image.new_ones(len(image), 1, 1, 1)]
+        painted = [] if self.dec.painter is None else [image.new_ones(len(image), 1, 1, 1)]
         return latent, self.resting_at(latent, [*maps, image, latent, *painted])
 
     def resting_at(self, latent: Tensor, maps: list[Tensor], unfamiliar: bool = False) -> list[Tensor]:
         """The maps of a source whose latent is taken for this one (B, D): an anchored decoder's rest moves with it.
 
         Args:
-            unfamiliar: its mouth is not painted.
+            unfamiliar: it is not painted.
         """
         if not self.dec.anchored:
             return maps

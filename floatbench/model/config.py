@@ -50,8 +50,8 @@ class FloatConfig:
         flow_limit: the farthest that anchored flow may reach, in half picture widths.
         reader: a network of its own reads pose and face off a picture and writes them into its latent, for encoders
             that are too small to see them (`floatbench.model.face_reader`); needs dim_m 20.
-        mouth: an anchored decoder paints the inside of a mouth, which no closed mouth shows, for faces that its reader
-            reads (`floatbench.model.mouth`).
+        painter: an anchored decoder paints what no warp brings into a face, teeth, lids and brows, where its reader
+            reads the face (`floatbench.model.painter`).
 
     Raises:
         UsageError: a value that cannot work, with the name of its field.
@@ -87,7 +87,7 @@ class FloatConfig:
     transfer: Transfer = "lia"
     flow_limit: Positive = 0.35
     reader: bool = False
-    mouth: bool = False
+    painter: bool = False
 
     def __post_init__(self) -> None:
         if self.image_size not in (64, 128, 256, 512, 1024):
@@ -100,8 +100,8 @@ class FloatConfig:
             raise UsageError("transfer: 'anchored' needs grid 'pixel_centre', where no flow means no change")
         if self.reader and self.dim_m != POSES + FACES:
             raise UsageError(f"reader: needs dim_m {POSES + FACES}, not {self.dim_m}")
-        if self.mouth and not self.reader:
-            raise UsageError("mouth: needs a reader, which says how far it is open")
+        if self.painter and not self.reader:
+            raise UsageError("painter: needs a reader, which says what the face is like")
         if self.dim_h % self.heads:
             raise UsageError(f"dim_h: should be a multiple of heads {self.heads}, not {self.dim_h}")
 
@@ -134,7 +134,7 @@ FLOAT_TINY = FloatConfig(
     warp="bicubic",
     transfer="anchored",
     reader=True,
-    mouth=True,
+    painter=True,
 )
 CONFIGS: dict[str, FloatConfig] = {
     "float-512": FLOAT_512,
@@ -148,7 +148,7 @@ CONFIGS: dict[str, FloatConfig] = {
         transfer="lia",
         warp="bilinear",
         reader=False,
-        mouth=False,
+        painter=False,
     ),
 }
 """Named configurations."""

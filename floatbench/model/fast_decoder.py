@@ -67,7 +67,7 @@ class PreparedSource:
     channels-last. The last level needs no feature map.
 
     An anchored decoder's last colours are doubled, and `anchor` holds what `Anchor` does: flows, missing, mask; where
-    mouths are painted, also the coefficients at rest, and whether this one is.
+    faces are painted, also the coefficients at rest, and whether this one is.
     """
 
     features: tuple[Tensor, ...]
@@ -128,7 +128,7 @@ class FastDecoder:
 
             self._one_kernel = one_kernel
         self._layers = _styled_layers(decoder)
-        self._mouth, self._basis = decoder.mouth, decoder.direction.basis()
+        self._painter, self._basis = decoder.painter, decoder.direction.basis()
         self._colour_heads = cast("list[ToRGB]", list(decoder.to_rgbs))
         with torch.no_grad():
             self._prepare()
@@ -213,7 +213,7 @@ class FastDecoder:
         colours[-1] = doubled(colours[-1])
         shown, flows, _, mask = self._shown(rest.to(self._style_dtype), kept, tuple(colours), ())
         anchor = (*flows, doubled(picture.float() - shown), mask)
-        if self._mouth is not None:
+        if self._painter is not None:
             anchor = (*anchor, rest.float() @ self._basis, *known)
         return PreparedSource(kept, tuple(colours), anchor)
 
@@ -328,10 +328,10 @@ class FastDecoder:
     ) -> Tensor:
         """The same of an anchored decoder, see `Decoder`."""
         levels = len(self._heads)
-        flows, (missing, still, *mouth) = anchor[:levels], anchor[levels:]
+        flows, (missing, still, *known) = anchor[:levels], anchor[levels:]
         shown, _, coordinates, mask = self._shown(latents, features, colours, flows)
         made = Anchor(flows, missing, still).completed(shown, coordinates, mask)
-        return made if self._mouth is None else self._mouth(made, latents.float() @ self._basis, *mouth)
+        return made if self._painter is None else self._painter(made, latents.float() @ self._basis, *known)
 
     def _shown(
         self,

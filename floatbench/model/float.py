@@ -34,7 +34,7 @@ from floatbench.model.conditions import Conditions
 from floatbench.model.config import FLOAT_512, FloatConfig
 from floatbench.model.face_reader import FaceReader
 from floatbench.model.layers import Impl, set_impl
-from floatbench.model.mouth import MouthPainter
+from floatbench.model.painter import PatchPainter
 from floatbench.model.transformer import FlowMatchingTransformer
 from floatbench.model.wav2vec2 import BASE, LARGE
 
@@ -69,7 +69,7 @@ class FloatModel(nn.Module):
     def restore_constants(self) -> None:
         """Computes the constants that no file stores; needed after construction on the `meta` device."""
         for module in self.modules():
-            if isinstance(module, ToFlow | LogMel | FaceReader | MouthPainter):
+            if isinstance(module, ToFlow | LogMel | FaceReader | PatchPainter):
                 module.restore_constants()
 
     @property

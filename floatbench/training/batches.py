@@ -217,12 +217,14 @@ def draw_windows(
     step: int,
     reference: Reference,
     across: float = 0.0,
+    begins: Sequence[int] = (),
 ) -> MotionWindows:
     """A batch of windows of `length` frames, every window of the data equally likely.
 
     Args:
         across: share of windows whose source frame is of another clip of the same person, if there is one. Where the
             coefficients are true motion, whose first six are the head's pose, the pose stays that of the clip.
+        begins: L' of every window that begins at its source: the frame after so many is the source's; of others 0.
 
     Raises:
         DataError: no clip is long enough.
@@ -234,11 +236,13 @@ def draw_windows(
     coefficients, references, waves, emotions = [], [], [], []
     framewise: dict[str, list[np.ndarray]] = {"pose": [], "faces": [], "states": []}
     felt = []
-    for index in rng.choice(len(clips), size=batch, p=room / room.sum()):
+    for row, index in enumerate(rng.choice(len(clips), size=batch, p=room / room.sum())):
         clip, start = clips[index], int(rng.integers(room[index]))
-        seen, true = _source(
-            rng, clips, clip, reference_frame(rng, len(clip.coefficients), start, length, reference), across
-        )
+        frame = reference_frame(rng, len(clip.coefficients), start, length, reference)
+        if begins and begins[row]:
+            start -= min(start, (start + begins[row]) % clip.every)  # only these frames can be a source
+            frame = start + begins[row]
+        seen, true = _source(rng, clips, clip, frame, across)
         change = seen - true  # zero unless the source's motion is seen differently
         coefficients.append(clip.coefficients[start : start + length] + change)
         references.append(seen)

@@ -219,10 +219,10 @@ def standardise(autoencoder: MotionAutoencoder, mean: Tensor, gain: float) -> No
     last.weight.mul_(gain)
     if autoencoder.enc.reader is not None:
         autoencoder.enc.reader.place.mul_(gain)
-    if autoencoder.dec.mouth is not None:
-        mouth = autoencoder.dec.mouth
-        mouth.mean.add_(mean.to(mouth.mean) / mouth.gain)
-        mouth.gain.mul_(gain)
+    if autoencoder.dec.painter is not None:
+        painter = autoencoder.dec.painter
+        painter.mean.add_(mean.to(painter.mean) / painter.gain)
+        painter.gain.mul_(gain)
     head = [layer for layer in autoencoder.enc.fc if isinstance(layer, EqualLinear)]
     for layer in head:
         layer.bias.mul_(gain)

@@ -16,7 +16,7 @@ from floatbench.errors import UsageError
 from floatbench.model.config import FloatConfig
 from floatbench.settings import Count, Positive, Share, Weight, Whole, settings
 from floatbench.training.losses.dropout import DropRates
-from floatbench.training.tiny.config import MouthConfig, ReaderConfig
+from floatbench.training.tiny.config import PainterConfig, ReaderConfig
 
 TRUE_MOTIONS = 20
 """Numbers of the true motion of a synthetic clip, six of pose and fourteen of the face."""
@@ -61,7 +61,7 @@ class DataConfig:
 
 
 NO_ROOM = "a trained encoder leaves no room in its latent for what a reader sees"
-ROOM = "set encoder = 'regression' in [autoencoder], or reader = false and mouth = false in [model]"
+ROOM = "set encoder = 'regression' in [autoencoder], or reader = false and painter = false in [model]"
 
 
 @settings
@@ -225,17 +225,21 @@ class FlowConfig:
             in M of D dimensions, the others only have their noise removed [ours, 0 in the paper].
         face_velocity: further weight of the velocity term of the face's coefficients alone, for `truth` targets: the
             same weight on the head's pose would hold it still [ours, 0 in the paper].
-        head_square: weight of the mean squared difference of the head's pose alone, for `truth` targets. Squares weigh
-            most what is far off: slow motion, of which the velocity term sees little [ours, 0 in the paper].
+        head_square: weight of the mean squared difference of the head's pose, lids and gaze, for `truth` targets. No
+            sound tells them: squares make the field their mean as flow matching needs, where differences as such make
+            it their median, which never blinks. They also weigh most what is far off: slow motion, of which the
+            velocity term sees little [ours, 0 in the paper].
         seam: further weight of the mean difference of the motion coefficients in the first L' frames after a previous
-            window that the network sees. A head moves so little from frame to frame that a small error there is a jump
-            where two windows meet [ours, 0 in the paper].
+            window that the network sees, or after its source where a clip begins there. A head moves so little from
+            frame to frame that a small error there is a jump where two windows meet [ours, 0 in the paper].
         previous_loss: `clean`, Eq. 11 read literally; `none` leaves previous frames out.
         vel_boundary: keep the difference between previous and current frames, Eq. 12 read literally.
         previous_target: `clean`, or `input`: zeros where the previous motion was dropped [not stated].
         drop: chances of dropping conditions: 0.1 for audio, source motion and emotion, 0.5 for both previous [paper].
         reference: the source frame: `any` of the clip, `inside` the window or `outside` of it [not stated; ours: half
             inside, half outside = `either`].
+        begin_at_source: the source frame of windows whose previous motion is dropped is their first one, so that what
+            is made begins where the head of the picture is [ours, off in the paper].
         across: share of windows whose source frame is of another clip of the same person, where there is one; without
             them no face ever changes its emotion. With `truth` targets only its expression is, its head pose is
             not [ours, 0 in the paper].
@@ -276,6 +280,7 @@ class FlowConfig:
     previous_target: Literal["clean", "input"] = "clean"
     drop: DropRates = field(default_factory=DropRates)
     reference: Literal["any", "inside", "outside", "either"] = "either"
+    begin_at_source: bool = False
     across: Share = 0.0
     every: Count = 1
     logit_normal: bool = False
@@ -314,7 +319,7 @@ class EmotionConfig:
 
 LATER: dict[tuple[str, str], Any] = {
     ("model", "reader"): False,
-    ("model", "mouth"): False,
+    ("model", "painter"): False,
     ("model", "warp"): "bilinear",
     ("model", "transfer"): "lia",
     ("model", "flow_limit"): 0.35,
@@ -329,6 +334,7 @@ LATER: dict[tuple[str, str], Any] = {
     ("flow", "face_velocity"): 0.0,
     ("flow", "head_square"): 0.0,
     ("flow", "seam"): 0.0,
+    ("flow", "begin_at_source"): False,
     ("flow", "hearing"): "window",
 }
 """Fields that older checkpoints do not know, with the values that change nothing."""
@@ -351,7 +357,7 @@ class TrainConfig:
     flow: FlowConfig = field(default_factory=FlowConfig)
     emotion: EmotionConfig = field(default_factory=EmotionConfig)
     reader: ReaderConfig = field(default_factory=ReaderConfig)
-    mouth: MouthConfig = field(default_factory=MouthConfig)
+    painter: PainterConfig = field(default_factory=PainterConfig)
     half: bool = False
     anchored: bool = False
 
@@ -387,7 +393,7 @@ class TrainConfig:
         values = json.loads(json.dumps(dataclasses.asdict(self)))
         if not self.anchored:
             del values["anchored"]
-        for part in ("reader", "mouth"):
+        for part in ("reader", "painter"):
             if not getattr(self.model, part):
                 del values[part]
         return _as_before(values)

@@ -24,7 +24,7 @@ from floatbench.sampling.paths import DiffusionPath
 from floatbench.sampling.picture import whole_picture
 from floatbench.sampling.sampler import sample_windows
 from floatbench.sampling.windows import cut
-from floatbench.synthetic.expression import POSE
+from floatbench.synthetic.expression import EXPRESSION, POSE
 from floatbench.training.batches import (
     MotionClip,
     MotionWindows,
@@ -47,6 +47,8 @@ from floatbench.training.validation import HeldClip, Made
 
 PREVIEW_BATCH = 16
 """Frames of the preview clip that are decoded at once."""
+UNHEARD = [*range(len(POSE)), *(len(POSE) + EXPRESSION.index(name) for name in ("lids", "gaze_x", "gaze_y"))]
+"""Coefficients of true motion that no sound tells: pose, lids and gaze."""
 PREVIEW_FRAMES = 250
 """Frames of the preview: ten seconds, 0.2 GB at 512 px as bytes."""
 
@@ -162,13 +164,17 @@ class FlowPhase:
         """One optimiser step; all draws are of the global batch, of which each process keeps its rows."""
         c, model = self.config, self.model
         seed, length = self.whole.data.seed + c.seed, model.config.window + model.config.previous
-        drawn = draw_windows(self.clips, c.batch, length, seed, step, c.reference, c.across)
         generator = step_generator(seed, step, "flow")
         dim = model.config.dim_w
         noise = torch.randn(c.batch, model.config.window, dim, generator=generator)
         t = sample_times(model.config.prediction, c.batch, self.diffusion, generator, c.logit_normal)
         labelled = torch.rand(c.batch, generator=generator) < c.emotion_truth
         masks = _drop_masks(c.batch, c.drop, generator)
+        begins: list[int] = []
+        if c.begin_at_source:
+            first = masks.items()["prev_x"] == 0
+            begins = (model.config.previous * first).long().tolist()
+        drawn = draw_windows(self.clips, c.batch, length, seed, step, c.reference, c.across, begins)
         share = self.devices.share
         windows = drawn.share(share)
         told = int((drawn.emotion != NO_EMOTION).sum())
@@ -221,7 +227,9 @@ class FlowPhase:
         parts = flow_terms(output.float(), target, previous_target, c.vel_boundary, c.previous_loss)
         terms = {"current": parts.current, "previous": parts.previous, "velocity": parts.velocity}
         total = parts.total(c.ot, c.velocity)
-        of_motion = self._motion_terms(output.float(), target, previous_target, masks.items()["prev_x"])
+        given = masks.items()["prev_x"]
+        given = torch.ones_like(given) if c.begin_at_source else given
+        of_motion = self._motion_terms(output.float(), target, previous_target, given)
         terms |= of_motion
         total = total + sum(getattr(c, name) * term for name, term in of_motion.items())
         if logits is not None and c.emotion_weight and not self.whole.emotion_first and told:
@@ -236,7 +244,7 @@ class FlowPhase:
         """The terms of the motion coefficients, by the names of their weights; those without weight are left out.
 
         Args:
-            given: (B,) 1 where the network sees the previous motion, else 0.
+            given: (B,) 1 where the network sees the previous motion or its source is the first frame, else 0.
         """
         c, terms = self.config, {}
         if not max(c.inside, c.face_velocity, c.head_square, c.seam):
@@ -250,13 +258,13 @@ class FlowPhase:
             of_face = flow_terms(made[..., face], wanted[..., face], before[..., face], c.vel_boundary, c.previous_loss)
             terms["face_velocity"] = of_face.velocity
         if c.head_square:
-            head = slice(0, len(POSE))
-            terms["head_square"] = (made[:, before.shape[1] :, head] - wanted[..., head]).square().mean()
+            apart = made[:, before.shape[1] :, UNHEARD] - wanted[..., UNHEARD]
+            terms["head_square"] = apart.square().mean()
         if c.seam:
             near = slice(before.shape[1], 2 * before.shape[1])  # as many current frames as there are previous ones
-            apart = (made[:, near] - wanted[:, : before.shape[1]]).abs().mean((1, 2))
+            jump = (made[:, near] - wanted[:, : before.shape[1]]).abs().mean((1, 2))
             # a mean over all samples, so that the loss does not depend on how processes share them
-            terms["seam"] = (given * apart).mean()
+            terms["seam"] = (given * jump).mean()
         return terms
 
     def tensors(self) -> dict[str, Tensor]:

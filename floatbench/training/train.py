@@ -41,7 +41,7 @@ from floatbench.training.loop import Schedule, run_phase
 from floatbench.training.pair_stream import PairStream
 from floatbench.training.protocol_clips import ProtocolClips
 from floatbench.training.recogniser import trained_recogniser
-from floatbench.training.tiny.mouths import train_mouth
+from floatbench.training.tiny.faces import train_painter
 from floatbench.training.tiny.phase import phase_class
 from floatbench.training.tiny.reader import trained_reader
 from floatbench.training.validation import (
@@ -173,8 +173,8 @@ def train_autoencoder(
     exported = out / "autoencoder.safetensors"
     if devices.main:
         averaged = cast("MotionAutoencoder", phase.ema.module)
-        if averaged.dec.mouth is not None:
-            train_mouth(config, averaged, phase.clips_in_memory(), quiet)
+        if averaged.dec.painter is not None:
+            train_painter(config, averaged, phase.clips_in_memory(), quiet)
         export(exported, {})
     return _done(schedule, steps, start, exported, len(good))
 

@@ -20,7 +20,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     config = replace(
         FLOAT_TINY, name="float-test", image_size=64, channel_max=8, channel_base=512, dim_w=8, dim_m=4, dim_a=8,
-        dim_h=16, depth=1, mel_bands=16, mel_width=16, reader=False, mouth=False,
+        dim_h=16, depth=1, mel_bands=16, mel_width=16, reader=False, painter=False,
     )  # fmt: skip
     path = tmp_path_factory.mktemp("weights") / "float-test.safetensors"
     save(FloatModel(config), path, Metadata(config, licence="none: random weights"))

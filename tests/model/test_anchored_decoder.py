@@ -21,10 +21,12 @@ from floatbench.training.coefficients import standardise
 ANCHORED = replace(CONFIGS["float-tiny-64"], channel_max=16, transfer="anchored", flow_limit=0.3, warp="bicubic")
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["", "paints mouths"])
+@pytest.fixture(scope="module", params=[False, True], ids=["", "paints faces"])
 def anchored(request) -> MotionAutoencoder:
     torch.manual_seed(0)
-    return MotionAutoencoder(replace(ANCHORED, reader=request.param, mouth=request.param)).eval().requires_grad_(False)
+    return (
+        MotionAutoencoder(replace(ANCHORED, reader=request.param, painter=request.param)).eval().requires_grad_(False)
+    )
 
 
 def _picture(seed: int = 0, size: int = 64) -> Tensor:
@@ -62,7 +64,7 @@ def test_the_fast_decoder_makes_the_same_pictures(anchored):
     assert torch.allclose(fast(latents, fast.source(maps)), anchored.decode(latents, maps)[0], atol=1e-3)
 
 
-@pytest.mark.parametrize("config", [ANCHORED, replace(ANCHORED, reader=True, mouth=True)], ids=["", "reads, paints"])
+@pytest.mark.parametrize("config", [ANCHORED, replace(ANCHORED, reader=True, painter=True)], ids=["", "reads, paints"])
 def test_standardised_coefficients_leave_its_pictures_as_they_are(config):
     torch.manual_seed(1)
     autoencoder = MotionAutoencoder(config).eval().requires_grad_(False)

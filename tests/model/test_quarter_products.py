@@ -9,7 +9,7 @@ from tolerances import unit_roundoff, worst_rounding
 from torch import Tensor
 from torch.nn import functional as F
 
-from floatbench.metrics.winograd import transforms
+from floatbench.metrics.winograd_kernels import transforms
 from floatbench.model import quarter_products
 from floatbench.model.layers import blur_kernel
 from floatbench.model.products import convolved, kernel_of, up_sampled

@@ -14,7 +14,7 @@ from floatbench.sampling.sound import SpeechConditions
 
 CONFIG = replace(
     FLOAT_TINY, image_size=64, channel_max=8, channel_base=512, dim_w=8, dim_m=4, dim_a=8, dim_h=16, depth=1,
-    mel_bands=16, mel_width=16, reader=False, mouth=False,
+    mel_bands=16, mel_width=16, reader=False, painter=False,
 )  # fmt: skip
 WINDOW = SamplingOptions(audio_context="window")
 

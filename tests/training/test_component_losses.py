@@ -27,7 +27,7 @@ from floatbench.training.tiny.phase import TinyAutoencoderPhase
 from floatbench.training.train import train_autoencoder
 from floatbench.training.validation import ValidationPlan
 
-BLIND = "[model]\nreader = false\nmouth = false\n"
+BLIND = "[model]\nreader = false\npainter = false\n"
 WEIGHTS = """[autoencoder]
 component = 1.0
 component_l1 = 0

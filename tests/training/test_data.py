@@ -78,7 +78,7 @@ def test_a_value_of_the_wrong_kind_or_range_is_one_line_that_names_its_field():
         (lambda: DropRates(wa=1.5), "wa: should be less than or equal to 1, not 1.5"),
         (lambda: DataConfig(pol=5), "pol: unknown key"),  # pyright: ignore
         (
-            lambda: replace(c, model=replace(c.model, dim_m=6, reader=False, mouth=False)),
+            lambda: replace(c, model=replace(c.model, dim_m=6, reader=False, painter=False)),
             "the true motion has 20 numbers, the model dim_m 6",
         ),
     ):
@@ -103,9 +103,9 @@ def test_checkpoints_of_version_0_1_go_on_with_the_settings_of_that_version():
     now = CONFIGS["float-tiny"]
     flow = replace(
         now.flow, decay_from=0.3, velocity=4.0, face_velocity=0.0, head_square=0.0, seam=0.0, previous_loss="clean",
-        drop=DropRates(),
+        drop=DropRates(), begin_at_source=False,
     )  # fmt: skip
-    blind = replace(now, model=replace(now.model, reader=False, mouth=False))
+    blind = replace(now, model=replace(now.model, reader=False, painter=False))
     tiny = replace(blind, model=replace(blind.model, attention_window=2), flow=flow)
     assert blind.hash("autoencoder") == tiny.hash("autoencoder")  # phase 1 of then may be followed by phase 2 of now
     configs = {"float-512": hdtf, "float-tiny": tiny}

@@ -210,7 +210,7 @@ base = "float-tiny"
 name = "toy"
 [model]
 reader = false
-mouth = false
+painter = false
 channel_max = 8
 channel_base = 512
 dim_w = 16

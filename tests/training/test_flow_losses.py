@@ -14,7 +14,7 @@ from floatbench.model.config import CONFIGS
 from floatbench.sampling.paths import DiffusionPath
 from floatbench.training.config import FlowConfig, TrainConfig
 from floatbench.training.ema import Ema, half_life_decay
-from floatbench.training.flow_phase import FlowPhase
+from floatbench.training.flow_phase import UNHEARD, FlowPhase
 from floatbench.training.losses.dropout import DropRates, drop_conditions
 from floatbench.training.losses.flow import flow_terms, noisy_motion, sample_times
 
@@ -147,16 +147,16 @@ def _motion_terms(
     return {name: float(term) for name, term in terms.items()}
 
 
-def test_squared_differences_count_the_heads_current_frames_and_the_faces_velocity_leaves_the_head_out():
+def test_squared_differences_count_what_no_sound_tells_and_the_faces_velocity_leaves_the_head_out():
     before, wanted = torch.zeros(2, 3, 20), torch.zeros(2, 4, 20)
     assert _motion_terms(wanted, wanted, before) == {}
     pose, face = wanted.clone(), wanted.clone()
-    pose[:, 1, :6], face[:, 1, 6:] = 2.0, 2.0
+    pose[:, 1, UNHEARD], face[:, 1, 6:17] = 2.0, 2.0
     weights: dict[str, Any] = {"head_square": 1.0, "face_velocity": 1.0}
     of_pose, of_face = (_motion_terms(made, wanted, before, **weights) for made in (pose, face))
-    assert of_pose == {"head_square": pytest.approx(4 / 4), "face_velocity": 0.0}
     # one frame of four is off by 2: two of six steps are wrong by 2
-    assert of_face == {"head_square": 0.0, "face_velocity": pytest.approx(2 * 2 / 6)}
+    assert of_pose == {"head_square": pytest.approx(4 / 4), "face_velocity": pytest.approx(3 / 14 * 2 * 2 / 6)}
+    assert of_face == {"head_square": 0.0, "face_velocity": pytest.approx(11 / 14 * 2 * 2 / 6)}
 
 
 def test_the_seam_counts_the_frames_after_a_previous_window_where_it_is_seen():

@@ -21,9 +21,9 @@ from floatbench.training.clips import ClipPool, RenderedClips
 from floatbench.training.config import AutoencoderConfig, TinyAutoencoderConfig, TrainConfig
 from floatbench.training.ground_truth import SPREAD
 from floatbench.training.tiny import reader as module
-from floatbench.training.tiny.config import MouthConfig, ReaderConfig
+from floatbench.training.tiny.config import PainterConfig, ReaderConfig
 from floatbench.training.tiny.encoder_start import solve_encoder
-from floatbench.training.tiny.mouths import MouthPairs, fit_mouth
+from floatbench.training.tiny.faces import PaintPairs, fit_painter
 from floatbench.training.tiny.reader import draw_portraits, fit_reader, trained_reader
 
 SMALL = ReaderConfig(people=2, stills=3, speakers=1, steps=24, batch=6, rate=0.02)
@@ -105,18 +105,18 @@ def test_a_model_with_a_reader_leaves_room_for_it():
         TrainConfig("toy", READS, autoencoder=AutoencoderConfig())
 
 
-def test_a_painter_of_mouths_learns_what_the_decoder_missed():
+def test_a_painter_of_faces_learns_what_the_decoder_missed():
     """Of pictures whose mouths are black in truth and white as they were made, it learns to darken the mouth."""
     count, size = 6, 64
-    box = torch.tensor([[[0.35, 0.55, 0.65, 0.8]]]).repeat(count, 1, 1)
+    box = torch.tensor([[[0.35, 0.55, 0.65, 0.8], [0.0] * 4, [0.0] * 4]]).repeat(count, 1, 1)
     made = torch.full((count, size, size, 3), 200, dtype=torch.uint8)
     wanted = made.clone()
     wanted[:, int(0.55 * size) : int(0.8 * size), int(0.35 * size) : int(0.65 * size)] = 30
     before = torch.zeros(count, 20)
     after = before.clone()
     after[:, POSES] = 3.0
-    pairs = MouthPairs(made, wanted, box, before, after)
-    painter = fit_mouth(MouthConfig(steps=20, batch=6, rate=1e-2), pairs, NullProgress())
+    pairs = PaintPairs(made, wanted, box, before, after)
+    painter = fit_painter(PainterConfig(steps=20, batch=6, rate=1e-2), pairs, NullProgress())
     picture = made.permute(0, 3, 1, 2) / 127.5 - 1
     with torch.no_grad():
         painted = painter(picture, after, before, torch.ones(count, 1, 1, 1))

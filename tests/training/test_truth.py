@@ -186,6 +186,15 @@ def test_only_every_nth_frame_serves_as_a_source():
     assert (windows.coefficients.diff(dim=1) == 1).all() and (windows.coefficients >= 100).all()
 
 
+def test_windows_that_begin_at_their_source_have_its_pose_in_their_first_frame():
+    track = np.repeat(np.arange(60, dtype=np.float32)[:, None], 8, 1)
+    clip = MotionClip("a", track, np.zeros(60 * 640, np.int16), 0, references=track[::5], every=5)
+    windows = draw_windows([clip], 32, 20, 0, 0, "either", begins=[10, 0] * 16)
+    first, source = windows.coefficients[:, 10], windows.reference
+    assert (first[::2] == source[::2]).all() and (windows.coefficients.diff(dim=1) == 1).all()
+    assert (first[1::2] != source[1::2]).any()
+
+
 def test_targets_are_moved_to_where_the_encoder_sees_the_source():
     true = np.cumsum(np.ones((30, 3), np.float32), 0)
     clip = MotionClip("a", true, np.zeros(30 * 640, np.int16), 0, references=true * 0)

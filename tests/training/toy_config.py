@@ -31,7 +31,7 @@ stills = 2
 speakers = 1
 steps = 2
 batch = 4
-[mouth]
+[painter]
 pairs = 4
 steps = 2
 batch = 4

@@ -32,8 +32,8 @@ class ReaderConfig:
 
 
 @settings
-class MouthConfig:
-    """The training of the network that paints mouths, after phase 1, for models that have one [ours, all of it].
+class PainterConfig:
+    """The training of the network that paints faces, after phase 1, for models that have one [ours, all of it].
 
     Attributes:
         pairs: drawn from the clips of phase 1 and decoded once.

@@ -70,8 +70,8 @@ class TinyAutoencoderPhase(AutoencoderPhase):
 
     def begin(self, fresh: bool) -> None:
         c = self.config
-        if self.autoencoder.dec.mouth is not None:
-            self.autoencoder.dec.mouth.requires_grad_(False)  # it learns afterwards
+        if self.autoencoder.dec.painter is not None:
+            self.autoencoder.dec.painter.requires_grad_(False)  # it learns afterwards
         with torch.no_grad():
             for head in self.autoencoder.dec.modules():
                 if isinstance(head, ToFlow):
