@@ -17,25 +17,15 @@ from floatbench.engine.records import MetricRecord, ScoreRow
 from floatbench.engine.runner import RunOptions, RunResult, run
 from floatbench.errors import ClipError
 from floatbench.media import read_video, write_lossless
-from floatbench.methods import catalogue
 from floatbench.methods.controls import CONTROLS, control
 from floatbench.methods.method import ClipRequest
-from floatbench.metrics import registry
 from floatbench.protocol.protocol import Clip
 from floatbench.protocol.two_folders import as_is_protocol
 from floatbench.reports.table import format_cell, markdown
 from floatbench.seeds import derive_seed
 from floatbench.synthetic.clip import TEST_FIRST, SyntheticClip
 
-
-@pytest.fixture(autouse=True)
-def toys(monkeypatch):
-    monkeypatch.setenv("FLOATBENCH_PLUGINS", "engine_toys")
-    for cached in (catalogue.factories, registry._catalogue):
-        cached.cache_clear()
-    yield
-    for cached in (catalogue.factories, registry._catalogue):
-        cached.cache_clear()
+pytestmark = pytest.mark.usefixtures("toys")
 
 
 def run_here(folder: Path, dataset, *methods: str, **options) -> RunResult:

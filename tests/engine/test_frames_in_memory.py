@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,10 @@ from floatbench.engine import admission, decoded
 from floatbench.engine.runner import RunOptions, RunResult, run
 from floatbench.errors import DependencyError, Interrupted, UsageError
 from floatbench.media import read_video
-from floatbench.methods import catalogue
 from floatbench.methods.baseline import _kept
 from floatbench.methods.baseline_files import resample_index
 from floatbench.methods.float_method import FloatMethod
 from floatbench.methods.method import ClipRequest, Generated, Method
-from floatbench.metrics import registry
 from floatbench.types import ClipMedia
 
 CLIP = FRAMES * SIZE * SIZE * 3
@@ -36,14 +33,7 @@ class Noise(Method):
         return Generated(media=ClipMedia(np.random.default_rng(request.seed).integers(0, 256, shape, np.uint8)))
 
 
-@pytest.fixture(autouse=True)
-def toys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("FLOATBENCH_PLUGINS", "engine_toys")
-    for cached in (catalogue.factories, registry._catalogue):
-        cached.cache_clear()
-    yield
-    for cached in (catalogue.factories, registry._catalogue):
-        cached.cache_clear()
+pytestmark = pytest.mark.usefixtures("toys")
 
 
 def run_toy(out: Path, *methods: str | Method, clips: int = 2, **options: Any) -> RunResult:

@@ -18,9 +18,7 @@ from floatbench.engine.merge import merge
 from floatbench.engine.records import RowFile, ScoreFile
 from floatbench.engine.runner import RunOptions, RunResult, run
 from floatbench.errors import DataError, DependencyError, UsageError
-from floatbench.methods import catalogue
 from floatbench.methods.method import Method
-from floatbench.metrics import registry
 from floatbench.records import read_record
 from floatbench.reports.table import markdown
 
@@ -28,14 +26,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
-def toys(monkeypatch):
-    monkeypatch.setenv("FLOATBENCH_PLUGINS", "engine_toys")
+def importable(toys, monkeypatch):
+    """Workers find the toys, too."""
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{Path(__file__).parent}")
-    for cached in (catalogue.factories, registry._catalogue):
-        cached.cache_clear()
-    yield
-    for cached in (catalogue.factories, registry._catalogue):
-        cached.cache_clear()
 
 
 def run_toy(folder: Path, *names: str | Method, dataset: ToyDataset | None = None, **options) -> RunResult:
