@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from engine_toys import ToyDataset, media, protocol
-from test_runner import run_toy, toys  # noqa: F401 - the fixture is used by its name
+from test_runner import run_toy
 
 from floatbench.errors import DataError, UsageError
 from floatbench.media import write_lossless
