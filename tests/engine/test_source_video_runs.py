@@ -18,6 +18,8 @@ from floatbench.reports.page.document import PageRuns, document
 from floatbench.reports.table import markdown
 from floatbench.types import ClipMedia
 
+pytestmark = pytest.mark.usefixtures("toys")
+
 
 class Dub(Method):
     """Hands back the video that it was given, turned upside down."""
