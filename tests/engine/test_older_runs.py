@@ -26,6 +26,9 @@ from floatbench.reports.loading import load_run
 from floatbench.reports.render import render
 
 OLD = Path(__file__).with_name("run_of_0_1")
+ENCODED = 2e-2
+"""Of a clip that was encoded on another machine: last digits of its pixels change what x264 decides. One level on 1,000
+of 4.9 million values moves `lse-tiny-d` of these clips by 1 %."""
 CLIPS = {"a": ["syn-90000-0", "syn-90001-0"], "b": ["syn-90002-0"]}
 
 
@@ -53,7 +56,10 @@ def test_the_same_command_measures_again_what_nobody_knows_the_code_of_and_gives
     # one machine gives the same digits; another one's kernels may differ in the last ones
     controls = {key: value for key, value in (before | new).items() if key[0] != "float-tiny"}
     found = numbers(result.run.scores)
-    assert {key: found[key] for key in controls} == pytest.approx(controls, rel=OTHER_MACHINE)
+    encoded = {key for key in controls if key[0].endswith("reencoded")}
+    plain = {key: value for key, value in controls.items() if key not in encoded}
+    assert {key: found[key] for key in plain} == pytest.approx(plain, rel=OTHER_MACHINE)
+    assert {key: found[key] for key in encoded} == pytest.approx({key: controls[key] for key in encoded}, rel=ENCODED)
     # float-tiny has another file since, anchored and sharp: it is made anew and nearer to the truth
     assert found["float-tiny", "lse-tiny-d"] < before["float-tiny", "lse-tiny-d"]
     again = floatbench.run(
