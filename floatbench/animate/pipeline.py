@@ -271,7 +271,9 @@ class FLOAT(Animator):
             return list(pool.map(finish, prepared, streams, outs))
 
     def _check_many(self, images: int, audios: int, outs: Sequence[Path], seeds: Sequence[int] | None) -> None:
-        counts = {"images": images, "audios": audios, "outs": len(outs), "seeds": len(outs if seeds is None else seeds)}
+        counts = {"images": images, "audios": audios, "outs": len(outs)}
+        if seeds is not None:
+            counts["seeds"] = len(seeds)
         if len(set(counts.values())) > 1:
             raise UsageError(f"as many of each are needed: {', '.join(f'{n} {name}' for name, n in counts.items())}")
         for out in outs:

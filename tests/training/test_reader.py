@@ -70,7 +70,9 @@ def test_it_is_trained_once_for_the_same_settings(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(module, "draw_portraits", lambda *a: drawn.append(a) or portraits)
     config = TrainConfig("toy", READS, autoencoder=TinyAutoencoderConfig(encoder="regression"), reader=SMALL)
     config = replace(config, reader=replace(SMALL, steps=1))
+    before = torch.get_rng_state()
     first, second = (trained_reader(config, tmp_path, NullProgress()) for _ in range(2))
+    assert torch.equal(torch.get_rng_state(), before)  # what follows draws alike after either
     assert len(drawn) == 1 and all(torch.equal(first[name], second[name]) for name in first)
     trained_reader(replace(config, reader=replace(SMALL, steps=2)), tmp_path, NullProgress())
     assert len(drawn) == 2

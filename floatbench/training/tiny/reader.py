@@ -79,7 +79,8 @@ def trained_reader(config: TrainConfig, cache: Path, progress: Progress, workers
     if kept.is_file():
         return read_tensors(kept)
     shown, motion = draw_portraits(config.reader, config.data.seed, progress, workers)
-    reader = fit_reader(config.reader, config.model.dim_w, shown, motion, progress)
+    with torch.random.fork_rng(devices=[]):  # what comes after draws alike, whether the reader was kept or not
+        reader = fit_reader(config.reader, config.model.dim_w, shown, motion, progress)
     state = {name: value.contiguous() for name, value in reader.state_dict().items()}
     write_safetensors(kept, state, {"settings": json.dumps(settings, sort_keys=True)})
     return state
