@@ -42,7 +42,7 @@ FLOAT_TINY_TRAINING = TrainConfig(
     dataclasses.replace(FLOAT_TINY, transfer="lia", warp="bilinear"),
     DataConfig(per_identity=2, still=1.2, pool=480),
     autoencoder=TinyAutoencoderConfig(
-        steps=8_000,
+        steps=12_000,
         batch=8,
         rate=4e-3,
         beta1=0.9,
@@ -90,7 +90,7 @@ FLOAT_TINY_TRAINING = TrainConfig(
         inside=1.0,
         face_velocity=2.0,
         head_square=2.0,
-        seam=1.5,
+        seam=1.0,
         previous_loss="none",
         drop=DropRates(prev_x=0.3, prev_wa=0.3),
         begin_at_source=True,

@@ -41,7 +41,7 @@ class PainterConfig:
     """
 
     pairs: Count = 4_000
-    steps: Count = 2_000
+    steps: Count = 4_000
     batch: Count = 16
     rate: Weight = 1e-3
     seed: Whole = 0
