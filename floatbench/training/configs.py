@@ -90,7 +90,7 @@ FLOAT_TINY_TRAINING = TrainConfig(
         inside=1.0,
         face_velocity=2.0,
         head_square=2.0,
-        seam=1.0,
+        seam=1.4,
         previous_loss="none",
         drop=DropRates(prev_x=0.3, prev_wa=0.3),
         begin_at_source=True,
