@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 
 from floatbench.media import write_image
-from floatbench.sampling.loading import load_model
+from floatbench.sampling.loading import card_of, load_model
 from floatbench.training.held_out import held_out_people, measure_held_out, spoken_frames
 
 
 def draw_sheet(weights: str, people: int, path: Path) -> None:
     """Twelve moments of every person: true frames, then generated ones."""
     model, rows = load_model(weights)[0], []
-    for subject in held_out_people(model, people):
+    for subject in held_out_people(model, people, card_of(weights).preset()):
         at = np.linspace(0, len(subject.frames) - 1, 12).round().astype(int)
         rows += [np.concatenate(list(frames[at]), 1) for frames in (subject.frames, spoken_frames(model, subject))]
     write_image(path, np.ascontiguousarray(np.concatenate(rows)))

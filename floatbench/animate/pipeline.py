@@ -28,7 +28,7 @@ from floatbench.progress import Progress
 from floatbench.sampling.animator import Animator, Direction, Stream
 from floatbench.sampling.clock import StageClock
 from floatbench.sampling.control import Control, check_controls, parse_control, read_pose
-from floatbench.sampling.options import KINDS, SamplingOptions, preset
+from floatbench.sampling.options import KINDS, SamplingOptions
 from floatbench.sampling.picture import check_picture, crop_face, whole_picture
 from floatbench.sampling.sound import check_sound
 from floatbench.sampling.together import solve_together
@@ -323,7 +323,7 @@ class FLOAT(Animator):
         if of_call["options"] is not None:
             options = replace(of_call["options"], **given)
         elif of_call["preset"] is not None:
-            options = preset(of_call["preset"], **given)
+            options = self.card.preset(of_call["preset"], **given)
         else:
             options = replace(self.choices.options, **given)
         return self.fit(options), of_call["direction"] or self._directed(steering)

@@ -56,7 +56,7 @@ class FloatMethod(Method):
 
         self.name = name or (weights if preset == "default" else f"{weights}@{preset}")
         self._weights, self.weights = weights, entries_of(weights)
-        self._choices = _chosen(preset, others) if choices is None else choices
+        self._choices = _chosen(weights, preset, others) if choices is None else choices
         self._options = self._choices.options
         check_against_model(self._choices, weights)
         self._pose = None if self._choices.pose is None else read_pose(self._choices.pose)
@@ -263,15 +263,16 @@ def with_options(name: str) -> Method | None:
         raise UsageError(f"{name}: {error.what}", fix=error.fix) from None
 
 
-def _chosen(preset_name: str, others: dict[str, Any]) -> ModelChoices:
+def _chosen(weights: str, preset_name: str, others: dict[str, Any]) -> ModelChoices:
     """ModelChoices from single ones, those of the sampling and all others."""
     from floatbench.sampling.choices import ModelChoices
-    from floatbench.sampling.options import KINDS, preset
+    from floatbench.sampling.loading import card_of
+    from floatbench.sampling.options import KINDS
 
     sampling = {key: value for key, value in others.items() if key in KINDS}
     rest = {key: value for key, value in others.items() if key not in KINDS}
     known = ModelChoices.__dataclass_fields__  # pyright: ignore[reportAttributeAccessIssue]
     if unknown := sorted(set(rest) - set(known)):
         raise UsageError(f"unknown choice {unknown[0]!r}", fix=near(unknown[0], [*KINDS, *known]))
-    options = preset(preset_name, **sampling)
+    options = card_of(weights).preset(preset_name, **sampling)
     return ModelChoices(preset=preset_name, options=options, changed=frozenset(sampling), **rest)

@@ -257,7 +257,8 @@ class Animator:
         keep_float32()
         self.network = network.eval().requires_grad_(False).to(device)
         self.origin, self.dtype, self.impl = origin, dtype, impl
-        self.choices, self.card = choices or ModelChoices(), card or ModelCard()
+        self.card = card or ModelCard()
+        self.choices = choices or ModelChoices(options=self.card.preset())
         self.size = network.config.image_size
         self.compiled, self.graphs = compile, graphs
         self.beside = Beside(self.network.device)
@@ -361,7 +362,7 @@ class Animator:
         check_picture(picture, self.size)
         check_sound(pcm)
         direction, clock = direction or Direction(), clock or StageClock(self.device)
-        options = self.fit(options or SamplingOptions())
+        options = self.fit(options or self.card.preset())
         check_controls(direction.controls, self.network.config.dim_m)
         speech = SpeechConditions(self.network, pcm, options, direction.emotion_vector(), direction.pose, clock)
         return Stream(self, self.encode(picture, clock), speech, seed, options, direction, clock)

@@ -23,8 +23,8 @@ from floatbench.sampling.control import (
     parse_emotion,
     read_wish,
 )
-from floatbench.sampling.loading import card_of, config_of
-from floatbench.sampling.options import KINDS, SamplingOptions, from_text, preset
+from floatbench.sampling.loading import ModelCard, card_of, config_of
+from floatbench.sampling.options import KINDS, SamplingOptions, from_text
 from floatbench.sampling.solvers import ADAPTIVE
 from floatbench.settings import settings
 from floatbench.text import near
@@ -150,7 +150,7 @@ def parse_name(name: str, changes: Sequence[tuple[str, str]] = (), preset_given:
     weights, preset_name = weights_of(base)
     try:
         pairs = merged(split(query), changes)
-        found = read(pairs, preset_given or preset_name, card_of(weights).directions)
+        found = read(pairs, preset_given or preset_name, card_of(weights))
         text = canonical(pairs, weights)
     except UsageError as error:
         if not mark:
@@ -185,21 +185,20 @@ def merged(pairs: Sequence[tuple[str, str]], changes: Sequence[tuple[str, str]])
     return [pair for pair in pairs if pair[0] not in replaced] + list(changes)
 
 
-def read(
-    pairs: Sequence[tuple[str, str]], preset_name: str = "default", directions: Sequence[str] = ()
-) -> ModelChoices:
+def read(pairs: Sequence[tuple[str, str]], preset_name: str = "default", card: ModelCard | None = None) -> ModelChoices:
     """The choices of pairs of name and text, checked alone and together.
 
     Args:
-        preset_name: of the sampling options. directions: names of the model's motion directions, in order.
+        preset_name: of the sampling options. card: of the model: its directions by name, and how it samples.
     """
     values = _values(pairs)
     sampling = {key: value for key, value in values.items() if key in KINDS}
-    options = preset(preset_name, **sampling)
+    card = card or ModelCard()
+    options = card.preset(preset_name, **sampling)
     unread = BY_ERROR if options.solver not in ADAPTIVE else FIXED_GRID
     if useless := [key for key in unread if key in values]:
         raise UsageError(f"{useless[0]} does nothing with solver={options.solver}", fix=f"leave out {useless[0]}")
-    wishes = [read_wish(text, directions) for key, text in pairs if key == REPEATED]
+    wishes = [read_wish(text, card.directions) for key, text in pairs if key == REPEATED]
     return ModelChoices(
         preset=preset_name,
         options=options,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -12,12 +13,13 @@ from typing import Any, Literal
 import numpy as np
 
 from floatbench import weights
-from floatbench.errors import DataError
+from floatbench.errors import DataError, UsageError
 from floatbench.model import checkpoint
 from floatbench.model.config import FLOAT_512, FloatConfig
 from floatbench.model.float import FloatModel
 from floatbench.model.layers import set_impl
 from floatbench.sampling.domain import Domain
+from floatbench.sampling.options import SamplingOptions, preset
 from floatbench.synthetic.expression import EXPRESSION, POSE
 from floatbench.text import near
 from floatbench.weights import lockfile
@@ -120,11 +122,17 @@ class ModelCard:
         directions: names of the motion directions, in order; empty where they have none.
         pose: mean and spread (6,) of the head poses it was trained with.
         domain: the people it knows; None where nobody told.
+        sampling: the sampling options that it chooses for itself where the preset is `default`.
     """
 
     directions: tuple[str, ...] = ()
     pose: tuple[tuple[float, ...], tuple[float, ...]] = ((0.0,) * 6, (1.0,) * 6)
     domain: Domain | None = None
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+
+    def preset(self, name: str = "default", **changes: Any) -> SamplingOptions:
+        """The options of a preset for this model, see `floatbench.sampling.options.preset`."""
+        return preset(name, self.sampling, **changes)
 
     def standardised(self, pose: np.ndarray) -> np.ndarray:
         """Head poses (T, 6) as the network takes them."""
@@ -133,15 +141,26 @@ class ModelCard:
 
 
 def card_of(name_or_path: str | Path) -> ModelCard:
-    """The card of a model, from its file's notes, without loading it; an empty one where the file is not here."""
+    """The card of a model, from its file's notes, without loading it; an empty one where the file is not here.
+
+    Raises:
+        DataError: the file asks for a sampling that does not exist.
+    """
     config = config_of(name_or_path)
     if config is None or str(name_or_path) == "float":
         return ModelCard()
-    notes = json.loads(checkpoint.read_metadata(checkpoint_file(name_or_path)).notes or "{}")
+    file = checkpoint_file(name_or_path)
+    notes = json.loads(checkpoint.read_metadata(file).notes or "{}")
     names = tuple(notes.get("directions", DIRECTIONS.get(str(name_or_path), ())))
     scale = notes.get("pose", {"mean": ModelCard.pose[0], "std": ModelCard.pose[1]})
     domain = Domain.from_record(notes["domain"]) if "domain" in notes else None
-    return ModelCard(names if len(names) == config.dim_m else (), (tuple(scale["mean"]), tuple(scale["std"])), domain)
+    directions, pose = names if len(names) == config.dim_m else (), (tuple(scale["mean"]), tuple(scale["std"]))
+    card = ModelCard(directions, pose, domain, notes.get("sampling", {}))
+    try:
+        card.preset()
+    except UsageError as error:
+        raise DataError(f"{file}: its notes ask for a sampling that cannot be: {error.what}") from None
+    return card
 
 
 def load_model(name_or_path: str | Path, impl: Literal["plain", "fast"] = "fast") -> tuple[FloatModel, Origin]:

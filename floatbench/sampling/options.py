@@ -169,8 +169,12 @@ PresetName = Literal["default", "paper", "official"]
 PRESETS: tuple[PresetName, ...] = get_args(PresetName)
 
 
-def preset(name: str = "default", **changes: Any) -> SamplingOptions:
+def preset(name: str = "default", own: Mapping[str, Any] | None = None, /, **changes: Any) -> SamplingOptions:
     """The options of a preset with some of them changed; None leaves an option as the preset has it.
+
+    Args:
+        own: what a model chooses for itself (`ModelCard.sampling`) in the preset `default`; the other presets are the
+            same for all models.
 
     Raises:
         UsageError: an unknown preset or option, or a value that cannot be.
@@ -178,10 +182,11 @@ def preset(name: str = "default", **changes: Any) -> SamplingOptions:
     if name not in PRESETS:
         raise UsageError(f"unknown preset {name!r}", fix=near(name, PRESETS))
     known = [field.name for field in fields(SamplingOptions)]
-    if unknown := sorted(set(changes) - set(known)):
+    own = dict(own or {}) if name == "default" else {}
+    if unknown := sorted((set(own) | set(changes)) - set(known)):
         raise UsageError(f"unknown sampling option {unknown[0]!r}", fix=near(unknown[0], known))
     chosen = {row.option: getattr(row, name) for row in DIVERGENCES if row.option in known}
-    return SamplingOptions(**(chosen | {key: value for key, value in changes.items() if value is not None}))
+    return SamplingOptions(**(chosen | own | {key: value for key, value in changes.items() if value is not None}))
 
 
 KINDS: dict[str, Any] = get_type_hints(SamplingOptions, include_extras=True)

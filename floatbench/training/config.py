@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from floatbench.errors import UsageError
 from floatbench.model.config import FloatConfig
+from floatbench.sampling.options import preset
 from floatbench.settings import Count, Positive, Share, Weight, Whole, settings
 from floatbench.training.losses.dropout import DropRates
 from floatbench.training.tiny.config import PainterConfig, ReaderConfig
@@ -348,6 +349,7 @@ class TrainConfig:
         half: export the whole model in float16.
         anchored: export a model that decodes anchored and samples bicubically, see `FloatConfig`: its weights are those
             of the model as it was trained, which decodes in one pass instead of two.
+        sampling: what the finished model chooses for itself where the sampling preset is `default`.
     """
 
     name: str
@@ -360,6 +362,7 @@ class TrainConfig:
     painter: PainterConfig = field(default_factory=PainterConfig)
     half: bool = False
     anchored: bool = False
+    sampling: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         unknown = sorted(set(self.data.shares) - set(self.data.names))
@@ -367,6 +370,7 @@ class TrainConfig:
             known = ", ".join(self.data.names) or "no data set: set data.protocol first"
             raise UsageError(f"data.shares: {unknown[0]!r} is not among the data sets", fix=f"there is {known}")
         self.autoencoder.check(self.model)
+        preset("default", self.sampling)  # raises for what cannot be
         if self.flow.targets == "truth":
             check_motions(self.model)
         for name in ("face_velocity", "head_square"):
@@ -391,8 +395,9 @@ class TrainConfig:
     def record(self) -> dict[str, Any]:
         """Plain values for JSON; fields that came after version 0.1 are in it where they are not left as they were."""
         values = json.loads(json.dumps(dataclasses.asdict(self)))
-        if not self.anchored:
-            del values["anchored"]
+        for name in ("anchored", "sampling"):
+            if not values[name]:
+                del values[name]
         for part in ("reader", "painter"):
             if not getattr(self.model, part):
                 del values[part]

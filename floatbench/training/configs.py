@@ -106,6 +106,7 @@ FLOAT_TINY_TRAINING = TrainConfig(
     emotion=EmotionConfig(steps=1_500),
     half=True,
     anchored=True,
+    sampling={"nfe": 20},
 )
 """Minutes on two cores, synthetic data only."""
 

@@ -296,15 +296,20 @@ class FlowPhase:
             model.emotion_encoder.load_state_dict(kept.emotion_encoder.state_dict())
         return model.eval().requires_grad_(False)
 
+    def _own_sampling(self) -> SamplingOptions:
+        """As the finished model will be sampled."""
+        return preset("default", self.whole.sampling, prediction=self.whole.model.prediction)
+
     def held_out_maker(self) -> Made:
         """What makes whole clips with the running average as it is now, as `floatbench run` would."""
         animator = Animator(self.averaged(), Origin(self.whole.name, {}), str(self.devices.device))
+        options = self._own_sampling()
 
         def make(held: HeldClip) -> np.ndarray:
             if held.media.audio is None:
                 raise ClipError("no_audio")
             picture = whole_picture(held.source, animator.size)[0]
-            return np.stack(list(animator.play(picture, held.media.audio, options=preset("default"), seed=held.seed)))
+            return np.stack(list(animator.play(picture, held.media.audio, options=options, seed=held.seed)))
 
         return make
 
@@ -325,7 +330,7 @@ class FlowPhase:
         tracks = (known.pose, known.faces) if known is not None else (None, None)
         pose, faces = (None if track is None else track[: len(clip.frames)] for track in tracks)
         true = model.motion(model.coefficients(model.encode_image(shown)[0]))
-        made = generated_motion(model, clip.audio, reference, pose=pose, faces=faces)
+        made = generated_motion(model, clip.audio, reference, options=self._own_sampling(), pose=pose, faces=faces)
         rows = [shown, *(model.decode(s_r + motion, features)[0] for motion in (true, made[chosen]))]
         save_grid(folder / f"flow-{step:07d}.png", rows)
         moving = (model.decode(s_r + motion, features)[0] for motion in made.split(PREVIEW_BATCH))

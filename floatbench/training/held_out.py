@@ -29,7 +29,8 @@ from floatbench.model.conditioning import MelEmotionEncoder
 from floatbench.model.config import EMOTIONS
 from floatbench.model.float import FloatModel
 from floatbench.progress import NullProgress
-from floatbench.sampling.loading import checkpoint_file, load_model
+from floatbench.sampling.loading import card_of, checkpoint_file, load_model
+from floatbench.sampling.options import SamplingOptions
 from floatbench.synthetic.clip import SyntheticClip
 from floatbench.synthetic.expression import POSE
 from floatbench.training.batches import pictures
@@ -69,7 +70,10 @@ def psnr(generated: Tensor, real: Tensor) -> float:
 
 @dataclass(frozen=True)
 class Subject:
-    """A held-out clip with what the model sees of it: s_r (1, D), maps, coefficients (1, M) of its first frame."""
+    """A held-out clip with what the model sees of it: s_r (1, D), maps, coefficients (1, M) of its first frame.
+
+    `options` is how the model is sampled when it speaks.
+    """
 
     clip: SyntheticClip
     frames: np.ndarray
@@ -78,17 +82,21 @@ class Subject:
     latent: Tensor
     features: list[Tensor]
     coefficients: Tensor
+    options: SamplingOptions
 
 
 @torch.no_grad()
-def subjects(model: FloatModel, clips: Sequence[SyntheticClip]) -> list[Subject]:
+def subjects(
+    model: FloatModel, clips: Sequence[SyntheticClip], options: SamplingOptions | None = None
+) -> list[Subject]:
     """Draws the clips at the model's size and encodes their first frames."""
-    found = []
+    options, found = options or SamplingOptions(), []
     for clip in clips:
         frames = clip.frames(model.config.image_size)
         latent, features = model.encode_image(pictures(frames[:1]))
         true = true_motion(clip.pose, clip.expression)
-        found.append(Subject(clip, frames, clip.audio(), true, latent, features, model.coefficients(latent)))
+        known = model.coefficients(latent)
+        found.append(Subject(clip, frames, clip.audio(), true, latent, features, known, options))
     return found
 
 
@@ -145,7 +153,8 @@ def spoken(
 
     From one noise all heads would turn alike, and the spread of twelve of them would be that of one.
     """
-    return generated_motion(model, audio, subject.coefficients, subject.clip.identity, emotion=emotion)
+    seed = subject.clip.identity
+    return generated_motion(model, audio, subject.coefficients, seed, subject.options, emotion=emotion)
 
 
 def speech_metrics(model: FloatModel, people: Sequence[Subject], reader: Any = None) -> dict[str, float]:
@@ -243,7 +252,8 @@ def source_metrics(model: FloatModel, people: Sequence[Subject], reader: Any) ->
         for subject in people:
             clip = subject.clip
             for sign, mood in zip((1, -1), EMOTION_SIGNS[name], strict=True):
-                (felt,) = subjects(model, [SyntheticClip(clip.identity, clip.number, 1.0, clip.seed, mood)])
+                moody = SyntheticClip(clip.identity, clip.number, 1.0, clip.seed, mood)
+                (felt,) = subjects(model, [moody], subject.options)
                 motion = spoken(model, felt, subject.audio, emotion=EMOTIONS.index("neutral"))[::5]
                 shown.append(sign * seen(felt.frames[:1], name))
                 left.append(sign * seen(pixels(decoded(model, felt, motion)), name))
@@ -297,9 +307,9 @@ def spoken_frames(model: FloatModel, subject: Subject) -> np.ndarray:
     return pixels(decoded(model, subject, spoken(model, subject, subject.audio)))
 
 
-def held_out_people(model: FloatModel, people: int) -> list[Subject]:
-    """So many people, four seconds each."""
-    return subjects(model, [SyntheticClip(FIRST + i, 0, 4.0, 1) for i in range(people)])
+def held_out_people(model: FloatModel, people: int, options: SamplingOptions | None = None) -> list[Subject]:
+    """So many people, four seconds each, and how they are made to speak: see `card_of` for a model's own way."""
+    return subjects(model, [SyntheticClip(FIRST + i, 0, 4.0, 1) for i in range(people)], options)
 
 
 def measure_held_out(weights: str, people: int = 12) -> dict[str, Any]:
@@ -315,7 +325,7 @@ def measure_held_out(weights: str, people: int = 12) -> dict[str, Any]:
     for network in (reader, face):
         network.load()
     torch.manual_seed(0)
-    met = held_out_people(model, people)
+    met = held_out_people(model, people, card_of(weights).preset())
     found: dict[str, Any] = {"weights": file_sha256(file), "bytes": file.stat().st_size, "people": people}
     found |= picture_metrics(model, met, gain) | speech_metrics(model, met, face)
     found |= head_metrics(model, met, gain) | emotion_metrics(model, met, gain) | source_metrics(model, met, face)

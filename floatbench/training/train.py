@@ -271,6 +271,8 @@ def _exporter(
     """What writes the model of now, with the scores that a validation gave it."""
     licence = "as its training data" if config.data.protocol else SYNTHETIC_LICENCE
     kind = torch.float16 if config.half else torch.float32
+    if config.sampling:
+        notes["sampling"] = config.sampling
 
     def export(target: Path, scored: Mapping[str, Any]) -> None:
         model, more = phase.averaged(), {"validation": dict(scored)} if scored else {}

@@ -9,7 +9,8 @@ from floatbench import weights
 from floatbench.animate.cropping import DETECTORS
 from floatbench.errors import DataError
 from floatbench.model.config import FLOAT_512
-from floatbench.sampling.loading import BUNDLED, SPEECH, checkpoint_file
+from floatbench.sampling.loading import BUNDLED, SPEECH, card_of, checkpoint_file, config_of
+from floatbench.sampling.options import SamplingOptions
 from floatbench.web.wish import NO_CROP
 
 OFFICIAL = "float"
@@ -81,10 +82,13 @@ def first_detector() -> str:
 
 def directions(model: str) -> tuple[str, ...]:
     """The labels of a model's motion directions, in order, without loading it."""
-    from floatbench.sampling.loading import card_of, config_of
-
     names, config = card_of(model).directions, config_of(model) or FLOAT_512
     return tuple(names) or tuple(f"direction {number}" for number in range(config.dim_m))
+
+
+def own_sampling(model: str) -> SamplingOptions:
+    """How a model is sampled unless told otherwise, without loading it."""
+    return card_of(model).preset()
 
 
 def label(model: str) -> str:

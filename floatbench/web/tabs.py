@@ -16,7 +16,7 @@ from floatbench.web import markup, offers
 from floatbench.web.desk import Desk, foreseen
 from floatbench.web.making import Watcher, make
 from floatbench.web.pair import PairWatcher, score_pair
-from floatbench.web.wish import DEFAULTS, Upload, VideoWish, score_command, video_name
+from floatbench.web.wish import Upload, VideoWish, score_command, video_name
 
 HERE = Path(__file__).parent
 STYLE, SCRIPT = HERE / "page.css", HERE / "step.js"
@@ -116,15 +116,16 @@ def _panel(models: list[str], prefix: str) -> Panel:
     with gr.Row():
         emotion = gr.Dropdown([FROM_SPEECH, *EMOTIONS], value=FROM_SPEECH, label="Emotion", min_width=140)
         seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=100)
-    a_cfg = gr.Slider(0, 10, DEFAULTS.a_cfg, step=0.1, label="Guidance of the speech (a-cfg)")
-    e_cfg = gr.Slider(0, 10, DEFAULTS.e_cfg, step=0.1, label="Guidance of the emotion (e-cfg)")
-    nfe = gr.Slider(1, 50, DEFAULTS.nfe, step=1, label="Evaluations a window (NFE)")
+    own = offers.own_sampling(chosen)
+    a_cfg = gr.Slider(0, 10, own.a_cfg, step=0.1, label="Guidance of the speech (a-cfg)")
+    e_cfg = gr.Slider(0, 10, own.e_cfg, step=0.1, label="Guidance of the emotion (e-cfg)")
+    nfe = gr.Slider(1, 50, own.nfe, step=1, label="Evaluations a window (NFE)")
     directions = _directions(models, chosen)
     panel = Panel(model, crop, emotion, a_cfg, e_cfg, nfe, seed, directions)
     gr.on(
         [model.change, crop.change], lambda *names: gr.update(**_told_missing(*names)), [model, crop], lacking, **PLAIN
     )
-    model.change(_relabelled(len(directions)), model, directions, **PLAIN)
+    model.change(_fitted(len(directions)), model, [a_cfg, e_cfg, nfe, *directions], **PLAIN)
     return panel
 
 
@@ -150,13 +151,16 @@ def _told_missing(model: str, crop: str) -> dict[str, Any]:
     return {"value": told, "visible": bool(told)}
 
 
-def _relabelled(count: int) -> Callable[[str], list[Any]]:
-    def relabel(model: str) -> list[Any]:
-        names = offers.directions(model)
-        return [gr.update(label=names[i], visible=True) if i < len(names) else gr.update(visible=False, value=0)
-                for i in range(count)]  # fmt: skip
+def _fitted(count: int) -> Callable[[str], list[Any]]:
+    def fit(model: str) -> list[Any]:
+        names, own = offers.directions(model), offers.own_sampling(model)
+        sliders = [
+            gr.update(label=names[i], visible=True) if i < len(names) else gr.update(visible=False, value=0)
+            for i in range(count)
+        ]
+        return [own.a_cfg, own.e_cfg, own.nfe, *sliders]
 
-    return relabel
+    return fit
 
 
 def _result(text: str, prefix: str, title: str = "Video") -> Pane:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from floatbench.sampling.choices import read as read_choices
 from floatbench.sampling.control import FROM_SPEECH, Control
+from floatbench.sampling.loading import card_of
 from floatbench.sampling.options import SamplingOptions, preset
 
 PRESET = "default"
@@ -47,7 +48,7 @@ class VideoWish:
     def options(self) -> SamplingOptions:
         """The sampling options, read as those of a command; raises UsageError for values that cannot be."""
         scales = [("a_cfg", number(self.a_cfg)), ("e_cfg", number(self.e_cfg)), ("nfe", str(self.nfe))]
-        return read_choices(scales, PRESET).options
+        return read_choices(scales, PRESET, card_of(self.weights)).options
 
     def controls(self) -> tuple[Control, ...]:
         """The moved directions, as the sampler takes them."""

@@ -298,6 +298,21 @@ def test_the_official_preset_enlarges_what_the_release_enlarges(model: FLOAT, tm
     assert any("20x20 and was enlarged to 64" in note for note in video.notes)
 
 
+def test_a_model_that_chooses_its_own_evaluations_is_asked_for_them(network, tmp_path: Path):
+    file = tmp_path / "patient.safetensors"
+    save(network, file, Metadata(network.config, notes='{"sampling": {"nfe": 3}}'))
+    model = FLOAT.from_pretrained(file, device="cpu")
+
+    def evaluations(**wishes: Any) -> int:
+        return model.generate(PICTURES[0], _speech(1), tmp_path / "o.mkv", crop=None, **wishes).evaluations
+
+    assert evaluations() == evaluations(preset="default") == 3
+    assert (evaluations(nfe=2), evaluations(preset="paper"), evaluations(preset="official")) == (2, 10, 9)
+    for same in (model, FLOAT(network, ORIGIN, device="cpu", card=model.card)):
+        assert same.play(PICTURES[0], _speech(1)).options.nfe == 3
+        assert same.choices.options.nfe == 3
+
+
 def test_poses_of_a_file_are_standardised_as_in_training(make_network, tmp_path: Path):
     network, file = make_network(pose_condition=True), tmp_path / "posed.safetensors"
     notes = '{"pose": {"mean": [1, 1, 1, 1, 1, 1], "std": [2, 2, 2, 2, 2, 2]}}'

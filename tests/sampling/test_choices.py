@@ -11,6 +11,7 @@ import pytest
 
 from floatbench.cli.generate import GenerateChoices
 from floatbench.errors import DataError, UsageError
+from floatbench.methods.float_method import FloatMethod
 from floatbench.model.checkpoint import Metadata, save
 from floatbench.sampling.choices import LIST, ModelChoices, canonical_name, model_of, parse_name
 from floatbench.sampling.control import Control, read_pose
@@ -119,6 +120,24 @@ def test_a_checkpoint_brings_the_names_of_its_directions(network, tmp_path: Path
     assert parse_name(f"checkpoint:{file}?control=jaw:2").choices.controls == (Control(3, 2.0),)
     save(network, file, Metadata(network.config, notes=json.dumps({"directions": names[:3]})))
     assert card_of(file).directions == ()  # names of another model
+
+
+def test_a_checkpoint_samples_its_own_way_unless_a_preset_or_a_choice_says_otherwise(network, tmp_path: Path):
+    file = tmp_path / "patient.safetensors"
+    save(network, file, Metadata(network.config, notes=json.dumps({"sampling": {"nfe": 20, "a_cfg": 3}})))
+
+    def sampled(choices: str, preset_name: str | None = None) -> tuple[int, float]:
+        options = parse_name(f"checkpoint:{file}{choices}", preset_given=preset_name).choices.options
+        return options.nfe, options.a_cfg
+
+    assert sampled("") == sampled("", "default") == (20, 3)
+    assert sampled("?nfe=5") == (5, 3)
+    assert sampled("", "paper") == sampled("", "official") == (10, 2)
+    assert FloatMethod(str(file))._choices.options.nfe == 20  # not by a name
+    assert canonical_name(f"checkpoint:{file}?nfe=20") == f"checkpoint:{file}?nfe=20"
+    save(network, file, Metadata(network.config, notes=json.dumps({"sampling": {"nfe": 0}})))
+    with pytest.raises(DataError, match="notes ask for a sampling that cannot be: nfe"):
+        parse_name(f"checkpoint:{file}")
 
 
 def test_generate_has_an_option_for_every_choice():

@@ -47,4 +47,4 @@ def toy() -> TrainConfig:
         base.flow, steps=4, batch=4, targets="encoded", face_velocity=0.0, head_square=0.0, previous_loss="clean",
         save_every=2, sample_every=0,
     )  # fmt: skip
-    return TrainConfig("toy", model, DataConfig(identities=3, seconds=1.0, seed=5), auto, flow)
+    return TrainConfig("toy", model, DataConfig(identities=3, seconds=1.0, seed=5), auto, flow, sampling={"nfe": 4})

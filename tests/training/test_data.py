@@ -48,10 +48,12 @@ def test_float_512_has_the_numbers_of_the_paper():
 
 def test_a_file_changes_single_fields_and_refuses_unknown_ones(tmp_path: Path):
     file = tmp_path / "mine.toml"
-    file.write_text('base = "float-tiny"\n[flow]\nrate = 1\n[flow.drop]\nwa = 0.3\n[autoencoder]\nscales = [1, 4]\n')
+    text = 'base = "float-tiny"\n[flow]\nrate = 1\n[flow.drop]\nwa = 0.3\n[autoencoder]\nscales = [1, 4]\n'
+    file.write_text(f"{text}[sampling]\nnfe = 5\n")
     c = load_config(str(file))
     assert (c.name, c.flow.rate, c.flow.drop.wa, c.autoencoder.scales) == ("mine", 1.0, 0.3, (1, 4))
-    assert c.flow.batch == CONFIGS["float-tiny"].flow.batch
+    assert c.flow.batch == CONFIGS["float-tiny"].flow.batch and c.sampling == {"nfe": 5}
+    assert c.hash("flow") == replace(c, sampling={}).hash("flow")  # a training goes on whatever the model will take
     for text, message in (
         ('base = "float-tiny"\n[flow]\nlearning = 1\n', "unknown key flow.'learning'"),
         (
@@ -61,6 +63,9 @@ def test_a_file_changes_single_fields_and_refuses_unknown_ones(tmp_path: Path):
         ('base = "float-tiny"\n[flow]\nsteps = "many"\n', "flow.steps: should be a valid integer"),
         ('base = "float-tiny"\n[flow]\nsteps = 0\n', "flow.steps: should be greater than or equal to 1, not 0"),
         ('base = "float-tiny"\n[model]\nimage_size = 65\n', "image_size"),
+        ('base = "float-tiny"\n[sampling]\nnfe = 0\n', "nfe: should be greater than or equal to 1, not 0"),
+        ('base = "float-tiny"\n[sampling]\nsteps = 5\n', "unknown sampling option 'steps'"),
+        ('base = "float-tiny"\nsampling = 5\n', "sampling: should be"),
         ('base = "big"\n', "`base` must be one of"),
         ("base = [", "cannot be read"),
     ):

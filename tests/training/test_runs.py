@@ -14,6 +14,7 @@ import torch
 
 from floatbench.errors import DataError, Interrupted, RunIncomplete, UsageError
 from floatbench.model import checkpoint
+from floatbench.sampling.loading import card_of
 from floatbench.training import loop
 from floatbench.training.autoencoder_phase import AutoencoderPhase
 from floatbench.training.clips import ClipPool
@@ -93,6 +94,7 @@ def test_what_is_exported_is_a_checkpoint_of_the_library_with_its_training_insid
     assert model.config == toy.model
     notes = json.loads(checkpoint.read_metadata(finished / "float.safetensors").notes)
     assert notes["training"]["flow"]["steps"] == 4 and len(notes["autoencoder_sha256"]) == 64
+    assert card_of(finished / "float.safetensors").sampling == toy.sampling == {"nfe": 4}
 
 
 def test_a_loss_that_is_not_a_number_stops_and_leaves_the_last_good_checkpoint(tmp_path, clips, toy, monkeypatch):
