@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from floatbench.errors import ClipError
-from floatbench.media import probe, read_audio, read_clip, read_video, write_wav
-from floatbench.media.clip import put_on_time_line, timed_frames
+from floatbench.media import clip, probe, read_audio, read_clip, read_video, write_wav
+from floatbench.media.clip import put_on_time_line, scan, timed_frames
+from floatbench.media.frames import iterate
 
 Film = Callable[..., Path]
 Greys = Callable[[np.ndarray], list[int]]
@@ -133,6 +134,20 @@ def test_depths_and_formats_decode_to_8_bit_rgb(film: Film, greys: Greys, pix_fm
     clip = read_clip(path)
     assert clip.frames.dtype == np.uint8 and clip.frames.shape[1:3] == size[::-1]
     assert np.abs(np.array(greys(clip.frames)) - np.arange(30)).max() <= 3
+
+
+def test_a_short_file_is_decoded_once_and_a_long_one_held_in_part_by_nobody(film: Film, monkeypatch) -> None:
+    """The frames are the same; what is held stops at the bound."""
+    path = film("clip.mp4", codec="libx264", pix_fmt="yuv420p", format="mp4", aspect=Fraction(2), frames=60, rate=30)
+    decoded: list[Path] = []
+    monkeypatch.setattr(clip, "iterate", lambda path, rule: decoded.append(path) or iterate(path, rule))
+    once = read_clip(path, start=0.2, end=1.6).frames
+    assert not decoded
+    picture = next(iterate(path))[0].frame
+    monkeypatch.setattr(clip, "KEPT_BYTES", 10 * sum(plane.buffer_size for plane in picture.planes))
+    assert np.array_equal(read_clip(path, start=0.2, end=1.6).frames, once) and decoded == [path]
+    assert scan(path, keep=True).pictures is None and scan(path).pictures is None
+    assert len(scan(path, end=-0.8, keep=True).pictures or ()) < 10  # a second more than asked for
 
 
 @pytest.mark.parametrize("size", [(3840, 2160), (720, 1280)])
