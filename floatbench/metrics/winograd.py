@@ -1,8 +1,10 @@
-"""3 x 3 convolutions with a quarter of the products: Winograd's F(4 x 4, 3 x 3), for processors.
+"""Convolutions with a quarter to half of the products, Winograd's F(4 x 4, 3 x 3) and its like, for processors.
 
-A tile of 4 x 4 results needs 36 products a channel instead of 144. What is a convolution elsewhere is here, in
-channels-last memory: every 6 x 6 tile of the input becomes 36 numbers (`winograd_kernels`), for each of the 36 there is
-one matrix product of channels, and its results become tiles again. GPUs have such kernels in cuDNN.
+A tile of 4 x 4 results of a 3 x 3 kernel needs 36 products a channel instead of 144, one of 2 x 2 results of a 5 x 5
+kernel 36 instead of 100, 3 results of seven taps along one side 9 instead of 21, and 4 of three taps 6 instead of 12.
+What is a convolution elsewhere is here, in channels-last memory: every tile of the input becomes as many numbers
+(`winograd_kernels`), for each of them there is one matrix product of channels, and its results become tiles again. GPUs
+have such kernels in cuDNN.
 
 Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016).
 """
@@ -18,14 +20,14 @@ import numpy as np
 import torch
 from torch import nn
 
-LEAST_CHANNELS, LEAST_TOGETHER = 32, 80
-"""With fewer channels going in (counted over the frames of a kernel) or coming out, or fewer of both, the transforms
-cost more than the products save."""
+LEAST_CHANNELS = 32
+"""With fewer channels going in (counted over the frames of a kernel) or coming out the transforms cost more than the
+products save."""
 VECTOR = 16
 """Channels of a picture that a processor transforms at once, at most: with fewer it would have to fill them up."""
-TOGETHER = 32
-"""Tiles of pictures at a time: kernels are read once for all of them, and what is made of them stays in the cache."""
-TILE, TAPS = 4, 3
+TOGETHER = {(3, 3): 32, (5, 5): 32, (1, 7): 64, (7, 1): 64, (1, 3): 64, (3, 1): 64}
+"""Kernels that are computed so, and how many tiles at a time: their numbers are read once for all of them, and what is
+made of them stays in the cache."""
 APART = 16
 """Numbers between what belongs to two of the 36 products, so that not all of them fall into one set of a cache."""
 
@@ -36,23 +38,22 @@ def available() -> bool:
 
 
 def fits(layer: nn.Module) -> TypeGuard[nn.Conv2d | nn.Conv3d]:
-    """Whether `WinogradConv` computes this layer, and faster: 3 x 3 in the picture, stride 1, enough channels."""
+    """Whether `WinogradConv` computes this layer, and faster: a kernel of its kinds, stride 1, enough channels."""
     if not isinstance(layer, (nn.Conv2d, nn.Conv3d)) or layer.groups != 1 or layer.padding_mode != "zeros":
         return False
-    if layer.kernel_size[-2:] != (TAPS, TAPS) or isinstance(layer.padding, str):
+    if layer.kernel_size[-2:] not in TOGETHER or isinstance(layer.padding, str):
         return False
     if set(layer.stride) | set(layer.dilation) != {1} or layer.padding[:-2] not in ((), (0,)):
         return False
     frames = layer.kernel_size[0] if isinstance(layer, nn.Conv3d) else 1
-    inputs, outputs = layer.in_channels * frames, layer.out_channels
-    return layer.in_channels >= VECTOR and min(inputs, outputs) >= LEAST_CHANNELS and inputs + outputs >= LEAST_TOGETHER
+    return layer.in_channels >= VECTOR and min(layer.in_channels * frames, layer.out_channels) >= LEAST_CHANNELS
 
 
 class WinogradConv(nn.Module):
     """What a convolution that `fits` computes, up to rounding; float32 on the CPU, results channels-last.
 
     Args:
-        layer: a Conv2d (O, C, 3, 3), or a Conv3d (O, C, K, 3, 3) that pads in the picture only.
+        layer: a Conv2d (O, C, h, w), or a Conv3d (O, C, K, h, w) that pads in the picture only.
     """
 
     kernels: torch.Tensor
@@ -62,17 +63,17 @@ class WinogradConv(nn.Module):
 
     def __init__(self, layer: nn.Conv2d | nn.Conv3d) -> None:
         from floatbench.metrics.matrix_products import packed, width  # numba takes 0.4 s to import
-        from floatbench.metrics.winograd_kernels import transforms
+        from floatbench.metrics.winograd_kernels import TILES, transforms
 
         super().__init__()
-        kernel = torch.from_numpy(transforms()[1])
         self.padding = (int(layer.padding[-2]), int(layer.padding[-1]))
         weight = layer.weight.detach().double()
         weight = weight if weight.dim() == 5 else weight[:, :, None]
-        self.outputs, self.channels, self.taps = weight.shape[:3]
-        products = (
-            torch.einsum("yk,ocfkl,xl->yxfco", kernel, weight, kernel).flatten(2, 3).flatten(0, 1)
-        )  # (36, K C, O)
+        self.outputs, self.channels, *size = weight.shape
+        self.kernel = (size[0], size[1], size[2])
+        self.tile = (TILES[size[1]], TILES[size[2]])
+        tall, wide = (torch.from_numpy(transforms(taps)[1]) for taps in size[1:])
+        products = torch.einsum("yk,ocfkl,xl->yxfco", tall, weight, wide).flatten(2, 3).flatten(0, 1)  # (P, K C, O)
         self.register_buffer("kernels", torch.from_numpy(packed(products.numpy())))
         self.register_buffer("start", torch.zeros(width(self.outputs)))
         bias = torch.zeros(self.outputs) if layer.bias is None else layer.bias.detach()
@@ -88,9 +89,10 @@ class WinogradConv(nn.Module):
     def _films(self, films: torch.Tensor) -> torch.Tensor:
         """(B, T, H, W, C) -> (B, T', H', W', O), its tiles shared by torch's threads."""
         count, frames, height, width, _ = films.shape
-        height, width = height + 2 * self.padding[0] - TAPS + 1, width + 2 * self.padding[1] - TAPS + 1
-        made = films.new_empty(count, frames - self.taps + 1, height, width, self.outputs)
-        tiles = count * -(-height // TILE) * -(-width // TILE)
+        taps, tall, wide = self.kernel
+        height, width = height + 2 * self.padding[0] - tall + 1, width + 2 * self.padding[1] - wide + 1
+        made = films.new_empty(count, frames - taps + 1, height, width, self.outputs)
+        tiles = count * -(-height // self.tile[0]) * -(-width // self.tile[1])
         share = -(-tiles // torch.get_num_threads())
         run = partial(self._tiles, films.contiguous().numpy(), made.numpy())
         parts = [range(start, min(start + share, tiles)) for start in range(0, tiles, share)]
@@ -108,13 +110,14 @@ class WinogradConv(nn.Module):
 
         kernels, start = self.kernels.numpy(), self.start.numpy()
         bias, slope, size = self.bias.numpy(), self.slope.numpy(), len(start)
-        shape = (-(-made.shape[2] // TILE), -(-made.shape[3] // TILE))
-        inputs = self.taps * self.channels
-        step = min(max(1, TOGETHER // made.shape[1]), len(part))
+        shape = (-(-made.shape[2] // self.tile[0]), -(-made.shape[3] // self.tile[1]))
+        inputs = self.kernel[0] * self.channels
+        together = TOGETHER[self.kernel[1:]]
+        step = min(max(1, together // made.shape[1]), len(part))
         points = np.empty((len(kernels), step * made.shape[1] * inputs + APART), np.float32)
         products = np.empty((len(kernels), step * made.shape[1] * size + APART), np.float32)
         for first in part[::step]:
             count = min(step, part.stop - first)
-            gather(films, *self.padding, *shape, first, count, self.taps, points)
+            gather(films, *self.padding, self.kernel, self.tile, *shape, first, count, points)
             multiply(points, count * made.shape[1], kernels, start, start + 1, products)
-            scatter(products, size, bias, slope, *shape, first, count, made)
+            scatter(products, size, bias, slope, self.kernel, self.tile, *shape, first, count, made)

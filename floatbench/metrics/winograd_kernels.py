@@ -15,28 +15,35 @@ from numba.extending import intrinsic
 
 from floatbench.metrics.matrix_products import LANES, Vectors, compiled
 
-TILE, TAPS = 4, 3
-SIDE = TILE + TAPS - 1
-POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)
-"""Where the polynomials are evaluated, besides infinity. With these float32 errs by a half to a third of what Lavin's
-(0, 1, -1, 2, -2) cost, and twice as much as a plain convolution does."""
+TILES = {1: 1, 3: 4, 5: 2, 7: 3}
+"""Taps of a kernel along a side -> results that one tile has there."""
+SIDE = max(taps + tile - 1 for taps, tile in TILES.items())
+"""Numbers of the largest tile along a side."""
+POINTS = {6: (0.0, 1.0, -1.0, 0.5, -2.0), 9: (0.0, 1.0, -1.0, -0.5, -2.0, 0.25, 0.75, 3.0)}
+"""Numbers of a tile along a side -> where the polynomials are evaluated, besides infinity. With the six float32 errs by
+a half to a third of what Lavin's (0, 1, -1, 2, -2) cost, and twice as much as a plain convolution does; the nine are
+those that err least among the halves, quarters and thirds up to 4."""
 
 
 @cache
-def transforms() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cook and Toom's matrices of F(4, 3): of the input (6, 6), of the kernel (6, 3), of the products (4, 6), float64.
+def transforms(taps: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cook and Toom's matrices of F(tile, taps): of the input, of the kernel, of the products, float64.
 
-    For d (6,) and g (3,): output @ ((kernel @ g) * (input @ d)) is the correlation of d with g, (4,).
+    For d (S,) and g (taps,), S = tile + taps - 1: output @ ((kernel @ g) * (input @ d)) is the correlation of d with g,
+    (tile,). Their shapes are (S, S), (S, taps) and (tile, S); one tap leaves numbers as they are.
     """
-    points = np.array(POINTS)
+    if taps == 1:
+        return np.eye(1), np.eye(1), np.eye(1)
+    tile, side = TILES[taps], TILES[taps] + taps - 1
+    points = np.array(POINTS[side])
     others = [np.delete(points, i) for i in range(len(points))]
     scale = np.array([np.prod(point - rest) for point, rest in zip(points, others, strict=True)])
-    data = np.zeros((SIDE, SIDE))
+    data = np.zeros((side, side))
     for row, rest in enumerate(others):
         data[row, :-1] = np.poly(rest)[::-1]
     data[-1] = np.poly(points)[::-1]
-    kernel = np.vstack([points[:, None] ** np.arange(TAPS) / scale[:, None], np.eye(TAPS)[-1:]])
-    result = np.hstack([points ** np.arange(TILE)[:, None], np.eye(TILE)[:, -1:]])
+    kernel = np.vstack([points[:, None] ** np.arange(taps) / scale[:, None], np.eye(taps)[-1:]])
+    result = np.hstack([points ** np.arange(tile)[:, None], np.eye(tile)[:, -1:]])
     return data, kernel, result
 
 
@@ -80,74 +87,104 @@ def _finish(context, results, first, bias, slope, number, films, place):  # pyri
     return types.void(results, types.intp, bias, slope, types.intp, films, types.intp), generate
 
 
-_to_points, _to_results = _mix(transforms()[0]), _mix(transforms()[2])
+_as_it_is = _mix(np.eye(1))
+_six_points, _nine_points = _mix(transforms(3)[0]), _mix(transforms(7)[0])
+_four_results, _two_results, _three_results = (_mix(transforms(taps)[2]) for taps in (3, 5, 7))
 
 
 @compiled
-def gather(films, above, left, rows, columns, first, count, taps, points):  # pyright: ignore
-    """Transforms tiles of 6 x 6 along both sides.
+def _to_points(taps, source, first, step, target, place, stride):  # pyright: ignore
+    if taps == 7:
+        _nine_points(source, first, step, target, place, stride)
+    elif taps == 1:
+        _as_it_is(source, first, step, target, place, stride)
+    else:
+        _six_points(source, first, step, target, place, stride)
+
+
+@compiled
+def _to_results(taps, source, first, step, target, place, stride):  # pyright: ignore
+    if taps == 3:
+        _four_results(source, first, step, target, place, stride)
+    elif taps == 5:
+        _two_results(source, first, step, target, place, stride)
+    elif taps == 7:
+        _three_results(source, first, step, target, place, stride)
+    else:
+        _as_it_is(source, first, step, target, place, stride)
+
+
+@compiled
+def gather(films, above, left, kernel, tile, rows, columns, first, count, points):  # pyright: ignore
+    """Transforms tiles along both sides.
 
     Args:
         films: (B, T, H, W, C) float32, contiguous, C at least `LANES`. above, left: zeros before the first row, column.
-        rows, columns: tiles of a picture. first, count: tiles, counted film by film, row by row.
-        taps: pictures that give to a result, K.
-        points: written, (36, count T' K C or more), T' = T - K + 1: what the K pictures of each result give.
+        kernel: pictures, rows and columns that give to a result, K and taps of `TILES`.
+        tile: rows and columns of a tile's results. rows, columns: tiles of a picture.
+        first, count: tiles, counted film by film, row by row.
+        points: written, (P, count T' K C or more), P the numbers of a tile, T' = T - K + 1: what the K pictures of each
+            result give.
     """
+    taps, tall, wide = kernel
+    side, across = tile[0] + tall - 1, tile[1] + wide - 1
     _, frames, height, width, channels = films.shape
     made = frames - taps + 1
-    border = np.zeros((1, 1, SIDE, SIDE, channels), np.float32)
+    border = np.zeros((1, 1, side, across, channels), np.float32)
     half = np.empty(SIDE * SIDE * LANES, np.float32)
-    for tile in range(count):
-        film, place = divmod(first + tile, rows * columns)
-        top, start = place // columns * TILE - above, place % columns * TILE - left
+    for number in range(count):
+        film, place = divmod(first + number, rows * columns)
+        top, start = place // columns * tile[0] - above, place % columns * tile[1] - left
         for frame in range(frames):
             source, corner, line = films, (((film * frames + frame) * height + top) * width + start) * channels, width
-            if not (0 <= top <= height - SIDE and 0 <= start <= width - SIDE):
-                for y in range(SIDE):
-                    for x in range(SIDE):
+            if not (0 <= top <= height - side and 0 <= start <= width - across):
+                for y in range(side):
+                    for x in range(across):
                         inside = 0 <= top + y < height and 0 <= start + x < width
                         for c in range(channels):
                             border[0, 0, y, x, c] = films[film, frame, top + y, start + x, c] if inside else 0
-                source, corner, line = border, 0, SIDE
+                source, corner, line = border, 0, across
             for following in range(0, channels, LANES):
                 c = min(following, channels - LANES)
-                for x in range(SIDE):
-                    _to_points(source, corner + x * channels + c, line * channels, half, x * LANES, SIDE * LANES)
+                for x in range(across):
+                    _to_points(tall, source, corner + x * channels + c, line * channels, half, x * LANES, SIDE * LANES)
                 for tap in range(max(0, frame - made + 1), min(taps, frame + 1)):
-                    number = ((tile * made + frame - tap) * taps + tap) * channels + c
-                    for y in range(SIDE):
-                        place = number + y * SIDE * points.shape[1]
-                        _to_points(half, y * SIDE * LANES, LANES, points, place, points.shape[1])
+                    here = ((number * made + frame - tap) * taps + tap) * channels + c
+                    for y in range(side):
+                        place = here + y * across * points.shape[1]
+                        _to_points(wide, half, y * SIDE * LANES, LANES, points, place, points.shape[1])
 
 
 @compiled
-def scatter(products, size, bias, slope, rows, columns, first, count, films):  # pyright: ignore
-    """Takes products back to tiles of 4 x 4 results.
+def scatter(products, size, bias, slope, kernel, tile, rows, columns, first, count, films):  # pyright: ignore
+    """Takes products back to tiles of results.
 
     Args:
-        products: (36, count T' size or more). size: of a row of products, O or more.
+        products: (P, count T' size or more). size: of a row of products, O or more.
         bias, slope: (O,), what is added to a result, and what it is multiplied with where it is below 0.
-        rows, columns, first, count: as for `gather`.
+        kernel, tile, rows, columns, first, count: as for `gather`.
         films: written where the tiles lie, (B, T', H', W', O), contiguous, O at least `LANES`; what a tile has beyond
             H' and W' is left out.
     """
     _, made, height, width, outputs = films.shape
-    half = np.empty(TILE * SIDE * LANES, np.float32)
-    results = np.empty(TILE * TILE * LANES, np.float32)
-    for tile in range(count):
-        film, place = divmod(first + tile, rows * columns)
-        top, start = place // columns * TILE, place % columns * TILE
+    _, tall, wide = kernel
+    across = tile[1] + wide - 1
+    half = np.empty(SIDE * SIDE * LANES, np.float32)
+    results = np.empty(SIDE * SIDE * LANES, np.float32)
+    for each in range(count):
+        film, place = divmod(first + each, rows * columns)
+        top, start = place // columns * tile[0], place % columns * tile[1]
         for frame in range(made):
             corner = (((film * made + frame) * height + top) * width + start) * outputs
             for following in range(0, outputs, LANES):
                 c = min(following, outputs - LANES)
-                number = (tile * made + frame) * size + c
-                for x in range(SIDE):
+                number = (each * made + frame) * size + c
+                for x in range(across):
                     place = x * products.shape[1] + number
-                    _to_results(products, place, SIDE * products.shape[1], half, x * LANES, SIDE * LANES)
-                for y in range(TILE):
-                    _to_results(half, y * SIDE * LANES, LANES, results, y * TILE * LANES, LANES)
-                for y in range(min(TILE, height - top)):
-                    for x in range(min(TILE, width - start)):
+                    _to_results(tall, products, place, across * products.shape[1], half, x * LANES, SIDE * LANES)
+                for y in range(tile[0]):
+                    _to_results(wide, half, y * SIDE * LANES, LANES, results, y * SIDE * LANES, LANES)
+                for y in range(min(tile[0], height - top)):
+                    for x in range(min(tile[1], width - start)):
                         place = corner + (y * width + x) * outputs + c
-                        _finish(results, (y * TILE + x) * LANES, bias, slope, c, films, place)  # pyright: ignore
+                        _finish(results, (y * SIDE + x) * LANES, bias, slope, c, films, place)  # pyright: ignore

@@ -9,7 +9,7 @@ from torch import nn
 
 from floatbench.metrics import matrix_products
 from floatbench.metrics.network import NetworkBackbone, quicker
-from floatbench.metrics.winograd import WinogradConv, available, fits
+from floatbench.metrics.winograd import TOGETHER, WinogradConv, available, fits
 from floatbench.metrics.winograd_kernels import transforms
 from floatbench.types import ClipMedia, Features
 
@@ -18,11 +18,13 @@ def noise(*shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
-def test_the_three_matrices_compute_a_correlation():
-    data, kernel, result = transforms()
+@pytest.mark.parametrize(("taps", "side", "tile"), [(1, 1, 1), (3, 6, 4), (5, 6, 2), (7, 9, 3)])
+def test_the_three_matrices_compute_a_correlation(taps, side, tile):
+    data, kernel, result = transforms(taps)
+    assert (data.shape, kernel.shape, result.shape) == ((side, side), (side, taps), (tile, side))
     rng = np.random.default_rng(0)
-    d, g = rng.standard_normal(6), rng.standard_normal(3)
-    np.testing.assert_allclose(result @ ((kernel @ g) * (data @ d)), np.correlate(d, g), rtol=1e-12)
+    d, g = rng.standard_normal(side), rng.standard_normal(taps)
+    np.testing.assert_allclose(result @ ((kernel @ g) * (data @ d)), np.correlate(d, g), rtol=1e-11)
 
 
 CASES = {
@@ -31,6 +33,11 @@ CASES = {
     "no padding": (nn.Conv2d(129, 128, 3), (1, 129, 9, 5)),
     "no padding, whole tiles": (nn.Conv2d(128, 128, 3), (2, 128, 6, 10)),
     "one row": (nn.Conv2d(128, 128, 3, padding=1), (1, 128, 1, 6)),
+    "five taps": (nn.Conv2d(48, 64, 5, padding=2), (2, 48, 9, 12)),
+    "seven taps in a row": (nn.Conv2d(96, 64, (1, 7), padding=(0, 3)), (2, 96, 5, 17)),
+    "seven taps in a column, padded too little": (nn.Conv2d(64, 96, (7, 1), padding=(1, 0)), (3, 64, 17, 4)),
+    "three taps in a row": (nn.Conv2d(64, 64, (1, 3), padding=(0, 1), bias=False), (2, 64, 8, 8)),
+    "three taps in a column": (nn.Conv2d(33, 64, (3, 1)), (1, 33, 9, 7)),
     "a film": (nn.Conv3d(64, 128, 3), (2, 64, 6, 9, 10)),
     "a film seen frame by frame": (nn.Conv3d(128, 128, (1, 3, 3), padding=(0, 1, 1)), (1, 128, 4, 13, 13)),
 }
@@ -48,7 +55,7 @@ def test_the_results_are_those_of_the_convolution(case, last):
             x = x.contiguous(memory_format=torch.channels_last if x.dim() == 4 else torch.channels_last_3d)
         found = WinogradConv(layer)(x)
     assert found.shape == expected.shape
-    # float32 errs by 2e-7 of a sum here; the points' condition multiplies that by ten
+    # float32 errs by 2e-7 of a sum here; the points' condition multiplies that by ten, with nine points by thirty
     assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
@@ -58,7 +65,7 @@ def test_the_number_of_tiles_at_a_time_changes_nothing(monkeypatch, together):
     x = noise(3, 64, 7, 9)
     with torch.inference_mode():
         usual = WinogradConv(layer)(x)
-        monkeypatch.setattr("floatbench.metrics.winograd.TOGETHER", together)
+        monkeypatch.setitem(TOGETHER, (3, 3), together)
         assert torch.equal(WinogradConv(layer)(x), usual)
 
 
@@ -83,9 +90,12 @@ def test_several_threads_share_the_tiles_and_compute_the_same():
         nn.Conv2d(128, 128, 3, padding=1, groups=2),
         nn.Conv2d(128, 128, 3, padding=1, padding_mode="reflect"),
         nn.Conv2d(128, 128, 3, padding="same"),
-        nn.Conv2d(128, 128, (1, 7), padding=(0, 3)),
+        nn.Conv2d(128, 128, (1, 7), stride=(1, 2), padding=(0, 3)),
+        nn.Conv2d(128, 128, 7, padding=3),
+        nn.Conv2d(128, 128, (1, 5), padding=(0, 2)),
+        nn.Conv3d(128, 128, (1, 7, 7)),
         nn.Conv2d(16, 128, 3, padding=1),
-        nn.Conv2d(32, 32, 3, padding=1),
+        nn.Conv2d(128, 16, 3, padding=1),
         nn.Conv3d(15, 128, 3),
         nn.Conv3d(128, 128, 3, padding=1),
         nn.Linear(128, 128),

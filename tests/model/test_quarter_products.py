@@ -21,7 +21,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 
 def test_the_matrices_are_those_that_follow_from_the_points():
-    for ours, derived in zip((DATA, KERNEL, RESULT), transforms(), strict=True):
+    for ours, derived in zip((DATA, KERNEL, RESULT), transforms(3), strict=True):
         np.testing.assert_allclose(np.array(ours), derived, rtol=4 * unit_roundoff("float64"))
 
 
