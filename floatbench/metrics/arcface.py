@@ -20,8 +20,9 @@ from torch import nn
 from floatbench.errors import DataError
 from floatbench.metrics import scrfd
 from floatbench.metrics.base import Backbone
+from floatbench.metrics.fused import bend
 from floatbench.metrics.network import NetworkBackbone, in_batches, quicker, seeded_state
-from floatbench.metrics.onnx_network import bend, read_network
+from floatbench.metrics.onnx_network import read_network
 from floatbench.metrics.onnx_session import insightface_zoo, memory_errors, open_session
 from floatbench.metrics.winograd import available
 from floatbench.types import ClipMedia, Features

@@ -104,6 +104,7 @@ class Inception(NetworkBackbone):
     licence = "Apache-2.0"
     default_batch = 8  # with 50 a processor takes a tenth longer for each: new memory at every layer
     norms_follow = channels_last = True
+    traced = tuple(name for stage in _STAGES for name in stage)
 
     def __init__(self, tap: int = 2048, resize: Resize = "bilinear", batch: int | None = None) -> None:
         super().__init__(batch)

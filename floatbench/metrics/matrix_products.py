@@ -89,17 +89,31 @@ def _tile(rows: int, vectors: int) -> Any:
     """A function that multiplies `rows` rows with one strip of `vectors` vectors, all in registers."""
 
     @intrinsic
-    def tile(context, left, first, channels, kernels, strip, start, slope, column, out, place, step):  # pyright: ignore
-        """out[place + r step + i] is the `multiply` of row r of `left` (from `first` on) and number i of the strip."""
+    def tile(context, left, first, channels, kernels, strip, start, slope, column, added, line, out, place, step):  # pyright: ignore
+        """out[place + r step + i] is the `multiply` of row r of `left` (from `first` on) and number i of the strip.
+
+        Added to row r is what lies at place and column of a row of `added`, or in its only row where `line` is 0.
+        """
         size = types.intp
-        return types.void(left, size, size, kernels, size, start, slope, size, out, size, size), generate
+        kinds = left, size, size, kernels, size, start, slope, size, added, size, out, size, size
+        return types.void(*kinds), generate
 
     def generate(context: Any, build: Any, signature: Any, values: Any) -> Any:
         v = Vectors(context, build, signature)
-        _, first, channels, _, strip, _, _, column, _, place, step = values
-        left, kernels, start, slope, out = (v.first(i, values[i]) for i in (0, 3, 5, 6, 8))
+        _, first, channels, _, strip, _, _, column, _, line, _, place, step = values
+        left, kernels, start, slope, added, out = (v.first(i, values[i]) for i in (0, 3, 5, 6, 8, 10))
         index, here = first.type, build.block
-        before = [v.load(start, v.further(column, i * LANES)) for i in range(vectors)]
+        further = build.select(build.icmp_signed("==", line, index(0)), column, place)
+        before = [
+            [
+                build.fadd(
+                    v.load(start, v.further(column, i * LANES)),
+                    v.load(added, v.further(v.further(further, r, line), i * LANES)),
+                )
+                for i in range(vectors)
+            ]
+            for r in range(rows)
+        ]
         loop, after = build.append_basic_block("channels"), build.append_basic_block("store")
         build.branch(loop)
         build.position_at_end(loop)
@@ -119,7 +133,7 @@ def _tile(rows: int, vectors: int) -> Any:
         build.position_at_end(after)
         for r in range(rows):
             for i in range(vectors):
-                sums[r][i].add_incoming(before[i], here)
+                sums[r][i].add_incoming(before[r][i], here)
                 sums[r][i].add_incoming(made[r][i], loop)
         for r in range(rows):
             for i in range(vectors):
@@ -146,12 +160,13 @@ def packed(kernels: np.ndarray) -> np.ndarray:
 
 
 @compiled
-def multiply(left, rows, kernels, start, slope, out):  # pyright: ignore
-    """y = start + left @ kernels for each of P pairs, and out = y where y > 0, else slope y.
+def multiply(left, rows, kernels, start, slope, added, line, out):  # pyright: ignore
+    """y = start + added + left @ kernels for each of P pairs, and out = y where y > 0, else slope y.
 
     Args:
         left: (P, rows K or more) float32, contiguous. kernels: (P, K width) as `packed` lays them.
         start, slope: (width,) float32. A slope of 1 changes nothing, one of 0 is a ReLU.
+        added: of the shape of `out`, with `line` = width; or (width,) for all rows, with `line` = 0.
         out: written, (P, rows width or more).
     """
     columns = len(start)
@@ -167,10 +182,14 @@ def multiply(left, rows, kernels, start, slope, out):  # pyright: ignore
                     first, place = pair * left.shape[1] + row * channels, pair * out.shape[1] + row * columns + column
                     if column + STRIP <= columns:
                         if step > 1:
-                            _wide(left, first, channels, kernels, strip, start, slope, column, out, place, columns)
+                            _wide(left, first, channels, kernels, strip, start, slope, column, added, line, out,
+                                  place, columns)  # fmt: skip
                         else:
-                            _wide_row(left, first, channels, kernels, strip, start, slope, column, out, place, columns)
+                            _wide_row(left, first, channels, kernels, strip, start, slope, column, added, line, out,
+                                      place, columns)  # fmt: skip
                     elif step > 1:
-                        _narrow(left, first, channels, kernels, strip, start, slope, column, out, place, columns)
+                        _narrow(left, first, channels, kernels, strip, start, slope, column, added, line, out,
+                                place, columns)  # fmt: skip
                     else:
-                        _narrow_row(left, first, channels, kernels, strip, start, slope, column, out, place, columns)
+                        _narrow_row(left, first, channels, kernels, strip, start, slope, column, added, line, out,
+                                    place, columns)  # fmt: skip

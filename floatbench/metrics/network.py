@@ -18,6 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from floatbench.device import ran_out_of_memory
 from floatbench.errors import ClipError, DataError
 from floatbench.metrics.base import Backbone
+from floatbench.metrics.fused import fused
 from floatbench.metrics.pointwise import PointwiseConv, is_pointwise
 from floatbench.metrics.winograd import WinogradConv, available, fits
 
@@ -39,6 +40,8 @@ class NetworkBackbone(Backbone):
     """Every batch norm is that of the layer registered right before it, if there is one; so `quicker` may fold it."""
     channels_last = False
     """Kernels lie channels-last, where that was measured to be faster."""
+    traced: tuple[str, ...] = ()
+    """Parts of the network whose layers may take over what follows them, see `floatbench.metrics.fused`."""
 
     def __init__(self, batch: int | None = None) -> None:
         self.batch = batch or self.default_batch
@@ -63,7 +66,10 @@ class NetworkBackbone(Backbone):
         load_strictly(network, state, self.weights[0])
         network = network.eval().requires_grad_(False)
         if self.quick:
-            network = quicker(network, self.norms_follow, self.channels_last, device == "cpu" and available())
+            products = device == "cpu" and available()
+            network = quicker(network, self.norms_follow, self.channels_last, products)
+            for name in self.traced if products else ():
+                network.set_submodule(name, fused(network.get_submodule(name)))
         self.network = network.to(device)
         self.device = device
 

@@ -15,9 +15,6 @@ import torch
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from floatbench.metrics.pointwise import PointwiseConv
-from floatbench.metrics.winograd import WinogradConv
-
 Arrays = dict[str, torch.Tensor]
 
 
@@ -67,20 +64,6 @@ def _built(nodes: Any, arrays: Arrays, first: str, last: str) -> fx.GraphModule:
         made[node.output[0]] = graph.call_module(f"layer{number}", (values[0],))
     graph.output(made[last])
     return fx.GraphModule(root, graph).eval().requires_grad_(False)
-
-
-def bend(network: fx.GraphModule) -> None:
-    """Gives each PReLU to the layer before it where that can bend its own results; changes the network."""
-    for node in list(network.graph.nodes):
-        if node.op != "call_module" or not isinstance(network.get_submodule(str(node.target)), nn.PReLU):
-            continue
-        (before,) = node.all_input_nodes
-        layer = network.get_submodule(str(before.target)) if before.op == "call_module" else None
-        if isinstance(layer, (WinogradConv, PointwiseConv)) and len(before.users) == 1:
-            layer.slope = network.get_parameter(f"{node.target}.weight").detach()
-            node.replace_all_uses_with(before)
-            network.graph.erase_node(node)
-    network.recompile()
 
 
 def _folded(layer: nn.Module, norm: nn.BatchNorm2d) -> nn.Module | None:

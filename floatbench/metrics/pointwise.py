@@ -35,6 +35,7 @@ class PointwiseConv(nn.Module):
         layer: a Conv2d (O, C, 1, 1) or a Conv3d (O, C, 1, 1, 1) with any stride.
 
     Attributes:
+        inputs, outputs: channels.
         slope: (O,), what results below 0 are multiplied with: 1, unless an activation is put here.
     """
 
@@ -46,30 +47,37 @@ class PointwiseConv(nn.Module):
         from floatbench.metrics.matrix_products import packed  # numba takes 0.4 s to import
 
         super().__init__()
+        self.inputs, self.outputs = layer.in_channels, layer.out_channels
         self.stride = tuple(slice(None, None, int(step)) for step in layer.stride)
         weight = layer.weight.detach().flatten(1).T
         self.register_buffer("kernels", torch.from_numpy(packed(weight[None].numpy())))
         self.register_buffer("bias", weight.new_zeros(weight.shape[1]) if layer.bias is None else layer.bias.detach())
         self.register_buffer("slope", torch.ones(weight.shape[1]))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C, ...) -> (B, O, ...)."""
+    def forward(self, x: torch.Tensor, added: torch.Tensor | None = None) -> torch.Tensor:
+        """(B, C, ...) -> (B, O, ...), to which `added` of that shape is added before results are bent."""
         pixels = x[:, :, *self.stride].movedim(1, -1).contiguous()
         made = pixels.new_empty(*pixels.shape[:-1], len(self.bias))
         rows = made.shape[:-1].numel()
         left, out = pixels.numpy().reshape(rows, -1), made.numpy().reshape(rows, -1)
+        more = None if added is None else added.movedim(1, -1).contiguous().numpy().reshape(out.shape)
         share = -(-rows // torch.get_num_threads())
+
+        def part(start: int) -> None:
+            self._multiply(left[start : start + share], out[start:], None if more is None else more[start:])
+
         if share == rows:
-            self._multiply(left, out)
+            part(0)
         else:
             starts = range(0, rows, share)
             with ThreadPoolExecutor(len(starts)) as pool:
-                list(pool.map(lambda start: self._multiply(left[start : start + share], out[start:]), starts))
+                list(pool.map(part, starts))
         return made.movedim(-1, 1)
 
-    def _multiply(self, left: np.ndarray, out: np.ndarray) -> None:
-        """The products of (M, C) pixels, written into the first M rows of `out`."""
+    def _multiply(self, left: np.ndarray, out: np.ndarray, added: np.ndarray | None) -> None:
+        """The products of (M, C) pixels, and M rows of `added`, written into the first M rows of `out`."""
         from floatbench.metrics.matrix_products import multiply
 
         kernels, bias, slope = self.kernels.numpy(), self.bias.numpy(), self.slope.numpy()
-        multiply(left.reshape(1, -1), len(left), kernels, bias, slope, out.reshape(1, -1))
+        more, line = (np.zeros_like(bias), 0) if added is None else (added.reshape(-1), len(bias))
+        multiply(left.reshape(1, -1), len(left), kernels, bias, slope, more, line, out.reshape(1, -1))

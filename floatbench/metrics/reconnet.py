@@ -126,6 +126,7 @@ class ReconCoefficients(NetworkBackbone):
     licence = "code MIT; weights without a statement, trained with the Basel Face Model: research only"
     default_batch = 8  # with 16 a processor takes a twelfth longer for each: new memory at the wide layers
     norms_follow = channels_last = True
+    traced = ("backbone",)
 
     def __init__(self, mode: Mode = "aligned", batch: int | None = None) -> None:
         super().__init__(batch)

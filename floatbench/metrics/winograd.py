@@ -119,5 +119,5 @@ class WinogradConv(nn.Module):
         for first in part[::step]:
             count = min(step, part.stop - first)
             gather(films, *self.padding, self.kernel, self.tile, *shape, first, count, points)
-            multiply(points, count * made.shape[1], kernels, start, start + 1, products)
+            multiply(points, count * made.shape[1], kernels, start, start + 1, start, 0, products)
             scatter(products, size, bias, slope, self.kernel, self.tile, *shape, first, count, made)
