@@ -108,7 +108,7 @@ FLOAT_TINY_TRAINING = TrainConfig(
     anchored=True,
     sampling={"nfe": 20},
 )
-"""Minutes on two cores, synthetic data only."""
+"""Two to four hours on two cores, synthetic data only."""
 
 CONFIGS: dict[str, TrainConfig] = {"float-512": FLOAT_512_TRAINING, "float-tiny": FLOAT_TINY_TRAINING}
 
