@@ -20,7 +20,7 @@ from floatbench.errors import ClipError, DataError
 from floatbench.metrics.base import Backbone
 from floatbench.metrics.fused import fused
 from floatbench.metrics.pointwise import PointwiseConv, is_pointwise
-from floatbench.metrics.winograd import WinogradConv, available, fits
+from floatbench.metrics.winograd import StridedWinogradConv, WinogradConv, available, fits, halves
 
 _LOG = logging.getLogger("floatbench")
 
@@ -106,8 +106,9 @@ def quicker(network: nn.Module, norms_follow: bool, channels_last: bool, product
             may register them in another order than it calls them (pre-activated blocks end in a convolution, and the
             next one's norm sees a sum), so that a test must hold each network for which this is said.
         channels_last: lay the kernels of 2-D and 3-D convolutions so; what they make follows.
-        products: 3 x 3 convolutions with channels enough become `WinogradConv`, 1 x 1 convolutions `PointwiseConv`, for
-            float32 on the CPU: by the layer alone, never by a trial, so that every processor computes alike.
+        products: convolutions that fit become `WinogradConv` and `StridedWinogradConv`, 1 x 1 convolutions
+            `PointwiseConv`, for float32 on the CPU: by the layer alone, never by a trial, so that every processor
+            computes alike.
     """
     layers = [(name, module) for name, module in network.named_modules() if not any(module.children())]
     for (name, layer), (norm_name, norm) in pairwise(layers) if norms_follow else ():
@@ -123,6 +124,8 @@ def quicker(network: nn.Module, norms_follow: bool, channels_last: bool, product
     for name, layer in list(network.named_modules()) if products else ():
         if fits(layer):
             network.set_submodule(name, WinogradConv(layer))
+        elif halves(layer):
+            network.set_submodule(name, StridedWinogradConv(layer))
         elif is_pointwise(layer):
             network.set_submodule(name, PointwiseConv(layer))
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}

@@ -2,6 +2,8 @@
 
 A tile of 4 x 4 results of a 3 x 3 kernel needs 36 products a channel instead of 144, one of 2 x 2 results of a 5 x 5
 kernel 36 instead of 100, 3 results of seven taps along one side 9 instead of 21, and 4 of three taps 6 instead of 12.
+A kernel of 5 x 5 or 7 x 7 taps that steps over every second pixel is one of 3 x 3 or 4 x 4 taps on the four pictures of
+every second row and column: 9 products a channel instead of 25, 16 instead of 49.
 What is a convolution elsewhere is here, in channels-last memory: every tile of the input becomes as many numbers
 (`winograd_kernels`), for each of them there is one matrix product of channels, and its results become tiles again. GPUs
 have such kernels in cuDNN.
@@ -11,6 +13,7 @@ Source: Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (CVP
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from importlib.util import find_spec
@@ -18,6 +21,7 @@ from typing import TypeGuard
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 LEAST_CHANNELS = 32
@@ -25,9 +29,11 @@ LEAST_CHANNELS = 32
 products save."""
 VECTOR = 16
 """Channels of a picture that a processor transforms at once, at most: with fewer it would have to fill them up."""
-TOGETHER = {(3, 3): 32, (5, 5): 32, (1, 7): 64, (7, 1): 64, (1, 3): 64, (3, 1): 64}
+TOGETHER = {(3, 3): 32, (4, 4): 32, (5, 5): 32, (1, 7): 64, (7, 1): 64, (1, 3): 64, (3, 1): 64}
 """Kernels that are computed so, and how many tiles at a time: their numbers are read once for all of them, and what is
 made of them stays in the cache."""
+STRIDED = ((5, 5), (7, 7))
+"""Kernels with stride 2 that are computed so. Of 3 x 3 taps the halves have 2 and 1: too little is saved."""
 APART = 16
 """Numbers between what belongs to two of the 36 products, so that not all of them fall into one set of a cache."""
 
@@ -47,6 +53,15 @@ def fits(layer: nn.Module) -> TypeGuard[nn.Conv2d | nn.Conv3d]:
         return False
     frames = layer.kernel_size[0] if isinstance(layer, nn.Conv3d) else 1
     return layer.in_channels >= VECTOR and min(layer.in_channels * frames, layer.out_channels) >= LEAST_CHANNELS
+
+
+def halves(layer: nn.Module) -> TypeGuard[nn.Conv2d | nn.Conv3d]:
+    """Whether `StridedWinogradConv` computes this layer, and faster: stride 2 along both sides of a picture."""
+    if not isinstance(layer, (nn.Conv2d, nn.Conv3d)) or layer.groups != 1 or layer.padding_mode != "zeros":
+        return False
+    if layer.kernel_size[-2:] not in STRIDED or isinstance(layer.padding, str) or layer.padding[:-2] not in ((), (0,)):
+        return False
+    return layer.stride[-2:] == (2, 2) and set(layer.dilation) == {1} and layer.out_channels >= LEAST_CHANNELS
 
 
 class WinogradConv(nn.Module):
@@ -121,3 +136,41 @@ class WinogradConv(nn.Module):
             gather(films, *self.padding, self.kernel, self.tile, *shape, first, count, points)
             multiply(points, count * made.shape[1], kernels, start, start + 1, start, 0, products)
             scatter(products, size, bias, slope, self.kernel, self.tile, *shape, first, count, made)
+
+
+class StridedWinogradConv(WinogradConv):
+    """What a convolution that `halves` computes, up to rounding; float32 on the CPU, results channels-last.
+
+    Args:
+        layer: a Conv2d (O, C, h, w), or a Conv3d (O, C, K, h, w) that pads in the picture only and may skip frames.
+    """
+
+    def __init__(self, layer: nn.Conv2d | nn.Conv3d) -> None:
+        weight = layer.weight.detach()
+        kernels = (weight if weight.dim() == 5 else weight[:, :, None]).movedim(1, -1)  # (O, K, h, w, C)
+        steps = (int(layer.stride[0]) if weight.dim() == 5 else 1, 2, 2)
+        more = max(0, -(-VECTOR // math.prod(steps)) - layer.in_channels)
+        ends = [-taps % step for taps, step in zip(kernels.shape[1:4], steps, strict=True)]
+        parts = apart(F.pad(kernels, (0, more, 0, ends[2], 0, ends[1], 0, ends[0])), steps).movedim(-1, 1)
+        halved = nn.Conv3d(parts.shape[1], parts.shape[0], parts.shape[2:], bias=False)  # type: ignore[arg-type]
+        halved.weight.data, halved.bias = parts, layer.bias
+        super().__init__(halved)
+        self.steps, self.more, self.taps = steps, more, kernels.shape[1:4]
+        self.edge = (0, int(layer.padding[-2]), int(layer.padding[-1]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, C, H, W) or (B, C, T, H, W) -> (B, O, H', W') or (B, O, T', H', W')."""
+        films = (x[:, :, None] if x.dim() == 4 else x).permute(0, 2, 3, 4, 1)
+        pads = [0, self.more]
+        for axis in (2, 1, 0):
+            size, edge, step = films.shape[axis + 1], self.edge[axis], self.steps[axis]
+            results = (size + 2 * edge - self.taps[axis]) // step + 1
+            pads += [edge, step * (results + self.kernel[axis] - 1) - size - edge]  # what no result sees is cut off
+        y = self._films(apart(F.pad(films, pads), self.steps)).permute(0, 4, 1, 2, 3)
+        return y[:, :, 0] if x.dim() == 4 else y
+
+
+def apart(films: torch.Tensor, steps: tuple[int, ...]) -> torch.Tensor:
+    """(B, T, H, W, C) -> (B, T / t, H / h, W / w, t h w C) for steps (t, h, w): what they part, side by side."""
+    parts = films.unflatten(3, (-1, steps[2])).unflatten(2, (-1, steps[1])).unflatten(1, (-1, steps[0]))
+    return parts.permute(0, 1, 3, 5, 2, 4, 6, 7).flatten(4)

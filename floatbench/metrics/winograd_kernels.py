@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 
 from floatbench.metrics.matrix_products import LANES, Vectors, compiled
 
-TILES = {1: 1, 3: 4, 5: 2, 7: 3}
+TILES = {1: 1, 3: 4, 4: 3, 5: 2, 7: 3}
 """Taps of a kernel along a side -> results that one tile has there."""
 SIDE = max(taps + tile - 1 for taps, tile in TILES.items())
 """Numbers of the largest tile along a side."""
@@ -89,7 +89,7 @@ def _finish(context, results, first, bias, slope, number, films, place):  # pyri
 
 _as_it_is = _mix(np.eye(1))
 _six_points, _nine_points = _mix(transforms(3)[0]), _mix(transforms(7)[0])
-_four_results, _two_results, _three_results = (_mix(transforms(taps)[2]) for taps in (3, 5, 7))
+_of_three_taps, _of_four_taps, _of_five_taps, _of_seven_taps = (_mix(transforms(taps)[2]) for taps in (3, 4, 5, 7))
 
 
 @compiled
@@ -105,11 +105,13 @@ def _to_points(taps, source, first, step, target, place, stride):  # pyright: ig
 @compiled
 def _to_results(taps, source, first, step, target, place, stride):  # pyright: ignore
     if taps == 3:
-        _four_results(source, first, step, target, place, stride)
+        _of_three_taps(source, first, step, target, place, stride)
+    elif taps == 4:
+        _of_four_taps(source, first, step, target, place, stride)
     elif taps == 5:
-        _two_results(source, first, step, target, place, stride)
+        _of_five_taps(source, first, step, target, place, stride)
     elif taps == 7:
-        _three_results(source, first, step, target, place, stride)
+        _of_seven_taps(source, first, step, target, place, stride)
     else:
         _as_it_is(source, first, step, target, place, stride)
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from floatbench.metrics import matrix_products
 from floatbench.metrics.network import NetworkBackbone, quicker
-from floatbench.metrics.winograd import TOGETHER, WinogradConv, available, fits
+from floatbench.metrics.winograd import TOGETHER, StridedWinogradConv, WinogradConv, available, fits, halves
 from floatbench.metrics.winograd_kernels import transforms
 from floatbench.types import ClipMedia, Features
 
@@ -18,7 +18,7 @@ def noise(*shape: int) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize(("taps", "side", "tile"), [(1, 1, 1), (3, 6, 4), (5, 6, 2), (7, 9, 3)])
+@pytest.mark.parametrize(("taps", "side", "tile"), [(1, 1, 1), (3, 6, 4), (4, 6, 3), (5, 6, 2), (7, 9, 3)])
 def test_the_three_matrices_compute_a_correlation(taps, side, tile):
     data, kernel, result = transforms(taps)
     assert (data.shape, kernel.shape, result.shape) == ((side, side), (side, taps), (tile, side))
@@ -59,6 +59,34 @@ def test_the_results_are_those_of_the_convolution(case, last):
     assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
+STRIDED = {
+    "seven taps": (nn.Conv2d(3, 64, 7, 2, 3, bias=False), (2, 3, 32, 32)),
+    "seven taps, odd sides": (nn.Conv2d(3, 64, 7, 2, 3), (2, 3, 31, 45)),
+    "five taps": (nn.Conv2d(40, 64, 5, 2, 1), (2, 40, 14, 17)),
+    "five taps, uneven padding": (nn.Conv2d(8, 32, 5, 2, (0, 2)), (1, 8, 9, 12)),
+    "one result": (nn.Conv2d(3, 32, 7, 2), (1, 3, 7, 8)),
+    "a film, every frame": (nn.Conv3d(3, 96, (5, 7, 7), (1, 2, 2)), (1, 3, 9, 30, 31)),
+    "a film, every second frame": (nn.Conv3d(3, 64, 7, 2, bias=False), (2, 3, 12, 21, 29)),
+    "a film seen frame by frame": (nn.Conv3d(96, 64, (1, 5, 5), (1, 2, 2), (0, 1, 1)), (1, 96, 3, 27, 27)),
+}
+
+
+@pytest.mark.parametrize("case", STRIDED)
+@pytest.mark.parametrize("last", [False, True])
+def test_every_second_pixel_of_a_large_kernel(case, last):
+    layer, shape = STRIDED[case]
+    assert halves(layer)
+    x = noise(*shape)
+    with torch.inference_mode():
+        expected = layer.double()(x.double()).float()
+        layer.float()
+        if last:
+            x = x.contiguous(memory_format=torch.channels_last if x.dim() == 4 else torch.channels_last_3d)
+        found = StridedWinogradConv(layer)(x)
+    assert found.shape == expected.shape
+    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()  # as above
+
+
 @pytest.mark.parametrize("together", [1, 5])
 def test_the_number_of_tiles_at_a_time_changes_nothing(monkeypatch, together):
     layer = nn.Conv2d(64, 64, 3, padding=1)
@@ -92,6 +120,12 @@ def test_several_threads_share_the_tiles_and_compute_the_same():
         nn.Conv2d(128, 128, 3, padding="same"),
         nn.Conv2d(128, 128, (1, 7), stride=(1, 2), padding=(0, 3)),
         nn.Conv2d(128, 128, 7, padding=3),
+        nn.Conv2d(3, 128, 7, stride=4, padding=3),
+        nn.Conv2d(3, 128, 7, stride=(2, 1), padding=3),
+        nn.Conv2d(3, 16, 7, stride=2, padding=3),
+        nn.Conv2d(4, 128, 7, stride=2, padding=3, groups=2),
+        nn.Conv2d(3, 128, 5, stride=2, dilation=2),
+        nn.Conv3d(3, 128, 7, stride=2, padding=3),
         nn.Conv2d(128, 128, (1, 5), padding=(0, 2)),
         nn.Conv3d(128, 128, (1, 7, 7)),
         nn.Conv2d(16, 128, 3, padding=1),
@@ -104,6 +138,7 @@ def test_several_threads_share_the_tiles_and_compute_the_same():
 )
 def test_other_layers_stay_as_they_are(layer):
     assert not fits(layer)
+    assert not halves(layer)
 
 
 class OfOneLayer(NetworkBackbone):
