@@ -28,6 +28,7 @@ from floatbench.model.layers import (
     Unused,
     Upsample,
 )
+from floatbench.model.lips import lips
 from floatbench.model.painter import FacePainter
 
 FLOW_LEVEL = 64
@@ -264,7 +265,8 @@ class Decoder(nn.Module):
     def _anchored(self, latent: Tensor, features: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """The same of an anchored decoder; the features end with the source picture and the latent at rest.
 
-        Behind them comes, where faces are painted, whether this one is to be: 1 or 0 (B, 1, 1, 1).
+        Behind them comes, where faces are painted, whether this one is to be: 1 or 0 (B, 1, 1, 1), and what is known of
+        its lips where these part instead.
         """
         maps, (picture, rest, *known) = features[: len(self.to_flows)], features[len(self.to_flows) :]
         shown, flows, _, mask, _ = self._shown(rest, maps, None)
@@ -273,7 +275,7 @@ class Decoder(nn.Module):
         made = anchor.completed(shown, coordinates, mask)
         if self.painter is not None:
             wanted, still = (value.float() @ self.direction.basis() for value in (latent, rest))
-            made = self.painter(made, wanted, still, *known)
+            made = self.painter(made, coordinates, wanted, still, *known)
         return made, flow
 
     def _shown(
@@ -357,6 +359,15 @@ class MotionAutoencoder(nn.Module):
         at = len(self.dec.to_flows) + 1
         rest, painted = latent.float() + self.motion(self.coefficients(latent)), maps[at + 1 :]
         return [*maps[:at], rest, *(0 * known if unfamiliar else known for known in painted)]
+
+    def with_lips(self, maps: list[Tensor]) -> list[Tensor]:
+        """The maps of a source at rest that is not painted, and what is seen of its lips, so that its mouth opens."""
+        painter, at = self.dec.painter, len(self.dec.to_flows)
+        if painter is None:
+            return maps
+        picture, rest = maps[at : at + 2]
+        numbers = painter.numbers(rest.float() @ self.dec.direction.basis()) * painter.spread
+        return [*maps, lips(picture, numbers[:, :POSES])]
 
     def with_face_of(self, other: Tensor, latent: Tensor) -> Tensor:
         """A latent (B, D) with the face that a reader saw replaced by that in another one (D,)."""

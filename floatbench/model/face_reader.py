@@ -22,6 +22,8 @@ EYES_BOX, MOUTH_BOX = (-0.64, 0.64, 0.42, -0.16), (-0.5, 0.5, -0.14, -1.1)
 EYES_SIZE, MOUTH_SIZE = (40, 88), (64, 64)
 SEEN = 128
 """Side of the picture from which parts are unwrapped; the pose network sees half of it."""
+NOWHERE = 9.0
+"""Coordinates of what no ray meets."""
 _HIDDEN = 192
 
 
@@ -61,6 +63,29 @@ def unwrapped(pictures: Tensor, pose: Tensor, points: Tensor, size: tuple[int, i
     scale = DISTANCE / (DISTANCE - at[..., 2:]) / HALF_VIEW
     grid = torch.cat((at[..., :1] * scale, -at[..., 1:2] * scale), -1).view(-1, *size, 2)
     return F.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
+
+
+def on_front(pose: Tensor, size: int) -> Tensor:
+    """Where every pixel's ray meets the ellipsoid's front, x and y in head units, (B, R, R, 2).
+
+    Rays that miss it lie far outside.
+
+    Args:
+        pose: (B, 6).
+    """
+    axis = ((torch.arange(size, device=pose.device) + 0.5) / size * 2 - 1) * (HALF_VIEW / DISTANCE)
+    y, x = torch.meshgrid(-axis, axis, indexing="ij")
+    ray = torch.stack((x, y, -torch.ones_like(x)), -1).flatten(0, 1)  # (P, 3)
+    turn = rotations(pose)
+    eye = (pose.new_tensor([0.0, 0.0, DISTANCE]) - pose[:, 3:])[:, None] @ turn  # (B, 1, 3), head coordinates
+    axes = pose.new_tensor(SKULL)
+    way = ray @ turn
+    o, d = eye / axes, way / axes
+    a, b, c = (d * d).sum(-1), (o * d).sum(-1), (o * o).sum(-1) - 1
+    under = b * b - a * c
+    t = (-b - under.clamp(min=0).sqrt()) / a
+    at = eye[..., :2] + t[..., None] * way[..., :2]
+    return torch.where(under[..., None] > 0, at, NOWHERE).view(-1, size, size, 2)
 
 
 class FaceReader(nn.Module):

@@ -331,7 +331,9 @@ class FastDecoder:
         flows, (missing, still, *known) = anchor[:levels], anchor[levels:]
         shown, _, coordinates, mask = self._shown(latents, features, colours, flows)
         made = Anchor(flows, missing, still).completed(shown, coordinates, mask)
-        return made if self._painter is None else self._painter(made, latents.float() @ self._basis, *known)
+        if self._painter is None:
+            return made
+        return self._painter(made, coordinates, latents.float() @ self._basis, *known)
 
     def _shown(
         self,

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from floatbench.model.config import FACES, POSES
-from floatbench.model.face_reader import DISTANCE, HALF_VIEW, SKULL, on_skull, rotations, unwrapped
+from floatbench.model.face_reader import on_front, on_skull, unwrapped
+from floatbench.model.lips import parted
 
 STILL = 0.1
 """Squared change of a part's numbers, in their spread, at which the paint is two thirds as strong as far from rest."""
 SLOPE = 0.2
 WIDTHS = (24, 48, 64)
 """Channels at half, quarter and eighth of the patch's size."""
-NOWHERE = 9.0
 
 
 @dataclass(frozen=True)
@@ -44,29 +44,6 @@ MOUTH = Patch((-0.5, 0.5, -0.14, -1.1), (64, 64), tuple(range(8)))
 """Moved by jaw, lips, smile, tongue and sneer."""
 EYES = Patch((-0.64, 0.64, 0.5, -0.16), (48, 88), (5, 7, *range(8, FACES)))
 """Eyes and brows, moved by brows, lids and gaze, and by smile and sneer, which lift the cheeks."""
-
-
-def on_front(pose: Tensor, size: int) -> Tensor:
-    """Where every pixel's ray meets the ellipsoid's front, x and y in head units, (B, R, R, 2).
-
-    Rays that miss it lie far outside.
-
-    Args:
-        pose: (B, 6).
-    """
-    axis = ((torch.arange(size, device=pose.device) + 0.5) / size * 2 - 1) * (HALF_VIEW / DISTANCE)
-    y, x = torch.meshgrid(-axis, axis, indexing="ij")
-    ray = torch.stack((x, y, -torch.ones_like(x)), -1).flatten(0, 1)  # (P, 3)
-    turn = rotations(pose)
-    eye = (pose.new_tensor([0.0, 0.0, DISTANCE]) - pose[:, 3:])[:, None] @ turn  # (B, 1, 3), head coordinates
-    axes = pose.new_tensor(SKULL)
-    way = ray @ turn
-    o, d = eye / axes, way / axes
-    a, b, c = (d * d).sum(-1), (o * d).sum(-1), (o * o).sum(-1) - 1
-    under = b * b - a * c
-    t = (-b - under.clamp(min=0).sqrt()) / a
-    at = eye[..., :2] + t[..., None] * way[..., :2]
-    return torch.where(under[..., None] > 0, at, NOWHERE).view(-1, size, size, 2)
 
 
 def on_patch(front: Tensor, patch: Patch) -> Tensor:
@@ -152,15 +129,29 @@ class FacePainter(nn.Module):
         """Coefficients (B, M) of the model as motion numbers in units of their spread."""
         return coefficients / self.gain + self.mean
 
-    def forward(self, picture: Tensor, wanted: Tensor, rest: Tensor, known: Tensor) -> Tensor:
+    def forward(
+        self,
+        picture: Tensor,
+        coordinates: Tensor,
+        wanted: Tensor,
+        rest: Tensor,
+        known: Tensor,
+        mouth: Tensor | None = None,
+    ) -> Tensor:
         """Pictures (B, 3, R, R) with their faces painted.
 
         Args:
+            coordinates: (B, R, R, 2), where every pixel comes from in the source.
             wanted, rest: coefficients (B, M) of the picture and of the source, of which there may be one.
             known: 1 where a face is to be painted, else 0, (B, 1, 1, 1).
+            mouth: what `lips` sees of a source whose lips part instead.
         """
-        mouth, eyes = self.changes(picture, self.numbers(wanted), self.numbers(rest), known)
-        return picture + mouth + eyes
+        wanted, rest = self.numbers(wanted), self.numbers(rest)
+        if mouth is not None:
+            faces = ((numbers * self.spread)[:, POSES:] for numbers in (wanted, rest))
+            picture = parted(picture, coordinates, *faces, mouth)
+        lips, eyes = self.changes(picture, wanted, rest, known)
+        return picture + lips + eyes
 
     def changes(self, picture: Tensor, wanted: Tensor, rest: Tensor, known: Tensor) -> list[Tensor]:
         """What is added to mouth and to eyes, (B, 3, R, R) each, of motion numbers (B, M)."""

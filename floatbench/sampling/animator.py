@@ -339,6 +339,8 @@ class Animator:
                     mean, near = (torch.from_numpy(value).to(latent) for value in (domain.mean, pulled))
                     latent = self.network.motion_autoencoder.with_face_of(mean, near[None])
                 features = self.network.motion_autoencoder.resting_at(latent, features, pulled is not own)
+                if pulled is not own:
+                    features = self.network.motion_autoencoder.with_lips(features)
             motion = self.network.motion(self.network.coefficients(latent))
             prepared = self._decoder.source(features) if self._decoder else features
             return EncodedPortrait(latent, motion, prepared, distance)

@@ -6,6 +6,7 @@ import ast
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from floatbench.cli.command import Command, option_name
 PACKAGE = Path(floatbench.__file__).parent
 
 
+@cache
 def everything() -> dict[str, Any]:
     """Every command and group of the program by the words that call it."""
     program._collect()

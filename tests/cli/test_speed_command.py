@@ -52,6 +52,7 @@ def test_table_and_file_of_a_method_without_a_quality_run(media, tmp_path):
         rows_for_figure([out])
 
 
+@pytest.mark.slow
 def test_clips_of_a_folder_are_taken_as_they_were_prepared(tmp_path):
     (tmp_path / "videos").mkdir()
     rng = np.random.default_rng(0)

@@ -27,6 +27,8 @@ ROOT = Path(__file__).resolve().parents[2]
 GUIDES = sorted([*(ROOT / "docs/tutorials").glob("*.md"), *(ROOT / "docs/how-to").glob("*.md")])
 NEED_DATA = {"train-float"}
 """Guides whose every command needs data that is not here."""
+LONG = {"evaluate-your-method", "extend", "first-table", "run-on-a-cluster"}
+"""Guides that take half a minute each."""
 PEOPLE = range(90000, 90003)
 
 
@@ -90,7 +92,9 @@ def type_in(line: str, place: Path) -> None:
     assert ran.returncode == 0, f"{line}\n{ran.stdout}\n{ran.stderr}"
 
 
-@pytest.mark.parametrize("guide", GUIDES, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "guide", [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] * (path.stem in LONG)) for path in GUIDES]
+)
 def test_a_guide_does_what_it_says(guide: Path, place: Path):
     names: dict[str, object] = {"__name__": "__main__"}
     ran = 0

@@ -43,7 +43,7 @@ def numbers(scores: ScoreFile) -> dict[tuple[str, str], float | None]:
     return {(cell.method, cell.metric): cell.value for cell in scores.scores}
 
 
-@pytest.mark.parametrize("name", CLIPS)
+@pytest.mark.parametrize("name", ["a", pytest.param("b", marks=pytest.mark.slow)])
 def test_the_same_command_measures_again_what_nobody_knows_the_code_of_and_gives_the_same_scores(runs: Path, name: str):
     """The first version did not keep which code, libraries and files its features came from."""
     before = numbers(read_record(runs / name / "scores.json", ScoreFile))

@@ -11,8 +11,9 @@ import torch
 from floatbench.errors import UsageError
 from floatbench.model.autoencoder import MotionAutoencoder
 from floatbench.model.config import CONFIGS, POSES
+from floatbench.model.face_reader import on_front
 from floatbench.model.fast_decoder import FastDecoder
-from floatbench.model.painter import EYES, MOUTH, FacePainter, on_front, on_patch
+from floatbench.model.painter import EYES, MOUTH, FacePainter, on_patch
 from floatbench.synthetic.camera import project, rotation
 
 SIZE = 128
@@ -48,19 +49,19 @@ def test_a_pixel_finds_the_point_of_the_patch_that_the_camera_puts_there(painter
 
 
 def test_a_face_as_it_was_is_not_painted_and_a_changed_one_is_inside_of_the_patch_alone(painter):
-    picture, rest = torch.rand(2, 3, SIZE, SIZE) * 2 - 1, _numbers(2)
+    picture, rest, where = torch.rand(2, 3, SIZE, SIZE) * 2 - 1, _numbers(2), torch.zeros(2, SIZE, SIZE, 2)
     known, turned, spoken = torch.ones(2, 1, 1, 1), rest.clone(), rest.clone()
     turned[:, :POSES] += 0.1
     spoken[:, POSES] += 3.0
-    assert torch.equal(painter(picture, rest, rest, known), picture)
-    assert torch.equal(painter(picture, turned, rest, known), picture)
-    assert torch.equal(painter(picture, spoken, rest, 0 * known), picture)
+    assert torch.equal(painter(picture, where, rest, rest, known), picture)
+    assert torch.equal(painter(picture, where, turned, rest, known), picture)
+    assert torch.equal(painter(picture, where, spoken, rest, 0 * known), picture)
     raised = rest.clone()
     raised[:, POSES + 8] += 3.0  # brows
     front = on_front(rest[:, :POSES], SIZE)
     for face, patch in ((spoken, MOUTH), (raised, EYES)):
         inside = on_patch(front, patch).abs().amax(-1) < 1 + 1 / patch.size[0]
-        changed = (painter(picture, face, rest, known) - picture).abs().amax(1)
+        changed = (painter(picture, where, face, rest, known) - picture).abs().amax(1)
         assert changed[inside].mean() > 0.1 and changed[~inside].max() == 0
 
 
@@ -72,13 +73,18 @@ def test_standardised_coefficients_are_told_as_before(painter):
     assert torch.allclose(again.numbers(1.7 * (rest - mean)), rest, atol=1e-6)
 
 
-@torch.no_grad()
-def test_the_decoder_paints_a_familiar_face_and_its_fast_twin_the_same():
+def painting() -> MotionAutoencoder:
     torch.manual_seed(0)
     net = MotionAutoencoder(PAINTS).eval().requires_grad_(False)
     assert net.dec.painter is not None
     for part in (net.dec.painter.mouth, net.dec.painter.eyes):
         part.last.weight.normal_(std=0.1)
+    return net
+
+
+@torch.no_grad()
+def test_the_decoder_paints_a_familiar_face_and_its_fast_twin_the_same():
+    net = painting()
     latent, maps = net.encode(torch.rand(1, 3, 64, 64) * 2 - 1)
     latents = latent + net.motion(net.coefficients(latent) + 0.3 * torch.randn(3, PAINTS.dim_m))
     fast = FastDecoder(net.dec)
@@ -88,6 +94,23 @@ def test_the_decoder_paints_a_familiar_face_and_its_fast_twin_the_same():
         made.append(net.decode(latents, here)[0])
         assert torch.allclose(fast(latents, fast.source(here)), made[-1], atol=1e-3)
     assert (made[0] - made[1]).abs().max() > 0.1
+
+
+@torch.no_grad()
+def test_lips_of_an_unfamiliar_face_part_and_those_of_the_fast_twin_the_same():
+    net = painting()
+    latent, maps = net.encode(torch.rand(1, 3, 64, 64) * 2 - 1)
+    speaking = torch.zeros(1, PAINTS.dim_m)
+    speaking[:, POSES] = 0.8  # the jaw
+    latents = torch.cat([latent + net.motion(net.coefficients(latent) + way * speaking) for way in (0, 1)])
+    shut = net.resting_at(latent, maps, unfamiliar=True)
+    seen = net.with_lips(shut)
+    assert torch.equal(net.resting_at(latent, maps)[-1], torch.ones(1, 1, 1, 1))  # a familiar one has no such map
+    plain, parted = net.decode(latents, shut)[0], net.decode(latents, seen)[0]
+    assert torch.allclose(parted[0], plain[0], atol=1e-4)
+    assert (parted[1] - plain[1]).abs().max() > 0.1
+    fast = FastDecoder(net.dec)
+    assert torch.allclose(fast(latents, fast.source(seen)), parted, atol=1e-3)
 
 
 def test_a_painter_changes_no_other_random_start():

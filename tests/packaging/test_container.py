@@ -65,6 +65,7 @@ def test_the_base_and_the_build_of_torch_are_arguments_that_uv_knows() -> None:
     assert pinned in (ROOT / "Makefile").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_what_is_copied_makes_the_package_and_the_command_makes_a_video_in_a_bare_environment(tmp_path: Path) -> None:
     copied = tmp_path / "source"
     copied.mkdir()

@@ -107,7 +107,7 @@ def environment(way: str, home: Path, here: bool) -> dict[str, str]:
 
 
 EVERY = [(way, here) for way in ("wheel", "editable", "clone") for here in (False, True)]
-ALWAYS = [("wheel", False), ("editable", True), ("clone", False)]
+ALWAYS = [("wheel", False), ("editable", True)]
 
 
 @pytest.mark.parametrize(

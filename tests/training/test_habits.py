@@ -25,6 +25,7 @@ def steps_of(folder: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_accumulated_gradients_take_the_steps_of_the_whole_batch(toy, clips, tmp_path):
     """Phase 1 without the critic that sees a batch at once; two steps, so that the first update counts."""
     auto = replace(toy.autoencoder, full_adv=0.0, both_ways=False, steps=2)
@@ -128,6 +129,7 @@ def test_loggers_are_checked_before_anything_is_done(monkeypatch):
         log.parse_trackers("wandb")
 
 
+@pytest.mark.slow
 def test_the_projection_counts_what_the_paper_s_networks_have(monkeypatch):
     """95.5 M numbers; 58 GMAC forward in the generator and 135 in VGG-19 make 1.5 TFLOP a row, both passes."""
     monkeypatch.setattr("floatbench.training.projection.measured_speed", lambda *_: 1e14)

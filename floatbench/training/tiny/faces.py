@@ -14,7 +14,8 @@ from torch import Tensor
 
 from floatbench.model.autoencoder import MotionAutoencoder
 from floatbench.model.config import POSES
-from floatbench.model.painter import FacePainter, Patch, on_front, on_patch
+from floatbench.model.face_reader import on_front
+from floatbench.model.painter import FacePainter, Patch, on_patch
 from floatbench.progress import Progress
 from floatbench.sampling.picture import to_pixels
 from floatbench.training.batches import step_generator, unit
