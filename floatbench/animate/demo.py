@@ -13,10 +13,10 @@ from floatbench.animate.cropping import FETCH, installed
 from floatbench.animate.pipeline import FLOAT, Video
 from floatbench.errors import ClipError, DataError
 from floatbench.progress import Progress
-from floatbench.sampling.loading import BUNDLED, SPEECH, checkpoint_file
+from floatbench.sampling.loading import BUNDLED, checkpoint_file
 from floatbench.synthetic.clip import TEST_FIRST, SyntheticClip
 
-OFFICIAL = ("float", *SPEECH)
+OFFICIAL = ("float", *weights.SPEECH)
 SECONDS = 4.0
 
 

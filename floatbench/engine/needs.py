@@ -6,17 +6,16 @@ from floatbench import weights
 from floatbench.errors import UsageError
 from floatbench.metrics import registry, sets
 from floatbench.protocol.load import built_in, load_protocol
-from floatbench.sampling.loading import SPEECH
 from floatbench.text import near
 
-FLOAT = ("float", *SPEECH)
+FLOAT = ("float", *weights.SPEECH)
 BOXES = {"s3fd": ("s3fd-face-alignment",), "mediapipe": ("mediapipe-face-landmarker",)}
 COMMANDS = {
     "generate": (*FLOAT, *BOXES["s3fd"]),
     "demo": (*FLOAT, *BOXES["s3fd"]),
     "web": (*FLOAT, *BOXES["s3fd"]),
-    "train": ("vgg19", *SPEECH, *BOXES["mediapipe"]),
-    "ablate": ("vgg19", *SPEECH, *BOXES["mediapipe"], "hsemotion"),
+    "train": ("vgg19", *weights.SPEECH, *BOXES["mediapipe"]),
+    "ablate": ("vgg19", *weights.SPEECH, *BOXES["mediapipe"], "hsemotion"),
 }
 """Commands that open weights by themselves. `score` and `run` take a metric or a protocol instead."""
 

@@ -29,7 +29,6 @@ from floatbench.errors import ClipError, DependencyError
 from floatbench.files import atomic_path, file_sha256
 from floatbench.metrics import base
 from floatbench.metrics.base import Metric, Pair, Score, Side
-from floatbench.metrics.frechet import forget_reference
 from floatbench.processes import Death, as_finished
 from floatbench.types import Features
 
@@ -186,6 +185,8 @@ def kept_scores() -> Path:
 @contextmanager
 def one_reference() -> Iterator[None]:
     """Frees what metrics keep of the last reference side when the scores are made."""
+    from floatbench.metrics.frechet import forget_reference  # with it comes torch, which a refused call does not need
+
     try:
         yield
     finally:

@@ -11,8 +11,6 @@ from contextlib import suppress
 from functools import partial
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
-from scipy.signal import argrelextrema, find_peaks
 
 from floatbench.errors import ClipError
 from floatbench.metrics import efid
@@ -94,6 +92,9 @@ def motion_beats(features: Features) -> np.ndarray:
 
     The speed is the mean length of the points' one-frame difference; over a lost face it is filled in linearly.
     """
+    from scipy.ndimage import gaussian_filter1d
+    from scipy.signal import argrelextrema  # takes two seconds to import
+
     found = points.seen(features, 3)
     mesh = points.in_pixels(features)[:, points.FACE]
     every, both = np.arange(len(found) - 1), found[1:] & found[:-1]
@@ -106,6 +107,8 @@ def motion_beats(features: Features) -> np.ndarray:
 
 def sound_onsets(rms: np.ndarray) -> np.ndarray:
     """(n,) frames at which the logarithm of the loudness, kept above a thousandth of its peak, rises most."""
+    from scipy.signal import find_peaks
+
     level = np.log(np.maximum(rms.astype(np.float64), 1e-3 * max(float(rms.max()), 1e-9)))
     return find_peaks(np.diff(level, prepend=level[0]), height=RISE)[0]
 

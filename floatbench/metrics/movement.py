@@ -12,7 +12,6 @@ from functools import partial
 
 import cv2
 import numpy as np
-from scipy.signal import find_peaks
 
 from floatbench.errors import ClipError
 from floatbench.metrics import face_points as points
@@ -59,6 +58,8 @@ def blinks(look: Look) -> VideoReading:
 
     Extras: `count`; `seconds`, the median length at half the height, where there is a blink; `open`, the median level.
     """
+    from scipy.signal import find_peaks  # takes two seconds to import
+
     features = look(FaceLandmarker.id)
     found = points.seen(features)
     closed = features["blendshapes"][:, points.BLINK].mean(axis=1, dtype=np.float64)

@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import stats
 
 from floatbench.metrics.base import ClipFolds, DistanceFolds, Folds, Interval
 from floatbench.metrics.statistics import LEVEL, Design, Resampled, jackknife_error, resampled, root_interval
@@ -102,6 +101,8 @@ def score_interval(folds: Sequence[Folds], seed: int) -> tuple[Interval | None, 
 
 
 def _distance_interval(folds: Sequence[DistanceFolds]) -> Interval:
+    from scipy import stats  # takes 0.7 s to import
+
     scale, name = _SCALES[folds[0].scale]
     value, left_out = _averaged(folds)
     middle = scale(value)
@@ -117,6 +118,8 @@ def _distance_interval(folds: Sequence[DistanceFolds]) -> Interval:
 
 
 def _of_distances(a: Sequence[DistanceFolds], b: Sequence[DistanceFolds]) -> PairedDifference:
+    from scipy import stats  # takes 0.7 s to import
+
     (value_a, left_a), (value_b, left_b) = _averaged(a), _averaged(b)
     first = a[0]
     scale, name = _SCALES[first.scale]
@@ -182,6 +185,8 @@ def _together(error: float, df: int, extra: Sequence[tuple[float, int]]) -> tupl
 
 def _widened(found: Resampled, extra: Sequence[tuple[float, int]]) -> tuple[Interval, float]:
     """Interval and p of a resampled mean with the variance of the seeds added."""
+    from scipy import stats  # takes 0.7 s to import
+
     interval, p = found.interval(), found.p()
     if not any(variance > 0 for variance, _ in extra):
         return interval, p
@@ -200,6 +205,8 @@ def _widened(found: Resampled, extra: Sequence[tuple[float, int]]) -> tuple[Inte
 
 def _p(gap: float, error: float, df: float, groups: int) -> float:
     """Two-sided p of a difference; where nothing varies at all, that of a sign test."""
+    from scipy import stats  # takes 0.7 s to import
+
     if gap == 0:
         return 1.0
     return float(2 * stats.t.sf(abs(gap) / error, df)) if error > 0 else 0.5 ** (groups - 1)

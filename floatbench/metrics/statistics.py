@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-from scipy import stats
-from scipy.optimize import brentq
 
 from floatbench.metrics.base import Interval
 
@@ -121,6 +119,8 @@ def jackknife_error(value: float, left_out: Sequence[float], sizes: Sequence[int
 
 def root_interval(root: float, error: float, df: float, method: str, level: float = LEVEL) -> Interval:
     """root +- t(df) error, squared back: the interval of a distance, never below zero."""
+    from scipy import stats  # takes 0.7 s to import
+
     half = float(stats.t.ppf((1 + level) / 2, df)) * error
     return Interval(max(0.0, root - half) ** 2, (root + half) ** 2, level, method)
 
@@ -153,6 +153,8 @@ class Resampled:
 
     def _end(self, tail: float, upper: bool) -> float:
         """The percentile end, stretched about the mean: with few units the plain one is too short."""
+        from scipy import stats  # takes 0.7 s to import
+
         stretch = (self.units / self.df) ** 0.5 * stats.t.isf(tail, self.df) / stats.norm.isf(tail)
         return float(self.mean + (np.quantile(self.means, 1 - tail if upper else tail) - self.mean) * stretch)
 
@@ -166,6 +168,9 @@ class Resampled:
 
         Beyond the draws the tail is taken as normal. Where nothing varies at all it is that of a sign test.
         """
+        from scipy import stats  # takes 0.7 s to import
+        from scipy.optimize import brentq
+
         if self.mean == 0:
             return 1.0
         upper, first = self.mean < 0, 1 / len(self.means)

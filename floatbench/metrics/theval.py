@@ -18,7 +18,6 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-from scipy.spatial.distance import pdist
 
 from floatbench.errors import ClipError
 from floatbench.metrics import face_points as points
@@ -43,6 +42,8 @@ def lip_dynamics(look: Look, scale_free: bool = False) -> VideoReading:
     Args:
         scale_free: in eye distances of the picture as it is, instead of pixels of the frame squashed to 256 x 256.
     """
+    from scipy.spatial.distance import pdist
+
     features = look(FaceLandmarker.id)
     if not scale_free and not features["found"].any():
         return VideoReading(0.0, len(features["found"]), len(features["found"]))  # as THEval counts a lost face

@@ -34,6 +34,8 @@ TOGETHER = {(3, 3): 32, (4, 4): 32, (5, 5): 32, (1, 7): 64, (7, 1): 64, (1, 3): 
 made of them stays in the cache."""
 STRIDED = ((5, 5), (7, 7))
 """Kernels with stride 2 that are computed so. Of 3 x 3 taps the halves have 2 and 1: too little is saved."""
+LEAST_STRIDED = 12
+"""Channels going into such a kernel, counted over its frames: with three the transforms cost more than is saved."""
 APART = 16
 """Numbers between what belongs to two of the 36 products, so that not all of them fall into one set of a cache."""
 
@@ -61,7 +63,10 @@ def halves(layer: nn.Module) -> TypeGuard[nn.Conv2d | nn.Conv3d]:
         return False
     if layer.kernel_size[-2:] not in STRIDED or isinstance(layer.padding, str) or layer.padding[:-2] not in ((), (0,)):
         return False
-    return layer.stride[-2:] == (2, 2) and set(layer.dilation) == {1} and layer.out_channels >= LEAST_CHANNELS
+    if layer.stride[-2:] != (2, 2) or set(layer.dilation) != {1}:
+        return False
+    frames = layer.kernel_size[0] if isinstance(layer, nn.Conv3d) else 1
+    return layer.in_channels * frames >= LEAST_STRIDED and layer.out_channels >= LEAST_CHANNELS
 
 
 class WinogradConv(nn.Module):

@@ -24,9 +24,6 @@ from floatbench.synthetic.expression import EXPRESSION, POSE
 from floatbench.text import near
 from floatbench.weights import lockfile
 
-SPEECH = ("wav2vec2-base-960h", "wav2vec2-speech-emotion")
-"""Registry entries of the two frozen speech networks that the official model builds on."""
-
 BUNDLED = {"float-tiny": "float-tiny.safetensors"}
 """Models inside the package, by file name in floatbench/assets."""
 
@@ -85,8 +82,8 @@ def origin_of(name_or_path: str | Path) -> Origin:
 def entries_of(name_or_path: str | Path) -> tuple[str, ...]:
     """Registry entries that a model is loaded from."""
     if str(name_or_path) == "float":
-        return ("float", *SPEECH)
-    return SPEECH if _needs_speech(name_or_path) else ()
+        return ("float", *weights.SPEECH)
+    return weights.SPEECH if _needs_speech(name_or_path) else ()
 
 
 def checkpoint_file(name_or_path: str | Path) -> Path:
@@ -175,7 +172,7 @@ def load_model(name_or_path: str | Path, impl: Literal["plain", "fast"] = "fast"
     """
     origin = origin_of(name_or_path)
     file = weights.path("float") if str(name_or_path) == "float" else checkpoint_file(name_or_path)
-    speech, emotion = (weights.path(name) for name in SPEECH) if _needs_speech(name_or_path) else (None, None)
+    speech, emotion = (weights.path(name) for name in weights.SPEECH) if _needs_speech(name_or_path) else (None, None)
     model = checkpoint.load(file, speech, emotion)
     set_impl(model, impl)
     return model.requires_grad_(False), origin

@@ -55,8 +55,6 @@ from floatbench.training.validation import (
     refuse_driven,
 )
 
-SPEECH = ("wav2vec2-base-960h", "wav2vec2-speech-emotion")
-"""The frozen networks of phase 2."""
 SYNTHETIC_LICENCE = "Apache-2.0, trained on synthetic heads only"
 
 
@@ -247,7 +245,7 @@ def train_flow(
         notes["coefficients"] = {"mean": mean.tolist(), "gain": gain}
         motions = [_rescaled(clip, mean.numpy(), gain) for clip in motions]
     if c.hearing == "whole":
-        networks = " ".join(weights.sha256(name) for name in SPEECH)
+        networks = " ".join(weights.sha256(name) for name in weights.SPEECH)
         motions = heard_clips(model.to(devices.device), motions, networks, quiet)
     preview = clips.beginning(motions[0].number, PREVIEW_FRAMES)
     phase = FlowPhase(config, model, motions, devices, preview, motions[0])
@@ -323,7 +321,7 @@ def load_speech(model: FloatModel) -> FloatModel:
     if model.config.speech != "wav2vec2":
         return model
     wanted = {k for k in model.state_dict() if k.startswith((checkpoint.AUDIO_PREFIX, checkpoint.EMOTION_PREFIX))}
-    state = checkpoint.speech_state(*(weights.path(name) for name in SPEECH))
+    state = checkpoint.speech_state(*(weights.path(name) for name in weights.SPEECH))
     missing = sorted(wanted - set(state))
     if missing:
         raise DataError(f"the speech networks lack {missing[0]} and {len(missing) - 1} more entries")

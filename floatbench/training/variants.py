@@ -19,6 +19,7 @@ from typing import Any, Literal
 import torch
 from safetensors.torch import save_file
 
+from floatbench import weights
 from floatbench.data.catalogue import dataset_for
 from floatbench.engine import runner
 from floatbench.engine.runner import RunOptions, RunResult
@@ -36,7 +37,7 @@ from floatbench.training.clips import ClipSet
 from floatbench.training.coefficients import standardise
 from floatbench.training.config import TrainConfig
 from floatbench.training.configs import load_config
-from floatbench.training.train import SPEECH, clip_set, train_autoencoder, train_flow
+from floatbench.training.train import clip_set, train_autoencoder, train_flow
 from floatbench.weights import store
 
 Sweep = Literal["nfe", "guidance"]
@@ -166,7 +167,7 @@ def require_networks(config: TrainConfig, variants: Sequence[Variant]) -> None:
     for variant in variants:
         model = replace(config.model, **variant.model)
         if model.speech == "wav2vec2":
-            needed |= dict.fromkeys(SPEECH)
+            needed |= dict.fromkeys(weights.SPEECH)
         if config.data.protocol and model.pose_condition:
             needed |= dict.fromkeys(ReconCoefficients("hold").weights)
         if config.data.protocol and model.emotion_condition == "image":

@@ -4,6 +4,7 @@ The functions of `floatbench.weights.store` under the room's name: `weights.path
 """
 
 from floatbench.weights.store import (
+    SPEECH,
     available,
     entry,
     expected_hash,
@@ -23,6 +24,7 @@ from floatbench.weights.store import (
 )
 
 __all__ = [
+    "SPEECH",
     "available",
     "entry",
     "expected_hash",

@@ -27,6 +27,8 @@ from floatbench.weights.lockfile import FileRecord, Section
 from floatbench.weights.table import ENTRIES, WeightEntry, WeightFile
 from floatbench.weights.wanted import git_blob
 
+SPEECH = ("wav2vec2-base-960h", "wav2vec2-speech-emotion")
+"""The two frozen networks that FLOAT hears with."""
 State = Literal["missing", "unverified", "verified", "damaged", "fabricated"]
 
 

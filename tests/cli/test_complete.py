@@ -76,6 +76,15 @@ def test_nothing_heavy_is_imported_for_it() -> None:
         assert not loaded & {"torch", "transformers", "mediapipe", "pandas", "scipy", "onnxruntime"}
 
 
+@pytest.mark.parametrize("line", ["weights fetch nosuch", "run -p nosuch -m frozen", "leaderboard validate"])
+def test_a_call_that_computes_nothing_waits_for_no_large_library(line: str) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "floatbench", *line.split()]
+    log = subprocess.run(command, capture_output=True, text=True, timeout=60).stderr
+    loaded = {row.rpartition("|")[2].strip() for row in log.splitlines()}
+    assert "floatbench.cli.app" in loaded
+    assert not loaded & {"torch", "transformers", "mediapipe", "scipy.stats", "scipy.signal", "onnxruntime"}
+
+
 def test_clips_are_those_of_the_protocol_on_the_line_and_none_of_an_unknown_one() -> None:
     ids = [clip.id for clip in load_protocol("hdtf").clips]
     assert offered("floatbench run -p hdtf --clips ").stdout.split() == ids
