@@ -9,7 +9,7 @@ from floatbench import weights
 from floatbench.animate.cropping import DETECTORS
 from floatbench.errors import DataError
 from floatbench.model.config import FLOAT_512
-from floatbench.sampling.loading import BUNDLED, SPEECH, card_of, checkpoint_file, config_of
+from floatbench.sampling.loading import BUNDLED, card_of, checkpoint_file, config_of
 from floatbench.sampling.options import SamplingOptions
 from floatbench.web.wish import NO_CROP
 
@@ -45,7 +45,7 @@ def first_choice(offered: list[str]) -> str:
 
 def missing_weights(model: str) -> list[MissingWeight]:
     """The weights that a model or a face detector lacks on this machine."""
-    wanted = (OFFICIAL, *SPEECH) if model == OFFICIAL else (DETECTORS[model],) if model in DETECTORS else ()
+    wanted = (OFFICIAL, *weights.SPEECH) if model == OFFICIAL else (DETECTORS[model],) if model in DETECTORS else ()
     rows = [weights.entry(name) for name in wanted if not weights.available(name)]
     return [MissingWeight(row.name, row.size, row.licence, weights.mend(row.name)) for row in rows]
 

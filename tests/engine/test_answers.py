@@ -28,7 +28,14 @@ def test_answers_belong_to_the_table_and_name_their_source():
 
 
 @pytest.mark.parametrize(
-    "name", ["i3d-400", "i3d-torchscript", "scrfd-det-10g", "s3fd-sfd-face", "s3fd-face-alignment"]
+    "name",
+    [
+        "i3d-400",
+        pytest.param("i3d-torchscript", marks=pytest.mark.slow),
+        "scrfd-det-10g",
+        "s3fd-sfd-face",
+        "s3fd-face-alignment",
+    ],
 )
 def test_random_weights_give_a_wrong_answer(name, monkeypatch):
     monkeypatch.setenv("FLOATBENCH_FABRICATED", "1")

@@ -129,7 +129,7 @@ def test_a_run_reads_a_checkpoint_once_to_hash_it(videos, tmp_path, checkpoint, 
 
 def test_each_file_of_the_official_model_decides_its_key(monkeypatch, tmp_path):
     files = (WeightFile("weights.dat", ("http://localhost/weights.dat",)),)
-    names = ("float", *loading.SPEECH)
+    names = ("float", *weights.SPEECH)
     entries = tuple(WeightEntry(name, name, files, "MIT", True, ("float",), "pickle") for name in names)
     monkeypatch.setattr(weights.store, "ENTRIES", entries)
     keys = []

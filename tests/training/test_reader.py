@@ -121,6 +121,6 @@ def test_a_painter_of_faces_learns_what_the_decoder_missed():
     painter = fit_painter(PainterConfig(steps=20, batch=6, rate=1e-2), pairs, NullProgress())
     picture = made.permute(0, 3, 1, 2) / 127.5 - 1
     with torch.no_grad():
-        painted = painter(picture, after, before, torch.ones(count, 1, 1, 1))
+        painted = painter(picture, torch.zeros(count, size, size, 2), after, before, torch.ones(count, 1, 1, 1))
     middle = (slice(None), slice(None), int(0.67 * size), size // 2)
     assert float(painted[middle].mean()) < float(picture[middle].mean()) - 0.3

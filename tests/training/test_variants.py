@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+import floatbench
 from floatbench.engine.runner import RunOptions
 from floatbench.errors import DataError, UsageError
 from floatbench.media import read_video
@@ -33,6 +35,8 @@ from floatbench.training.variants import (
     train_variants,
 )
 
+FLOAT_TINY = Path(floatbench.__file__).parent / "assets" / "float-tiny.safetensors"
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, clips, toy):
@@ -55,6 +59,7 @@ def test_every_row_has_the_key_of_the_paper():
     assert published_sweep("nfe")["2", "FID"] == "21.785"
 
 
+@pytest.mark.slow
 def test_variants_share_the_auto_encoder_and_differ_in_what_they_say(trained, toy):
     out, _ = trained
     for variant in (*TABLE_3, *TABLE_2):
@@ -66,6 +71,7 @@ def test_variants_share_the_auto_encoder_and_differ_in_what_they_say(trained, to
     assert folder_of(out, TABLE_2[0]) == folder_of(out, TABLE_3[3])
 
 
+@pytest.mark.slow
 def test_the_shared_auto_encoder_counts_motion_as_phase_one_did(trained, toy, clips):
     out, model = trained
     assert json.loads(read_metadata(model).notes)["coefficients"]["gain"] != pytest.approx(1, abs=0.05)
@@ -79,6 +85,7 @@ def test_the_shared_auto_encoder_counts_motion_as_phase_one_did(trained, toy, cl
     assert torch.allclose(*found, atol=1e-3 * float(found[1].abs().max()))
 
 
+@pytest.mark.slow
 def test_every_row_is_a_method_that_makes_a_video(trained, toy, tmp_path):
     out, model = trained
     clip = SyntheticClip(7, 0, 0.4, 5)
@@ -109,15 +116,15 @@ def test_missing_networks_are_named_with_the_way_to_get_them(tmp_path):
     assert isinstance(error, DataError) and "cross-attention" in str(error) and "--train" in str(error)
 
 
-def test_unknown_tables_sweeps_and_options_are_refused(tmp_path, trained):
+def test_unknown_tables_sweeps_and_options_are_refused(tmp_path):
     with pytest.raises(UsageError, match="Tables 2 and 3"):
         AblationPlan("synthetic", (4,), (), False, 1, "float-tiny", "", tmp_path).chosen()
     with pytest.raises(UsageError, match="sweep"):
         AblationPlan("synthetic", (), ("solver",), False, 1, "float-tiny", "", tmp_path).chosen()
     with pytest.raises(UsageError, match="'speed'"):
-        catalogue.create(f"checkpoint:{trained[1]}?speed=2")
+        catalogue.create(f"checkpoint:{FLOAT_TINY}?speed=2")
     with pytest.raises(UsageError, match="valid integer"):
-        catalogue.create(f"checkpoint:{trained[1]}?nfe=many")
+        catalogue.create(f"checkpoint:{FLOAT_TINY}?nfe=many")
     with pytest.raises(UsageError, match="no such checkpoint"):
         catalogue.create(f"checkpoint:{tmp_path / 'none.safetensors'}")
 
