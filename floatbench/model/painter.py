@@ -148,8 +148,8 @@ class FacePainter(nn.Module):
         """
         wanted, rest = self.numbers(wanted), self.numbers(rest)
         if mouth is not None:
-            faces = ((numbers * self.spread)[:, POSES:] for numbers in (wanted, rest))
-            picture = parted(picture, coordinates, *faces, mouth)
+            face, still = ((numbers * self.spread)[:, POSES:] for numbers in (wanted, rest))
+            picture = parted(picture, coordinates, face, still, mouth)
         lips, eyes = self.changes(picture, wanted, rest, known)
         return picture + lips + eyes
 
