@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from floatbench.data.dataset import Availability, Dataset, Reference
 from floatbench.engine import runner
@@ -234,8 +235,6 @@ def _move(last: float | None, clean: float | None) -> float | None:
 def _response(
     metric: str, damage: Damage, cells: Sequence[ScoreRow], clean: float | None, move: float | None, widest: float
 ) -> Response:
-    from scipy import stats  # takes 0.7 s to import
-
     sign = -1.0 if registry.metric(metric).info.higher_is_better else 1.0
     share = None if move is None else sign * move / widest if widest > 0 else 0.0
     direction: Direction = "no score"

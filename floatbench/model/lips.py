@@ -25,7 +25,7 @@ WIDE = 2.0
 DEEPEST = 0.15
 """Depth above which a valley counts no more, of colours in [-1, 1]: nostrils and teeth are deeper than lips."""
 FAINTEST = 0.06
-"""A mean depth below this is not taken for lips: nothing opens."""
+"""A mean depth below this is not taken for lips: nothing opens. Of 13 portraits the least has 0.08, a dog 0.05."""
 USUAL = -0.5
 """Height at which lips lie on most heads."""
 SEEN = 0.18
@@ -33,9 +33,9 @@ SEEN = 0.18
 HALF = 0.2
 """Half of a mouth's width at rest."""
 OPEN = 0.085
-"""How far from the line lips give way for a jaw that falls by 1; the flow makes that about twice as far."""
+"""How far from the line lips give way for a jaw that falls by 1, head units of the source; chosen by eye."""
 SOFT = 0.012
-"""Width of the edge of the dark, about two pixels of 128."""
+"""Width of the edge of the dark, half a pixel of 128."""
 DARK = (0.34, 0.2, 0.2)
 """Brightness of a mouth's inside, of that of the lips' line."""
 

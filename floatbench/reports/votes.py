@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, cast
 
 import numpy as np
+from scipy.stats import kendalltau
 
 from floatbench.errors import UsageError
 from floatbench.files import file_sha256
@@ -226,8 +227,6 @@ def _pearson(points: Sequence[tuple[float, float]]) -> float | None:
 
 def rank_correlation(won: Mapping[Any, float], scores: Mapping[Any, float]) -> tuple[float | None, int]:
     """Kendall's tau-b over the names that have both, and their number; None below three and when one does not vary."""
-    from scipy.stats import kendalltau
-
     names = sorted(won.keys() & scores.keys())
     if len(names) < 3:
         return None, len(names)
