@@ -23,11 +23,15 @@ from numba.extending import intrinsic
 _FEATURES = get_host_cpu_features()
 LANES = 16 if _FEATURES.get("avx512f") else 8 if _FEATURES.get("avx") else 4
 """Float32 numbers in a vector of this processor."""
-ROWS = 4 if LANES == 8 else 8
-"""Rows at a time: with two vectors of results each, those of a strip and the factors they fit into the registers."""
+ROWS = 8 if LANES == 16 else 6
+"""Rows at a time: with two vectors of results each, those of a strip and a factor they fit into the registers."""
 STRIP = 2 * LANES
+LINE = 16
+"""Numbers that memory hands over at once: 64 bytes."""
 BLOCK_BYTES = 1 << 18
 """Of rows that one strip after the other multiplies: they stay in the second cache."""
+NEAR_BYTES = 1 << 19
+"""Of kernels that stay there instead, while rows pass by."""
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -79,14 +83,27 @@ class Vectors:
         above = self.build.fcmp_ordered(">", numbers, self.kind([0.0] * LANES))
         return self.build.select(above, numbers, self.build.fmul(numbers, slopes))
 
+    def fetch(self, array: Any, offset: Any) -> None:
+        """Has the number's line of memory brought into the nearest cache; beyond the array nothing happens."""
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        name, function = "llvm.prefetch.p0i8", ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        place = self.build.bitcast(self.build.gep(array, [offset]), byte)
+        self.build.call(
+            cgutils.get_or_insert_function(self.build.module, function, name),
+            [place, number(0), number(3), number(1)],  # to be read, kept in all caches, data
+        )
+
     def further(self, offset: Any, count: int, step: Any = None) -> Any:
         """offset + count step."""
         whole = offset.type(count) if step is None else self.build.mul(step, offset.type(count))
         return self.build.add(offset, whole)
 
 
-def _tile(rows: int, vectors: int) -> Any:
-    """A function that multiplies `rows` rows with one strip of `vectors` vectors, all in registers."""
+def _tile(rows: int, vectors: int, ahead: bool = False) -> Any:
+    """A function that multiplies `rows` rows with one strip of `vectors` vectors, all in registers.
+
+    With `ahead` the strip that follows is fetched meanwhile.
+    """
 
     @intrinsic
     def tile(context, left, first, channels, kernels, strip, start, slope, column, added, line, out, place, step):  # pyright: ignore
@@ -104,6 +121,9 @@ def _tile(rows: int, vectors: int) -> Any:
         left, kernels, start, slope, added, out = (v.first(i, values[i]) for i in (0, 3, 5, 6, 8, 10))
         index, here = first.type, build.block
         further = build.select(build.icmp_signed("==", line, index(0)), column, place)
+        for r in range(rows):  # what the next rows of this strip will want
+            v.fetch(added, v.further(further, r + rows, line))
+            v.fetch(out, v.further(place, r + rows, step))
         before = [
             [
                 build.fadd(
@@ -121,6 +141,10 @@ def _tile(rows: int, vectors: int) -> Any:
         sums = [[build.phi(v.kind) for _ in range(vectors)] for _ in range(rows)]
         position = v.further(strip, vectors * LANES, k)
         kernel = [v.load(kernels, v.further(position, i * LANES)) for i in range(vectors)]
+        if ahead:
+            beyond = v.further(position, vectors * LANES, channels)
+            for i in range(0, vectors * LANES, LINE):
+                v.fetch(kernels, v.further(beyond, i))
         made = []
         for r in range(rows):
             number = build.add(v.further(first, r, channels), k)
@@ -145,6 +169,7 @@ def _tile(rows: int, vectors: int) -> Any:
 
 
 _wide, _narrow, _wide_row, _narrow_row = _tile(ROWS, 2), _tile(ROWS, 1), _tile(1, 2), _tile(1, 1)
+_wide_ahead = _tile(ROWS, 2, ahead=True)
 
 
 def width(outputs: int) -> int:
@@ -172,6 +197,8 @@ def multiply(left, rows, kernels, start, slope, added, line, out):  # pyright: i
     columns = len(start)
     channels = kernels.shape[1] // columns
     block = max(BLOCK_BYTES // (4 * channels * ROWS), 1) * ROWS
+    if len(left) == 1 and 4 * kernels.shape[1] <= NEAR_BYTES:
+        block = ROWS  # long products: each row is read and written from its start to its end, once
     step = ROWS if rows >= ROWS else 1
     for pair in range(len(left)):
         for begin in range(0, rows, block):
@@ -181,7 +208,10 @@ def multiply(left, rows, kernels, start, slope, added, line, out):  # pyright: i
                     row = min(number, rows - step)  # the last rows of all may be computed twice
                     first, place = pair * left.shape[1] + row * channels, pair * out.shape[1] + row * columns + column
                     if column + STRIP <= columns:
-                        if step > 1:
+                        if step > 1 and number == begin:
+                            _wide_ahead(left, first, channels, kernels, strip, start, slope, column, added, line, out,
+                                        place, columns)  # fmt: skip
+                        elif step > 1:
                             _wide(left, first, channels, kernels, strip, start, slope, column, added, line, out,
                                   place, columns)  # fmt: skip
                         else:

@@ -29,9 +29,13 @@ LEAST_CHANNELS = 32
 products save."""
 VECTOR = 16
 """Channels of a picture that a processor transforms at once, at most: with fewer it would have to fill them up."""
-TOGETHER = {(3, 3): 32, (4, 4): 32, (5, 5): 32, (1, 7): 64, (7, 1): 64, (1, 3): 64, (3, 1): 64}
-"""Kernels that are computed so, and how many tiles at a time: their numbers are read once for all of them, and what is
-made of them stays in the cache."""
+KERNELS = ((3, 3), (4, 4), (5, 5), (1, 7), (7, 1), (1, 3), (3, 1))
+"""Kernels that are computed so."""
+TOGETHER = 48
+"""Tiles at a time: a kernel's numbers are read once for all of them, and what is made of them stays in the cache."""
+FAR_BYTES = 3 << 20
+"""Kernels larger than this come from far away each time: `MANY` tiles then."""
+MANY = 120
 STRIDED = ((5, 5), (7, 7))
 """Kernels with stride 2 that are computed so. Of 3 x 3 taps the halves have 2 and 1: too little is saved."""
 LEAST_STRIDED = 12
@@ -49,7 +53,7 @@ def fits(layer: nn.Module) -> TypeGuard[nn.Conv2d | nn.Conv3d]:
     """Whether `WinogradConv` computes this layer, and faster: a kernel of its kinds, stride 1, enough channels."""
     if not isinstance(layer, (nn.Conv2d, nn.Conv3d)) or layer.groups != 1 or layer.padding_mode != "zeros":
         return False
-    if layer.kernel_size[-2:] not in TOGETHER or isinstance(layer.padding, str):
+    if layer.kernel_size[-2:] not in KERNELS or isinstance(layer.padding, str):
         return False
     if set(layer.stride) | set(layer.dilation) != {1} or layer.padding[:-2] not in ((), (0,)):
         return False
@@ -132,7 +136,7 @@ class WinogradConv(nn.Module):
         bias, slope, size = self.bias.numpy(), self.slope.numpy(), len(start)
         shape = (-(-made.shape[2] // self.tile[0]), -(-made.shape[3] // self.tile[1]))
         inputs = self.kernel[0] * self.channels
-        together = TOGETHER[self.kernel[1:]]
+        together = MANY if kernels.nbytes > FAR_BYTES else TOGETHER
         step = min(max(1, together // made.shape[1]), len(part))
         points = np.empty((len(kernels), step * made.shape[1] * inputs + APART), np.float32)
         products = np.empty((len(kernels), step * made.shape[1] * size + APART), np.float32)

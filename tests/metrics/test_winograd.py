@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from floatbench.metrics import matrix_products
+from floatbench.metrics import matrix_products, winograd
 from floatbench.metrics.network import NetworkBackbone, quicker
-from floatbench.metrics.winograd import TOGETHER, StridedWinogradConv, WinogradConv, available, fits, halves
+from floatbench.metrics.winograd import StridedWinogradConv, WinogradConv, available, fits, halves
 from floatbench.metrics.winograd_kernels import transforms
 from floatbench.types import ClipMedia, Features
 
@@ -87,7 +87,7 @@ def test_the_number_of_tiles_at_a_time_changes_nothing(monkeypatch, together):
     x = noise(3, 64, 7, 9)
     with torch.inference_mode():
         usual = WinogradConv(layer)(x)
-        monkeypatch.setitem(TOGETHER, (3, 3), together)
+        monkeypatch.setattr(winograd, "TOGETHER", together)
         assert torch.equal(WinogradConv(layer)(x), usual)
 
 
