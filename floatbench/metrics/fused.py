@@ -2,7 +2,8 @@
 
 `WinogradConv` and `PointwiseConv` bend their own results while these are in the processor's registers, the second also
 adds another branch's. What a network does between its layers is read from its traced graph, so that it may call them in
-any way; a layer that is called twice, or whose results somebody else needs too, stays as it is.
+any way; a layer that is called twice, or whose results somebody else needs too, stays as it is. Networks that cannot be
+traced say that they call their layers in the order in which these are registered.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import operator
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -87,6 +89,19 @@ def bend(network: fx.GraphModule) -> None:
             continue
         _replace(node, before)
     network.recompile()
+
+
+def bend_following(network: nn.Module) -> None:
+    """Gives each ReLU to the layer registered right before it, for networks that call their layers in that order."""
+    layers = [
+        (name, layer)
+        for name, layer in network.named_modules()
+        if isinstance(layer, Bending) or not (any(layer.children()) or isinstance(layer, nn.Identity))
+    ]
+    for (_, layer), (name, following) in pairwise(layers):
+        if isinstance(layer, Bending) and isinstance(following, nn.ReLU):
+            layer.slope = torch.zeros_like(layer.slope)
+            network.set_submodule(name, nn.Identity())
 
 
 def _alone(network: fx.GraphModule, kind: Any) -> Iterator[tuple[fx.Node, Any]]:

@@ -61,9 +61,10 @@ class Unit(nn.Module):
         self.kernel, self.stride = kernel, stride
         self.conv3d = nn.Conv3d(inputs, outputs, kernel, stride, bias=False)
         self.bn = nn.BatchNorm3d(outputs, eps=epsilon)
+        self.relu = nn.ReLU(inplace=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.relu(self.bn(self.conv3d(F.pad(x, same_padding(x.shape, self.kernel, self.stride)))))
+        return self.relu(self.bn(self.conv3d(F.pad(x, same_padding(x.shape, self.kernel, self.stride)))))
 
 
 class SamePool(nn.Module):
@@ -189,7 +190,7 @@ class I3D(NetworkBackbone):
 
     licence = "Apache-2.0 as commonly stated"
     default_batch = 1  # six windows at a time take a processor a quarter longer each
-    norms_follow = channels_last = True
+    norms_follow = activations_follow = channels_last = True
 
     def __init__(
         self,

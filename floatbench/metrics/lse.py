@@ -37,7 +37,7 @@ class FaceDetector(NetworkBackbone):
     weights = ("s3fd-sfd-face",)
     licence = LICENCE
     default_batch = 16
-    channels_last = True
+    activations_follow = channels_last = True
 
     def build(self) -> nn.Module:
         return s3fd.S3FDNet()
@@ -83,7 +83,7 @@ class LipEmbeddings(NetworkBackbone):
 
     licence = LICENCE
     default_batch = 32
-    norms_follow = channels_last = True
+    norms_follow = activations_follow = channels_last = True
 
     def __init__(self, mode: Mode = "direct", batch: int | None = None) -> None:
         super().__init__(batch)
@@ -168,7 +168,7 @@ class SoundEmbeddings(NetworkBackbone):
     weights = ("syncnet-v2",)
     licence = LICENCE
     default_batch = 128
-    norms_follow = True
+    norms_follow = activations_follow = True
 
     def settings(self) -> dict[str, Any]:
         return {"mfcc": "python_speech_features defaults", "version": 1}

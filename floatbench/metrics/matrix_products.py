@@ -100,10 +100,7 @@ class Vectors:
 
 
 def _tile(rows: int, vectors: int, ahead: bool = False) -> Any:
-    """A function that multiplies `rows` rows with one strip of `vectors` vectors, all in registers.
-
-    With `ahead` the strip that follows is fetched meanwhile.
-    """
+    """A function that multiplies rows with one strip, all in registers; `ahead` fetches the strip that follows."""
 
     @intrinsic
     def tile(context, left, first, channels, kernels, strip, start, slope, column, added, line, out, place, step):  # pyright: ignore
@@ -141,10 +138,8 @@ def _tile(rows: int, vectors: int, ahead: bool = False) -> Any:
         sums = [[build.phi(v.kind) for _ in range(vectors)] for _ in range(rows)]
         position = v.further(strip, vectors * LANES, k)
         kernel = [v.load(kernels, v.further(position, i * LANES)) for i in range(vectors)]
-        if ahead:
-            beyond = v.further(position, vectors * LANES, channels)
-            for i in range(0, vectors * LANES, LINE):
-                v.fetch(kernels, v.further(beyond, i))
+        for i in range(0, vectors * LANES if ahead else 0, LINE):
+            v.fetch(kernels, v.further(v.further(position, vectors * LANES, channels), i))
         made = []
         for r in range(rows):
             number = build.add(v.further(first, r, channels), k)
@@ -159,8 +154,6 @@ def _tile(rows: int, vectors: int, ahead: bool = False) -> Any:
             for i in range(vectors):
                 sums[r][i].add_incoming(before[r][i], here)
                 sums[r][i].add_incoming(made[r][i], loop)
-        for r in range(rows):
-            for i in range(vectors):
                 bent = v.bent(made[r][i], v.load(slope, v.further(column, i * LANES)))
                 v.store(bent, out, v.further(v.further(place, r, step), i * LANES))
         return context.get_dummy_value()

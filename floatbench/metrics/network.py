@@ -18,7 +18,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from floatbench.device import ran_out_of_memory
 from floatbench.errors import ClipError, DataError
 from floatbench.metrics.base import Backbone
-from floatbench.metrics.fused import fused
+from floatbench.metrics.fused import bend_following, fused
 from floatbench.metrics.pointwise import PointwiseConv, is_pointwise
 from floatbench.metrics.winograd import StridedWinogradConv, WinogradConv, available, fits, halves
 
@@ -38,6 +38,8 @@ class NetworkBackbone(Backbone):
     default_batch = 32
     norms_follow = False
     """Every batch norm is that of the layer registered right before it, if there is one; so `quicker` may fold it."""
+    activations_follow = False
+    """Every ReLU is that of the layer and norm registered right before it, so that these may take it over."""
     channels_last = False
     """Kernels lie channels-last, where that was measured to be faster."""
     traced: tuple[str, ...] = ()
@@ -68,6 +70,8 @@ class NetworkBackbone(Backbone):
         if self.quick:
             products = device == "cpu" and available()
             network = quicker(network, self.norms_follow, self.channels_last, products)
+            if products and self.activations_follow:
+                bend_following(network)
             for name in self.traced if products else ():
                 network.set_submodule(name, fused(network.get_submodule(name)))
         self.network = network.to(device)

@@ -36,8 +36,19 @@ def _conv3d(
     conv = nn.Conv3d(inputs, outputs, kernel, (1, stride, stride), (0, padding, padding))
     layers: list[nn.Module] = [conv, nn.BatchNorm3d(outputs), nn.ReLU(inplace=True)]
     if pool is not None:  # before the ReLU, not after it as in the reference: the same numbers, a quarter of the passes
-        layers.insert(2, nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, pool, pool)))
+        layers.insert(2, _PicturePool(pool))
     return layers
+
+
+class _PicturePool(nn.MaxPool2d):
+    """Max pool of 3 x 3 pixels, every second one, of each picture of a film: `MaxPool3d` takes longer for the same."""
+
+    def __init__(self, padding: int) -> None:
+        super().__init__(3, 2, padding)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        pictures = super().forward(input.transpose(1, 2).flatten(0, 1))
+        return pictures.unflatten(0, (len(input), -1)).transpose(1, 2)
 
 
 def _head() -> nn.Sequential:

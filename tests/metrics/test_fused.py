@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from floatbench.metrics.fused import fused
+from floatbench.metrics.fused import bend_following, fused
 from floatbench.metrics.inception import _STAGES, Inception, build_inception
 from floatbench.metrics.network import quicker
 from floatbench.metrics.pointwise import PointwiseConv
@@ -111,3 +111,18 @@ def test_no_activation_is_left_behind_a_layer_of_inception_and_reconnet_that_can
                     ):
                         assert not [user for user in node.users if "relu" in user.name], (name, node.name)
     assert len(Inception.traced) == sum(map(len, _STAGES))
+
+
+def test_activations_registered_behind_a_layer_are_taken_over():
+    torch.manual_seed(0)
+    layers = nn.Sequential(
+        nn.Conv2d(32, 32, 3), nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 32, 1), nn.MaxPool2d(2), nn.ReLU()
+    )
+    x = torch.randn(2, 32, 9, 9)
+    with torch.inference_mode():
+        expected = layers.eval()(x)
+        network = quicker(layers, norms_follow=True, channels_last=True, products=True)
+        bend_following(network)
+        kinds = [type(layer).__name__ for layer in network]
+        assert kinds == ["WinogradConv", "Identity", "Identity", "PointwiseConv", "MaxPool2d", "ReLU"]
+        torch.testing.assert_close(network(x), expected, rtol=1e-4, atol=1e-5)
