@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from floatbench.metrics.mfcc import STEP, coefficients, mfcc, preemphasis, windows
@@ -40,15 +41,17 @@ def _conv3d(
     return layers
 
 
-class _PicturePool(nn.MaxPool2d):
+class _PicturePool(nn.Module):
     """Max pool of 3 x 3 pixels, every second one, of each picture of a film: `MaxPool3d` takes longer for the same."""
 
     def __init__(self, padding: int) -> None:
-        super().__init__(3, 2, padding)
+        super().__init__()
+        self.padding = padding
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        pictures = super().forward(input.transpose(1, 2).flatten(0, 1))
-        return pictures.unflatten(0, (len(input), -1)).transpose(1, 2)
+    def forward(self, films: torch.Tensor) -> torch.Tensor:
+        """(B, C, T, H, W) -> (B, C, T, H', W')."""
+        pictures = F.max_pool2d(films.transpose(1, 2).flatten(0, 1), 3, 2, self.padding)
+        return pictures.unflatten(0, (len(films), -1)).transpose(1, 2)
 
 
 def _head() -> nn.Sequential:
@@ -120,8 +123,8 @@ def distances(lips: np.ndarray, sound: np.ndarray, shift: int = SHIFT) -> np.nda
     Sound windows outside the clip are zero vectors, and 1e-6 is added to each difference, as the reference does.
     """
     a, b = torch.from_numpy(np.asarray(lips, np.float32)), torch.from_numpy(np.asarray(sound, np.float32))
-    padded = torch.nn.functional.pad(b, (0, 0, shift, shift)).unfold(0, 2 * shift + 1, 1)  # (W, 1024, 31)
-    return torch.nn.functional.pairwise_distance(a[:, None], padded.transpose(1, 2)).numpy()
+    padded = F.pad(b, (0, 0, shift, shift)).unfold(0, 2 * shift + 1, 1)  # (W, 1024, 31)
+    return F.pairwise_distance(a[:, None], padded.transpose(1, 2)).numpy()
 
 
 class Sync(NamedTuple):
