@@ -89,6 +89,8 @@ def test_the_number_of_tiles_at_a_time_changes_nothing(monkeypatch, together):
         usual = WinogradConv(layer)(x)
         monkeypatch.setattr(winograd, "TOGETHER", together)
         assert torch.equal(WinogradConv(layer)(x), usual)
+        monkeypatch.setattr(winograd, "FAR_BYTES", 0)  # as for large kernels
+        assert torch.equal(WinogradConv(layer)(x), usual)
 
 
 def test_several_threads_share_the_tiles_and_compute_the_same():
