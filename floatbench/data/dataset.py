@@ -32,6 +32,10 @@ class Availability:
     fix: str = ""
 
 
+TRUTH_OF_CLIP = ("identity", "emotion")
+"""What of a synthetic clip's truth holds for all of its frames."""
+
+
 @dataclass(frozen=True)
 class Reference:
     """A prepared clip.
@@ -41,7 +45,7 @@ class Reference:
         source: (H, W, 3) uint8, the picture a method animates (frame 0 unless the clip names its own).
         video: the prepared lossless file, when there is one.
         flags: pp1 flags such as `upscaled`, `no_audio`, `silent`, `padded`.
-        truth: ground-truth arrays of synthetic clips (per frame), empty for real ones.
+        truth: ground-truth arrays of synthetic clips, a row a frame but for `TRUTH_OF_CLIP`; None for real ones.
         cut: how the pictures were cut out of their original; None where they were not.
     """
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from floatbench.data.dataset import Availability, Dataset, Reference
+from floatbench.data.dataset import TRUTH_OF_CLIP, Availability, Dataset, Reference
 from floatbench.engine import runner
 from floatbench.engine.records import ScoreRow
 from floatbench.errors import DataError, UsageError
@@ -135,7 +135,9 @@ class FirstFrames(Dataset):
     def load(self, clip: Clip) -> Reference:
         whole = self._inner.load(clip)
         audio = None if whole.media.audio is None else whole.media.audio[: self._frames * SAMPLES_PER_FRAME]
-        truth = None if whole.truth is None else {name: value[: self._frames] for name, value in whole.truth.items()}
+        truth = whole.truth
+        if truth is not None:
+            truth = {k: v if k in TRUTH_OF_CLIP else v[: self._frames] for k, v in truth.items()}
         return replace(whole, media=ClipMedia(whole.media.frames[: self._frames], audio), truth=truth)
 
 

@@ -7,14 +7,16 @@ import pytest
 from PIL import Image
 
 from floatbench.cli.app import main
+from floatbench.data.catalogue import dataset_for
 from floatbench.data.dataset import Availability, Dataset, Reference
-from floatbench.engine.check import DAMAGES, check, chosen, draw
+from floatbench.engine.check import DAMAGES, FirstFrames, check, chosen, draw
 from floatbench.errors import ClipError, DataError, UsageError
 from floatbench.methods.controls import control
 from floatbench.metrics import registry
 from floatbench.metrics.base import Backbone, ClipValue, MetricInfo
 from floatbench.metrics.clip import ClipMetric
 from floatbench.progress import NullProgress
+from floatbench.protocol.load import load_protocol
 from floatbench.protocol.protocol import Clip, Protocol
 from floatbench.types import ClipMedia
 
@@ -114,6 +116,15 @@ def test_picture_damage_costs_a_sound_backbone_nothing(toy_metrics, tmp_path):
     shifts = 2 * 20  # planted shifts but 0, both clips
     sound_damages = 2 * (3 + 3)
     assert Sound.calls <= 2 + shifts + sound_damages + 2
+
+
+def test_a_synthetic_clips_truth_is_cut_as_its_pictures_are():
+    loaded = load_protocol("synthetic")
+    whole, cut = dataset_for(loaded).load(loaded.clips[0]), FirstFrames(dataset_for(loaded), 30).load(loaded.clips[0])
+    assert whole.truth is not None and cut.truth is not None and cut.media.n_frames == 30
+    for name, value in whole.truth.items():
+        expected = value if name in ("identity", "emotion") else value[:30]
+        np.testing.assert_array_equal(cut.truth[name], expected)
 
 
 def test_no_ready_clip_is_a_data_error_and_identities_come_first(tmp_path):
