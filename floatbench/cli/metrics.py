@@ -74,7 +74,7 @@ def check_command(
         "metrics-check"
     ),
     workers: Annotated[int | None, typer.Option(min=0, help="Worker processes; 0 = in this process.")] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N.")] = "auto",
 ) -> None:
     """Damage clips in known ways and show how every metric answers: a matrix as table, JSON and picture."""
     from floatbench.data.catalogue import dataset_for

@@ -59,7 +59,7 @@ class PhaseChoices:
     config: Annotated[str, typer.Option("--config", help="float-512, float-tiny or a TOML file.")] = "float-tiny"
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the folder's last checkpoint.")] = False
     steps: Annotated[int | None, typer.Option(min=1, help="Steps in all, instead of the configuration's.")] = None
-    device: Annotated[str, typer.Option(help="cpu or cuda; whatever is there by default.")] = ""
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto"
     workers: Annotated[
         int,
         typer.Option(min=1, help="Processes that draw or prepare clips, look for faces, decode ahead of steps."),

@@ -24,7 +24,7 @@ def web(
     weights: Annotated[
         list[str] | None, typer.Option("--weights", help="A checkpoint file to choose as well; repeatable.")
     ] = None,
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:1 ...")] = "cpu",
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda, cuda:1 ...")] = "auto",
 ) -> None:
     """Opens a page to try FLOAT on: generate, compare two settings, score a pair of videos. Ctrl-C ends it.
 

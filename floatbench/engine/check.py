@@ -149,7 +149,7 @@ def check(
     out: Path,
     clips: int = 8,
     frames: int = 75,
-    device: str = "cpu",
+    device: str = "auto",
     damages: Sequence[Damage] = DAMAGES,
     workers: int | None = None,
 ) -> CheckResult:

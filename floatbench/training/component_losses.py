@@ -34,6 +34,7 @@ from floatbench.training.autoencoder_phase import transfer_maker
 from floatbench.training.clips import ClipSet
 from floatbench.training.config import AutoencoderConfig, TrainConfig
 from floatbench.training.configs import load_config
+from floatbench.training.devices import training_device
 from floatbench.training.train import clip_set, load_autoencoder, train_autoencoder
 from floatbench.training.validation import (
     PICTURES,
@@ -45,7 +46,7 @@ from floatbench.training.validation import (
     ready_clips,
     refuse_missing,
 )
-from floatbench.training.variants import helps_training, training_device
+from floatbench.training.variants import helps_training
 
 PERCEPTUAL = ("component",)
 CRITICS = ("eye_adv", "eye_style", "lip_adv", "lip_style")

@@ -13,6 +13,19 @@ from floatbench.errors import DependencyError, UsageError
 from floatbench.training.config import Precision
 
 
+def training_device(device: str) -> str:
+    """`cpu` or `cuda`, where `auto` takes what is there; which card, whoever starts the processes decides.
+
+    Raises:
+        UsageError: another device, or a card by its number. DependencyError: see `floatbench.device.pick_device`.
+    """
+    kind, _, card = device.partition(":")
+    if kind == "cuda" and card:
+        fix = f"CUDA_VISIBLE_DEVICES={card} before the command, and --device cuda"
+        raise UsageError(f"training takes the cards that it is shown, not {device!r}", fix=fix)
+    return pick_device(device)
+
+
 class Devices:
     """A thin coat around accelerate's Accelerator.
 
@@ -20,18 +33,16 @@ class Devices:
     many processes share the work (up to rounding).
 
     Args:
-        device: `cpu`, `cuda`, or "" for whatever is there. Processes are started by `accelerate launch` or torchrun.
+        device: see `training_device`. Processes are started by `accelerate launch` or torchrun.
     """
 
-    def __init__(self, device: str = "", precision: Precision = "float32") -> None:
+    def __init__(self, device: str = "auto", precision: Precision = "float32") -> None:
         try:
             from accelerate import Accelerator
             from accelerate.utils import DistributedDataParallelKwargs
         except ImportError as error:
             raise DependencyError("training needs accelerate", fix="pip install 'floatbench[train]'") from error
-        if device not in ("", "cpu", "cuda"):
-            raise UsageError(f"--device must be cpu or cuda, got {device!r}")
-        device = pick_device(device or "auto")
+        device = training_device(device)
         keep_float32()
         handlers: list[Any] = [DistributedDataParallelKwargs(find_unused_parameters=True)]
         self.accelerator = Accelerator(cpu=device == "cpu", kwargs_handlers=handlers)

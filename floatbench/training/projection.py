@@ -72,14 +72,14 @@ class Projection:
         )
 
 
-def project(config: TrainConfig, phase: Literal["autoencoder", "flow"], device: str = "") -> Projection:
+def project(config: TrainConfig, phase: Literal["autoencoder", "flow"], device: str = "auto") -> Projection:
     """The projection for this process's share of the batch.
 
     Raises:
         UsageError, DependencyError: see `floatbench.device.pick_device`.
     """
     part = config.autoencoder if phase == "autoencoder" else config.flow
-    where = pick_device(device or "auto")
+    where = pick_device(device)
     rows = max(1, part.batch // int(os.environ.get("WORLD_SIZE", "1")))
     samples = max(1, rows // part.accumulate)
     with FakeTensorMode(allow_non_fake_inputs=True):

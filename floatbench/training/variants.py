@@ -37,6 +37,7 @@ from floatbench.training.clips import ClipSet
 from floatbench.training.coefficients import standardise
 from floatbench.training.config import TrainConfig
 from floatbench.training.configs import load_config
+from floatbench.training.devices import training_device
 from floatbench.training.train import clip_set, train_autoencoder, train_flow
 from floatbench.weights import store
 
@@ -110,13 +111,19 @@ def rows(variants: Sequence[Variant], folder: Path, weights: str, own: bool) -> 
         elif weights in BUNDLED and not _bundled(weights):
             base = ""
         else:
-            base = weights if weights.partition("@")[0] in ("float", *BUNDLED) else f"checkpoint:{weights}"
+            base = _method_name(weights)
         own_choices = [(key, str(value)) for key, value in variant.sampling.items()]
         query = "&".join(f"{key}={value}" for key, value in own_choices)
         if base and shared:
             base, query = parse_name(f"{base}?{shared}", own_choices).name, ""
         found.append(VariantRow(variant, f"{base}?{query}" if base and query else base))
     return found
+
+
+def _method_name(weights: str) -> str:
+    """The method of a model's name or checkpoint file, choices included."""
+    known = weights.partition("?")[0].partition("@")[0] in ("float", *BUNDLED)
+    return weights if known else f"checkpoint:{weights}"
 
 
 def train_variants(
@@ -126,7 +133,7 @@ def train_variants(
     steps: int,
     autoencoder: str | Path,
     progress: Progress | None = None,
-    device: str = "",
+    device: str = "auto",
     clips: ClipSet | None = None,
 ) -> dict[str, float]:
     """Trains the networks that are missing, `steps` steps each, and returns the seconds each one took.
@@ -176,11 +183,6 @@ def require_networks(config: TrainConfig, variants: Sequence[Variant]) -> None:
     if missing:
         names = " ".join(missing)
         raise DataError(f"the variants need {names.replace(' ', ', ')}", fix=f"floatbench weights fetch {names}")
-
-
-def training_device(device: str) -> str:
-    """What training calls the engine's device; several cards are shared out by whoever starts the processes."""
-    return "" if device == "auto" else device.partition(":")[0]
 
 
 def budget(folder: Path, row: VariantRow) -> str:
@@ -323,6 +325,8 @@ def ablate(plan: AblationPlan, progress: Progress | None = None, clips: ClipSet 
     trained: dict[str, float] = {}
     tables_asked = any(heading.startswith("table") for heading in chosen)
     if plan.train and tables_asked:
+        device = training_device(plan.options.device)
+        catalogue.create(_method_name(plan.model())).check_device(device)  # before hours of training, not after them
         trained = train_variants(
             variants,
             load_config(plan.config),
@@ -330,7 +334,7 @@ def ablate(plan: AblationPlan, progress: Progress | None = None, clips: ClipSet 
             plan.steps,
             _unchosen(plan.model()),
             progress,
-            training_device(plan.options.device),
+            device,
             clips,
         )
     found = {

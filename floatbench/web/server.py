@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from floatbench.device import pick_device
 from floatbench.errors import DependencyError, UsageError
 from floatbench.paths import in_clone
 from floatbench.web import offers
@@ -32,7 +33,8 @@ def serve(host: str, port: int, device: str, further: Sequence[str], ready: Call
 
     Args:
         host, port: the address; port 0 takes a free one.
-        device: where models run. further: checkpoint files to choose from besides `float` and the bundled ones.
+        device: where models run, see `floatbench.device.pick_device`.
+        further: checkpoint files to choose from besides `float` and the bundled ones.
         ready: called once the page can be opened, with its address and whether other machines can reach it.
 
     Raises:
@@ -44,7 +46,7 @@ def serve(host: str, port: int, device: str, further: Sequence[str], ready: Call
     with _listening(host, port) as listener, tempfile.TemporaryDirectory(prefix="floatbench-web-") as folder:
         # before Gradio is imported: it reads these once, and would else keep uploads for good and ask home for news
         os.environ.update(GRADIO_TEMP_DIR=f"{folder}/uploads", GRADIO_ANALYTICS_ENABLED="False")
-        desk = Desk(Path(folder) / "made", device)
+        desk = Desk(Path(folder) / "made", pick_device(device))
         address, bound = _address(listener)
         with suppress(KeyboardInterrupt):
             _run(_application(desk, models), listener, desk, lambda: ready(address, not bound))

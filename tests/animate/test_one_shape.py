@@ -205,10 +205,16 @@ def test_a_batch_that_does_not_fit_into_memory_is_halved_once_and_said(model: FL
 
 def test_the_defaults_of_command_line_and_python_are_the_same():
     from floatbench.animate.jobs import GenerateSettings
+    from floatbench.cli.ablate import AblateChoices
     from floatbench.cli.demo import demo
     from floatbench.cli.generate import GenerateChoices
+    from floatbench.cli.metrics import check_command
     from floatbench.cli.run import RunChoices
+    from floatbench.cli.score import score
     from floatbench.cli.speed import SpeedChoices
+    from floatbench.cli.train import PhaseChoices
+    from floatbench.cli.web import web
+    from floatbench.engine.check import check
 
     functions = (
         floatbench.run,
@@ -218,8 +224,12 @@ def test_the_defaults_of_command_line_and_python_are_the_same():
         FLOAT.from_pretrained,
         FLOAT,
     )
-    devices = [inspect.signature(function).parameters["device"].default for function in (*functions, demo)]
-    devices += [kind.__dataclass_fields__["device"].default for kind in (GenerateChoices, RunChoices, SpeedChoices)]
+    devices = [
+        inspect.signature(function).parameters["device"].default
+        for function in (*functions, demo, web, check_command, score, check)
+    ]
+    kinds = (GenerateChoices, RunChoices, SpeedChoices, AblateChoices, PhaseChoices)
+    devices += [kind.__dataclass_fields__["device"].default for kind in kinds]
     assert set(devices) == {"auto"}
     assert GenerateChoices.crop == GenerateSettings.crop == cropping.AUTO == "auto"
 

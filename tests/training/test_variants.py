@@ -11,7 +11,7 @@ import torch
 
 import floatbench
 from floatbench.engine.runner import RunOptions
-from floatbench.errors import DataError, UsageError
+from floatbench.errors import DataError, DependencyError, UsageError
 from floatbench.media import read_video
 from floatbench.methods import catalogue
 from floatbench.methods.method import ClipRequest
@@ -143,8 +143,9 @@ def test_what_the_name_of_the_weights_chooses_holds_for_every_row_unless_the_row
     assert rows(TABLE_3[3:], tmp_path, "float@official?compile=1", own=False)[0].method == "float@official?compile=true"
 
 
-@pytest.mark.parametrize(("asked", "told"), [("auto", ""), ("cpu", "cpu"), ("cuda:1", "cuda"), ("cuda", "cuda")])
-def test_the_device_of_ablate_is_that_of_its_training(asked, told, monkeypatch, tmp_path):
+@pytest.fixture
+def training(monkeypatch):
+    """The devices of trainings that were begun; none goes on."""
     devices: list[str] = []
 
     def noting(variants_, config, folder, steps, autoencoder, progress, device, clips):
@@ -152,10 +153,36 @@ def test_the_device_of_ablate_is_that_of_its_training(asked, told, monkeypatch, 
         raise DataError("enough")
 
     monkeypatch.setattr(variants, "train_variants", noting)
+    return devices
+
+
+@pytest.mark.parametrize(("asked", "told"), [("auto", "cpu"), ("cpu", "cpu")])
+def test_the_device_of_ablate_is_that_of_its_training(asked, told, training, monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     options = RunOptions(device=asked)
     with pytest.raises(DataError, match="enough"):
         variants.ablate(AblationPlan("synthetic", (3,), (), True, 1, "float-tiny", "", tmp_path, options))
-    assert devices == [told]
+    assert training == [told]
+
+
+@pytest.mark.parametrize(
+    ("weights", "device", "message"),
+    [
+        ("float-tiny?dtyp=bfloat16", "cpu", "dtyp"),
+        ("float-tiny?graphs=1", "cpu", "need a CUDA device"),
+        ("none.safetensors", "cpu", "no such checkpoint"),
+        ("float-tiny", "cuda", "sees no CUDA device"),
+        ("float-tiny", "cuda:1", "takes the cards that it is shown"),
+    ],
+)
+def test_what_the_rows_cannot_be_is_said_before_a_variant_is_trained(
+    weights, device, message, training, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    plan = AblationPlan("synthetic", (3,), (), True, 1, "float-tiny", weights, tmp_path, RunOptions(device=device))
+    with pytest.raises((UsageError, DependencyError), match=message):
+        variants.ablate(plan)
+    assert training == []
 
 
 def test_of_processes_that_train_together_the_first_one_alone_scores(monkeypatch, tmp_path):
