@@ -8,11 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from floatbench.errors import ClipError, DependencyError, UsageError
+from floatbench.errors import DependencyError, OutOfMemory, UsageError
 
 CHOICES = "--device auto|cpu|cuda|cuda:N"
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 """Processor flags, any of which means that bfloat16 is computed and not emulated."""
+NO_MEMORY = ("out of memory", "out_of_memory", "not enough memory", "allocate memory", "alloc_failed",
+             "allocation_failed")  # fmt: skip
+"""What torch, CUDA, its libraries (cuBLAS, cuDNN ...) and ONNX Runtime say, each in another class of error."""
 
 
 def pick_device(device: str) -> str:
@@ -79,21 +82,25 @@ def _old_driver(text: str) -> str:
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
-    """True for what torch raises when the device or the machine has no memory left."""
-    import torch
-
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    """True for what torch and the libraries below it raise when the device or the machine has no memory left."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    said = str(error).lower()
+    return any(words in said for words in NO_MEMORY)
 
 
 @contextmanager
 def within_memory(device: object, what: str) -> Iterator[None]:
-    """Raises ClipError `out_of_memory` where the device, or the machine, has no memory left for `what`."""
+    """Raises OutOfMemory where the device, or the machine, has no memory left for `what`."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not ran_out_of_memory(error):
             raise
-        raise ClipError("out_of_memory", f"{device} has too little memory for {what}") from error
+        instead = ", or --device cpu" if str(device).startswith("cuda") else ""
+        raise OutOfMemory(
+            f"{device} has too little memory for {what}", f"end what else uses this memory{instead}"
+        ) from error
 
 
 def keep_float32() -> None:

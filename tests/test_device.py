@@ -1,5 +1,6 @@
 """Devices: what is missing is told in one line, and what a processor cannot do is known."""
 
+import pickle
 import warnings
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 
 from floatbench import device
-from floatbench.errors import DependencyError
+from floatbench.errors import DependencyError, OutOfMemory
 
 OLD = (
     "CUDA initialization: The NVIDIA driver on your system is too old (found version 12020). Please update your GPU "
@@ -77,10 +78,32 @@ def test_emulated_bfloat16_is_said_with_its_measured_ratio(network, monkeypatch:
     assert full.notes == []
 
 
-def test_what_torch_says_of_memory_is_understood():
-    said = (
-        "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes"
-    )
-    for error in (torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError(said)):
-        assert device.ran_out_of_memory(error)
-    assert not device.ran_out_of_memory(RuntimeError("shapes do not match"))
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 4 bytes."),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+        RuntimeError("Triton Error [CUDA]: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+        RuntimeError("Failed to allocate memory for requested buffer of size 1024"),
+    ],
+)
+def test_what_torch_and_the_libraries_below_it_say_of_memory_is_understood(error: Exception):
+    with (
+        pytest.raises(OutOfMemory, match="cuda:1 has too little memory for this") as caught,
+        device.within_memory("cuda:1", "this"),
+    ):
+        raise error
+    again = pickle.loads(pickle.dumps(caught.value))  # as it comes out of a worker
+    assert (again.reason, again.exit_code, again.what) == ("out_of_memory", 3, caught.value.what)
+    assert again.fix == caught.value.fix and "--device cpu" in again.fix
+
+
+def test_other_errors_are_not_taken_for_too_little_memory():
+    with pytest.raises(RuntimeError, match="shapes"), device.within_memory("cpu", "this"):
+        raise RuntimeError("shapes do not match")
