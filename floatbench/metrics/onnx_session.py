@@ -39,7 +39,7 @@ def open_session(model: Path, device: str = "cpu", threads: int = 0) -> Any:
     if provider not in onnxruntime.get_available_providers():
         raise DependencyError(f"onnxruntime has no {provider}", fix="pip install onnxruntime-gpu, or use --device cpu")
     try:
-        with memory_errors(), within_memory(device, model.name):
+        with within_memory(device, model.name), memory_errors():
             session = onnxruntime.InferenceSession(str(model), options, providers=wanted)
     except OutOfMemory:
         raise
