@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from floatbench import device
+from floatbench import device, doctor
 from floatbench.errors import DependencyError, OutOfMemory
+from floatbench.speed import machine
 
 OLD = (
     "CUDA initialization: The NVIDIA driver on your system is too old (found version 12020). Please update your GPU "
@@ -31,23 +32,35 @@ def old_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", available)
     monkeypatch.setattr(torch.cuda, "init", init)
     monkeypatch.setattr(torch.version, "cuda", "13.2")
+    device._say_once.cache_clear()
 
 
-def test_a_driver_that_is_too_old_is_one_line_with_both_versions(old_driver: None):
-    with pytest.warns(RuntimeWarning), pytest.raises(DependencyError) as caught:
+@pytest.mark.usefixtures("old_driver")
+def test_a_driver_that_is_too_old_is_one_line_with_both_versions(caplog, recwarn):
+    with pytest.raises(DependencyError) as caught:
         device.pick_device("cuda")
     assert caught.value.what == (
         "the NVIDIA driver is too old for this torch (it knows CUDA 12.2, torch was built for 13.2)"
     )
-    assert "update the NVIDIA driver" in (caught.value.fix or "")
+    assert caught.value.fix == device.NEW_DRIVER
+    assert not caplog.messages and not recwarn  # or it would be said twice
 
 
-def test_auto_goes_on_without_it_and_says_why_in_one_line(old_driver: None):
-    with pytest.warns(RuntimeWarning) as told:
-        assert device.pick_device("auto") == "cpu"
-    assert [str(one.message) for one in told] == [
-        "CUDA is not used: the NVIDIA driver is too old for this torch (it knows CUDA 12.2, torch was built for 13.2)"
+@pytest.mark.usefixtures("old_driver")
+def test_auto_goes_on_without_it_and_says_why_in_one_line_once(caplog, recwarn):
+    assert [device.pick_device("auto") for _ in range(2)] == ["cpu", "cpu"]
+    assert caplog.messages == [
+        "CUDA is not used: the NVIDIA driver is too old for this torch (it knows CUDA 12.2, torch was built for 13.2); "
+        "update the NVIDIA driver, or install a torch for it: https://pytorch.org"
     ]
+    assert not recwarn
+
+
+@pytest.mark.usefixtures("old_driver")
+def test_who_only_asks_whether_there_is_cuda_is_told_nothing(caplog, recwarn):
+    assert machine.machine()["cuda"] is None
+    assert [found.state for found in doctor._torch() if found.name == "cuda"] != ["ok"]
+    assert not caplog.messages and not recwarn
 
 
 @pytest.mark.parametrize(

@@ -164,8 +164,7 @@ def in_batches(
 def _halved(batch: int, label: str, error: Exception) -> int:
     if batch == 1:
         raise OutOfMemory(f"{label}: not even a batch of 1 fits") from error
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    torch.cuda.empty_cache()
     _LOG.warning("%s: out of memory with a batch of %d, going on with %d", label, batch, batch // 2)
     return batch // 2
 
