@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import gpu_steps
+import torch
 
 from floatbench.device import pick_device
 from floatbench.engine.environment import environment
@@ -71,7 +72,8 @@ def made_with(given: argparse.Namespace) -> Document:
     facts = machine()
     found = {"environment": environment(given.device), "machine": facts, "small": given.small,
              "weights": given.weights or "seeded random"}  # fmt: skip
-    if given.device.startswith("cuda") and (sampler := gpu_sampler(0)) is not None:
+    index = torch.device(given.device).index or 0
+    if given.device.startswith("cuda") and (sampler := gpu_sampler(index)) is not None:
         sampler.start()
         found["driver"] = sampler.stop().driver
     return found
