@@ -26,7 +26,8 @@ def gpu_day(monkeypatch):
 
 
 BLUR = "floatbench.model.blur_triton"
-SMALL = ("--device", "cpu", "--small", "--steps", "tests,parity,frames,release,memory,roofline")
+STEPS = "tests,parity,frames,release,backbones,training,first-frame,memory,batches,roofline"
+SMALL = ("--device", "cpu", "--small", "--steps", STEPS)
 
 
 def test_the_small_form_runs_on_a_cpu_and_a_second_call_has_nothing_left(gpu_day, monkeypatch, tmp_path):
@@ -41,6 +42,12 @@ def test_the_small_form_runs_on_a_cpu_and_a_second_call_has_nothing_left(gpu_day
     assert exact[:8] == [0.0] * 8 and 0 < max(exact) < 2e-5  # the same networks, then their fast twins
     assert [row["way"] for row in rows["frames"]] == ["plain", "fast", "bf16"]
     assert "not run" in rows["release"][0]["note"] and "not run" in rows["tests"][0]["result"]
+    assert len(rows["backbones"]) == 6 and {row.get("relative_rms") for row in rows["backbones"]} == {0.0}
+    assert [row["phase"] for row in rows["training"]] == ["flow"] and rows["training"][0]["steps_a_second"] > 0
+    assert len(rows["first-frame"]) == 4 and all(row["first_frame_s"] > 0 for row in rows["first-frame"])
+    assert [(row["precision"], row["batch"]) for row in rows["batches"]] == [
+        ("fp32", 1), ("fp32", 2), ("bf16", 1), ("bf16", 2),
+    ]  # fmt: skip
     assert all(row["gflop"] > 0 for row in rows["roofline"] if "share" in row)
     page = (tmp_path / "gpu-day.md").read_text()
     assert "shows that the command works" in page and "## batches\n\nDecoded" in page and "Not run yet." in page
