@@ -91,7 +91,7 @@ def test_a_solve_gives_the_motion_of_the_cpu(benchmark, day):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_backbone_sees_what_it_sees_on_the_cpu(benchmark, name):
-    tools, frames = benchmark("metrics_speed"), 64 if name == "synchformer" else 16
+    tools, frames = benchmark("metrics_speed"), 125 if name == "synchformer" else 16
     clip = ClipMedia(tools.moving_picture(frames, 128), tools.noise(frames))
     found = []
     with benchmark("gpu_truth").stand_in_weights():

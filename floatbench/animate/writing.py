@@ -22,7 +22,8 @@ AHEAD = 32
 """Frames that may wait for the encoder when it runs beside the networks."""
 WRITERS = 4
 """Videos that are written at once."""
-Begun, Made = TypeVar("Begun"), TypeVar("Made")
+Begun = TypeVar("Begun")
+Made = TypeVar("Made")
 
 
 def write_stream(

@@ -262,7 +262,8 @@ class Animator:
         self.card = card or ModelCard()
         self.choices = choices or ModelChoices(options=self.card.preset())
         self.size = network.config.image_size
-        self.compiled, self.graphs = compile, graphs
+        self.compiled: Compile = compile
+        self.graphs = graphs
         with within_memory(device, f"the model {origin.name}"):
             self.network = network.eval().requires_grad_(False).to(device)
             self.beside = Beside(self.network.device)
