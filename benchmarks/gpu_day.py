@@ -16,16 +16,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import gpu_steps
+import torch
 
 from floatbench.device import pick_device
 from floatbench.engine.environment import environment
@@ -71,7 +75,8 @@ def made_with(given: argparse.Namespace) -> Document:
     facts = machine()
     found = {"environment": environment(given.device), "machine": facts, "small": given.small,
              "weights": given.weights or "seeded random"}  # fmt: skip
-    if given.device.startswith("cuda") and (sampler := gpu_sampler(0)) is not None:
+    index = torch.device(given.device).index or 0
+    if given.device.startswith("cuda") and (sampler := gpu_sampler(index)) is not None:
         sampler.start()
         found["driver"] = sampler.stop().driver
     return found
@@ -97,7 +102,7 @@ def follow(document: Document, events: Iterator[Document], save: Any) -> None:
             continue
         step = document["steps"][name]
         if event["event"] == "row":
-            step["rows"].append(event["row"])
+            step["rows"] = [row for row in step["rows"] if not _earlier(row, event["row"])] + [event["row"]]
             continue
         step |= {"state": event.get("state", "failed" if event["error"] else "done"), "error": event["error"],
                  "seconds": round(time.monotonic() - began, 1)}  # fmt: skip
@@ -105,17 +110,33 @@ def follow(document: Document, events: Iterator[Document], save: Any) -> None:
         save()
 
 
+def _earlier(row: Document, newer: Document) -> bool:
+    """Whether a row is the same one after fewer rounds: steps that count `rounds` tell their rows after each."""
+    name = next(iter(newer))
+    return "rounds" in newer and row.get(name) == newer[name]
+
+
 def apart(names: list[str], given: argparse.Namespace, until: float) -> Iterator[Document]:
     """The steps' events from a process of their own, which is replaced when a step takes too long or ends it."""
     while names:
         command = [sys.executable, str(Path(gpu_steps.__file__)), ",".join(names), "--device", given.device]
-        process = subprocess.Popen([*command, "--weights", given.weights], stdout=subprocess.PIPE, text=True)
-        finished = yield from _watched(process, names, until)
-        process.kill()
-        process.wait()
+        process = subprocess.Popen(
+            [*command, "--weights", given.weights], stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        try:
+            finished = yield from _watched(process, names, until)
+        finally:
+            end(process)
         if time.monotonic() >= until:
             return
         names = names[finished:]
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    """Kills a process that leads its session with all that it has started, so that nothing runs beside later steps."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _watched(process: subprocess.Popen[str], names: list[str], until: float) -> Iterator[Document]:
@@ -230,4 +251,6 @@ def main(arguments: list[str] | None = None) -> Document:
 
 
 if __name__ == "__main__":
+    for number in (signal.SIGTERM, signal.SIGHUP):  # which no longer reach the steps' own session
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     main()

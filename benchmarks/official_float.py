@@ -26,6 +26,8 @@ from typing import Any
 
 import numpy as np
 
+from floatbench.files import write_json
+
 RUNNER = Path(__file__).resolve().parents[1] / "tests" / "golden" / "official_float_clip.py"
 CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16")
 WARM_UP_S = 0.12
@@ -170,6 +172,8 @@ def main() -> None:
                 worker.records.append(record := worker.ask(picture, sound))
                 spent = f"{record['seconds']:.1f} s, CPU {record['cpu_seconds']:.1f} s"
                 print(f"round {repeat + 1}: {worker.name} {spent}", file=sys.stderr, flush=True)
+            if given.out:  # after each round: one that is stopped keeps what it has
+                write_json(given.out, report(made, given))
     for worker in made:
         worker.close()
     found = report(made, given)
@@ -179,8 +183,6 @@ def main() -> None:
         faster, less = (statistics.median(row[key]) for key in ("ratios", "cpu_ratios"))
         print(f"{row['name']:16s} {row['frames']} frames   {wall:6.1f} s ({faster:.2f} x)   "
               f"CPU {cpu:6.1f} s ({less:.2f} x)   peak {row['peak_mib']:.0f} MiB")  # fmt: skip
-    if given.out:
-        given.out.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

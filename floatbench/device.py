@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
-from floatbench.errors import ClipError, DependencyError, UsageError
+from floatbench.errors import DependencyError, OutOfMemory, UsageError
 
+_LOG = logging.getLogger("floatbench")
 CHOICES = "--device auto|cpu|cuda|cuda:N"
+NEW_DRIVER = "update the NVIDIA driver, or install a torch for it: https://pytorch.org"
 BF16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 """Processor flags, any of which means that bfloat16 is computed and not emulated."""
+NO_MEMORY = ("out of memory", "out_of_memory", "not enough memory", "allocate memory", "alloc_failed",
+             "allocation_failed")  # fmt: skip
+"""What torch, CUDA, its libraries (cuBLAS, cuDNN ...) and ONNX Runtime say, each in another class of error."""
 
 
 def pick_device(device: str) -> str:
@@ -25,7 +32,10 @@ def pick_device(device: str) -> str:
     if device == "cpu":
         return device
     if device == "auto":
-        return "cuda" if _cuda_answers() else "cpu"
+        answers, why = cuda_answers()
+        for line in why:
+            _say_once(f"CUDA is not used: {line}")
+        return "cuda" if answers else "cpu"
     import torch
 
     try:
@@ -34,24 +44,28 @@ def pick_device(device: str) -> str:
         raise UsageError(f"unknown device {device!r}", fix=CHOICES) from None
     if found.type not in ("cpu", "cuda"):
         raise UsageError(f"the device {device!r} is not supported", fix=CHOICES)
-    if found.type == "cuda" and not _cuda_answers():
+    if found.type == "cuda" and not cuda_answers()[0]:
         raise DependencyError(*_why_no_cuda())
     if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
         raise DependencyError(f"torch sees {torch.cuda.device_count()} CUDA devices, none is {device}", fix=CHOICES)
     return device
 
 
-def _cuda_answers() -> bool:
-    """Whether torch can use a CUDA device. What it warns of (a driver that is too old) becomes one line."""
+def cuda_answers() -> tuple[bool, list[str]]:
+    """Whether torch can use a CUDA device, and what it warns of, a line each: a driver that is too old."""
     import torch
 
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         answers = torch.cuda.is_available()
-    for warning in told:
-        what = _old_driver(str(warning.message))
-        warnings.warn(f"CUDA is not used: {what}" if what else str(warning.message), RuntimeWarning, stacklevel=3)
-    return answers
+    said = [" ".join(str(warning.message).split()) for warning in told]
+    return answers, [f"{what}; {NEW_DRIVER}" if (what := _old_driver(line)) else line for line in said]
+
+
+@cache
+def _say_once(line: str) -> None:
+    """A warning of this process in one line, without the place in the code that `warnings` would add."""
+    _LOG.warning(line)
 
 
 def _why_no_cuda() -> tuple[str, str]:
@@ -62,7 +76,7 @@ def _why_no_cuda() -> tuple[str, str]:
         torch.cuda.init()
     except (RuntimeError, AssertionError) as error:
         if what := _old_driver(str(error)):
-            return what, "update the NVIDIA driver, or install a torch for it: https://pytorch.org"
+            return what, NEW_DRIVER
     return "CUDA was asked for, but torch sees no CUDA device", "floatbench doctor"
 
 
@@ -79,21 +93,25 @@ def _old_driver(text: str) -> str:
 
 
 def ran_out_of_memory(error: BaseException) -> bool:
-    """True for what torch raises when the device or the machine has no memory left."""
-    import torch
-
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+    """True for what torch and the libraries below it raise when the device or the machine has no memory left."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    said = str(error).lower()
+    return any(words in said for words in NO_MEMORY)
 
 
 @contextmanager
 def within_memory(device: object, what: str) -> Iterator[None]:
-    """Raises ClipError `out_of_memory` where the device, or the machine, has no memory left for `what`."""
+    """Raises OutOfMemory where the device, or the machine, has no memory left for `what`."""
     try:
         yield
     except (RuntimeError, MemoryError) as error:
         if not ran_out_of_memory(error):
             raise
-        raise ClipError("out_of_memory", f"{device} has too little memory for {what}") from error
+        instead = ", or --device cpu" if str(device).startswith("cuda") else ""
+        raise OutOfMemory(
+            f"{device} has too little memory for {what}", f"end what else uses this memory{instead}"
+        ) from error
 
 
 def keep_float32() -> None:

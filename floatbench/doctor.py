@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from floatbench import __version__, paths
+from floatbench.device import cuda_answers
 from floatbench.errors import FloatbenchError, UsageError
 
 FOR_DEVELOPERS = ("dev", "browser", "docs")  # extras that no command needs
@@ -102,7 +103,7 @@ def _torch() -> Iterable[Finding]:
     import torch
 
     yield Finding("torch", "ok", f"{torch.__version__}, {torch.get_num_threads()} threads")
-    if torch.cuda.is_available():
+    if cuda_answers()[0]:
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
         yield Finding("cuda", "ok", f"CUDA {torch.version.cuda}: {', '.join(names)}")
     elif shutil.which("nvidia-smi"):

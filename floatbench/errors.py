@@ -88,6 +88,16 @@ class ClipError(FloatbenchError):
         return f"{self.reason}: {self.what}"
 
 
+class OutOfMemory(ClipError):
+    """The device or the machine has too little memory: no fault of the clip (`out_of_memory`, exit code 3)."""
+
+    exit_code = 3
+
+    def __init__(self, what: str, fix: str = "end what else uses this memory") -> None:
+        super().__init__("out_of_memory", what)
+        self.args, self.fix = (self.what, fix), fix  # see ClipError
+
+
 REASONS: dict[str, str] = {
     # reading media
     "missing": "the file does not exist",

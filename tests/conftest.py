@@ -27,6 +27,16 @@ def _private_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture(autouse=True)
+def _needs_cuda(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("gpu") is None:
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("torch sees no CUDA device: `make test-gpu` is for a machine with one")
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The sample pack; the test is skipped where it is absent (the product must build and pass without it)."""

@@ -1,13 +1,15 @@
 """Devices: what is missing is told in one line, and what a processor cannot do is known."""
 
+import pickle
 import warnings
 from pathlib import Path
 
 import pytest
 import torch
 
-from floatbench import device
-from floatbench.errors import DependencyError
+from floatbench import device, doctor
+from floatbench.errors import DependencyError, OutOfMemory
+from floatbench.speed import machine
 
 OLD = (
     "CUDA initialization: The NVIDIA driver on your system is too old (found version 12020). Please update your GPU "
@@ -30,23 +32,35 @@ def old_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", available)
     monkeypatch.setattr(torch.cuda, "init", init)
     monkeypatch.setattr(torch.version, "cuda", "13.2")
+    device._say_once.cache_clear()
 
 
-def test_a_driver_that_is_too_old_is_one_line_with_both_versions(old_driver: None):
-    with pytest.warns(RuntimeWarning), pytest.raises(DependencyError) as caught:
+@pytest.mark.usefixtures("old_driver")
+def test_a_driver_that_is_too_old_is_one_line_with_both_versions(caplog, recwarn):
+    with pytest.raises(DependencyError) as caught:
         device.pick_device("cuda")
     assert caught.value.what == (
         "the NVIDIA driver is too old for this torch (it knows CUDA 12.2, torch was built for 13.2)"
     )
-    assert "update the NVIDIA driver" in (caught.value.fix or "")
+    assert caught.value.fix == device.NEW_DRIVER
+    assert not caplog.messages and not recwarn  # or it would be said twice
 
 
-def test_auto_goes_on_without_it_and_says_why_in_one_line(old_driver: None):
-    with pytest.warns(RuntimeWarning) as told:
-        assert device.pick_device("auto") == "cpu"
-    assert [str(one.message) for one in told] == [
-        "CUDA is not used: the NVIDIA driver is too old for this torch (it knows CUDA 12.2, torch was built for 13.2)"
+@pytest.mark.usefixtures("old_driver")
+def test_auto_goes_on_without_it_and_says_why_in_one_line_once(caplog, recwarn):
+    assert [device.pick_device("auto") for _ in range(2)] == ["cpu", "cpu"]
+    assert caplog.messages == [
+        "CUDA is not used: the NVIDIA driver is too old for this torch (it knows CUDA 12.2, torch was built for 13.2); "
+        "update the NVIDIA driver, or install a torch for it: https://pytorch.org"
     ]
+    assert not recwarn
+
+
+@pytest.mark.usefixtures("old_driver")
+def test_who_only_asks_whether_there_is_cuda_is_told_nothing(caplog, recwarn):
+    assert machine.machine()["cuda"] is None
+    assert [found.state for found in doctor._torch() if found.name == "cuda"] != ["ok"]
+    assert not caplog.messages and not recwarn
 
 
 @pytest.mark.parametrize(
@@ -77,10 +91,32 @@ def test_emulated_bfloat16_is_said_with_its_measured_ratio(network, monkeypatch:
     assert full.notes == []
 
 
-def test_what_torch_says_of_memory_is_understood():
-    said = (
-        "[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes"
-    )
-    for error in (torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError(said)):
-        assert device.ran_out_of_memory(error)
-    assert not device.ran_out_of_memory(RuntimeError("shapes do not match"))
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:117] DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 4 bytes."),
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be asynchronously reported"),
+        RuntimeError("Triton Error [CUDA]: out of memory"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
+        RuntimeError("Failed to allocate memory for requested buffer of size 1024"),
+    ],
+)
+def test_what_torch_and_the_libraries_below_it_say_of_memory_is_understood(error: Exception):
+    with (
+        pytest.raises(OutOfMemory, match="cuda:1 has too little memory for this") as caught,
+        device.within_memory("cuda:1", "this"),
+    ):
+        raise error
+    again = pickle.loads(pickle.dumps(caught.value))  # as it comes out of a worker
+    assert (again.reason, again.exit_code, again.what) == ("out_of_memory", 3, caught.value.what)
+    assert again.fix == caught.value.fix and "--device cpu" in again.fix
+
+
+def test_other_errors_are_not_taken_for_too_little_memory():
+    with pytest.raises(RuntimeError, match="shapes"), device.within_memory("cpu", "this"):
+        raise RuntimeError("shapes do not match")

@@ -11,7 +11,7 @@ import numpy as np
 from floatbench import weights
 from floatbench.animate.cropping import FETCH, installed
 from floatbench.animate.pipeline import FLOAT, Video
-from floatbench.errors import ClipError, DataError
+from floatbench.errors import ClipError, DataError, OutOfMemory
 from floatbench.progress import Progress
 from floatbench.sampling.loading import BUNDLED, checkpoint_file
 from floatbench.synthetic.clip import TEST_FIRST, SyntheticClip
@@ -79,6 +79,8 @@ def show(image: Path | None, audio: Path | None, out: Path, seed: int, device: s
     progress.note(f"weights: {name}")
     try:
         video = model.generate(picture, sound, out, crop=crop, seed=seed, progress=progress)
+    except OutOfMemory:
+        raise
     except ClipError as error:
         raise DataError(f"{error.reason}: {error.what}") from error
     if model.origin.fabricated:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypedDict, Unpack
@@ -18,7 +17,7 @@ import torch
 
 import floatbench
 from floatbench.animate.cropping import AUTO, settle
-from floatbench.animate.writing import write_stream
+from floatbench.animate.writing import write_stream, written
 from floatbench.errors import FloatbenchError, UsageError
 from floatbench.media import Encoder, read_audio, read_image
 from floatbench.media.backends import box_backend
@@ -37,8 +36,6 @@ from floatbench.text import near
 
 Image = str | Path | np.ndarray
 Sound = str | Path | np.ndarray
-WRITERS = 4
-"""Videos that are written at once."""
 
 
 @dataclass(frozen=True)
@@ -257,18 +254,15 @@ class FLOAT(Animator):
         streams = [self._begin(one) for one in prepared]
         notes = solve_together(streams, prepared[0].clock)
         parallel = self.device.type == "cuda" if side_by_side is None else side_by_side
-        turn = threading.Lock() if parallel else None
 
-        def finish(one: Prepared, stream: Stream, out: Path) -> Video | FloatbenchError:
+        def finish(video: tuple[Prepared, Stream, Path], turn: threading.Lock | None) -> Video | FloatbenchError:
+            one, stream, out = video
             try:
                 return self._finish(replace(one, notes=[*one.notes, *notes]), stream, out, progress, turn)
             except FloatbenchError as error:
                 return error
 
-        if not parallel:
-            return [finish(*video) for video in zip(prepared, streams, outs, strict=True)]
-        with ThreadPoolExecutor(min(len(outs), WRITERS)) as pool:
-            return list(pool.map(finish, prepared, streams, outs))
+        return written(finish, [*zip(prepared, streams, outs, strict=True)], parallel)
 
     def _check_many(self, images: int, audios: int, outs: Sequence[Path], seeds: Sequence[int] | None) -> None:
         counts = {"images": images, "audios": audios, "outs": len(outs)}

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +20,10 @@ from floatbench.sampling.animator import Stream
 SYNTHETIC_MARK = "synthetic media: this portrait was animated by a machine and shows no real event"
 AHEAD = 32
 """Frames that may wait for the encoder when it runs beside the networks."""
+WRITERS = 4
+"""Videos that are written at once."""
+Begun = TypeVar("Begun")
+Made = TypeVar("Made")
 
 
 def write_stream(
@@ -58,6 +64,22 @@ def write_stream(
             for frame in made:
                 writer.write(frame)
                 task.advance()
+
+
+def written(
+    write: Callable[[Begun, threading.Lock | None], Made], videos: Sequence[Begun], side_by_side: bool
+) -> list[Made]:
+    """What `write` makes of each video, in order.
+
+    Args:
+        write: given a video and the `turn` of `write_stream`.
+        side_by_side: in threads, since an encoder makes fewer frames a second than a GPU.
+    """
+    if not side_by_side:
+        return [write(video, None) for video in videos]
+    turn = threading.Lock()
+    with ThreadPoolExecutor(min(len(videos), WRITERS)) as pool:
+        return list(pool.map(lambda video: write(video, turn), videos))
 
 
 def tags(settings: dict[str, Any]) -> dict[str, str]:

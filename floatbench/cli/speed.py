@@ -116,6 +116,7 @@ def _lines(record: SpeedFile) -> list[str]:
     lines = [table([headings, *map(_cells, record.rows)])]
     for row in record.rows:
         lines.append(f"{row.method}: {_standing(row)}")
+        lines += [f"{row.method}: {note}" for note in row.details.get("notes", ())]
         if row.stages:
             total = sum(row.stages.values())
             stages = (f"{name} {value:.3f} s ({value / total:.0%})" for name, value in row.stages.items() if total)

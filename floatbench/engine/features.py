@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from floatbench import paths
-from floatbench.errors import ClipError, DataError, DependencyError
+from floatbench.errors import ClipError, DataError, DependencyError, OutOfMemory
 from floatbench.files import atomic_path
 from floatbench.metrics.base import Backbone, PairBackbone, Part
 from floatbench.types import ClipMedia, Features
@@ -137,6 +137,8 @@ def _made(store: FeatureStore, backbone: Backbone, key: str, make: Callable[[], 
     if not store.has(key):
         try:
             result: Features | ClipError = _finite(backbone, make())
+        except OutOfMemory:  # of this machine, now: nothing that is true of the clip
+            raise
         except ClipError as error:
             result = error
         store.put(key, result)

@@ -14,13 +14,14 @@ from typing import Literal
 import numpy as np
 
 from floatbench.data.dataset import Dataset, Reference
+from floatbench.device import ran_out_of_memory, within_memory
 from floatbench.engine.admission import Admitted, admit
 from floatbench.engine.decoded import DecodedClips, memory_to_spare
 from floatbench.engine.features import FeatureStore, extract, extract_pair
 from floatbench.engine.inputs import RowInputs
 from floatbench.engine.keeping import keeping
 from floatbench.engine.records import Row
-from floatbench.errors import ClipError, DependencyError, FloatbenchError
+from floatbench.errors import ClipError, DependencyError, FloatbenchError, OutOfMemory
 from floatbench.methods import source_video
 from floatbench.methods.method import ClipRequest, Generated, Method
 from floatbench.metrics import registry
@@ -136,7 +137,8 @@ class Worker:
         try:
             scratch = self.settings.run / "tmp"
             scratch.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=scratch) as folder:
+            what = f"{item.method} on {job.clip.id}"
+            with tempfile.TemporaryDirectory(dir=scratch) as folder, within_memory(self.settings.device, what):
                 self._measure(job, item, row, Path(folder))
             row.status, row.reason, row.detail = "ok", "", ""
         except ClipError as error:
@@ -186,13 +188,13 @@ class Worker:
             raise ClipError("no_audio", "the clip has no sound to drive the method with")
         try:
             output = method.generate(request)
-        except (ClipError, MemoryError):
+        except ClipError:
             raise
         except FloatbenchError as error:
             raise ClipError("method_error", str(error)) from error
         except Exception as error:  # a foreign method may raise anything; the run goes on and the row says what
-            if type(error).__name__ == "OutOfMemoryError":
-                raise ClipError("out_of_memory", str(error)) from error
+            if ran_out_of_memory(error):
+                raise OutOfMemory(_last_line(error)) from error
             raise ClipError("method_error", _last_line(error)) from error
         self._phase("measure")
         return output
@@ -250,7 +252,8 @@ class Worker:
             except ClipError as error:
                 self._methods[name] = error
             except Exception as error:  # a system that fails to load fails its own rows only
-                self._methods[name] = ClipError("load_failed", _last_line(error))
+                said = _last_line(error)
+                self._methods[name] = OutOfMemory(said) if ran_out_of_memory(error) else ClipError("load_failed", said)
         found = self._methods[name]
         if isinstance(found, ClipError):
             raise found

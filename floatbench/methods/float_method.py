@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -181,7 +182,11 @@ class FloatMethod(Method):
         return self._gathered(stream, request) if in_memory else self._written(stream, request)
 
     def generate_many(self, requests: Sequence[ClipRequest]) -> list[Generated]:
-        """The clips in order, their motion solved in batches of `TOGETHER`: equal to single calls up to rounding."""
+        """The clips in order, their motion solved in batches of `TOGETHER`: equal to single calls up to rounding.
+
+        On CUDA their files are written side by side (not yet measured on CUDA).
+        """
+        from floatbench.animate.writing import written
         from floatbench.sampling.clock import StageClock
         from floatbench.sampling.together import solve_together
 
@@ -190,8 +195,14 @@ class FloatMethod(Method):
             part = requests[start : start + TOGETHER]
             clock = StageClock("cpu" if self._model is None else self._model.device)
             streams = [self._stream(request, clock) for request in part]
-            solve_together(streams, clock)
-            made += [self._written(stream, request) for stream, request in zip(streams, part, strict=True)]
+            notes = solve_together(streams, clock)
+
+            def write(
+                video: tuple[Stream, ClipRequest], turn: threading.Lock | None, notes: list[str] = notes
+            ) -> Generated:
+                return self._written(*video, notes, turn)
+
+            made += written(write, [*zip(streams, part, strict=True)], streams[0].device.type == "cuda")
         return made
 
     def forward(self, request: ClipRequest) -> Generated:
@@ -204,14 +215,16 @@ class FloatMethod(Method):
             place[:] = frame
         return Generated(media=ClipMedia(frames), **self._record(stream, request))
 
-    def _written(self, stream: Stream, request: ClipRequest) -> Generated:
+    def _written(
+        self, stream: Stream, request: ClipRequest, notes: Sequence[str] = (), turn: threading.Lock | None = None
+    ) -> Generated:
         from floatbench.animate.writing import write_stream
 
         video = request.folder / f"{request.slug}.mkv"
-        write_stream(stream, video)
-        return Generated(video=video, **self._record(stream, request))
+        write_stream(stream, video, turn=turn)
+        return Generated(video=video, **self._record(stream, request, notes))
 
-    def _record(self, stream: Stream, request: ClipRequest) -> dict[str, Any]:
+    def _record(self, stream: Stream, request: ClipRequest, notes: Sequence[str] = ()) -> dict[str, Any]:
         """Seconds and details of a stream that has ended."""
         details: dict[str, Any] = {
             "nfe": stream.evaluations,
@@ -221,8 +234,8 @@ class FloatMethod(Method):
             "preset": self._choices.preset,
             "seed": request.seed,
         }
-        if stream.notes:
-            details["notes"] = stream.notes
+        if notes := [*notes, *stream.notes]:
+            details["notes"] = notes
         return {"timing": dict(stream.clock.seconds), "details": details}
 
     def stream(self, request: ClipRequest) -> Iterator[np.ndarray]:

@@ -15,8 +15,8 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from floatbench.device import ran_out_of_memory
-from floatbench.errors import ClipError, DataError
+from floatbench.device import ran_out_of_memory, within_memory
+from floatbench.errors import DataError, OutOfMemory
 from floatbench.metrics.base import Backbone
 from floatbench.metrics.fused import bend_following, fused
 from floatbench.metrics.pointwise import PointwiseConv, is_pointwise
@@ -74,7 +74,8 @@ class NetworkBackbone(Backbone):
                 bend_following(network)
             for name in self.traced if products else ():
                 network.set_submodule(name, fused(network.get_submodule(name)))
-        self.network = network.to(device)
+        with within_memory(device, f"the network of {self.id}"):
+            self.network = network.to(device)
         self.device = device
 
     def forward(self, run: Callable[[nn.Module, torch.Tensor], torch.Tensor], items: np.ndarray) -> np.ndarray:
@@ -145,7 +146,7 @@ def in_batches(
     """Applies `function` to slices of `items`; halves the batch, and says so, whenever memory runs out.
 
     Returns:
-        The joined results and the batch size that worked. Raises ClipError `out_of_memory` at batch 1.
+        The joined results and the batch size that worked. Raises OutOfMemory at batch 1.
     """
     results: list[np.ndarray] = []
     start = 0
@@ -162,9 +163,8 @@ def in_batches(
 
 def _halved(batch: int, label: str, error: Exception) -> int:
     if batch == 1:
-        raise ClipError("out_of_memory", f"{label}: not even a batch of 1 fits") from error
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        raise OutOfMemory(f"{label}: not even a batch of 1 fits") from error
+    torch.cuda.empty_cache()
     _LOG.warning("%s: out of memory with a batch of %d, going on with %d", label, batch, batch // 2)
     return batch // 2
 

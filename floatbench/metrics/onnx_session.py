@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from floatbench.errors import DataError, DependencyError
+from floatbench.device import ran_out_of_memory, within_memory
+from floatbench.errors import DataError, DependencyError, OutOfMemory
 from floatbench.paths import quiet_third_parties
 
 
@@ -20,7 +21,8 @@ def open_session(model: Path, device: str = "cpu", threads: int = 0) -> Any:
         threads: 0 takes as many as torch does, which obeys `OMP_NUM_THREADS`; ONNX Runtime's own choice, one a core of
             the machine, waits for work by spinning, beside whatever else has these cores.
 
-    Raises DependencyError when the provider asked for is not the one in use, DataError for a file that is no model.
+    Raises DependencyError when the provider asked for is not the one in use, DataError for a file that is no model,
+    OutOfMemory.
     """
     quiet_third_parties()  # before the import: telemetry is decided there
     try:
@@ -37,7 +39,10 @@ def open_session(model: Path, device: str = "cpu", threads: int = 0) -> Any:
     if provider not in onnxruntime.get_available_providers():
         raise DependencyError(f"onnxruntime has no {provider}", fix="pip install onnxruntime-gpu, or use --device cpu")
     try:
-        session = onnxruntime.InferenceSession(str(model), options, providers=wanted)
+        with within_memory(device, model.name), memory_errors():
+            session = onnxruntime.InferenceSession(str(model), options, providers=wanted)
+    except OutOfMemory:
+        raise
     except Exception as error:  # onnxruntime's errors share no base class below Exception
         reason = " ".join(str(error).split())[:160]
         raise DataError(f"{model} is no ONNX model: {reason}", fix="floatbench weights fetch NAME --force") from error
@@ -52,7 +57,7 @@ def memory_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:  # see open_session
-        if "allocate memory" in str(error):
+        if ran_out_of_memory(error):
             raise MemoryError(str(error)) from error
         raise
 

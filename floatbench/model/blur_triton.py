@@ -50,5 +50,6 @@ def blur(x: Tensor, kernel: Tensor, pad: int) -> Tensor:
     )
     n_places = batch * rows * columns
     launched: Any = _blur[triton.cdiv(n_places, PLACES), triton.cdiv(channels, CHANNELS)]
-    launched(x, kernel, out, n_places, channels, height, width, rows, columns, pad, taps, PLACES, CHANNELS)
+    with torch.cuda.device_of(x):  # Triton launches on the current device, wherever the tensors are
+        launched(x, kernel, out, n_places, channels, height, width, rows, columns, pad, taps, PLACES, CHANNELS)
     return out

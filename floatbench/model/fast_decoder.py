@@ -270,8 +270,7 @@ class FastDecoder:
             return False
         before, self.batch = self.batch, self.batch // 2
         self.notes.append(f"the device ran out of memory: {self.batch} frames are decoded at once instead of {before}")
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
+        torch.cuda.empty_cache()
         return True
 
     def _styles(self, latents: Tensor) -> tuple[list[Tensor], list[Tensor]]:

@@ -76,7 +76,7 @@ def to_host(batches: Iterable[tuple[Tensor, ...]]) -> Iterator[tuple[Tensor, ...
         if not batch[0].is_cuda:
             yield batch
             continue
-        host = tuple(pinned(part) for part in batch)
+        host = tuple(pinned(part, part.device) for part in batch)
         for kept, part in zip(host, batch, strict=True):
             kept.copy_(part, non_blocking=True)
         done = torch.cuda.Event()
@@ -94,7 +94,7 @@ def on_device(value: Tensor, device: torch.device) -> Tensor:
     """A tensor of the CPU on a device; on CUDA the copy takes its turn there and nobody waits for it."""
     if device.type != "cuda":
         return value.to(device)
-    return pinned(value).copy_(value).to(device, non_blocking=True)
+    return pinned(value, device).copy_(value).to(device, non_blocking=True)
 
 
 def later(flag: Tensor) -> Callable[[], bool]:
@@ -102,7 +102,7 @@ def later(flag: Tensor) -> Callable[[], bool]:
     if not flag.is_cuda:
         known = bool(flag)
         return lambda: known
-    host = pinned(flag)
+    host = pinned(flag, flag.device)
     host.copy_(flag, non_blocking=True)
     done = torch.cuda.Event()
     done.record(torch.cuda.current_stream(flag.device))
@@ -158,6 +158,7 @@ class Beside:
             yield item
 
 
-def pinned(like: Tensor) -> Tensor:
-    """Memory of the host that a CUDA device can write to on its own."""
-    return torch.empty(like.shape, dtype=like.dtype, pin_memory=True)
+def pinned(like: Tensor, device: torch.device) -> Tensor:
+    """Memory of the host that a CUDA device can write to on its own; no other device is touched for it."""
+    with torch.cuda.device(device):
+        return torch.empty(like.shape, dtype=like.dtype, pin_memory=True)

@@ -237,6 +237,9 @@ class Animator:
         graphs: replay both as CUDA graphs (CUDA only; not yet measured on CUDA).
         choices: what is generated when nothing else is said, from the model's name.
         card: what the model says about its inputs.
+
+    Raises:
+        OutOfMemory: the model does not fit. DependencyError, UsageError: as `from_pretrained`.
     """
 
     def __init__(
@@ -255,19 +258,23 @@ class Animator:
         device = pick_device(device)
         check_graphs(graphs, device)
         keep_float32()
-        self.network = network.eval().requires_grad_(False).to(device)
         self.origin, self.dtype, self.impl = origin, dtype, impl
         self.card = card or ModelCard()
         self.choices = choices or ModelChoices(options=self.card.preset())
         self.size = network.config.image_size
-        self.compiled, self.graphs = compile, graphs
-        self.beside = Beside(self.network.device)
-        self._decoder: FastDecoder | None = None
-        self._transformer: FastTransformer | None = None
-        if impl == "fast":
-            self._decoder = FastDecoder(self.network.motion_autoencoder.dec, PRECISIONS[dtype], compile, graphs)
-            if network.config.conditioning == "adaln":  # the cross-attention ablations have no fast twin
-                self._transformer = FastTransformer(self.network.fmt, PRECISIONS[dtype], compile, graphs)
+        self.compiled: Compile = compile
+        self.graphs = graphs
+        with within_memory(device, f"the model {origin.name}"):
+            self.network = network.eval().requires_grad_(False).to(device)
+            self.beside = Beside(self.network.device)
+            self._decoder, self._transformer = self._fast_networks() if impl == "fast" else (None, None)
+
+    def _fast_networks(self) -> tuple[FastDecoder, FastTransformer | None]:
+        """The fast twins; the cross-attention ablations have none of the transformer."""
+        how = PRECISIONS[self.dtype], self.compiled, self.graphs
+        decoder = FastDecoder(self.network.motion_autoencoder.dec, *how)
+        adaln = self.network.config.conditioning == "adaln"
+        return decoder, FastTransformer(self.network.fmt, *how) if adaln else None
 
     @classmethod
     def from_pretrained(
@@ -287,7 +294,7 @@ class Animator:
 
         Raises:
             DataError: missing or damaged weights, with the command that fetches them. DependencyError: no such device.
-            UsageError: options that do not go together.
+            UsageError: options that do not go together. OutOfMemory: the model does not fit.
         """
         named = model_of(name_or_path)
         weights, choices = named.weights, named.choices
@@ -297,7 +304,8 @@ class Animator:
         check_arithmetic(**chosen)
         device = pick_device(device)
         check_graphs(chosen["graphs"], device)
-        network, origin = load_model(weights, chosen["impl"])
+        with within_memory("the machine", f"the weights of {weights}"):
+            network, origin = load_model(weights, chosen["impl"])
         return cls(network, origin, device, **chosen, choices=choices, card=card_of(weights))
 
     @property

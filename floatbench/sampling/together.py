@@ -50,8 +50,7 @@ def _solve_halved(streams: Sequence[Stream], clock: StageClock) -> list[str]:
         if not ran_out_of_memory(error) or len(streams) == 1:
             raise
     half = (len(streams) + 1) // 2
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    torch.cuda.empty_cache()
     for start in range(0, len(streams), half):
         _solve(streams[start : start + half], clock)
     return [f"the device ran out of memory: {half} clips are solved at once instead of {len(streams)}"]

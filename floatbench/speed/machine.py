@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from floatbench.device import cuda_answers
 from floatbench.speed.record import GpuUse, spread
 
 FLAGS = (
@@ -54,7 +55,7 @@ def machine() -> dict[str, Any]:
         "memory_bytes": psutil.virtual_memory().total,
         "torch_threads": torch.get_num_threads() if torch else None,
         "omp_num_threads": os.environ.get("OMP_NUM_THREADS"),
-        "cuda": torch.version.cuda if torch and torch.cuda.is_available() else None,
+        "cuda": torch.version.cuda if torch and cuda_answers()[0] else None,
     }
 
 

@@ -327,7 +327,9 @@ def _note(method: Method, taken: _Taken, timing: ClipTiming, made: Generated, fi
     """What a call left behind, read off the clock: frames (counted once), stages, evaluations, details."""
     if first:
         timing.frames, taken.size = counted_frames(made)
+        said = dict.fromkeys([*taken.details.get("notes", ()), *made.details.get("notes", ())])
         taken.details = taken.details or plain(dict(made.details))
+        taken.details |= {"notes": [*said]} if said else {}
         window = evaluations_a_window(made.details, method.record(), timing.frames)
         for name, count in {**made.details, "nfe_per_window": window}.items():
             if name in ("nfe", "network_rows", "nfe_per_window") and isinstance(count, int | float):

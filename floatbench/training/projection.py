@@ -191,7 +191,7 @@ def measured_speed(device: str, precision: str, side: int = 2048, seconds: float
 
     def wait() -> None:
         if device != "cpu":
-            torch.cuda.synchronize()
+            torch.cuda.synchronize(device)
 
     _ = a @ a
     wait()

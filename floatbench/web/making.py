@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from floatbench.animate.pipeline import FLOAT, Video
-from floatbench.errors import ClipError, DataError, FloatbenchError, Interrupted
+from floatbench.errors import ClipError, DataError, FloatbenchError, Interrupted, OutOfMemory
 from floatbench.sampling.picture import to_pixels
 from floatbench.web.offers import check_weights
 from floatbench.web.wish import NO_CROP, PRESET, Upload, VideoWish
@@ -50,6 +50,8 @@ def make_video(model: ShownFloat, wish: VideoWish, image: Upload, audio: Upload,
             image.path, audio.path, out, crop=None if wish.crop == NO_CROP else wish.crop, options=wish.options(),
             emotion=wish.emotion, controls=wish.controls(), seed=wish.seed, preset=PRESET, progress=watcher,
         )  # fmt: skip
+    except OutOfMemory:
+        raise
     except ClipError as error:
         raise DataError(f"{error.reason}: {error.what} ({image.name} with {audio.name})") from None
     finally:

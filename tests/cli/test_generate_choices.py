@@ -124,3 +124,25 @@ def test_too_little_memory_is_one_line_of_the_environment(weights: Path, capsys,
     error = capsys.readouterr().err
     assert "out_of_memory: cpu has too little memory for this video" in error and "--audio-context window" in error
     assert "Traceback" not in error and left() == []
+
+
+SCARCE = (torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDA error: out of memory\nSee documentation"))
+
+
+@pytest.mark.parametrize("error", SCARCE)
+@pytest.mark.parametrize(
+    "where",
+    ["sampling.animator.load_model", "model.float.FloatModel.to", "sampling.animator.FastDecoder.__init__",
+     "sampling.animator.FastTransformer.__init__", "model.float.FloatModel.encode_image",
+     "model.float.FloatModel.encode_audio"],
+)  # fmt: skip
+def test_too_little_memory_is_one_line_wherever_it_ran_out(
+    weights: Path, capsys, monkeypatch: pytest.MonkeyPatch, where: str, error: Exception
+):
+    def scarce(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(f"floatbench.{where}", scarce)
+    assert generate(weights, "-o", "out.mp4") == 3
+    what, fix = capsys.readouterr().err.strip().splitlines()
+    assert "has too little memory for" in what and fix.startswith("fix: ") and left() == []

@@ -87,12 +87,16 @@ class Bad(Method):
     def load(self, device: str = "cpu") -> None:
         if self.how == "load":
             raise RuntimeError("weights of the wrong shape")
+        if self.how == "load-memory":
+            raise RuntimeError("CUDA error: out of memory")
 
     def generate(self, request: ClipRequest) -> Generated:
         if request.clip_id != "clip 1":
             return Generated(media=media(request.clip_id))
         if self.how == "raise":
             raise ValueError("broken <b>method</b>")
+        if self.how == "memory":
+            raise MemoryError
         if self.how == "segfault":
             os.kill(os.getpid(), signal.SIGSEGV)
         if self.how == "hang":

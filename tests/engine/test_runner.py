@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from engine_toys import FRAMES, Jitter, ToyDataset, protocol
+from engine_toys import FRAMES, Jitter, ToyBackbone, ToyDataset, protocol
 
 from floatbench.engine.merge import merge
 from floatbench.engine.records import RowFile, ScoreFile
 from floatbench.engine.runner import RunOptions, RunResult, run
-from floatbench.errors import DataError, DependencyError, UsageError
+from floatbench.errors import DataError, DependencyError, OutOfMemory, UsageError
 from floatbench.methods.method import Method
 from floatbench.records import read_record
 from floatbench.reports.table import markdown
@@ -170,6 +170,28 @@ def test_a_system_that_does_not_load_fails_its_own_rows_only(tmp_path):
     assert {row.reason for row in result.failed} == {"load_failed"}
     assert {row.method for row in result.failed} == {"bad@load"}
     assert sum(row.status == "ok" for row in result.rows.values()) == 4
+
+
+@pytest.mark.parametrize("how", ["load-memory", "memory"])
+@pytest.mark.parametrize("workers", [0, 1])
+def test_too_little_memory_is_a_row_that_the_next_call_tries_again(tmp_path, how, workers):
+    result = run_toy(tmp_path / "r", f"bad@{how}", "reference", workers=workers)
+    assert {row.reason for row in result.failed} == {"out_of_memory"}
+    assert len(result.failed) == (4 if how == "load-memory" else 1)
+    again = run_toy(tmp_path / "r", f"bad@{how}", "reference", workers=workers)
+    assert again.new_rows == len(result.failed)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("CUDA error: out of memory"), OutOfMemory("not even a batch of 1")])
+def test_memory_that_a_metric_lacked_is_not_kept_as_what_it_saw(tmp_path, monkeypatch, error):
+    def scarce(self, clip):
+        raise error
+
+    with monkeypatch.context() as short:
+        short.setattr(ToyBackbone, "extract", scarce)
+        assert {row.reason for row in run_toy(tmp_path / "r", "reference").failed} == {"out_of_memory"}
+    again = run_toy(tmp_path / "r", "reference")
+    assert again.new_rows == 4 and not again.failed and again.scores.scores[0].n == 4
 
 
 def test_a_crash_of_the_worker_costs_one_clip_and_is_tried_again(tmp_path):

@@ -1,9 +1,12 @@
 """FLOAT in the engine: lossless frames of the right length, seeds from the request, an honest description."""
 
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from floatbench.errors import ClipError, DataError, UsageError
 from floatbench.media import read_video
@@ -12,6 +15,7 @@ from floatbench.methods.evaluations import evaluations_a_window
 from floatbench.methods.float_method import METHODS, FloatMethod
 from floatbench.methods.method import ClipRequest
 from floatbench.model.checkpoint import Metadata, save
+from floatbench.sampling import together
 from floatbench.speed.measure import Batches, ForwardPass
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
@@ -210,6 +214,26 @@ def test_many_clips_are_those_of_single_calls(method: FloatMethod, tmp_path: Pat
         assert np.abs(frames - single).max() <= 1 and (frames != single).mean() < 1e-3
         assert made.details["nfe"] == 2 * -(-request.n_frames // 50)
         assert evaluations_a_window(made.details, method.describe(), request.n_frames) == 2
+
+
+def test_a_batch_that_was_halved_is_said_of_every_clip_of_it(method: FloatMethod, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(together, "_solve_halved", lambda streams, clock: ["halved"])
+    requests = [_request(tmp_path, seed=seed) for seed in (1, 2)]
+    assert [made.details["notes"] for made in method.generate_many(requests)] == [["halved"]] * 2
+    assert "notes" not in method.generate(requests[0]).details
+
+
+def test_the_files_of_many_clips_are_written_side_by_side_on_cuda(method: FloatMethod, tmp_path: Path, monkeypatch):
+    both = threading.Barrier(2, timeout=30)  # broken unless two are written at once
+
+    def written(stream, request, notes, turn):
+        assert turn is not None and both.wait() in (0, 1)
+        return request.seed
+
+    monkeypatch.setattr(method, "_stream", lambda request, clock: SimpleNamespace(device=torch.device("cuda")))
+    monkeypatch.setattr(method, "_written", written)
+    monkeypatch.setattr(together, "solve_together", lambda streams, clock: [])
+    assert method.generate_many([_request(tmp_path, seed=seed) for seed in (1, 2)]) == [1, 2]
 
 
 def test_the_same_choices_in_another_order_are_one_method(checkpoint: Path):

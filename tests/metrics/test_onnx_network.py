@@ -13,6 +13,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
+from floatbench.errors import OutOfMemory
 from floatbench.metrics import arcface
 from floatbench.metrics.onnx_network import read_network
 from floatbench.metrics.onnx_session import open_session
@@ -127,3 +128,12 @@ def test_a_session_takes_as_many_threads_as_torch(small):
 
 def test_the_features_key_follows_this_code():
     assert "floatbench.metrics.onnx_network" in arcface.ArcFaceOnnx().made_with()["code"]
+
+
+def test_a_device_without_memory_is_not_taken_for_a_damaged_file(small: Path, monkeypatch: pytest.MonkeyPatch):
+    def scarce(*_: object, **__: object) -> None:
+        raise RuntimeError("CUDA failure 2: out of memory ; GPU=0 ; expr=cudaMalloc(&p, size)")
+
+    monkeypatch.setattr("onnxruntime.InferenceSession", scarce)
+    with pytest.raises(OutOfMemory, match=f"cpu has too little memory for {small.name}"):
+        open_session(small)

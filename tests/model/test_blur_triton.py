@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -54,3 +55,22 @@ def test_a_decoder_that_blurs_with_it_makes_the_same_pictures(interpreted, monke
     plain, kernel = (FastDecoder(net.dec, batch=2, blur=blur) for blur in ("torch", "triton"))
     expected, found = (decoder(latents, decoder.source(features)) for decoder in (plain, kernel))
     assert 0 < (found - expected).square().mean().sqrt() <= 1e-5 * expected.square().mean().sqrt()
+
+
+def test_the_kernel_is_launched_on_the_device_of_its_picture(interpreted, monkeypatch):
+    current, launched = ["cuda:0"], []
+
+    @contextmanager
+    def device_of(x: torch.Tensor):
+        current.append(f"that of {tuple(x.shape)}")
+        yield
+        current.pop()
+
+    class Kernel:
+        def __getitem__(self, _):
+            return lambda *_: launched.append(current[-1])
+
+    monkeypatch.setattr(torch.cuda, "device_of", device_of)
+    monkeypatch.setattr(interpreted, "_blur", Kernel())
+    interpreted.blur(noise(1, 2, 4, 4), layers.blur_kernel(), 1)
+    assert launched == ["that of (1, 2, 4, 4)"] and current == ["cuda:0"]

@@ -1,6 +1,7 @@
 """Work done ahead in a thread: the same items in the same order, errors in their place, and an end to the thread."""
 
 import threading
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from floatbench.animate.pipeline import FLOAT
 from floatbench.animate.writing import write_stream
 from floatbench.media import read_video
-from floatbench.sampling.ahead import ahead, to_host
+from floatbench.sampling.ahead import ahead, pinned, to_host
 from floatbench.sampling.colour import to_yuv420
 from floatbench.sampling.loading import Origin
 from floatbench.sampling.options import SamplingOptions
@@ -76,12 +77,27 @@ def test_copies_wait_for_the_stream_of_their_own_device(monkeypatch):
 
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: f"stream of {device}")
-    monkeypatch.setattr("floatbench.sampling.ahead.pinned", lambda like: torch.empty(like.shape, dtype=like.dtype))
+    monkeypatch.setattr("floatbench.sampling.ahead.pinned", lambda like, _: torch.empty(like.shape, dtype=like.dtype))
     batches = [(torch.full((2,), float(i)).as_subclass(OnSecondDevice),) for i in range(3)]
     made = [part.tolist() for (part,) in to_host(batches)]
     assert made == [[0, 0], [1, 1], [2, 2]]
     stream = "stream of cuda:1"
     assert recorded == [stream, stream, "waited", stream, "waited", "waited"]
+
+
+def test_memory_for_copies_is_asked_for_on_the_device_that_writes_to_it(monkeypatch):
+    current, asked = ["cuda:0"], []
+
+    @contextmanager
+    def on(device: torch.device):
+        current.append(str(device))
+        yield
+        current.pop()
+
+    monkeypatch.setattr(torch.cuda, "device", on)
+    monkeypatch.setattr(torch, "empty", lambda *_, **how: asked.append((current[-1], how["pin_memory"])))
+    pinned(torch.zeros(2), torch.device("cuda:1"))
+    assert asked == [("cuda:1", True)] and current == ["cuda:0"]
 
 
 def test_overlapped_pictures_equal_the_serial_ones_and_count_as_one_stage(network, tmp_path):

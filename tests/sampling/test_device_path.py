@@ -38,7 +38,7 @@ def fake(monkeypatch):
     """Fake tensors; the flag that is asked for later stays where it is."""
     monkeypatch.setattr(sampler, "later", lambda flag: lambda: flag.device.type == "cuda")
     monkeypatch.setattr(fast_transformer, "_key", time_of_the_host)
-    monkeypatch.setattr(ahead, "pinned", torch.empty_like)  # there is no such memory without a driver
+    monkeypatch.setattr(ahead, "pinned", lambda like, _: torch.empty_like(like))  # which needs a driver
     with FakeTensorMode(), torch.no_grad():
         yield
 

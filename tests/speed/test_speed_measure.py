@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any, cast
+
 import numpy as np
 import pytest
 from nvml_toys import FakeNvml
 
+from floatbench.cli import speed as speed_command
 from floatbench.errors import ClipError
 from floatbench.media import write_lossless
 from floatbench.methods.method import ClipRequest, Generated, Method
@@ -121,6 +125,21 @@ def test_offline_gives_all_clips_to_a_method_that_takes_them_at_once():
     clock = Clock()
     row = measure(Batched(clock, [50.0]), [given("a"), given("b")], SpeedPlan("offline", repeats=3), probes(clock))
     assert row.batched and row.fps is not None and row.fps.median == 50.0
+
+
+def test_what_is_said_of_any_clip_is_kept_and_shown():
+    class Saying(Worker):
+        def generate_many(self, requests):
+            notes = [[], ["8 clips instead of 16"], ["8 clips instead of 16", "unfamiliar"]]
+            frame = np.zeros((1, 4, 4, 3), np.uint8)
+            return [Generated(media=ClipMedia(frame), details={"notes": said} if said else {}) for said in notes]
+
+    clock = Clock()
+    row = measure(Saying(clock, [1.0]), [given("a"), given("b"), given("c")], SpeedPlan("offline"), probes(clock))
+    assert row.details["notes"] == ["8 clips instead of 16", "unfamiliar"]
+    record = SimpleNamespace(rows=[row], machine={}, scenario="offline", clips=3, inputs="x", warmup=0, repeats=1,
+                             environment={})  # fmt: skip
+    assert any("8 clips instead of 16" in line for line in speed_command._lines(cast(Any, record)))
 
 
 class Streamer(Worker):
