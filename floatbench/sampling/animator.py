@@ -5,6 +5,7 @@ What reads and writes files is `floatbench.animate.pipeline`, which builds on th
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,7 +74,7 @@ class Direction:
     def __post_init__(self) -> None:
         for name in ("emotion", "pose"):
             value = getattr(self, name)
-            if not isinstance(value, str | None):
+            if value is not None and not (name == "emotion" and isinstance(value, str)):
                 object.__setattr__(self, name, _numbers(name, value))
 
     def emotion_vector(self) -> np.ndarray | None:
@@ -81,12 +82,14 @@ class Direction:
         return parse_emotion(self.emotion) if isinstance(self.emotion, str | None) else self.emotion
 
     def record(self) -> dict[str, Any]:
-        """For records and metadata, JSON types."""
+        """For records and metadata, JSON types; a pose enters by its hash, and only where there is one."""
         emotion = self.emotion.tolist() if isinstance(self.emotion, np.ndarray) else self.emotion
+        pose = {} if self.pose is None else {"pose_sha256": hashlib.sha256(self.pose.tobytes()).hexdigest()}
         return {
             "emotion": emotion or "speech",
             "controls": [control.record() for control in self.controls],
             "project_motion": self.project,
+            **pose,
         }
 
 

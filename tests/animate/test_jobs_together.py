@@ -13,6 +13,7 @@ from floatbench.animate.jobs import GenerateSettings, VideoJob, run
 from floatbench.animate.pipeline import FLOAT
 from floatbench.errors import ClipError
 from floatbench.media import read_video, write_image, write_wav
+from floatbench.model.checkpoint import Metadata, save
 from floatbench.progress import NullProgress
 from floatbench.sampling import together
 from floatbench.sampling.choices import ModelChoices
@@ -63,6 +64,21 @@ def test_a_table_solved_in_batches_makes_the_same_videos(jobs, common, monkeypat
     assert sizes == [3]
     for one, other in zip(alone, _frames(jobs), strict=True):
         assert np.abs(one - other).max() <= 1 and (one != other).mean() < 1e-3  # float32 rounding, then 8 bits
+
+
+def test_another_pose_is_another_video_and_the_same_one_is_already_made(make_network, jobs, tmp_path: Path):
+    network, file = make_network(pose_condition=True), tmp_path / "posed.safetensors"
+    save(network, file, Metadata(network.config))
+    poses = np.random.default_rng(0).normal(size=(2, 60, 6)).astype(np.float32)
+
+    def state(pose: np.ndarray) -> str:
+        np.save(tmp_path / "pose.npy", pose)
+        choices = ModelChoices(options=SamplingOptions(nfe=2), pose=tmp_path / "pose.npy")
+        made = run(GenerateSettings(weights=str(file), choices=choices, crop="none"), jobs[:1], NullProgress())
+        return _states(made)[0]
+
+    assert [state(poses[0]), state(poses[0]), state(poses[1])] == ["made", "unchanged", "made"]
+    assert state(np.vstack([poses[1][:3], poses[0]])) == "unchanged"  # the sound lasts three frames
 
 
 @pytest.mark.parametrize("error", [ClipError("not_finite", "one of them"), MemoryError()])
