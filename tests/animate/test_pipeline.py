@@ -108,8 +108,9 @@ def test_control_reaches_the_motion_of_every_window(model: FLOAT):
     assert change[:, [0, 1, 3]].abs().max() < 1e-5
 
 
-def test_the_file_says_how_it_was_made_and_that_it_is_synthetic(model: FLOAT, tmp_path: Path):
-    video = model.generate(PICTURE, _speech(3), tmp_path / "out.mp4", options=FAST, emotion="sad", seed=9)
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
+def test_the_file_says_how_it_was_made_and_that_it_is_synthetic(model: FLOAT, tmp_path: Path, name: str):
+    video = model.generate(PICTURE, _speech(3), tmp_path / name, options=FAST, emotion="sad", seed=9)
     tags = probe(video.path).metadata
     settings = json.loads(tags["floatbench"])
     assert settings == json.loads(json.dumps(video.settings))
