@@ -31,7 +31,7 @@ from floatbench.metrics.reconnet import ReconCoefficients
 from floatbench.model.checkpoint import read_metadata
 from floatbench.progress import NullProgress, Progress
 from floatbench.protocol.load import load_protocol
-from floatbench.sampling.choices import parse_name
+from floatbench.sampling.choices import parse_name, split, unread
 from floatbench.sampling.loading import BUNDLED, checkpoint_file, load_model
 from floatbench.training.clips import ClipSet
 from floatbench.training.coefficients import standardise
@@ -98,7 +98,7 @@ def rows(variants: Sequence[Variant], folder: Path, weights: str, own: bool) -> 
 
     Args:
         weights: checkpoint of the rows that change no network, a name or a file; what a name chooses beside
-            (`float-tiny?dtype=bfloat16`) holds for all rows, unless a row changes it.
+            (`float-tiny?dtype=bfloat16`) holds for all rows whose network reads it, unless a row changes it.
         own: prefer FOLDER/variants/float for these, so that all rows had the same budget.
     """
     found = []
@@ -114,7 +114,9 @@ def rows(variants: Sequence[Variant], folder: Path, weights: str, own: bool) -> 
         own_choices = [(key, str(value)) for key, value in variant.sampling.items()]
         query = "&".join(f"{key}={value}" for key, value in own_choices)
         if base and shared:
-            base, query = parse_name(f"{base}?{shared}", own_choices).name, ""
+            idle = unread(variant.model.get("prediction", "velocity"))
+            read = "&".join(f"{key}={value}" for key, value in split(shared) if key not in idle)
+            base, query = parse_name(f"{base}?{read}", own_choices).name, ""
         found.append(VariantRow(variant, f"{base}?{query}" if base and query else base))
     return found
 

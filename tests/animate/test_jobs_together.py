@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 from floatbench.animate import pipeline
 from floatbench.animate.jobs import GenerateSettings, VideoJob, run
 from floatbench.animate.pipeline import FLOAT
-from floatbench.errors import ClipError
+from floatbench.errors import ClipError, UsageError
 from floatbench.media import read_video, write_image, write_wav
 from floatbench.model.checkpoint import Metadata, save
 from floatbench.progress import NullProgress
@@ -88,6 +89,19 @@ def test_what_fails_as_a_batch_is_made_one_after_another(jobs, common, monkeypat
 
     monkeypatch.setattr(pipeline, "solve_together", failing)
     assert _states(run(common, jobs, NullProgress(), at_once=4)) == ["made", "failed", "made", "made"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "at_once", "message"),
+    [
+        ({"seed": -1}, None, "seed: should be"),
+        ({"boxes": Path("none.csv")}, None, "none.csv are read with --crop given alone"),
+        ({}, 0, "at_once: should be a whole number from 1 on"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(jobs, common, settings, at_once, message: str):
+    with pytest.raises(UsageError, match=message):
+        run(replace(common, **settings), jobs, NullProgress(), at_once=at_once)
 
 
 def test_videos_written_side_by_side_are_those_written_in_turn(network, tmp_path, monkeypatch):

@@ -55,7 +55,7 @@ def test_a_command_asks_for_what_was_chosen_on_the_page(
     ((common, (row,)),) = asked
     assert (row.image, row.audio, row.out) == (Path(image), Path(audio), Path(video_name(image)))
     choices = common.choices
-    assert choices.options == wish.options()
+    assert {name: getattr(choices.options, name) for name in ("a_cfg", "e_cfg", "nfe")} == wish.sampling()
     assert choices.controls == wish.controls()
     assert (common.weights, common.device, common.crop) == (wish.weights, wish.device, wish.crop)
     assert (choices.emotion, common.seed, choices.preset) == (wish.emotion, wish.seed, "default")
