@@ -84,7 +84,7 @@ def test_a_table_of_jobs_resumes_and_a_failed_row_stops_nothing(weights: Path, c
         ("image,audio,out\na,b\n", 2, "jobs.csv:2: 2 fields"),
         ("image,audio,out\na,,c.mp4\n", 2, "jobs.csv:2: audio: is empty"),
         ("image,audio,out,seed\na,b,c.mp4,-1\n", 2, "jobs.csv:2: seed"),
-        ("image,audio,out,emotion\na,b,c.mp4,joyful\n", 2, "joyful"),
+        ("image,audio,out,emotion\na,b,c.mp4,joyful\n", 2, "jobs.csv:2: emotion: 'joyful' is neither"),
         ("image,audio,out\na,b,c.mp4\na,b,./c.mp4\n", 2, "twice"),
         ("image,audio,out\na,b,c.avi\n", 2, "must end in"),
     ],
