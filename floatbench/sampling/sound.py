@@ -136,7 +136,7 @@ class SpeechConditions:
                 raise UsageError("this network takes no pose")
             return None
         if pose is None:
-            raise UsageError("this network needs the head pose of each frame", fix="--pose FILE, in Python pose=FILE")
+            raise UsageError("this network needs the head pose of each frame: --pose FILE, or pose= in Python")
         if pose.shape != (self.total, 6):
             raise UsageError(f"the head pose must have the shape {(self.total, 6)}, not {pose.shape}")
         return torch.from_numpy(np.array(pose, dtype=np.float32))[None].to(self._model.device)

@@ -400,9 +400,8 @@ def test_poses_of_a_file_are_standardised_as_in_training(make_network, tmp_path:
         assert np.array_equal(frames, np.stack(list(direct.stream(PICTURES[0], _speech(4), pose=same))))
     with pytest.raises(DataError, match=r"pose\.npy has 9 poses for 12 frames"):
         direct.stream(PICTURES[0], _speech(12), pose=tmp_path / "pose.npy")
-    with pytest.raises(UsageError, match="needs the head pose of each frame") as caught:
+    with pytest.raises(UsageError, match="needs the head pose of each frame: --pose FILE"):
         direct.stream(PICTURES[0], _speech(12))
-    assert "--pose FILE" in (caught.value.fix or "")
 
 
 def test_the_function_that_loads_the_model_takes_its_arithmetic_too(checkpoint: Path, tmp_path: Path):
