@@ -331,6 +331,7 @@ def generate(
         25
     """
     from floatbench.animate.cropping import AUTO, settle
+    from floatbench.animate.outputs import check_outputs
     from floatbench.animate.pipeline import FLOAT
     from floatbench.animate.wishes import asked
     from floatbench.media.boxes import BoxBackend
@@ -338,6 +339,7 @@ def generate(
     from floatbench.sampling.loading import card_of, config_of
     from floatbench.sampling.picture import check_picture
 
+    check_outputs([Path(out)], [Path(one) for one in (image, audio) if isinstance(one, (str, Path))])
     arithmetic = {name: choices.pop(name) for name in ARITHMETIC if name in choices}
     named = model_of(weights)
     if (config := config_of(named.weights)) is not None:  # what cannot be is noticed before the model is loaded

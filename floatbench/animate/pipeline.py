@@ -383,7 +383,10 @@ def _files(*inputs: Image | Sound) -> list[Path]:
 
 
 def _check_counts(given: Mapping[str, Sized]) -> None:
-    """Raises UsageError unless there are as many of each."""
+    """Raises UsageError unless there are as many of each; the letters of one path are no list."""
+    for name, values in given.items():
+        if isinstance(values, (str, Path)):
+            raise UsageError(f"{name} must be a list, not {values!r}", fix=f"{name}=[...]")
     counts = {name: len(values) for name, values in given.items()}
     if len(set(counts.values())) > 1:
         raise UsageError(f"as many of each are needed: {', '.join(f'{n} {name}' for name, n in counts.items())}")

@@ -232,7 +232,8 @@ def test_a_clip_of_a_batch_keeps_its_own_seed(model: FLOAT, tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"audios": []}, "1 images, 0 audios"), ({"outs": ["a.mkv", "./a.mkv"]}, "2 outs"), ({"seeds": [1, 2]}, "2 seeds"),
+    [({"audios": []}, "1 images, 0 audios"), ({"images": "a.png"}, "images must be a list, not 'a.png'"),
+     ({"outs": ["a.mkv", "./a.mkv"]}, "2 outs"), ({"seeds": [1, 2]}, "2 seeds"),
      ({"images": [PICTURES[0]] * 2, "audios": [_speech(1)] * 2, "outs": ["a.mkv", "./a.mkv"]}, "one file"),
      ({"outs": ["a.avi"]}, "must end in"), ({"seeds": []}, "0 seeds"), ({"seeds": [-1]}, "seed: should be"),
      *(({"batch": batch}, "batch: should be a whole number from 1 on") for batch in (0, -1, 1.5, "8"))],
@@ -357,6 +358,9 @@ class TestCrop:
                 floatbench.generate(np.zeros((80, 90, 3), np.uint8), job.audio, job.out, weights=checkpoint, crop=crop)
         with pytest.raises(UsageError, match="unknown choice 'nfee'"):
             floatbench.generate(job.image, job.audio, job.out, weights=checkpoint, nfee=3)
+        for out, message in ((job.audio, "is the input"), ("o.avi", "must end in")):
+            with pytest.raises(UsageError, match=message):
+                floatbench.generate(job.image, job.audio, out, weights=checkpoint)
 
     def test_none_takes_the_picture_as_it_is(self, model: FLOAT, tmp_path: Path):
         for crop in (None, "none"):

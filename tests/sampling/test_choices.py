@@ -156,13 +156,6 @@ def test_the_documentation_lists_every_choice_in_the_order_of_a_name():
     assert re.findall(r"`(\w+)`", " ".join(first)) == list(LIST)
 
 
-def test_python_can_wish_for_every_sampling_option():
-    from floatbench.animate.pipeline import Wishes
-    from floatbench.sampling.options import KINDS
-
-    assert set(KINDS) - {"prediction"} <= set(Wishes.__annotations__)
-
-
 def test_what_is_given_beside_a_name_wins_over_it():
     named = model_of("float@official?nfe=5&emotion=sad", [("nfe", "7")], "default")
     assert (named.choices.options.nfe, named.choices.options.ode_grid, named.choices.emotion) == (7, "steps", "sad")
