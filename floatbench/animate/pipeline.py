@@ -277,9 +277,9 @@ class FLOAT(Animator):
 
     def _streamed(self, wishes: Wishes) -> Wishes:
         """The wishes of a stream, see `stream`."""
-        asked = wishes.get("preset")
-        decided = self.choices.decides_hearing if asked is None else asked != "default"
-        if decided or "audio_context" in wishes or wishes.get("options") is not None:
+        preset = wishes.get("preset")
+        decided = self.choices.decides_hearing if preset is None else preset != "default"
+        if decided or wishes.get("audio_context") is not None or wishes.get("options") is not None:
             return wishes
         return wishes | {"audio_context": "window"}
 
