@@ -321,7 +321,8 @@ def generate(
         image, audio, out: see `FLOAT.generate`.
         weights: `float`, `float-tiny` or a checkpoint file, with its choices: `float@official?nfe=5&dtype=bfloat16`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        choices: the other arguments of `FLOAT.generate`: `nfe=5`, `emotion="happy"`, `seed=7` ...
+        choices: the other arguments of `FLOAT.generate` (`nfe=5`, `emotion="happy"`, `seed=7` ...), and `dtype`,
+            `impl`, `compile` and `graphs` of `FLOAT.from_pretrained`.
 
     Example:
         >>> import floatbench
@@ -330,14 +331,24 @@ def generate(
         25
     """
     from floatbench.animate.cropping import AUTO, settle
+    from floatbench.animate.outputs import check_outputs
     from floatbench.animate.pipeline import FLOAT
-    from floatbench.sampling.choices import model_of
-    from floatbench.sampling.loading import config_of
+    from floatbench.animate.wishes import asked
+    from floatbench.media.boxes import BoxBackend
+    from floatbench.sampling.choices import ARITHMETIC, model_of
+    from floatbench.sampling.loading import card_of, config_of
+    from floatbench.sampling.picture import check_picture
 
-    config, crop = config_of(model_of(weights).weights), choices.get("crop", AUTO)
-    if config is not None and isinstance(image, (str, Path)) and isinstance(crop, str):
-        settle(crop, [Path(image)], config.image_size)  # a missing detector is noticed before the model is loaded
-    return FLOAT.from_pretrained(weights, device=device).generate(image, audio, out, **choices)
+    check_outputs([Path(out)], [Path(one) for one in (image, audio) if isinstance(one, (str, Path))])
+    arithmetic = {name: choices.pop(name) for name in ARITHMETIC if name in choices}
+    named = model_of(weights)
+    if (config := config_of(named.weights)) is not None:  # what cannot be is noticed before the model is loaded
+        wishes: Any = {name: value for name, value in choices.items() if name != "progress"}
+        asked(wishes, named.choices, card_of(named.weights), config)
+        crop, array = wishes.get("crop", AUTO), not isinstance(image, (str, Path))
+        if not isinstance(crop, BoxBackend):
+            settle(crop, [check_picture(image) if array else Path(image)], config.image_size, given=array)
+    return FLOAT.from_pretrained(weights, device=device, **arithmetic).generate(image, audio, out, **choices)
 
 
 def _finished(result: RunResult) -> Result:

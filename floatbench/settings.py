@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import field
 from functools import wraps
 from typing import Annotated, Any, TypeVar, dataclass_transform
@@ -20,6 +21,17 @@ Whole = Annotated[int, Field(ge=0)]
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def whole(name: str, value: Any, least: int = 0) -> int:
+    """A number that was given in Python, as int; raises UsageError for what is no whole number from `least` on."""
+    try:
+        found = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        found = None
+    if found is None or not least <= found < 2**63:
+        raise UsageError(f"{name}: should be a whole number from {least} on, not {value!r}")
+    return found
 
 
 def problem_of(error: ValidationError, prefix: str = "") -> str:

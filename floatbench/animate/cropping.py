@@ -49,7 +49,7 @@ def settle(crop: str | None, pictures: Sequence[Path | np.ndarray], side: int, g
     if crop is None:
         return Settled("none")
     if crop not in CROPS:
-        raise UsageError(f"unknown box back end {crop!r}", fix=near(crop, CROPS, f"one of {', '.join(CROPS)}"))
+        raise UsageError(f"unknown box back end {crop!r}", fix=near(str(crop), CROPS, f"one of {', '.join(CROPS)}"))
     if crop != AUTO:
         if crop in DETECTORS:
             weights.path(DETECTORS[crop])

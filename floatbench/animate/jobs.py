@@ -10,6 +10,7 @@ from typing import Any
 
 from floatbench import weights
 from floatbench.animate.cropping import AUTO, Settled, settle
+from floatbench.animate.outputs import check_outputs, place
 from floatbench.animate.pipeline import FLOAT, Prepared, Video
 from floatbench.device import pick_device, ran_out_of_memory
 from floatbench.errors import ClipError, DataError, DependencyError, FloatbenchError, UsageError
@@ -25,7 +26,7 @@ from floatbench.sampling.clock import StageClock
 from floatbench.sampling.control import check_controls, parse_emotion, read_pose
 from floatbench.sampling.loading import config_of, entries_of
 from floatbench.sampling.windows import n_frames
-from floatbench.settings import settings
+from floatbench.settings import Whole, settings, whole
 
 NEEDED = ("image", "audio", "out")
 COLUMNS = (*NEEDED, "seed", "emotion")
@@ -53,8 +54,12 @@ class GenerateSettings:
     device: str = "auto"
     crop: str = AUTO
     boxes: Path | None = None
-    seed: int = 0
+    seed: Whole = 0
     encoder: str = "x264"
+
+    def __post_init__(self) -> None:
+        if self.boxes is not None and self.crop != "given":
+            raise UsageError(f"the boxes {self.boxes} are read with --crop given alone", fix="add --crop given")
 
 
 @dataclass(frozen=True)
@@ -95,10 +100,9 @@ def read_jobs(path: Path) -> list[VideoJob]:
         raise UsageError(f"the job table {path} has no row")
     seen: set[Path] = set()
     for job in jobs:
-        place = job.out.parent.resolve() / job.out.name
-        if place in seen:
+        if place(job.out) in seen:
             raise UsageError(f"the job table {path} names the output {job.out} twice")
-        seen.add(place)
+        seen.add(place(job.out))
     return jobs
 
 
@@ -111,7 +115,10 @@ def _job(row: TableRow) -> VideoJob:
     if seed and not (seed.isdecimal() and int(seed) < 2**63):
         raise row.error("seed", f"{seed!r} is not a whole number from 0 on")
     emotion = given.get("emotion", "")
-    parse_emotion(emotion)
+    try:
+        parse_emotion(emotion)
+    except UsageError as error:
+        raise row.error("emotion", error.what.removeprefix("emotion "), error.fix) from None
     image, audio, out = (row.file.parent / given[name] for name in NEEDED)
     return VideoJob(image, audio, out, int(seed) if seed else None, emotion)
 
@@ -133,9 +140,11 @@ def run(
         FloatbenchError: what concerns all jobs: weights, device, options.
     """
     chosen = common.choices
+    at_once = None if at_once is None else whole("at_once", at_once, least=1)
     check_against_model(chosen, common.weights)
     encoder, fallback = usable_encoder(common.encoder)
-    _check_outputs(jobs, [Path(common.weights), *([common.boxes] if common.boxes else [])])
+    shared = [Path(common.weights), *([common.boxes] if common.boxes else [])]
+    check_outputs([job.out for job in jobs], [*shared, *(path for job in jobs for path in (job.image, job.audio))])
     crop = _settled_crop(common, [job.image for job in jobs])
     backend = None
     if crop.name != "none":
@@ -150,8 +159,7 @@ def run(
     model.encoder = encoder
     for note in [*crop.notes, *([fallback] if fallback else [])]:
         progress.note(note)
-    at_once = at_once or (AT_ONCE if model.device.type == "cuda" else 1)
-    outcomes = []
+    outcomes, at_once = [], at_once or (AT_ONCE if model.device.type == "cuda" else 1)
     for start in range(0, len(jobs), at_once):
         part, clock = jobs[start : start + at_once], StageClock(model.device)
         found = [_prepared(model, common, job, backend, crop.name, clock, resume=not stop_at_first) for job in part]
@@ -192,27 +200,6 @@ def _told(
     return VideoOutcome(job.out, found)
 
 
-def _check_outputs(jobs: Sequence[VideoJob], shared: Sequence[Path]) -> None:
-    """Refuses outputs that cannot be written and those that are an input of any job, under whatever name."""
-    inputs = {_identity(path): path for path in (*shared, *(path for job in jobs for path in (job.image, job.audio)))}
-    for job in jobs:
-        if (given := inputs.get(_identity(job.out))) is not None:
-            raise UsageError(f"the output {job.out} is the input {given}", fix="choose another output")
-        if job.out.suffix.lower() not in (".mp4", ".mkv"):
-            raise UsageError(f"the output must end in .mp4 or .mkv, not {job.out.suffix or job.out.name!r}")
-        if job.out.is_dir():
-            raise UsageError(f"{job.out} is a folder", fix="choose another output")
-
-
-def _identity(path: Path) -> object:
-    """Equal for two names of one file: links and other spellings; the whole path of what does not exist yet."""
-    try:
-        status = path.stat()
-    except OSError:
-        return path.resolve()
-    return status.st_dev, status.st_ino
-
-
 def _located(error: FloatbenchError, job: VideoJob) -> FloatbenchError:
     """A clip's error as one of its input file, which is damaged or unusable data (exit code 4)."""
     if not isinstance(error, ClipError):
@@ -238,7 +225,7 @@ def _prepared(
             picture, notes = model.picture(job.image, backend, options)
         pcm, pose = read_audio(job.audio), None
         if chosen.pose is not None:
-            pose = model.card.standardised(read_pose(chosen.pose)[: n_frames(len(pcm))])
+            pose = model.card.standardised(read_pose(chosen.pose, n_frames(len(pcm))))
         direction = Direction(job.emotion or chosen.emotion, chosen.controls, chosen.project, pose)
     except FloatbenchError as error:
         return error

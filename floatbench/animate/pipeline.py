@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import torch
 
 import floatbench
 from floatbench.animate.cropping import AUTO, settle
+from floatbench.animate.outputs import check_outputs, check_suffix
+from floatbench.animate.wishes import Asked, Wishes, asked
 from floatbench.animate.writing import write_stream, written
 from floatbench.errors import FloatbenchError, UsageError
 from floatbench.media import Encoder, read_audio, read_image
@@ -26,13 +29,13 @@ from floatbench.media.sound import SILENCE_DBFS, loudness_dbfs
 from floatbench.progress import Progress
 from floatbench.sampling.animator import Animator, Direction, Stream
 from floatbench.sampling.clock import StageClock
-from floatbench.sampling.control import Control, check_controls, parse_control, read_pose
-from floatbench.sampling.options import KINDS, SamplingOptions
+from floatbench.sampling.control import read_pose
+from floatbench.sampling.options import SamplingOptions
 from floatbench.sampling.picture import check_picture, crop_face, whole_picture
 from floatbench.sampling.sound import check_sound
 from floatbench.sampling.together import solve_together
 from floatbench.sampling.windows import n_frames
-from floatbench.text import near
+from floatbench.settings import whole
 
 Image = str | Path | np.ndarray
 Sound = str | Path | np.ndarray
@@ -80,44 +83,6 @@ class Video:
             "source_distance": None if self.source_distance is None else round(self.source_distance, 4),
             "source_limit": self.source_limit,
         }
-
-
-class Wishes(TypedDict, total=False):
-    """What may be asked for of one video, in `generate`, `stream` and `generate_many` alike.
-
-    - `crop`: `auto`, a box back end or its name (`s3fd`, `mediapipe`); `none` or None takes the picture as it is.
-    - `preset`: of the sampling options. `options`: all of them at once. Single ones (`nfe=5`) change these.
-    - `emotion`, `controls` (also `"yaw=0.5"`), `project`, `pose`: see `Direction`; or `direction`: all of them at once.
-    - `seed`: of the noise.
-    """
-
-    crop: str | BoxBackend | None
-    preset: str
-    options: SamplingOptions | None
-    emotion: str | np.ndarray | Sequence[float] | None
-    controls: Sequence[Control | str]
-    project: bool
-    pose: np.ndarray | None
-    direction: Direction | None
-    seed: int
-    solver: str
-    nfe: int
-    ode_grid: str
-    rtol: float
-    atol: float
-    diffusion_steps: int
-    ddim_steps: int
-    diffusion_time: str
-    a_cfg: float
-    e_cfg: float
-    r_cfg: float
-    reference_branch: bool
-    unconditional_audio: str
-    window_noise: str
-    audio_context: str
-    crop_face: str
-    crop_filter: str
-    pixels: str
 
 
 @dataclass(frozen=True)
@@ -181,9 +146,10 @@ class FLOAT(Animator):
             wishes: see `Wishes`; what is not given is as the model's name chooses it.
 
         Raises:
-            ClipError: an unusable picture or sound. UsageError: impossible options. DependencyError: a full disk.
-            DataError: the face detector's weights are missing.
+            ClipError: an unusable picture or sound. UsageError: impossible options, an output that is an input.
+            DependencyError: a full disk. DataError: the face detector's weights are missing, or a pose file.
         """
+        check_outputs([Path(out)], _files(image, audio))
         prepared = self._prepare(image, audio, wishes, StageClock(self.device))
         return self.finish(prepared, Path(out), progress)
 
@@ -218,13 +184,15 @@ class FLOAT(Animator):
         Raises:
             As `generate`; what was written before stays.
         """
-        paths = [Path(out) for out in outs]
-        self._check_many(len(images), len(audios), paths, seeds)
+        paths, batch = [Path(out) for out in outs], whole("batch", batch, least=1)
+        _check_counts({"images": images, "audios": audios, "outs": outs} | ({} if seeds is None else {"seeds": seeds}))
+        check_outputs(paths, _files(*images, *audios))
         made = []
         for start in range(0, len(paths), batch):
             clock, part = StageClock(self.device), range(start, min(start + batch, len(paths)))
             prepared = [
-                self._prepare(images[i], audios[i], wishes | ({"seed": seeds[i]} if seeds else {}), clock) for i in part
+                self._prepare(images[i], audios[i], wishes | ({} if seeds is None else {"seed": seeds[i]}), clock)
+                for i in part
             ]
             for video in self.finish_together(prepared, [paths[i] for i in part], progress):
                 if isinstance(video, Exception):
@@ -264,22 +232,9 @@ class FLOAT(Animator):
 
         return written(finish, [*zip(prepared, streams, outs, strict=True)], parallel)
 
-    def _check_many(self, images: int, audios: int, outs: Sequence[Path], seeds: Sequence[int] | None) -> None:
-        counts = {"images": images, "audios": audios, "outs": len(outs)}
-        if seeds is not None:
-            counts["seeds"] = len(seeds)
-        if len(set(counts.values())) > 1:
-            raise UsageError(f"as many of each are needed: {', '.join(f'{n} {name}' for name, n in counts.items())}")
-        for out in outs:
-            _check_suffix(out)
-        if len({out.resolve() for out in outs}) < len(outs):
-            raise UsageError("two videos would be written to one file", fix="give each an output of its own")
-
     def _prepare(self, image: Image, audio: Sound, wishes: Wishes, clock: StageClock) -> Prepared:
         """Reads picture and sound, and settles what was left open."""
-        options, direction = self.wished(wishes)
-        check_controls(direction.controls, self.network.config.dim_m)
-        direction.emotion_vector()
+        wished = self.wished(wishes)
         with clock("crop"):
             rgb = read_image(Path(image)) if isinstance(image, (str, Path)) else check_picture(image)
             crop, notes = wishes.get("crop", AUTO), []
@@ -288,59 +243,39 @@ class FLOAT(Animator):
             else:
                 settled = settle(crop, [rgb], self.size, given=not isinstance(image, (str, Path)))
                 notes = settled.notes
-                backend = None if settled.name == "none" else box_backend(settled.name, device=str(self.device))
-            picture, more = self.picture(rgb, backend, options)
+                backend = None if settled.name == "none" else self._detector(settled.name)
+            picture, more = self.picture(rgb, backend, wished.options)
         pcm = read_audio(Path(audio)) if isinstance(audio, (str, Path)) else check_sound(audio)
-        if self.choices.pose is not None and direction.pose is not None:  # a file may hold more than this sound needs
-            direction = replace(direction, pose=direction.pose[: n_frames(len(pcm))])
+        direction = wished.direction
+        if wished.pose is not None:
+            direction = replace(direction, pose=self.card.standardised(read_pose(wished.pose, n_frames(len(pcm)))))
         return Prepared(
-            picture, pcm, options, direction, wishes.get("seed", 0), wishes.get("preset", self.choices.preset),
-            backend.name if backend else "none", [*notes, *more], clock,
+            picture, pcm, wished.options, direction, wished.seed, wished.preset, backend.name if backend else "none",
+            [*notes, *more], clock,
         )  # fmt: skip
 
-    def wished(self, wishes: Wishes) -> tuple[SamplingOptions, Direction]:
-        """The options and the direction of a call: what is given, and else what the model's name chooses.
+    def _detector(self, name: str) -> BoxBackend:
+        """A face detector, made once."""
+        if name not in self._detectors:
+            self._detectors[name] = box_backend(name, device=str(self.device))
+        return self._detectors[name]
 
-        Raises:
-            UsageError: an unknown wish, impossible options, a direction that is no direction.
-        """
-        given: dict[str, Any] = dict(wishes)
-        of_call = {name: given.pop(name, None) for name in ("crop", "seed", "preset", "options", "direction")}
-        steering = {name: given.pop(name) for name in ("emotion", "controls", "project", "pose") if name in given}
-        if of_call["direction"] is not None and steering:
-            raise UsageError(
-                f"{next(iter(steering))} and direction exclude each other", fix="put it into the direction"
-            )
-        known = [*Wishes.__annotations__]
-        if unknown := sorted(set(given) - set(KINDS)):
-            raise UsageError(f"unknown choice {unknown[0]!r}", fix=near(unknown[0], known))
-        if of_call["options"] is not None:
-            options = replace(of_call["options"], **given)
-        elif of_call["preset"] is not None:
-            options = self.card.preset(of_call["preset"], **given)
-        else:
-            options = replace(self.choices.options, **given)
-        return self.fit(options), of_call["direction"] or self._directed(steering)
+    @cached_property
+    def _detectors(self) -> dict[str, BoxBackend]:
+        return {}
+
+    def wished(self, wishes: Wishes) -> Asked:
+        """What a call comes to for this model, see `floatbench.animate.wishes.asked`."""
+        found = asked(wishes, self.choices, self.card, self.network.config)
+        return replace(found, options=self.fit(found.options))
 
     def _streamed(self, wishes: Wishes) -> Wishes:
         """The wishes of a stream, see `stream`."""
-        asked = wishes.get("preset")
-        decided = self.choices.decides_hearing if asked is None else asked != "default"
-        if decided or "audio_context" in wishes or wishes.get("options") is not None:
+        preset = wishes.get("preset")
+        decided = self.choices.decides_hearing if preset is None else preset != "default"
+        if decided or wishes.get("audio_context") is not None or wishes.get("options") is not None:
             return wishes
         return wishes | {"audio_context": "window"}
-
-    def _directed(self, steering: dict[str, Any]) -> Direction:
-        """What is given, and else what the model's name chooses."""
-        chosen = self.choices
-        if "controls" in steering:
-            steering["controls"] = tuple(
-                parse_control(one, self.card.directions) if isinstance(one, str) else one
-                for one in steering["controls"]
-            )
-        pose = None if chosen.pose is None else self.card.standardised(read_pose(chosen.pose))
-        return Direction(**{"emotion": chosen.emotion, "controls": chosen.controls, "project": chosen.project,
-                            "pose": pose} | steering)  # fmt: skip
 
     def _begin(self, prepared: Prepared) -> Stream:
         return self.play(
@@ -357,7 +292,6 @@ class FLOAT(Animator):
         turn: threading.Lock | None = None,
     ) -> Video:
         """Writes the video of a stream."""
-        _check_suffix(out)
         notes, pcm = list(prepared.notes), prepared.pcm
         if len(pcm) and loudness_dbfs(pcm) < SILENCE_DBFS:
             notes.append("the sound is silent: the portrait will not speak")
@@ -395,8 +329,8 @@ class FLOAT(Animator):
         progress: Progress | None = None,
     ) -> Video:
         """As `generate`, with the picture cropped to (R, R, 3) and the sound read; `crop` names how, for the record."""
-        _check_suffix(out)
-        clock = clock or StageClock(self.device)
+        check_suffix(out)
+        clock, seed = clock or StageClock(self.device), whole("seed", seed)
         return self.finish(
             Prepared(picture, pcm, options, direction, seed, preset, crop, list(notes), clock), out, progress
         )
@@ -437,6 +371,16 @@ class FLOAT(Animator):
         }
 
 
-def _check_suffix(out: Path) -> None:
-    if out.suffix.lower() not in (".mp4", ".mkv"):
-        raise UsageError(f"the output must end in .mp4 or .mkv, not {out.suffix or out.name!r}")
+def _files(*inputs: Image | Sound) -> list[Path]:
+    """Those of the pictures and sounds that are files."""
+    return [Path(one) for one in inputs if isinstance(one, (str, Path))]
+
+
+def _check_counts(given: Mapping[str, Sized]) -> None:
+    """Raises UsageError unless there are as many of each; the letters of one path are no list."""
+    for name, values in given.items():
+        if isinstance(values, (str, Path)):
+            raise UsageError(f"{name} must be a list, not {values!r}", fix=f"{name}=[...]")
+    counts = {name: len(values) for name, values in given.items()}
+    if len(set(counts.values())) > 1:
+        raise UsageError(f"as many of each are needed: {', '.join(f'{n} {name}' for name, n in counts.items())}")

@@ -48,10 +48,10 @@ def write_stream(
     overlap = cuda if overlap is None else overlap
     lossless = out.suffix.lower() == ".mkv"
     with stream.clock.overlapped() if overlap else stream.clock("mux"):
+        marks = tags(settings) if settings else None
         if lossless:
-            writer: LosslessWriter | Mp4Writer = LosslessWriter(out, stream.size, stream.size)
+            writer: LosslessWriter | Mp4Writer = LosslessWriter(out, stream.size, stream.size, metadata=marks)
         else:
-            marks = tags(settings) if settings else None
             writer = Mp4Writer(out, stream.size, stream.size, audio=pcm, metadata=marks, encoder=encoder)
         frames = stream.frames("yuv420" if cuda and not lossless else "rgb")
         if turn is not None:

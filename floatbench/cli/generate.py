@@ -10,6 +10,7 @@ import typer
 
 from floatbench.cli.command import allow_fabricated, command
 from floatbench.cli.output import Output
+from floatbench.errors import UsageError
 
 if TYPE_CHECKING:
     from floatbench.animate.jobs import GenerateSettings, VideoOutcome
@@ -34,7 +35,9 @@ class GenerateChoices:
 
     image: Annotated[Path | None, typer.Option("--image", "-i", help="The portrait.")] = None
     audio: Annotated[Path | None, typer.Option("--audio", "-a", help="The speech; a video's sound will do.")] = None
-    out: Annotated[Path, typer.Option("--out", "-o", help=".mp4, or .mkv for lossless pictures.")] = Path("out.mp4")
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help=".mp4, or .mkv for lossless pictures.", show_default="out.mp4")
+    ] = None
     jobs: Annotated[
         Path | None, typer.Option("--jobs", help="CSV with image,audio,out and optionally seed,emotion.")
     ] = None
@@ -56,8 +59,9 @@ class GenerateChoices:
     e_cfg: Annotated[float | None, typer.Option("--e-cfg", help="Guidance scale of the emotion.")] = None
     r_cfg: Annotated[float | None, typer.Option("--r-cfg", help="Guidance scale of the reference.")] = None
     reference_branch: Annotated[
-        bool, typer.Option("--reference-branch", help="Evaluate the fourth branch that --r-cfg needs.")
-    ] = False
+        bool | None,
+        typer.Option("--reference-branch/--no-reference-branch", help="Evaluate the fourth branch that --r-cfg needs."),
+    ] = None
     nfe: Annotated[int | None, typer.Option("--nfe", help="Evaluations a window (grid points with official).")] = None
     solver: Annotated[str | None, typer.Option("--solver", help="euler, midpoint, heun, rk4, dopri5 ...")] = None
     ode_grid: Annotated[str | None, typer.Option("--ode-grid", help="What --nfe counts: steps or official.")] = None
@@ -83,8 +87,9 @@ class GenerateChoices:
         bool, typer.Option("--list-controls", help="Print the directions of the model, with names where it has them.")
     ] = False
     project_motion: Annotated[
-        bool, typer.Option("--project-motion", help="Keep the motion inside the motion space.")
-    ] = False
+        bool | None,
+        typer.Option("--project-motion/--no-project-motion", help="Keep the motion inside the motion space."),
+    ] = None
     pose: Annotated[
         Path | None, typer.Option("--pose", help="Head poses (frames, 6), .npy or .csv, for networks that take them.")
     ] = None
@@ -98,7 +103,9 @@ class GenerateChoices:
     compile_: Annotated[
         str | None, typer.Option("--compile", help="Compile the networks first; max: also time the kernels.")
     ] = None
-    graphs: Annotated[bool, typer.Option("--graphs", help="Replay the networks as CUDA graphs.")] = False
+    graphs: Annotated[bool | None, typer.Option("--graphs/--no-graphs", help="Replay the networks as CUDA graphs.")] = (
+        None
+    )
     encoder: Annotated[str, typer.Option("--encoder", help="Of .mp4: x264, or nvenc on an NVIDIA GPU.")] = "x264"
     fabricated: Annotated[
         bool, typer.Option("--fabricated", help="Let random weights stand in for missing ones; the video is noise.")
@@ -115,14 +122,26 @@ def generate(choices: GenerateChoices, output: Output) -> int:
     allow_fabricated(choices.fabricated)
     if choices.list_controls:
         return _list_controls(choices.weights, output)
+    _check_exclusive(choices)
     if single := choices.jobs is None:
-        rows = [batch.single(choices.image, choices.audio, choices.out)]
+        rows = [batch.single(choices.image, choices.audio, choices.out or Path("out.mp4"))]
     else:
         rows = batch.read_jobs(choices.jobs)
     outcomes = batch.run(_settings(choices), rows, output.progress(), stop_at_first=single)
     records = [outcome.record() for outcome in outcomes]
     output.result(records[0] if single else {"jobs": records}, "\n".join(map(_line, outcomes)))
     return 1 if any(outcome.error for outcome in outcomes) else 0
+
+
+def _check_exclusive(choices: GenerateChoices) -> None:
+    """Raises UsageError for an option that another one would leave unread."""
+    for name in ("image", "audio", "out"):
+        if choices.jobs is not None and getattr(choices, name) is not None:
+            raise UsageError(
+                f"--jobs and --{name} exclude each other", fix=f"put it into the column {name} of the table"
+            )
+    if choices.no_crop and choices.crop not in ("auto", "none"):
+        raise UsageError(f"--no-crop and --crop {choices.crop} exclude each other", fix="leave out one of them")
 
 
 def _settings(choices: GenerateChoices) -> GenerateSettings:

@@ -72,8 +72,14 @@ def probe(path: Path, rule: Rule = PP1) -> MediaInfo:
             duration_s=None if duration is None else duration / 1_000_000,
             video=_video_info(container, path, rule),
             audio=sound and AudioInfo(sound.codec_context.name, sound.rate or 0, sound.channels or 0),
-            metadata=dict(container.metadata),
+            metadata=_tags(container),
         )
+
+
+def _tags(container: InputContainer) -> dict[str, str]:
+    """The tags of a file; Matroska holds their names in capitals."""
+    capitals = "matroska" in container.format.name
+    return {name.lower() if capitals else name: text for name, text in container.metadata.items()}
 
 
 def _video_info(container: InputContainer, path: Path, rule: Rule) -> VideoInfo | None:

@@ -103,14 +103,18 @@ class LosslessWriter(_Writer):
         path: target, usually `*.mkv`.
         width, height: of every picture, any size.
         fps: frames a second; another rate than 25 is for originals that are kept, never for what is scored.
+        metadata: tags, lower-case keys and any text; `probe` gives them back.
     """
 
-    def __init__(self, path: Path, width: int, height: int, fps: float = FPS) -> None:
+    def __init__(
+        self, path: Path, width: int, height: int, fps: float = FPS, metadata: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(path, width, height)
-        self._fps = Fraction(fps).limit_denominator(1001)
+        self._fps, self._metadata = Fraction(fps).limit_denominator(1001), dict(metadata or {})
 
     def _open(self, partial: Path) -> tuple[OutputContainer, VideoStream]:
         container = av.open(f"file:{partial.absolute()}", "w", format="matroska")
+        container.metadata.update(self._metadata)
         stream = container.add_stream(LOSSLESS, rate=self._fps)
         stream.width, stream.height, stream.pix_fmt = self.width, self.height, "bgr0"
         stream.codec_context.thread_count = 2

@@ -60,6 +60,8 @@ class FloatMethod(Method):
         self._choices = _chosen(weights, preset, others) if choices is None else choices
         self._options = self._choices.options
         check_against_model(self._choices, weights)
+        if "crop_face" in self._choices.changed:
+            raise UsageError("crop_face does nothing where the protocol crops", fix="leave out crop_face")
         self._pose = None if self._choices.pose is None else read_pose(self._choices.pose)
         self._model: FLOAT | None = None
         self._poses = self._faces = False

@@ -5,7 +5,8 @@ What reads and writes files is `floatbench.animate.pipeline`, which builds on th
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+import hashlib
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -21,7 +22,15 @@ from floatbench.model.fast_decoder import Compile, FastDecoder, Precision, Prepa
 from floatbench.model.fast_transformer import FastTransformer
 from floatbench.model.float import FloatModel
 from floatbench.sampling.ahead import Beside, to_host
-from floatbench.sampling.choices import Dtype, Impl, ModelChoices, check_arithmetic, model_of
+from floatbench.sampling.choices import (
+    ARITHMETIC,
+    Dtype,
+    Impl,
+    ModelChoices,
+    check_against_model,
+    check_arithmetic,
+    model_of,
+)
 from floatbench.sampling.clock import StageClock
 from floatbench.sampling.colour import to_yuv420
 from floatbench.sampling.control import Control, check_controls, edit_motion, parse_emotion, project_motion
@@ -32,6 +41,7 @@ from floatbench.sampling.options import SamplingOptions
 from floatbench.sampling.picture import check_picture, to_pixels, to_tensor
 from floatbench.sampling.sampler import SampledWindow, evaluation_times, sample_windows
 from floatbench.sampling.sound import SpeechConditions, check_sound
+from floatbench.settings import whole
 
 PRECISIONS: dict[str, Precision] = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 EMULATED = (
@@ -71,9 +81,11 @@ class Direction:
     pose: np.ndarray | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.controls, Sequence) or not all(isinstance(one, Control) for one in self.controls):
+            raise UsageError(f"controls must be Control objects, not {self.controls!r}", fix="Control(0, 0.5)")
         for name in ("emotion", "pose"):
             value = getattr(self, name)
-            if not isinstance(value, str | None):
+            if value is not None and not (name == "emotion" and isinstance(value, str)):
                 object.__setattr__(self, name, _numbers(name, value))
 
     def emotion_vector(self) -> np.ndarray | None:
@@ -81,12 +93,14 @@ class Direction:
         return parse_emotion(self.emotion) if isinstance(self.emotion, str | None) else self.emotion
 
     def record(self) -> dict[str, Any]:
-        """For records and metadata, JSON types."""
+        """For records and metadata, JSON types; a pose enters by its hash, and only where there is one."""
         emotion = self.emotion.tolist() if isinstance(self.emotion, np.ndarray) else self.emotion
+        pose = {} if self.pose is None else {"pose_sha256": hashlib.sha256(self.pose.tobytes()).hexdigest()}
         return {
             "emotion": emotion or "speech",
             "controls": [control.record() for control in self.controls],
             "project_motion": self.project,
+            **pose,
         }
 
 
@@ -293,17 +307,19 @@ class Animator:
         given beside it wins over the name.
 
         Raises:
-            DataError: missing or damaged weights, with the command that fetches them. DependencyError: no such device.
-            UsageError: options that do not go together. OutOfMemory: the model does not fit.
+            DataError: missing or damaged weights, with the command that fetches them; a pose file that cannot be read.
+            DependencyError: no such device. OutOfMemory: the model does not fit.
+            UsageError: choices that do not go together or that the model cannot do.
         """
         named = model_of(name_or_path)
         weights, choices = named.weights, named.choices
         given = {"dtype": dtype, "impl": impl, "compile": compile, "graphs": graphs}
         given = {name: value for name, value in given.items() if value is not None}
-        chosen = {name: getattr(choices, name) for name in ("dtype", "impl", "compile", "graphs")} | given
+        chosen = {name: getattr(choices, name) for name in ARITHMETIC} | given
         check_arithmetic(**chosen)
         device = pick_device(device)
         check_graphs(chosen["graphs"], device)
+        check_against_model(choices, weights)
         with within_memory("the machine", f"the weights of {weights}"):
             network, origin = load_model(weights, chosen["impl"])
         return cls(network, origin, device, **chosen, choices=choices, card=card_of(weights))
@@ -371,6 +387,7 @@ class Animator:
         """
         check_picture(picture, self.size)
         check_sound(pcm)
+        seed = whole("seed", seed)
         direction, clock = direction or Direction(), clock or StageClock(self.device)
         options = self.fit(options or self.card.preset())
         check_controls(direction.controls, self.network.config.dim_m)

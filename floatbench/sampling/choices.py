@@ -8,12 +8,13 @@ of `generate`. A name has one canonical form, so that the quality and the speed 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from floatbench.errors import UsageError
+from floatbench.model.config import Prediction
 from floatbench.model.fast_decoder import Compile
 from floatbench.sampling.control import (
     FROM_SPEECH,
@@ -21,11 +22,11 @@ from floatbench.sampling.control import (
     ControlWish,
     check_controls,
     parse_emotion,
+    read_pose,
     read_wish,
 )
 from floatbench.sampling.loading import ModelCard, card_of, config_of
 from floatbench.sampling.options import KINDS, SamplingOptions, from_text
-from floatbench.sampling.solvers import ADAPTIVE
 from floatbench.settings import settings
 from floatbench.text import near
 
@@ -45,10 +46,13 @@ LIST: dict[str, Any] = {name: kind for name, kind in KINDS.items() if name not i
 """Choice -> what its value must be, in the order of a canonical name."""
 REPEATED = "control"
 """The one choice that may be named several times."""
+ARITHMETIC = ("dtype", "impl", "compile", "graphs")
+"""The choices that a model is loaded with; all others may differ from video to video."""
 FIXED_GRID, BY_ERROR = ("nfe", "ode_grid"), ("rtol", "atol")
-"""ModelChoices that only a solver on a fixed grid reads, and those that only an adaptive one does."""
-
-
+"""Choices that only a solver on a fixed grid reads, and those that only an adaptive one does."""
+OF_VELOCITY = ("solver", *FIXED_GRID, *BY_ERROR)
+OF_DIFFUSION = ("diffusion_steps", "ddim_steps", "diffusion_time")
+"""Choices that only networks of one kind of prediction read."""
 HEARING = "audio_context"
 """The one option whose default differs between videos and streams."""
 
@@ -81,6 +85,7 @@ class ModelChoices:
     def __post_init__(self) -> None:
         parse_emotion(self.emotion)
         check_arithmetic(self.dtype, self.impl, self.compile, self.graphs)
+        check_read(self.options, self.changed)
 
     @property
     def decides_hearing(self) -> bool:
@@ -105,7 +110,22 @@ def check_arithmetic(dtype: str, impl: str, compile: object, graphs: bool) -> No
         raise UsageError(f"compile must be True, False or 'max', not {compile!r}")
     if impl == "plain" and (compile or graphs or dtype != "float32"):
         raise UsageError("the plain arithmetic is float32 and not compiled: it is what the fast one is compared with",
-                         fix="leave out --impl plain")  # fmt: skip
+                         fix="leave out impl=plain")  # fmt: skip
+
+
+def unread(prediction: Prediction) -> tuple[str, ...]:
+    """The choices that no network with this prediction reads."""
+    return OF_DIFFUSION if prediction == "velocity" else OF_VELOCITY
+
+
+def check_read(options: SamplingOptions, chosen: Collection[str], prediction: Prediction | None = None) -> None:
+    """Raises UsageError for a choice that does nothing: with the solver, or with what the network predicts if known."""
+    idle = dict.fromkeys(FIXED_GRID if options.adaptive else BY_ERROR, f"solver={options.solver}")
+    if prediction is not None:
+        idle |= dict.fromkeys(unread(prediction), f"a network that predicts {prediction}")
+    for name in idle:
+        if name in chosen:
+            raise UsageError(f"{name} does nothing with {idle[name]}", fix=f"leave out {name}")
 
 
 @dataclass(frozen=True)
@@ -148,6 +168,8 @@ def parse_name(name: str, changes: Sequence[tuple[str, str]] = (), preset_given:
     """
     base, mark, query = name.partition("?")
     weights, preset_name = weights_of(base)
+    if not weights:
+        raise UsageError(f"{name!r} names no model", fix="float, float-tiny or a checkpoint file")
     try:
         pairs = merged(split(query), changes)
         found = read(pairs, preset_given or preset_name, card_of(weights))
@@ -195,9 +217,6 @@ def read(pairs: Sequence[tuple[str, str]], preset_name: str = "default", card: M
     sampling = {key: value for key, value in values.items() if key in KINDS}
     card = card or ModelCard()
     options = card.preset(preset_name, **sampling)
-    unread = BY_ERROR if options.solver not in ADAPTIVE else FIXED_GRID
-    if useless := [key for key in unread if key in values]:
-        raise UsageError(f"{useless[0]} does nothing with solver={options.solver}", fix=f"leave out {useless[0]}")
     wishes = [read_wish(text, card.directions) for key, text in pairs if key == REPEATED]
     return ModelChoices(
         preset=preset_name,
@@ -290,16 +309,23 @@ def canonical_name(name: str) -> str:
 
 
 def check_against_model(choices: ModelChoices, weights: str) -> None:
-    """Raises UsageError for what this model cannot do, as far as its file tells without being loaded."""
+    """Refuses what this model cannot do, as far as its file tells without being loaded.
+
+    Raises:
+        UsageError: a choice that it does not have or never reads. DataError: a pose file that is missing or damaged.
+    """
     config = config_of(weights)
     if config is None:
         return
+    check_read(choices.options, choices.changed, config.prediction)
     check_controls(choices.controls, config.dim_m)
     if parse_emotion(choices.emotion) is not None and config.emotion_condition != "speech":
         what = "takes no emotion" if config.emotion_condition == "none" else "needs an emotion for each frame"
         raise UsageError(f"emotion={choices.emotion}: {weights} {what}", fix="leave out the emotion")
     if choices.pose is not None and not config.pose_condition:
         raise UsageError(f"pose={choices.pose}: {weights} takes no pose", fix="leave out the pose")
+    if choices.pose is not None:
+        read_pose(choices.pose)
 
 
 def typed(values: Mapping[str, object]) -> list[tuple[str, str]]:
@@ -307,5 +333,5 @@ def typed(values: Mapping[str, object]) -> list[tuple[str, str]]:
     pairs: list[tuple[str, str]] = []
     for key, value in values.items():
         given: Iterable[object] = value if isinstance(value, list | tuple) else (value,)
-        pairs += [(key, _text("", item)) for item in given if item is not None and item is not False and item != ""]
+        pairs += [(key, _text("", item)) for item in given if item is not None and item != ""]
     return pairs

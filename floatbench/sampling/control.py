@@ -9,17 +9,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from floatbench.errors import DataError, UsageError
 from floatbench.model.config import EMOTIONS
 from floatbench.sampling.ahead import on_device
+from floatbench.settings import settings
 from floatbench.text import near
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 FROM_SPEECH = "speech"
 RELEASE_SPEECH = "s2e"
 """How the release spells it."""
@@ -50,7 +53,7 @@ def parse_emotion(text: str | None) -> np.ndarray | None:
     return weights
 
 
-@dataclass(frozen=True)
+@settings
 class Control:
     """An edit of one motion direction.
 
@@ -61,7 +64,7 @@ class Control:
     """
 
     direction: int
-    values: float | tuple[tuple[float, ...], tuple[float, ...]]
+    values: Finite | tuple[tuple[Finite, ...], tuple[Finite, ...]]
     mode: Literal["add", "set"] = "add"
 
     def record(self) -> dict[str, Any]:
@@ -108,7 +111,7 @@ def read_wish(text: str, names: Sequence[str] = ()) -> ControlWish:
     """
     found = re.match(r"\s*([^=:]*)[=:](.*)", text, re.DOTALL)
     if found is None or not found[2].strip():
-        raise UsageError(f"--control takes DIR=VALUE or DIR=curve.csv with a direction number or name, not {text!r}")
+        raise UsageError(f"control takes DIR=VALUE or DIR=curve.csv with a direction number or name, not {text!r}")
     direction, value = found[1].strip(), found[2].strip()
     mode: Literal["add", "set"] = "set" if value.startswith("set:") else "add"
     value = value.removeprefix("set:")
@@ -118,7 +121,7 @@ def read_wish(text: str, names: Sequence[str] = ()) -> ControlWish:
     except ValueError:
         return ControlWish(number, value, mode)
     if not np.isfinite(amount):
-        raise UsageError(f"--control {text!r}: the value is not finite")
+        raise UsageError(f"control {text!r}: the value is not finite")
     return ControlWish(number, amount, mode)
 
 
@@ -129,18 +132,22 @@ def _direction(text: str, names: Sequence[str], control: str) -> int:
         return int(text)
     if not names:
         raise UsageError(
-            f"--control {control!r}: the directions of this model have no names, only numbers", fix="--list-controls"
+            f"control {control!r}: the directions of this model have no names, only numbers",
+            fix="floatbench generate --list-controls",
         )
-    raise UsageError(f"--control {control!r}: there is no direction {text!r}", fix=near(text, names))
+    raise UsageError(f"control {control!r}: there is no direction {text!r}", fix=near(text, names))
 
 
-def read_pose(path: Path) -> np.ndarray:
+def read_pose(path: Path, frames: int | None = None) -> np.ndarray:
     """(T, 6) float32 head poses of frame after frame, three angles and three translations, from `.npy` or CSV.
 
     They are in the units of the network's training data; see `floatbench.methods.frame_conditions.head_pose`.
 
+    Args:
+        frames: how many are needed, the first ones; None takes all.
+
     Raises:
-        DataError: the file is missing, or is no table of six finite numbers a row.
+        DataError: the file is missing or too short, or is no table of six finite numbers a row.
     """
     fix = "six numbers a frame: yaw, pitch, roll, x, y, z"
     if not path.is_file():
@@ -157,7 +164,9 @@ def read_pose(path: Path) -> np.ndarray:
         raise DataError(f"the pose file {path} is damaged: {error}", fix) from error
     if found.ndim != 2 or found.shape[1:] != (6,) or not len(found) or not np.isfinite(found).all():
         raise DataError(f"the pose file {path} holds {found.shape}, not (frames, 6) finite numbers", fix)
-    return found
+    if frames is not None and len(found) < frames:
+        raise DataError(f"the pose file {path} has {len(found)} poses for {frames} frames", fix)
+    return found[:frames]
 
 
 def _is_number(text: str) -> bool:
@@ -198,9 +207,9 @@ def check_controls(controls: tuple[Control, ...], directions: int) -> None:
     seen: set[int] = set()
     for control in controls:
         if not 0 <= control.direction < directions:
-            raise UsageError(f"--control {control.direction}: this model has directions 0 to {directions - 1}")
+            raise UsageError(f"control {control.direction}: this model has directions 0 to {directions - 1}")
         if control.direction in seen:
-            raise UsageError(f"--control names direction {control.direction} twice")
+            raise UsageError(f"control names direction {control.direction} twice")
         seen.add(control.direction)
 
 

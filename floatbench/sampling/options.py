@@ -70,7 +70,7 @@ class SamplingOptions:
             raise UsageError(f"solver: unknown {self.solver!r}", fix=near(self.solver, SOLVERS))
         if self.solver in EVALUATIONS:
             if self.ode_grid == "official" and self.nfe < 2:
-                raise UsageError(f"nfe: {self.nfe} with ode_grid=official makes no step", fix="use --nfe 2 or more")
+                raise UsageError(f"nfe: {self.nfe} with ode_grid=official makes no step", fix="nfe=2 or more")
             per_step = EVALUATIONS[self.solver]
             if self.ode_grid == "steps" and self.nfe % per_step:
                 raise UsageError(
@@ -80,7 +80,7 @@ class SamplingOptions:
             raise UsageError(f"ddim_steps: {self.ddim_steps} does not divide {self.diffusion_steps} diffusion steps")
         if self.r_cfg != 1.0 and not self.reference_branch:
             raise UsageError("r_cfg acts only through the reference branch, as the released code ignores it",
-                             fix="add --reference-branch, or leave r_cfg at 1")  # fmt: skip
+                             fix="add reference_branch, or leave r_cfg at 1")  # fmt: skip
 
     @property
     def adaptive(self) -> bool:
@@ -180,13 +180,19 @@ def preset(name: str = "default", own: Mapping[str, Any] | None = None, /, **cha
         UsageError: an unknown preset or option, or a value that cannot be.
     """
     if name not in PRESETS:
-        raise UsageError(f"unknown preset {name!r}", fix=near(name, PRESETS))
+        raise UsageError(f"unknown preset {name!r}", fix=near(str(name), PRESETS))
     known = [field.name for field in fields(SamplingOptions)]
     own = dict(own or {}) if name == "default" else {}
     if unknown := sorted((set(own) | set(changes)) - set(known)):
         raise UsageError(f"unknown sampling option {unknown[0]!r}", fix=near(unknown[0], known))
     chosen = {row.option: getattr(row, name) for row in DIVERGENCES if row.option in known}
     return SamplingOptions(**(chosen | own | {key: value for key, value in changes.items() if value is not None}))
+
+
+def preset_of(options: SamplingOptions, own: Mapping[str, Any] | None = None) -> str:
+    """The name of the preset whose options these are, "" where they are no preset's; `own` as in `preset`."""
+    found = (name for name in PRESETS if preset(name, own, prediction=options.prediction) == options)
+    return next(found, "")
 
 
 KINDS: dict[str, Any] = get_type_hints(SamplingOptions, include_extras=True)

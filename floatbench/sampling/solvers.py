@@ -54,7 +54,7 @@ def time_grid(solver: str, nfe: int, kind: str = "steps") -> Tensor:
     """
     if kind == "official":
         if nfe < 2:
-            raise UsageError(f"nfe {nfe} with ode_grid=official makes no step", fix="use --nfe 2 or more")
+            raise UsageError(f"nfe {nfe} with ode_grid=official makes no step", fix="nfe=2 or more")
         return torch.linspace(0, 1, nfe)
     per_step = EVALUATIONS[solver]
     if nfe < per_step or nfe % per_step:

@@ -135,6 +135,8 @@ class SpeechConditions:
             if pose is not None:
                 raise UsageError("this network takes no pose")
             return None
-        if pose is None or pose.shape != (self.total, 6):
-            raise UsageError(f"this network needs the head pose as an array of shape {(self.total, 6)}")
+        if pose is None:
+            raise UsageError("this network needs the head pose of each frame: --pose FILE, or pose= in Python")
+        if pose.shape != (self.total, 6):
+            raise UsageError(f"the head pose must have the shape {(self.total, 6)}, not {pose.shape}")
         return torch.from_numpy(np.array(pose, dtype=np.float32))[None].to(self._model.device)

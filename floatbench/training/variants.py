@@ -31,7 +31,7 @@ from floatbench.metrics.reconnet import ReconCoefficients
 from floatbench.model.checkpoint import read_metadata
 from floatbench.progress import NullProgress, Progress
 from floatbench.protocol.load import load_protocol
-from floatbench.sampling.choices import parse_name
+from floatbench.sampling.choices import parse_name, split, unread
 from floatbench.sampling.loading import BUNDLED, checkpoint_file, load_model
 from floatbench.training.clips import ClipSet
 from floatbench.training.coefficients import standardise
@@ -99,7 +99,7 @@ def rows(variants: Sequence[Variant], folder: Path, weights: str, own: bool) -> 
 
     Args:
         weights: checkpoint of the rows that change no network, a name or a file; what a name chooses beside
-            (`float-tiny?dtype=bfloat16`) holds for all rows, unless a row changes it.
+            (`float-tiny?dtype=bfloat16`) holds for all rows whose network reads it, unless a row changes it.
         own: prefer FOLDER/variants/float for these, so that all rows had the same budget.
     """
     found = []
@@ -115,7 +115,9 @@ def rows(variants: Sequence[Variant], folder: Path, weights: str, own: bool) -> 
         own_choices = [(key, str(value)) for key, value in variant.sampling.items()]
         query = "&".join(f"{key}={value}" for key, value in own_choices)
         if base and shared:
-            base, query = parse_name(f"{base}?{shared}", own_choices).name, ""
+            idle = unread(variant.model.get("prediction", "velocity"))
+            read = "&".join(f"{key}={value}" for key, value in split(shared) if key not in idle)
+            base, query = parse_name(f"{base}?{read}", own_choices).name, ""
         found.append(VariantRow(variant, f"{base}?{query}" if base and query else base))
     return found
 
@@ -326,7 +328,10 @@ def ablate(plan: AblationPlan, progress: Progress | None = None, clips: ClipSet 
     tables_asked = any(heading.startswith("table") for heading in chosen)
     if plan.train and tables_asked:
         device = training_device(plan.options.device)
-        catalogue.create(_method_name(plan.model())).check_device(device)  # before hours of training, not after them
+        parse_name(_method_name(plan.model()))
+        for row in rows(variants, plan.out, plan.model(), own=False):  # before hours of training, not after them
+            if row.method:
+                catalogue.create(row.method).check_device(device)
         trained = train_variants(
             variants,
             load_config(plan.config),

@@ -47,8 +47,8 @@ def make_video(model: ShownFloat, wish: VideoWish, image: Upload, audio: Upload,
     model.show = watcher.show
     try:
         return model.generate(
-            image.path, audio.path, out, crop=None if wish.crop == NO_CROP else wish.crop, options=wish.options(),
-            emotion=wish.emotion, controls=wish.controls(), seed=wish.seed, preset=PRESET, progress=watcher,
+            image.path, audio.path, out, crop=None if wish.crop == NO_CROP else wish.crop, emotion=wish.emotion,
+            control=wish.controls(), seed=wish.seed, preset=PRESET, progress=watcher, **wish.sampling(),
         )  # fmt: skip
     except OutOfMemory:
         raise

@@ -5,11 +5,13 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from floatbench.sampling.choices import read as read_choices
+from floatbench.sampling.choices import unread
 from floatbench.sampling.control import FROM_SPEECH, Control
-from floatbench.sampling.loading import card_of
-from floatbench.sampling.options import SamplingOptions, preset
+from floatbench.sampling.loading import card_of, config_of
+from floatbench.sampling.options import preset
 
 PRESET = "default"
 NO_CROP = "none"
@@ -45,10 +47,18 @@ class VideoWish:
     seed: int = 0
     directions: tuple[tuple[int, float], ...] = ()
 
-    def options(self) -> SamplingOptions:
-        """The sampling options, read as those of a command; raises UsageError for values that cannot be."""
-        scales = [("a_cfg", number(self.a_cfg)), ("e_cfg", number(self.e_cfg)), ("nfe", str(self.nfe))]
-        return read_choices(scales, PRESET, card_of(self.weights)).options
+    def typed(self) -> dict[str, str]:
+        """The sampling options that the model reads, by name, as they are typed."""
+        typed = {"a_cfg": number(self.a_cfg), "e_cfg": number(self.e_cfg), "nfe": str(self.nfe)}
+        config = config_of(self.weights)
+        idle = () if config is None else unread(config.prediction)
+        return {name: text for name, text in typed.items() if name not in idle}
+
+    def sampling(self) -> dict[str, Any]:
+        """The sampling options by name, read as those of a command; raises UsageError for values that cannot be."""
+        typed = self.typed()
+        options = read_choices([*typed.items()], PRESET, card_of(self.weights)).options
+        return {name: getattr(options, name) for name in typed}
 
     def controls(self) -> tuple[Control, ...]:
         """The moved directions, as the sampler takes them."""
@@ -59,8 +69,10 @@ class VideoWish:
         words = ["floatbench", "generate", f"--image={image}", f"--audio={audio}", f"--out={out}"]
         words += ["--weights", self.weights, "--device", self.device]
         words += ["--no-crop"] if self.crop == NO_CROP else ["--crop", self.crop]
-        words += ["--emotion", self.emotion, "--a-cfg", number(self.a_cfg), "--e-cfg", number(self.e_cfg)]
-        words += ["--nfe", str(self.nfe), "--seed", str(self.seed)]
+        words += ["--emotion", self.emotion]
+        for name, text in self.typed().items():
+            words += [f"--{name.replace('_', '-')}", text]
+        words += ["--seed", str(self.seed)]
         for direction, value in self.directions:
             words += ["--control", f"{direction}={number(value)}"]
         return shlex.join(words)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ import pytest
 from floatbench.animate import pipeline
 from floatbench.animate.jobs import GenerateSettings, VideoJob, run
 from floatbench.animate.pipeline import FLOAT
-from floatbench.errors import ClipError
+from floatbench.errors import ClipError, UsageError
 from floatbench.media import read_video, write_image, write_wav
+from floatbench.model.checkpoint import Metadata, save
 from floatbench.progress import NullProgress
 from floatbench.sampling import together
 from floatbench.sampling.choices import ModelChoices
@@ -65,6 +67,21 @@ def test_a_table_solved_in_batches_makes_the_same_videos(jobs, common, monkeypat
         assert np.abs(one - other).max() <= 1 and (one != other).mean() < 1e-3  # float32 rounding, then 8 bits
 
 
+def test_another_pose_is_another_video_and_the_same_one_is_already_made(make_network, jobs, tmp_path: Path):
+    network, file = make_network(pose_condition=True), tmp_path / "posed.safetensors"
+    save(network, file, Metadata(network.config))
+    poses = np.random.default_rng(0).normal(size=(2, 60, 6)).astype(np.float32)
+
+    def state(pose: np.ndarray) -> str:
+        np.save(tmp_path / "pose.npy", pose)
+        choices = ModelChoices(options=SamplingOptions(nfe=2), pose=tmp_path / "pose.npy")
+        made = run(GenerateSettings(weights=str(file), choices=choices, crop="none"), jobs[:1], NullProgress())
+        return _states(made)[0]
+
+    assert [state(poses[0]), state(poses[0]), state(poses[1])] == ["made", "unchanged", "made"]
+    assert state(np.vstack([poses[1][:3], poses[0]])) == "unchanged"  # the sound lasts three frames
+
+
 @pytest.mark.parametrize("error", [ClipError("not_finite", "one of them"), MemoryError()])
 def test_what_fails_as_a_batch_is_made_one_after_another(jobs, common, monkeypatch, error):
     def failing(*_):
@@ -72,6 +89,19 @@ def test_what_fails_as_a_batch_is_made_one_after_another(jobs, common, monkeypat
 
     monkeypatch.setattr(pipeline, "solve_together", failing)
     assert _states(run(common, jobs, NullProgress(), at_once=4)) == ["made", "failed", "made", "made"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "at_once", "message"),
+    [
+        ({"seed": -1}, None, "seed: should be"),
+        ({"boxes": Path("none.csv")}, None, "none.csv are read with --crop given alone"),
+        ({}, 0, "at_once: should be a whole number from 1 on"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(jobs, common, settings, at_once, message: str):
+    with pytest.raises(UsageError, match=message):
+        run(replace(common, **settings), jobs, NullProgress(), at_once=at_once)
 
 
 def test_videos_written_side_by_side_are_those_written_in_turn(network, tmp_path, monkeypatch):

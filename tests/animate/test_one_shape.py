@@ -36,7 +36,7 @@ def test_files_go_in_and_frames_come_as_they_are_made(checkpoint: Path, tmp_path
     write_image(tmp_path / "a.png", PICTURES[0])
     write_wav(tmp_path / "b.wav", _speech(4))
     model = FLOAT.from_pretrained(checkpoint)
-    given = {"nfe": 2, "a_cfg": 1.0, "emotion": "happy", "seed": 3, "controls": [Control(1, 2.0)]}
+    given = {"nfe": 2, "a_cfg": 1.0, "emotion": "happy", "seed": 3, "control": [Control(1, 2.0)]}
     video = model.generate(str(tmp_path / "a.png"), str(tmp_path / "b.wav"), tmp_path / "o.mkv", **given)  # type: ignore[arg-type]
     frames = list(model.stream(tmp_path / "a.png", tmp_path / "b.wav", audio_context="full", **given))  # type: ignore[arg-type]
     assert np.array_equal(read_video(video.path)[0], np.stack(frames)) and len(frames) == 4
@@ -58,7 +58,7 @@ def test_a_stream_hears_window_after_window_unless_it_is_told_to_hear_the_whole_
     made = model.generate(PICTURES[0], sound, tmp_path / "o.mkv", nfe=2, seed=3, audio_context=context)
     assert stream.options.audio_context == context == made.settings["options"]["audio_context"]
     assert np.array_equal(np.stack(list(stream)), read_video(made.path)[0])
-    assert model.wished({})[0].audio_context == "full"
+    assert model.wished({}).options.audio_context == "full"
 
 
 def test_the_first_frame_of_a_long_sound_waits_for_no_sound_after_its_window(model: FLOAT, monkeypatch):
@@ -97,20 +97,20 @@ def test_what_names_presets_and_options_say_about_hearing_holds_for_streams(
 def test_the_name_of_a_model_chooses_what_is_not_said(checkpoint: Path):
     model = FLOAT.from_pretrained(f"{checkpoint}?nfe=3&emotion=sad&control=1:2&dtype=bfloat16", device="cpu")
     assert model.dtype == "bfloat16"
-    options, direction = model.wished({})
-    assert (options.nfe, direction) == (3, Direction("sad", (Control(1, 2.0),)))
-    options, direction = model.wished({"nfe": 4, "emotion": "happy"})
-    assert (options.nfe, direction.emotion, direction.controls) == (4, "happy", (Control(1, 2.0),))
-    assert model.wished({"preset": "official"})[0] == preset("official")
-    assert model.wished({"options": SamplingOptions(nfe=7), "a_cfg": 1.0})[0] == SamplingOptions(nfe=7, a_cfg=1.0)
+    found = model.wished({})
+    assert (found.options.nfe, found.direction) == (3, Direction("sad", (Control(1, 2.0),)))
+    found = model.wished({"nfe": 4, "emotion": "happy"})
+    assert (found.options.nfe, found.direction.emotion, found.direction.controls) == (4, "happy", (Control(1, 2.0),))
+    assert model.wished({"preset": "official"}).options == preset("official")
+    assert model.wished({"options": SamplingOptions(nfe=7), "a_cfg": 1.0}).options == SamplingOptions(nfe=7, a_cfg=1.0)
     assert FLOAT.from_pretrained(f"{checkpoint}?dtype=bfloat16", dtype="float32").dtype == "float32"
 
 
 def test_directions_are_called_by_name_where_the_model_names_them(network):
     model = FLOAT(network, ORIGIN, card=ModelCard(("yaw", "pitch", "roll", "jaw")))
-    assert model.wished({"controls": ["jaw=0.5"]})[1].controls == (Control(3, 0.5),)
+    assert model.wished({"control": ["jaw=0.5"]}).direction.controls == (Control(3, 0.5),)
     with pytest.raises(UsageError, match="no direction 'jaws'"):
-        model.wished({"controls": ["jaws=0.5"]})
+        model.wished({"control": ["jaws=0.5"]})
 
 
 @pytest.mark.parametrize(
@@ -121,8 +121,25 @@ def test_directions_are_called_by_name_where_the_model_names_them(network):
         ({"preset": "fast"}, "unknown preset"),
         ({"direction": Direction(), "emotion": "sad"}, "emotion and direction exclude each other"),
         ({"emotion": "hapy"}, "emotion 'hapy'"),
-        ({"controls": [Control(4, 1.0)]}, "directions 0 to 3"),
+        ({"control": [Control(4, 1.0)]}, "directions 0 to 3"),
         ({"crop": "magic"}, "unknown box back end"),
+        ({"crop": 3}, "unknown box back end 3"),
+        ({"solver": "dopri5", "nfe": 5}, "nfe does nothing with solver=dopri5"),
+        ({"options": SamplingOptions(solver="dopri5"), "nfe": 5}, "nfe does nothing with solver=dopri5"),
+        ({"rtol": 0.1}, "rtol does nothing with solver=euler"),
+        ({"ddim_steps": 10}, "ddim_steps does nothing with a network that predicts velocity"),
+        ({"preset": 3}, "unknown preset 3"),
+        ({"preset": "official", "options": SamplingOptions()}, "preset and options exclude each other"),
+        ({"options": {"nfe": 5}}, "options: should be SamplingOptions"),
+        ({"direction": "sad"}, "direction: should be Direction"),
+        ({"control": [("jaw", 1)]}, "control: should be DIR=VALUE or a Control"),
+        ({"control": "jaw=1"}, "have no names, only numbers"),
+        ({"controls": ["0=1"]}, "unknown choice 'controls'"),
+        ({"project_motion": 1}, "project_motion: should be True or False"),
+        ({"pose": "nowhere.npy"}, "takes no pose"),
+        ({"dtype": "bfloat16"}, "dtype is chosen when the model is loaded"),
+        ({"prediction": "x0"}, "prediction belongs to the checkpoint"),
+        *(({"seed": seed}, "seed: should be a whole number from 0 on") for seed in (-1, 1.5, "7", None, [1], True)),
     ],
 )
 def test_a_wish_that_cannot_be_is_refused_by_every_entry(model: FLOAT, tmp_path: Path, wishes: Any, message: str):
@@ -134,6 +151,58 @@ def test_a_wish_that_cannot_be_is_refused_by_every_entry(model: FLOAT, tmp_path:
         with pytest.raises(UsageError, match=message):
             call()
     assert not list(tmp_path.iterdir())
+
+
+def test_what_the_name_chooses_is_checked_together_with_the_call(checkpoint: Path):
+    model = FLOAT.from_pretrained(f"{checkpoint}?nfe=3", device="cpu")
+    with pytest.raises(UsageError, match="nfe does nothing with solver=dopri5"):
+        model.wished({"solver": "dopri5"})
+    assert model.wished({"nfe": None}).options.nfe == 3  # type: ignore[typeddict-item]
+
+
+def test_the_record_names_the_preset_that_was_taken(model: FLOAT):
+    wishes: dict[str, list[Any]] = {
+        "default": [{}, {"nfe": 3}, {"preset": None}, {"options": SamplingOptions()}],
+        "official": [{"preset": "official"}, {"options": preset("official")}],
+        "": [{"options": SamplingOptions(nfe=7)}],
+    }
+    assert {name: {model.wished(wish).preset for wish in same} for name, same in wishes.items()} == {
+        name: {name} for name in wishes
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "query", "error", "message"),
+    [
+        ({}, "control=99:1", UsageError, "control 99: this model has directions 0 to 3"),
+        ({}, "ddim_steps=10", UsageError, "ddim_steps does nothing with a network that predicts velocity"),
+        ({"prediction": "x0"}, "nfe=5", UsageError, "nfe does nothing with a network that predicts x0"),
+        ({"emotion_condition": "none"}, "emotion=sad", UsageError, "takes no emotion"),
+        ({"pose_condition": True}, "pose=nowhere.npy", DataError, "nowhere.npy does not exist"),
+        ({"pose_condition": True}, "pose=WIDE", DataError, "not \\(frames, 6\\) finite numbers"),
+    ],
+)
+def test_a_name_that_the_model_cannot_follow_is_refused_before_it_is_loaded(
+    make_network, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes, query: str, error, message: str
+):
+    network, file, wide = make_network(**changes), tmp_path / "a.safetensors", tmp_path / "wide.npy"
+    save(network, file, Metadata(network.config))
+    np.save(wide, np.zeros((9, 7)))
+    monkeypatch.setattr("floatbench.sampling.animator.load_model", lambda *_: pytest.fail("the model was loaded"))
+    with pytest.raises(error, match=message):
+        FLOAT.from_pretrained(f"{file}?{query.replace('WIDE', str(wide))}", device="cpu")
+
+
+def test_no_video_is_written_over_what_it_is_made_of(model: FLOAT, tmp_path: Path):
+    heard = [tmp_path / "a.mkv", tmp_path / "b.mkv"]  # their content says what they are
+    for file in heard:
+        write_wav(file, _speech(2))
+    before = [file.read_bytes() for file in heard]
+    with pytest.raises(UsageError, match=r"the output .*a\.mkv is the input"):
+        model.generate(PICTURES[0], str(heard[0]), tmp_path / "." / "a.mkv", nfe=2)
+    with pytest.raises(UsageError, match=r"the output .*b\.mkv is the input"):
+        model.generate_many(PICTURES[:2], heard, [tmp_path / "new.mkv", heard[1]], nfe=2)  # pyright: ignore[reportArgumentType]
+    assert [file.read_bytes() for file in heard] == before and sorted(tmp_path.iterdir()) == heard
 
 
 @pytest.mark.parametrize("context", ["full", "window"])
@@ -163,9 +232,11 @@ def test_a_clip_of_a_batch_keeps_its_own_seed(model: FLOAT, tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"audios": []}, "1 images, 0 audios"), ({"outs": ["a.mkv", "./a.mkv"]}, "2 outs"), ({"seeds": [1, 2]}, "2 seeds"),
+    [({"audios": []}, "1 images, 0 audios"), ({"images": "a.png"}, "images must be a list, not 'a.png'"),
+     ({"outs": ["a.mkv", "./a.mkv"]}, "2 outs"), ({"seeds": [1, 2]}, "2 seeds"),
      ({"images": [PICTURES[0]] * 2, "audios": [_speech(1)] * 2, "outs": ["a.mkv", "./a.mkv"]}, "one file"),
-     ({"outs": ["a.avi"]}, "must end in")],
+     ({"outs": ["a.avi"]}, "must end in"), ({"seeds": []}, "0 seeds"), ({"seeds": [-1]}, "seed: should be"),
+     *(({"batch": batch}, "batch: should be a whole number from 1 on") for batch in (0, -1, 1.5, "8"))],
 )  # fmt: skip
 def test_batches_that_do_not_fit_are_refused_before_anything_is_made(
     model: FLOAT, tmp_path, monkeypatch, change, message
@@ -293,6 +364,13 @@ class TestCrop:
                 run(GenerateSettings(weights=str(checkpoint), crop=crop), [job], NullProgress())
             with pytest.raises(DataError):
                 floatbench.generate(job.image, job.audio, job.out, weights=checkpoint, crop=crop)
+            with pytest.raises((DataError, UsageError), match=r"s3fd|mediapipe|cropped to 64 x 64"):
+                floatbench.generate(np.zeros((80, 90, 3), np.uint8), job.audio, job.out, weights=checkpoint, crop=crop)
+        with pytest.raises(UsageError, match="unknown choice 'nfee'"):
+            floatbench.generate(job.image, job.audio, job.out, weights=checkpoint, nfee=3)
+        for out, message in ((job.audio, "is the input"), ("o.avi", "must end in")):
+            with pytest.raises(UsageError, match=message):
+                floatbench.generate(job.image, job.audio, out, weights=checkpoint)
 
     def test_none_takes_the_picture_as_it_is(self, model: FLOAT, tmp_path: Path):
         for crop in (None, "none"):
@@ -332,4 +410,26 @@ def test_poses_of_a_file_are_standardised_as_in_training(make_network, tmp_path:
     named = FLOAT.from_pretrained(f"{file}?nfe=2&pose={tmp_path / 'pose.npy'}", device="cpu")
     direct = FLOAT.from_pretrained(f"{file}?nfe=2", device="cpu")
     frames = np.stack(list(named.stream(PICTURES[0], _speech(4))))
-    assert np.array_equal(frames, np.stack(list(direct.stream(PICTURES[0], _speech(4), pose=(pose[:4] - 1) / 2))))
+    for same in ((pose[:4] - 1) / 2, str(tmp_path / "pose.npy"), tmp_path / "pose.npy"):
+        assert np.array_equal(frames, np.stack(list(direct.stream(PICTURES[0], _speech(4), pose=same))))
+    with pytest.raises(DataError, match=r"pose\.npy has 9 poses for 12 frames"):
+        direct.stream(PICTURES[0], _speech(12), pose=tmp_path / "pose.npy")
+    with pytest.raises(UsageError, match="needs the head pose of each frame: --pose FILE"):
+        direct.stream(PICTURES[0], _speech(12))
+
+
+def test_the_function_that_loads_the_model_takes_its_arithmetic_too(checkpoint: Path, tmp_path: Path):
+    given: Any = {"weights": checkpoint, "device": "cpu", "crop": None, "nfe": 2}
+    video = floatbench.generate(PICTURES[0], _speech(1), tmp_path / "o.mkv", dtype="bfloat16", **given)
+    assert (video.settings["dtype"], video.settings["options"]["nfe"]) == ("bfloat16", 2)
+    with pytest.raises(UsageError, match="impl must be one of"):
+        floatbench.generate(PICTURES[0], _speech(1), tmp_path / "o.mkv", impl="quick", **given)
+
+
+def test_python_calls_a_choice_of_a_video_as_the_list_does():
+    from floatbench.animate.wishes import Wishes
+    from floatbench.sampling.choices import ARITHMETIC, LIST
+
+    assert set(LIST) - set(ARITHMETIC) == set(Wishes.__annotations__) - {
+        "crop", "seed", "preset", "options", "direction"
+    }  # fmt: skip

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from floatbench.animate.cropping import Settled
 from floatbench.animate.pipeline import FLOAT
 from floatbench.errors import ClipError, DataError, DependencyError, UsageError
 from floatbench.media import probe, read_audio, read_video, write_image, write_wav
@@ -108,8 +109,9 @@ def test_control_reaches_the_motion_of_every_window(model: FLOAT):
     assert change[:, [0, 1, 3]].abs().max() < 1e-5
 
 
-def test_the_file_says_how_it_was_made_and_that_it_is_synthetic(model: FLOAT, tmp_path: Path):
-    video = model.generate(PICTURE, _speech(3), tmp_path / "out.mp4", options=FAST, emotion="sad", seed=9)
+@pytest.mark.parametrize("name", ["out.mp4", "out.mkv"])
+def test_the_file_says_how_it_was_made_and_that_it_is_synthetic(model: FLOAT, tmp_path: Path, name: str):
+    video = model.generate(PICTURE, _speech(3), tmp_path / name, options=FAST, emotion="sad", seed=9)
     tags = probe(video.path).metadata
     settings = json.loads(tags["floatbench"])
     assert settings == json.loads(json.dumps(video.settings))
@@ -174,7 +176,7 @@ def test_silence_is_told_and_gives_a_video(model: FLOAT, tmp_path: Path):
         ({"audio": np.zeros(0, np.int16)}, ClipError, "empty"),
         ({"out": "out.avi"}, UsageError, r"must end in \.mp4"),
         ({"emotion": "joyful"}, UsageError, "angry, disgust"),
-        ({"controls": [Control(4, 1.0)]}, UsageError, "0 to 3"),
+        ({"control": [Control(4, 1.0)]}, UsageError, "0 to 3"),
         ({"image": "nowhere.png"}, ClipError, "missing"),
     ],
 )
@@ -193,6 +195,16 @@ def test_many_faces_are_told_and_one_is_animated(model: FLOAT, tmp_path: Path):
     with pytest.raises(ClipError, match="no_face"):
         model.generate(PICTURE, _speech(1), tmp_path / "none.mkv", crop=FoundBoxes([]), options=FAST)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["o.mkv"]
+
+
+def test_a_detector_is_made_once_for_all_pictures(model: FLOAT, monkeypatch: pytest.MonkeyPatch):
+    made: list[str] = []
+    found = FoundBoxes([Detection(Box(4, 4, 44, 44), 1.0)])
+    monkeypatch.setattr("floatbench.animate.pipeline.settle", lambda *_, **__: Settled("s3fd"))
+    monkeypatch.setattr("floatbench.animate.pipeline.box_backend", lambda name, **_: made.append(name) or found)
+    for _ in range(3):
+        model.stream(PICTURE, _speech(1), options=FAST)
+    assert made == ["s3fd"]
 
 
 def test_a_network_that_decodes_nan_is_an_error(model: FLOAT, tmp_path: Path):
@@ -283,6 +295,9 @@ def test_an_emotion_may_be_a_list(model: FLOAT):
         ({"emotion": [0.0] * 6 + [float("nan")]}, "emotion holds numbers that are not finite"),
         ({"emotion": 3}, r"emotion must have the shape \(7,\)"),
         ({"pose": [[0.0] * 6, [0.0] * 5]}, "pose must be numbers"),
+        ({"pose": "file.npy"}, "pose must be numbers"),
+        ({"controls": [("yaw", 1)]}, "controls must be Control objects"),
+        ({"controls": Control(0, 1.0)}, "controls must be Control objects"),
     ],
 )
 def test_a_direction_that_is_no_direction_is_refused(model: FLOAT, given: dict, message: str):

@@ -48,6 +48,38 @@ def test_the_name_of_the_model_carries_choices_and_options_win(weights: Path, ca
     assert found["options"]["pixels"] == "truncate"
 
 
+def test_an_option_switches_off_what_the_name_switched_on(weights: Path, capsys: pytest.CaptureFixture):
+    name = f"{weights}?graphs=true&project_motion=true&reference_branch=true"
+    switched = ("--no-graphs", "--no-project-motion", "--no-reference-branch")
+    assert generate(name, "-o", "out.mkv", *switched, "--json") == 0
+    found = _settings(capsys)
+    assert (found["direction"]["project_motion"], found["options"]["reference_branch"]) == (False, False)
+    assert "graphs" not in found
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--jobs", "in/jobs.csv", "--image", "in/face.png"), "--jobs and --image exclude each other"),
+        (("--jobs", "in/jobs.csv", "-a", "in/speech.wav"), "--jobs and --audio exclude each other"),
+        (("--jobs", "in/jobs.csv", "-o", "out.mp4"), "--jobs and --out exclude each other"),
+        (("--crop", "s3fd"), "--no-crop and --crop s3fd exclude each other"),
+        (("--boxes", "in/none.csv"), "in/none.csv are read with --crop given alone"),
+        (("--ddim-steps", "10"), "ddim_steps does nothing with a network that predicts velocity"),
+    ],
+)
+def test_options_that_would_not_be_read_are_refused(weights: Path, capsys, arguments: tuple, message: str):
+    Path("in/jobs.csv").write_text("image,audio,out\nface.png,speech.wav,../a.mkv\n")
+    assert generate(weights, *arguments) == 2
+    assert message in " ".join(capsys.readouterr().err.split()) and left() == []
+
+
+@pytest.mark.parametrize("name", ["", "?nfe=5", "checkpoint:"])
+def test_weights_without_a_name_are_told(name: str, capsys: pytest.CaptureFixture):
+    assert generate(name) == 2
+    assert "names no model" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("typed", "compiled"), [((), False), (("--compile", "false"), False)])
 def test_compilation_is_chosen_as_in_a_name(weights: Path, capsys: pytest.CaptureFixture, typed: tuple, compiled: bool):
     assert generate(weights, "-o", "out.mkv", *typed, "--json") == 0

@@ -16,6 +16,7 @@ from floatbench.model.checkpoint import Metadata, save
 from floatbench.sampling.choices import LIST, ModelChoices, canonical_name, model_of, parse_name
 from floatbench.sampling.control import Control, read_pose
 from floatbench.sampling.loading import card_of
+from floatbench.sampling.options import SamplingOptions
 
 EVERYTHING = (
     "float-tiny@official?control=yaw:10&graphs=1&compile=max&dtype=bfloat16&impl=fast&nfe=5&emotion=happy&e_cfg=5"
@@ -89,12 +90,15 @@ def test_names_that_older_rows_have_stay_as_they_are(name: str):
         ("nfe=0", "nfe: should be greater", None),
         ("nfe=2&nfe=3", "nfe is chosen twice", "leave out one nfe"),
         ("prediction=x0", "prediction belongs to the checkpoint", "leave out prediction"),
-        ("impl=plain&compile=true", "the plain arithmetic is float32", "leave out --impl plain"),
-        ("impl=plain&dtype=float16", "the plain arithmetic is float32", "leave out --impl plain"),
+        ("impl=plain&compile=true", "the plain arithmetic is float32", "leave out impl=plain"),
+        ("impl=plain&dtype=float16", "the plain arithmetic is float32", "leave out impl=plain"),
         ("solver=dopri5&nfe=5", "nfe does nothing with solver=dopri5", "leave out nfe"),
         ("rtol=0.1", "rtol does nothing with solver=euler", "leave out rtol"),
-        ("r_cfg=2", "r_cfg acts only through the reference branch", "add --reference-branch"),
+        ("r_cfg=2", "r_cfg acts only through the reference branch", "add reference_branch"),
         ("pose=nowhere.npy", "float-tiny takes no pose", "leave out the pose"),
+        ("ddim_steps=10", "ddim_steps does nothing with a network that predicts velocity", "leave out ddim_steps"),
+        ("diffusion_time=index", "diffusion_time does nothing with", "leave out diffusion_time"),
+        ("crop_face=first", "crop_face does nothing where the protocol crops", "leave out crop_face"),
     ],
 )
 def test_what_cannot_be_is_one_line_with_the_methods_name_and_what_mends_it(query: str, what: str, fix: str | None):
@@ -152,13 +156,6 @@ def test_the_documentation_lists_every_choice_in_the_order_of_a_name():
     assert re.findall(r"`(\w+)`", " ".join(first)) == list(LIST)
 
 
-def test_python_can_wish_for_every_sampling_option():
-    from floatbench.animate.pipeline import Wishes
-    from floatbench.sampling.options import KINDS
-
-    assert set(KINDS) - {"prediction"} <= set(Wishes.__annotations__)
-
-
 def test_what_is_given_beside_a_name_wins_over_it():
     named = model_of("float@official?nfe=5&emotion=sad", [("nfe", "7")], "default")
     assert (named.choices.options.nfe, named.choices.options.ode_grid, named.choices.emotion) == (7, "steps", "sad")
@@ -194,7 +191,15 @@ def test_damaged_poses_are_refused(tmp_path: Path, body: str):
 
 
 @pytest.mark.parametrize(
-    "changed", [{"dtype": "int8"}, {"impl": "slow"}, {"compile": "min"}, {"emotion": "joyful"}, {"graphs": 1}]
+    "changed",
+    [
+        {"options": SamplingOptions(solver="dopri5"), "changed": frozenset({"nfe"})},
+        {"dtype": "int8"},
+        {"impl": "slow"},
+        {"compile": "min"},
+        {"emotion": "joyful"},
+        {"graphs": 1},
+    ],
 )
 def test_choices_made_in_python_are_checked_too(changed: dict[str, Any]):
     with pytest.raises(UsageError):

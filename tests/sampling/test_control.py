@@ -99,6 +99,12 @@ def test_malformed_controls_are_refused(text: str):
         parse_control(text)
 
 
+@pytest.mark.parametrize("given", [("yaw", 1.0), (0, "1"), (0, float("nan")), (0, 1.0, "less")])
+def test_controls_made_in_python_are_checked_too(given: tuple):
+    with pytest.raises(UsageError):
+        Control(*given)
+
+
 def test_a_missing_curve_is_named():
     with pytest.raises(DataError, match=r"nowhere\.csv"):
         parse_control("3=nowhere.csv")

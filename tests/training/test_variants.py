@@ -15,7 +15,7 @@ from floatbench.errors import DataError, DependencyError, UsageError
 from floatbench.media import read_video
 from floatbench.methods import catalogue
 from floatbench.methods.method import ClipRequest
-from floatbench.model.checkpoint import read_metadata
+from floatbench.model.checkpoint import Metadata, read_metadata, save
 from floatbench.model.float import FloatModel
 from floatbench.reports.ablation import markdown, published_sweep, published_table
 from floatbench.synthetic.clip import SyntheticClip
@@ -143,6 +143,21 @@ def test_what_the_name_of_the_weights_chooses_holds_for_every_row_unless_the_row
     assert rows(TABLE_3[3:], tmp_path, "float@official?compile=1", own=False)[0].method == "float@official?compile=true"
 
 
+def test_a_shared_choice_is_left_out_of_rows_whose_network_never_reads_it(make_network, tmp_path):
+    by_row = {variant.row: variant for variant in TABLE_3}
+    for row, prediction in (("diffusion-x0", "x0"), ("float", "velocity")):
+        file = folder_of(tmp_path, by_row[row]) / "float.safetensors"
+        file.parent.mkdir(parents=True)
+        network = make_network(prediction=prediction)
+        save(network, file, Metadata(network.config))
+    found = rows(
+        [by_row["diffusion-x0"], by_row["float"]], tmp_path, "float-tiny?nfe=5&ddim_steps=10&e_cfg=2", own=True
+    )
+    assert [row.method.partition("?")[2] for row in found] == ["ddim_steps=10&e_cfg=2", "nfe=5&e_cfg=2"]
+    for row in found:
+        catalogue.create(row.method)
+
+
 @pytest.fixture
 def training(monkeypatch):
     """The devices of trainings that were begun; none goes on."""
@@ -169,6 +184,7 @@ def test_the_device_of_ablate_is_that_of_its_training(asked, told, training, mon
     ("weights", "device", "message"),
     [
         ("float-tiny?dtyp=bfloat16", "cpu", "dtyp"),
+        ("float?dtyp=bfloat16", "cpu", "dtyp"),
         ("float-tiny?graphs=1", "cpu", "need a CUDA device"),
         ("none.safetensors", "cpu", "no such checkpoint"),
         ("float-tiny", "cuda", "sees no CUDA device"),

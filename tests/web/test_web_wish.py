@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import floatbench
 from floatbench.animate import jobs
 from floatbench.cli.app import main
+from floatbench.model.checkpoint import Metadata, save
 from floatbench.web.wish import CLIP, VideoWish, score_command, video_name
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0/"), min_size=1, max_size=12).map("{}.png".format)
@@ -55,10 +56,18 @@ def test_a_command_asks_for_what_was_chosen_on_the_page(
     ((common, (row,)),) = asked
     assert (row.image, row.audio, row.out) == (Path(image), Path(audio), Path(video_name(image)))
     choices = common.choices
-    assert choices.options == wish.options()
+    assert {name: getattr(choices.options, name) for name in ("a_cfg", "e_cfg", "nfe")} == wish.sampling()
     assert choices.controls == wish.controls()
     assert (common.weights, common.device, common.crop) == (wish.weights, wish.device, wish.crop)
     assert (choices.emotion, common.seed, choices.preset) == (wish.emotion, wish.seed, "default")
+
+
+@pytest.mark.parametrize(("prediction", "named"), [("velocity", True), ("x0", False)])
+def test_evaluations_are_named_for_networks_that_read_them(make_network, tmp_path: Path, prediction: str, named: bool):
+    network, file = make_network(prediction=prediction), tmp_path / "model.safetensors"
+    save(network, file, Metadata(network.config))
+    wish = VideoWish(str(file))
+    assert ("--nfe" in wish.command("a.png", "a.wav", "a.mp4")) == ("nfe" in wish.sampling()) == named
 
 
 def test_a_video_is_named_after_its_portrait_and_its_side():
