@@ -16,6 +16,7 @@ from floatbench.errors import UsageError
 from floatbench.model.config import FloatConfig
 from floatbench.sampling.options import preset
 from floatbench.settings import Count, Positive, Share, Weight, Whole, settings
+from floatbench.text import near
 from floatbench.training.losses.dropout import DropRates
 from floatbench.training.tiny.config import PainterConfig, ReaderConfig
 
@@ -367,8 +368,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         unknown = sorted(set(self.data.shares) - set(self.data.names))
         if unknown:
-            known = ", ".join(self.data.names) or "no data set: set data.protocol first"
-            raise UsageError(f"data.shares: {unknown[0]!r} is not among the data sets", fix=f"there is {known}")
+            named = "set data.protocol first: it names no data set"
+            hint = near(unknown[0], self.data.names) if self.data.names else named
+            raise UsageError(f"data.shares: {unknown[0]!r} is not among the data sets of data.protocol", fix=hint)
         self.autoencoder.check(self.model)
         preset("default", self.sampling)  # raises for what cannot be
         if self.flow.targets == "truth":

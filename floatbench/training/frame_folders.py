@@ -35,15 +35,16 @@ class FrameFolders(ClipSet):
 
     Args:
         size: R. boxes: whether the face landmarker looks for mouth and eyes; without it boxes are zeros.
+        name: what the configuration calls the data set, `frames:DIR`, by which its share is found.
 
     Raises:
         DataError: there is no such folder, no folder with pictures in it, or no landmarker.
     """
 
-    def __init__(self, root: Path, size: int, boxes: bool = False) -> None:
+    def __init__(self, root: Path, size: int, boxes: bool = False, name: str = "") -> None:
         if not root.is_dir():
             raise MissingClips(f"there is no folder {root}", fix=f"put the data set there, or name it as {PREFIX}DIR")
-        self.root, self.size, self._face_boxes = root, size, FaceBoxes() if boxes else None
+        self.name, self.size, self._face_boxes = name or f"{PREFIX}{root}", size, FaceBoxes() if boxes else None
         self.folders = [folder for folder in visible(root) if folder.is_dir() and _pictures(folder)]
         if not self.folders:
             raise MissingClips(
@@ -54,7 +55,7 @@ class FrameFolders(ClipSet):
         return len(self.folders)
 
     def origin(self, index: int) -> tuple[str, str]:
-        return f"{PREFIX}{self.root}", identity_of(self.folders[index].name)
+        return self.name, identity_of(self.folders[index].name)
 
     def load(self, index: int) -> TrainingClip:
         files = self._files(index)

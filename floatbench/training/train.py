@@ -95,7 +95,7 @@ def _recorded(config: TrainConfig, progress: Progress, workers: int, pairs: bool
     for name in wanted:
         try:
             if name in silent:
-                parts.append(FrameFolders(frames_folder(name), size, boxes))
+                parts.append(FrameFolders(frames_folder(name), size, boxes, name))
             else:
                 parts.append(found := ProtocolClips(name, size, progress, boxes, workers, pairs))
                 if found.absent:
