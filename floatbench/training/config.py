@@ -39,8 +39,8 @@ class DataConfig:
         pool: clips held in memory in phase 1; 0 reads every pair straight from the files, so that each clip comes once
             an epoch and each process decodes its own rows alone. refresh: steps after which one clip of the pool is
             replaced, when there are more [ours].
-        shares: data set (as `protocol` names it) -> how often each of its clips comes in an epoch; 1 where it is not
-            named. The paper gives no shares [ours].
+        shares: data set (as `protocol` names it) -> how often each of its clips comes in an epoch of phase 1, and how
+            likely each of its windows is in phase 2; 1 where it is not named. The paper gives no shares [ours].
         flip: mirror both pictures of a phase-1 pair with chance one half [ours; LIA does].
     """
 

@@ -234,7 +234,9 @@ def train_flow(
     wanted = Wanted(
         config.model.pose_condition, config.model.emotion_condition == "image", c.targets == "truth", c.every
     )
-    motions = motion_clips(clips, good, model.motion_autoencoder, kept, quiet, wanted=wanted, workers=workers)
+    motions = motion_clips(
+        clips, good, model.motion_autoencoder, kept, quiet, wanted=wanted, workers=workers, shares=config.data.shares
+    )
     notes: dict[str, Any] = {}
     if wanted.pose:
         motions, notes["pose"] = standardised_pose(motions)

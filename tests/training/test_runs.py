@@ -17,11 +17,13 @@ from floatbench.model import checkpoint
 from floatbench.sampling.loading import card_of
 from floatbench.training import loop
 from floatbench.training.autoencoder_phase import AutoencoderPhase
+from floatbench.training.batches import draw_windows
 from floatbench.training.clips import ClipPool
 from floatbench.training.flow_phase import FlowPhase
 from floatbench.training.train import train_autoencoder, train_flow
 
 TIMES = ("seconds", "step_seconds")
+AUTOENCODER = "autoencoder.safetensors"
 
 
 def _log(folder: Path) -> list[dict[str, float]]:
@@ -76,6 +78,32 @@ def test_an_interrupted_second_phase_ends_with_the_losses_of_an_uninterrupted_on
             train_flow(_flow(toy), tmp_path, device="cpu", clips=clips)
     train_flow(_flow(toy), tmp_path, resume=True, device="cpu", clips=clips)
     assert _log(tmp_path / "flow") == _log(finished / "flow")
+
+
+def test_a_second_phase_draws_windows_by_shares_and_when_resumed_goes_on_with_them(
+    finished, tmp_path, clips, toy, monkeypatch
+):
+    drawn = []
+    monkeypatch.setattr(clips, "origin", lambda index: ("spoken" if index else "acted", str(index)))
+    data = replace(toy.data, protocol="acted, spoken", shares={"acted": 6})
+    shared = replace(toy, data=data)
+
+    def recorded(motions, *rest):
+        drawn.append([motion.share for motion in motions])
+        return draw_windows(motions, *rest)
+
+    monkeypatch.setattr("floatbench.training.flow_phase.draw_windows", recorded)
+    for name in ("whole", "stopped"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / AUTOENCODER).write_bytes((finished / AUTOENCODER).read_bytes())
+    train_flow(shared, tmp_path / "whole", device="cpu", clips=clips)
+    with monkeypatch.context() as patch:
+        _stop_after(patch, FlowPhase, 2)
+        with pytest.raises(Interrupted, match="step 3"):
+            train_flow(shared, tmp_path / "stopped", device="cpu", clips=clips)
+    train_flow(shared, tmp_path / "stopped", resume=True, device="cpu", clips=clips)
+    assert drawn == [[6, 1, 1]] * 8
+    assert _log(tmp_path / "stopped" / "flow") == _log(tmp_path / "whole" / "flow")
 
 
 def test_loading_clips_ahead_changes_no_loss_and_leaves_no_thread(tmp_path, clips, toy, monkeypatch):
