@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from floatbench.errors import UsageError
 from floatbench.model.config import FloatConfig
+from floatbench.protocol.protocol import BoxBackend
 from floatbench.sampling.options import preset
 from floatbench.settings import Count, Positive, Share, Weight, Whole, settings
 from floatbench.text import near
@@ -33,6 +34,8 @@ class DataConfig:
     Attributes:
         protocol: prepared protocols (`hdtf-train`, `ravdess-train`, `folder:DIR`) and, for phase 1, `frames:DIR` with a
             folder of pictures for each clip (VFHQ's layout), separated by commas; "" renders synthetic heads.
+        boxes, size: what the clips were prepared with, as `floatbench protocol prepare --boxes --size` has it; where
+            they are left out, what each protocol says. Pictures are brought to the model's size in any case.
         identities, per_identity, seconds, first, seed: of the synthetic heads.
         still: seconds of a further clip of every person for phase 1, with the head held still, so that only the face
             differs between its frames; 0 for none [ours].
@@ -45,6 +48,8 @@ class DataConfig:
     """
 
     protocol: str = ""
+    boxes: BoxBackend | Literal[""] = ""
+    size: Whole = 0
     identities: Count = 160
     per_identity: Count = 1
     seconds: Positive = 4.0
@@ -60,6 +65,11 @@ class DataConfig:
     def names(self) -> list[str]:
         """The data sets that `protocol` names; none for synthetic heads."""
         return [name.strip() for name in self.protocol.split(",") if name.strip()]
+
+    @property
+    def prepared(self) -> dict[str, Any]:
+        """What the protocols' clips were prepared with where it is not what they say themselves."""
+        return {name: value for name in ("boxes", "size") if (value := getattr(self, name))}
 
 
 NO_ROOM = "a trained encoder leaves no room in its latent for what a reader sees"
@@ -326,6 +336,8 @@ LATER: dict[tuple[str, str], Any] = {
     ("model", "transfer"): "lia",
     ("model", "flow_limit"): 0.35,
     ("data", "shares"): {},
+    ("data", "boxes"): "",
+    ("data", "size"): 0,
     ("autoencoder", "accumulate"): 1,
     ("autoencoder", "recompute"): False,
     ("autoencoder", "compiled"): False,

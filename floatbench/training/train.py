@@ -55,6 +55,8 @@ from floatbench.training.validation import (
     refuse_driven,
 )
 
+MAX_ABSENT = 0.1
+"""A data set that lacks more than this share of its clips is not the one that was named; protocols cover 0.9, too."""
 SYNTHETIC_LICENCE = "Apache-2.0, trained on synthetic heads only"
 
 
@@ -97,13 +99,26 @@ def _recorded(config: TrainConfig, progress: Progress, workers: int, pairs: bool
             if name in silent:
                 parts.append(FrameFolders(frames_folder(name), size, boxes, name))
             else:
-                parts.append(found := ProtocolClips(name, size, progress, boxes, workers, pairs))
-                if found.absent:
-                    progress.note(f"{name}: {found.absent} of {found.listed} clips are not on this machine")
+                parts.append(_prepared(config, name, progress, boxes, workers, pairs, allow_missing))
         except MissingClips as error:
             missing[name] = error
     _say_missing(missing, bool(parts) and allow_missing, progress)
     return parts[0] if len(parts) == 1 else JoinedClips(parts)
+
+
+def _prepared(
+    config: TrainConfig, name: str, progress: Progress, boxes: bool, workers: int, pairs: bool, allow_missing: bool
+) -> ProtocolClips:
+    """The clips of a protocol; raises MissingClips when more than MAX_ABSENT of them are absent and may not be."""
+    size, prepared = config.model.image_size, config.data.prepared
+    found = ProtocolClips(name, size, progress, boxes, workers, pairs, prepared)
+    if not found.absent:
+        return found
+    lacking = f"{name}: {found.absent} of {found.listed} clips are not ready on this machine"
+    if found.absent > MAX_ABSENT * found.listed and not allow_missing:
+        raise MissingClips(lacking, fix=f"{found.fix or 'add clips'}, or --allow-missing to train without them")
+    progress.note(lacking)
+    return found
 
 
 def _say_missing(missing: Mapping[str, DataError], go_on: bool, progress: Progress) -> None:
