@@ -99,6 +99,10 @@ class ClipSet(ABC):
         """Data set and person of a clip, known without loading it."""
         return "", str(index)
 
+    def named(self, index: int) -> str:
+        """Tells a clip from the others of its data set without loading it."""
+        return str(index)
+
     def key(self, index: int) -> str:
         """Names the content of a clip's pictures, for what is kept about it from run to run."""
         return hashlib.sha256(self.load(index).frames.tobytes()).hexdigest()
@@ -183,6 +187,9 @@ class RenderedClips(ClipSet):
 
     def origin(self, index: int) -> tuple[str, str]:
         return "synthetic", str(self.clips[index].identity)
+
+    def named(self, index: int) -> str:
+        return self.clips[index].id
 
     def load(self, index: int) -> TrainingClip:
         clip = self.clips[index]

@@ -57,6 +57,9 @@ class FrameFolders(ClipSet):
     def origin(self, index: int) -> tuple[str, str]:
         return self.name, identity_of(self.folders[index].name)
 
+    def named(self, index: int) -> str:
+        return self.folders[index].name
+
     def load(self, index: int) -> TrainingClip:
         files = self._files(index)
         whole = self._whole(index, files)
@@ -151,6 +154,10 @@ class JoinedClips(ClipSet):
     def origin(self, index: int) -> tuple[str, str]:
         part, number = self._found(index)
         return part.origin(number)
+
+    def named(self, index: int) -> str:
+        part, number = self._found(index)
+        return part.named(number)
 
     def check(self, index: int) -> int:
         part, number = self._found(index)

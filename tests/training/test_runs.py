@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import threading
 from dataclasses import replace
@@ -18,7 +19,8 @@ from floatbench.sampling.loading import card_of
 from floatbench.training import loop
 from floatbench.training.autoencoder_phase import AutoencoderPhase
 from floatbench.training.batches import draw_windows
-from floatbench.training.clips import ClipPool
+from floatbench.training.checkpoints import check_clips
+from floatbench.training.clips import ClipPool, ClipSet
 from floatbench.training.flow_phase import FlowPhase
 from floatbench.training.train import train_autoencoder, train_flow
 
@@ -147,6 +149,39 @@ def test_a_checkpoint_of_another_configuration_is_refused(finished, clips, toy):
     other = replace(toy, autoencoder=replace(toy.autoencoder, rate=1e-5))
     with pytest.raises(UsageError, match="another configuration"):
         train_autoencoder(other, finished, resume=True, device="cpu", clips=clips)
+
+
+@pytest.mark.parametrize("phase", ["autoencoder", "flow"])
+def test_a_checkpoint_of_another_list_of_clips_is_refused_with_both_counts(finished, tmp_path, clips, toy, phase):
+    class Fewer(ClipSet):
+        """The first two of the clips."""
+
+        def __len__(self) -> int:
+            return 2
+
+        def load(self, index: int):
+            return clips.load(index)
+
+        def origin(self, index: int):
+            return clips.origin(index)
+
+        def named(self, index: int):
+            return clips.named(index)
+
+    shutil.copytree(finished, tmp_path / "run")
+    train = train_autoencoder if phase == "autoencoder" else train_flow
+    longer = replace(toy, **{phase: replace(getattr(toy, phase), steps=5)})
+    with pytest.raises(DataError, match=r"another list of 3 clips, here are 2.*\nfix: bring the data back"):
+        train(longer, tmp_path / "run", resume=True, device="cpu", clips=Fewer())
+    assert train(longer, tmp_path / "run", resume=True, device="cpu", clips=clips)["steps_now"] == 1
+
+
+def test_a_checkpoint_of_before_lists_of_clips_were_kept_goes_on():
+    now = {"count": 2, "sha256": "b"}
+    check_clips(Path("old"), {"step": 1}, now)
+    check_clips(Path("same"), {"step": 1, "clips": dict(now)}, now)
+    with pytest.raises(DataError, match="another list"):  # as many, but others
+        check_clips(Path("other"), {"step": 1, "clips": {"count": 2, "sha256": "a"}}, now)
 
 
 def test_resuming_without_or_with_a_damaged_checkpoint_says_so(tmp_path, clips, toy):
