@@ -98,6 +98,7 @@ def wait_long(rank: int, folder: str, port: int) -> None:
     own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": PROCESSES, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     os.environ |= {name: str(value) for name, value in own.items()}
     assert Devices("cpu").count == PROCESSES
+    assert dist.group.WORLD is not None
     backend = dist.group.WORLD._get_backend(torch.device("cpu"))
     (Path(folder) / str(rank)).write_text(str(backend.options._timeout.total_seconds()))
     dist.destroy_process_group()

@@ -75,8 +75,8 @@ class Notes(NullProgress):
     def __init__(self) -> None:
         self.lines: list[str] = []
 
-    def note(self, text: str) -> None:
-        self.lines.append(text)
+    def note(self, line: str) -> None:
+        self.lines.append(line)
 
 
 def levels(clip) -> list[int]:
