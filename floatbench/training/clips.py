@@ -253,8 +253,8 @@ def usable(clips: ClipSet, least_frames: int, progress: Progress, workers: int =
         DataError: more than MAX_UNUSABLE of them are unusable.
     """
     with _one_at_a_time():
-        unknown = [index for index in range(len(clips)) if not clips.known(index)]
-        if workers > 1 and unknown:
+        unknown = [index for index in range(len(clips)) if workers > 1 and not clips.known(index)]
+        if unknown:
             with progress.task("look", len(unknown), "clip") as task:
                 for _ in in_order(partial(_look_at, clips), unknown, workers, "looks at training clips"):
                     task.advance()
