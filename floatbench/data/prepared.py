@@ -105,6 +105,16 @@ class PreparedDataset(Dataset):
         """Folder of this data set's prepared clips under the protocol's preprocessing."""
         return data_dir() / "prepared" / self.protocol.dataset / self.protocol.preprocessing.id
 
+    def other_stores(self) -> list[str]:
+        """Names of the stores of other preprocessings that hold clips of this protocol."""
+        names = [self.folder(clip).name for clip in self.protocol.clips]
+        stores = visible(self.store.parent) if self.store.parent.is_dir() else []
+        return [
+            store.name
+            for store in stores
+            if store != self.store and any((store / name / PREPARED).is_file() for name in names)
+        ]
+
     def folder(self, clip: Clip) -> Path:
         """Folder of one prepared clip."""
         return self.store / clip.slug

@@ -14,8 +14,8 @@ COMMANDS = {
     "generate": (*FLOAT, *BOXES["s3fd"]),
     "demo": (*FLOAT, *BOXES["s3fd"]),
     "web": (*FLOAT, *BOXES["s3fd"]),
-    "train": ("vgg19", *weights.SPEECH, *BOXES["mediapipe"]),
-    "ablate": ("vgg19", *weights.SPEECH, *BOXES["mediapipe"], "hsemotion"),
+    "train": ("vgg19", *weights.SPEECH, *BOXES["s3fd"], *BOXES["mediapipe"]),
+    "ablate": ("vgg19", *weights.SPEECH, *BOXES["s3fd"], *BOXES["mediapipe"], "hsemotion"),
 }
 """Commands that open weights by themselves. `score` and `run` take a metric or a protocol instead."""
 

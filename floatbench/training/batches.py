@@ -156,7 +156,8 @@ class MotionClip:
 
     `references` (T / every, M) are the motion of every `every`-th frame as a source, where that differs from
     `coefficients`: windows are moved so that the source's own frame has it.
-    `identity` names the person, "" when unknown; `number` is the clip's place in its data set.
+    `identity` names the person, "" when unknown; `number` is the clip's place in its data set; `share` is how often its
+    windows come where those of other data sets come once.
     `states` (T, S) float16 and `felt` (E,) are what the frozen speech networks hear in the whole sound, see
     `floatbench.training.hearing`.
     Networks with these conditions also need the head pose (T, 6), standardised, and the emotion of each frame's face
@@ -172,6 +173,7 @@ class MotionClip:
     references: np.ndarray | None = None
     identity: str = ""
     number: int = 0
+    share: int = 1
     every: int = 1
     states: np.ndarray | None = None
     felt: np.ndarray | None = None
@@ -219,7 +221,7 @@ def draw_windows(
     across: float = 0.0,
     begins: Sequence[int] = (),
 ) -> MotionWindows:
-    """A batch of windows of `length` frames, every window of the data equally likely.
+    """A batch of windows of `length` frames, every window of the data as likely as its clip's `share` says.
 
     Args:
         across: share of windows whose source frame is of another clip of the same person, if there is one. Where the
@@ -233,10 +235,11 @@ def draw_windows(
     room = np.array([max(0, len(clip.coefficients) - length + 1) for clip in clips])
     if room.sum() < 1:
         raise DataError(f"no training clip has the {length} frames of a window")
+    weight = room * np.array([clip.share for clip in clips])
     coefficients, references, waves, emotions = [], [], [], []
     framewise: dict[str, list[np.ndarray]] = {"pose": [], "faces": [], "states": []}
     felt = []
-    for row, index in enumerate(rng.choice(len(clips), size=batch, p=room / room.sum())):
+    for row, index in enumerate(rng.choice(len(clips), size=batch, p=weight / weight.sum())):
         clip, start = clips[index], int(rng.integers(room[index]))
         frame = reference_frame(rng, len(clip.coefficients), start, length, reference)
         if begins and begins[row]:

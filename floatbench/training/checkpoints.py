@@ -46,6 +46,20 @@ def read_checkpoint(path: Path, config_hash: str) -> tuple[dict[str, Tensor], di
     return tensors, state
 
 
+def check_clips(path: Path, state: Mapping[str, Any], clips: Mapping[str, Any]) -> None:
+    """Raises DataError when a checkpoint was trained on another list of clips than this one of `clip_order.listed`.
+
+    Checkpoints of before lists were kept go on with any.
+    """
+    before = state.get("clips")
+    if before and clips and before != clips:
+        raise DataError(
+            f"{path} was trained on another list of {before['count']} clips, here are {clips['count']}: what comes next"
+            " would be another training",
+            fix="bring the data back as they were, or begin anew with another --out",
+        )
+
+
 def module_tensors(prefix: str, module: nn.Module) -> dict[str, Tensor]:
     """A module's entries under a prefix."""
     return {f"{prefix}.{name}": value for name, value in module.state_dict().items()}

@@ -15,17 +15,18 @@ from pathlib import Path
 import numpy as np
 
 from floatbench.errors import DependencyError
-from floatbench.files import atomic_path
+from floatbench.files import atomic_path, file_sha256, write_bytes
 from floatbench.paths import cache_dir
 from floatbench.weights.file_hashes import rested
 
+KEY_LENGTH = 32
 BLOCK, SAMPLES = 4096, 4
 """Of a folder of pictures so many are read in part to tell it from a changed one."""
 
 
 def fact_key(*parts: object) -> str:
     """A name for all that a record depends on."""
-    return hashlib.sha256(" ".join(str(part) for part in parts).encode()).hexdigest()[:32]
+    return hashlib.sha256(" ".join(str(part) for part in parts).encode()).hexdigest()[:KEY_LENGTH]
 
 
 def _file(key: str) -> Path:
@@ -51,10 +52,44 @@ def write_facts(key: str, seen: np.ndarray) -> None:
         np.save(out, seen)
 
 
+def pictures_content(files: Sequence[Path], known_only: bool = False) -> tuple[str, bool]:
+    """Names the bytes of a clip's pictures in their order, and says whether the files have rested.
+
+    They are read whole, without being decoded, where their state is unknown: at first, and when they were copied, moved
+    or given other rights. What was read is remembered by that state.
+
+    Args:
+        known_only: give "" instead of reading whole files.
+    """
+    state, quiet = pictures_state(files)
+    content = _remembered(state)
+    if content or known_only:
+        return content, quiet
+    content = fact_key(*(file_sha256(file) for file in files))
+    if quiet and pictures_state(files)[0] == state:
+        with suppress(OSError, DependencyError):
+            write_bytes(_content_file(state), content.encode())
+    return content, quiet
+
+
+def _content_file(state: str) -> Path:
+    return cache_dir() / "training" / "pictures-1" / state[:2] / state
+
+
+def _remembered(state: str) -> str:
+    """The content that files of this state had; "" where none or no whole one is written down."""
+    try:
+        content = _content_file(state).read_text("ascii")
+    except (OSError, ValueError):
+        return ""
+    return content if len(content) == KEY_LENGTH else ""
+
+
 def pictures_state(files: Sequence[Path]) -> tuple[str, bool]:
     """What tells a clip's pictures from changed ones without reading all of them, and whether they have rested.
 
-    Names, sizes, times, inodes and devices of all files, and a block from the middle of a few.
+    Names, sizes, times, inodes and devices of all files, and a block from the middle of a few. Times alone prove
+    nothing: two pictures that changed their names keep them.
     """
     digest, quiet = hashlib.sha256(), True
     for file in files:

@@ -7,14 +7,25 @@ from seed and epoch alone, so that a resumed run sees the same clips.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from floatbench.seeds import derive_seed
 from floatbench.training.clips import ClipOrder, ClipSet
+
+
+def listed(clips: ClipSet, indices: Sequence[int], shares: Mapping[str, int]) -> dict[str, Any]:
+    """How many clips are used, and a hash of which they are and how often they come: all that their order follows from
+    besides seed and epoch. Checkpoints keep it."""
+    entries = [(*clips.origin(index), clips.named(index)) for index in indices]
+    text = json.dumps([(*entry, shares.get(entry[0], 1)) for entry in entries])
+    return {"count": len(entries), "sha256": hashlib.sha256(text.encode()).hexdigest()}
 
 
 class MixedOrder(ClipOrder):

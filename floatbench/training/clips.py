@@ -99,6 +99,10 @@ class ClipSet(ABC):
         """Data set and person of a clip, known without loading it."""
         return "", str(index)
 
+    def named(self, index: int) -> str:
+        """Tells a clip from the others of its data set without loading it."""
+        return str(index)
+
     def key(self, index: int) -> str:
         """Names the content of a clip's pictures, for what is kept about it from run to run."""
         return hashlib.sha256(self.load(index).frames.tobytes()).hexdigest()
@@ -184,6 +188,9 @@ class RenderedClips(ClipSet):
     def origin(self, index: int) -> tuple[str, str]:
         return "synthetic", str(self.clips[index].identity)
 
+    def named(self, index: int) -> str:
+        return self.clips[index].id
+
     def load(self, index: int) -> TrainingClip:
         clip = self.clips[index]
         frames, audio = _rendered(clip, self.size)
@@ -246,8 +253,8 @@ def usable(clips: ClipSet, least_frames: int, progress: Progress, workers: int =
         DataError: more than MAX_UNUSABLE of them are unusable.
     """
     with _one_at_a_time():
-        unknown = [index for index in range(len(clips)) if not clips.known(index)]
-        if workers > 1 and unknown:
+        unknown = [index for index in range(len(clips)) if workers > 1 and not clips.known(index)]
+        if unknown:
             with progress.task("look", len(unknown), "clip") as task:
                 for _ in in_order(partial(_look_at, clips), unknown, workers, "looks at training clips"):
                     task.advance()

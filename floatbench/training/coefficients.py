@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -56,6 +56,7 @@ def motion_clips(
     batch: int = 32,
     wanted: Wanted | None = None,
     workers: int = 1,
+    shares: Mapping[str, int] | None = None,
 ) -> list[MotionClip]:
     """The coefficients lambda (T, M) of every clip, with sound and label; unusable clips are noted and left out.
 
@@ -66,6 +67,7 @@ def motion_clips(
         wanted: what a clip carries besides; pose comes raw, see `standardised_pose`.
         workers: clips that are decoded ahead, each in a thread, while the one before them is encoded. Each is held
             whole: 0.8 MB a frame at 512 px.
+        shares: data set -> how often windows of its clips come, 1 by default.
 
     Raises:
         DataError: too many clips are unusable.
@@ -95,7 +97,8 @@ def motion_clips(
                 continue
             if key not in known:
                 known.add(key, _coefficients(autoencoder, clip.frames[::every], batch))
-            found.append(replace(_motion_clip(clip, known[key].numpy(), wanted), number=index))
+            share = (shares or {}).get(clips.origin(index)[0], 1)
+            found.append(replace(_motion_clip(clip, known[key].numpy(), wanted), number=index, share=share))
             task.advance()
     check_share(unusable, len(indices))
     return found

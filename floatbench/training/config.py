@@ -14,8 +14,10 @@ from typing import Any, Literal
 
 from floatbench.errors import UsageError
 from floatbench.model.config import FloatConfig
+from floatbench.protocol.protocol import BoxBackend
 from floatbench.sampling.options import preset
 from floatbench.settings import Count, Positive, Share, Weight, Whole, settings
+from floatbench.text import near
 from floatbench.training.losses.dropout import DropRates
 from floatbench.training.tiny.config import PainterConfig, ReaderConfig
 
@@ -32,18 +34,22 @@ class DataConfig:
     Attributes:
         protocol: prepared protocols (`hdtf-train`, `ravdess-train`, `folder:DIR`) and, for phase 1, `frames:DIR` with a
             folder of pictures for each clip (VFHQ's layout), separated by commas; "" renders synthetic heads.
+        boxes, size: what the clips were prepared with, as `floatbench protocol prepare --boxes --size` has it; where
+            they are left out, what each protocol says. Pictures are brought to the model's size in any case.
         identities, per_identity, seconds, first, seed: of the synthetic heads.
         still: seconds of a further clip of every person for phase 1, with the head held still, so that only the face
             differs between its frames; 0 for none [ours].
         pool: clips held in memory in phase 1; 0 reads every pair straight from the files, so that each clip comes once
             an epoch and each process decodes its own rows alone. refresh: steps after which one clip of the pool is
             replaced, when there are more [ours].
-        shares: data set (as `protocol` names it) -> how often each of its clips comes in an epoch; 1 where it is not
-            named. The paper gives no shares [ours].
+        shares: data set (as `protocol` names it) -> how often each of its clips comes in an epoch of phase 1, and how
+            likely each of its windows is in phase 2; 1 where it is not named. The paper gives no shares [ours].
         flip: mirror both pictures of a phase-1 pair with chance one half [ours; LIA does].
     """
 
     protocol: str = ""
+    boxes: BoxBackend | Literal[""] = ""
+    size: Whole = 0
     identities: Count = 160
     per_identity: Count = 1
     seconds: Positive = 4.0
@@ -59,6 +65,11 @@ class DataConfig:
     def names(self) -> list[str]:
         """The data sets that `protocol` names; none for synthetic heads."""
         return [name.strip() for name in self.protocol.split(",") if name.strip()]
+
+    @property
+    def prepared(self) -> dict[str, Any]:
+        """What the protocols' clips were prepared with where it is not what they say themselves."""
+        return {name: value for name in ("boxes", "size") if (value := getattr(self, name))}
 
 
 NO_ROOM = "a trained encoder leaves no room in its latent for what a reader sees"
@@ -325,6 +336,8 @@ LATER: dict[tuple[str, str], Any] = {
     ("model", "transfer"): "lia",
     ("model", "flow_limit"): 0.35,
     ("data", "shares"): {},
+    ("data", "boxes"): "",
+    ("data", "size"): 0,
     ("autoencoder", "accumulate"): 1,
     ("autoencoder", "recompute"): False,
     ("autoencoder", "compiled"): False,
@@ -367,8 +380,9 @@ class TrainConfig:
     def __post_init__(self) -> None:
         unknown = sorted(set(self.data.shares) - set(self.data.names))
         if unknown:
-            known = ", ".join(self.data.names) or "no data set: set data.protocol first"
-            raise UsageError(f"data.shares: {unknown[0]!r} is not among the data sets", fix=f"there is {known}")
+            named = "set data.protocol first: it names no data set"
+            hint = near(unknown[0], self.data.names) if self.data.names else named
+            raise UsageError(f"data.shares: {unknown[0]!r} is not among the data sets of data.protocol", fix=hint)
         self.autoencoder.check(self.model)
         preset("default", self.sampling)  # raises for what cannot be
         if self.flow.targets == "truth":

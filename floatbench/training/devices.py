@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from typing import Any, cast
 
 import torch
@@ -11,6 +12,11 @@ from torch import Tensor, nn
 from floatbench.device import keep_float32, pick_device
 from floatbench.errors import DependencyError, UsageError
 from floatbench.training.config import Precision
+
+PATIENCE = timedelta(days=1)
+"""How long a process waits in a collective for the others. NCCL gives up after ten minutes, Gloo after thirty; but the
+first process alone loads held-out clips, validates and writes pictures, and what is known of all clips is read by one
+process after another. One that died is noticed by the launcher, which ends the others."""
 
 
 def training_device(device: str) -> str:
@@ -39,12 +45,13 @@ class Devices:
     def __init__(self, device: str = "auto", precision: Precision = "float32") -> None:
         try:
             from accelerate import Accelerator
-            from accelerate.utils import DistributedDataParallelKwargs
+            from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
         except ImportError as error:
             raise DependencyError("training needs accelerate", fix="pip install 'floatbench[train]'") from error
         device = training_device(device)
         keep_float32()
-        handlers: list[Any] = [DistributedDataParallelKwargs(find_unused_parameters=True)]
+        unused = DistributedDataParallelKwargs(find_unused_parameters=True)
+        handlers: list[Any] = [unused, InitProcessGroupKwargs(timeout=PATIENCE)]
         self.accelerator = Accelerator(cpu=device == "cpu", kwargs_handlers=handlers)
         self.precision: Precision = precision
 

@@ -18,7 +18,7 @@ from floatbench.errors import ClipError
 from floatbench.folders import visible
 from floatbench.media.image import read_image
 from floatbench.paths import data_dir
-from floatbench.training.clip_facts import fact_key, known_facts, pictures_state, read_facts, write_facts
+from floatbench.training.clip_facts import fact_key, known_facts, pictures_content, read_facts, write_facts
 from floatbench.training.clips import NO_EMOTION, ClipSet, MissingClips, TrainingClip
 from floatbench.training.face_boxes import FaceBoxes, parts_of, without_gaps
 from floatbench.training.protocol_clips import MOST_FRAMES, resized
@@ -35,15 +35,16 @@ class FrameFolders(ClipSet):
 
     Args:
         size: R. boxes: whether the face landmarker looks for mouth and eyes; without it boxes are zeros.
+        name: what the configuration calls the data set, `frames:DIR`, by which its share is found.
 
     Raises:
         DataError: there is no such folder, no folder with pictures in it, or no landmarker.
     """
 
-    def __init__(self, root: Path, size: int, boxes: bool = False) -> None:
+    def __init__(self, root: Path, size: int, boxes: bool = False, name: str = "") -> None:
         if not root.is_dir():
             raise MissingClips(f"there is no folder {root}", fix=f"put the data set there, or name it as {PREFIX}DIR")
-        self.root, self.size, self._face_boxes = root, size, FaceBoxes() if boxes else None
+        self.name, self.size, self._face_boxes = name or f"{PREFIX}{root}", size, FaceBoxes() if boxes else None
         self.folders = [folder for folder in visible(root) if folder.is_dir() and _pictures(folder)]
         if not self.folders:
             raise MissingClips(
@@ -54,19 +55,22 @@ class FrameFolders(ClipSet):
         return len(self.folders)
 
     def origin(self, index: int) -> tuple[str, str]:
-        return f"{PREFIX}{self.root}", identity_of(self.folders[index].name)
+        return self.name, identity_of(self.folders[index].name)
+
+    def named(self, index: int) -> str:
+        return self.folders[index].name
 
     def load(self, index: int) -> TrainingClip:
         files = self._files(index)
         whole = self._whole(index, files)
-        faces = self._faces(files, whole)
-        return self._clip(index, whole, faces)
+        return self._clip(index, whole, self._kept(index, files, whole))
 
     def check(self, index: int) -> int:
         return len(self._kept(index, self._files(index)))
 
     def known(self, index: int) -> bool:
-        return known_facts(self._fact_key(self._files(index))[0])
+        content, _ = pictures_content(self._files(index), known_only=True)
+        return bool(content) and known_facts(self._fact_key(content))
 
     def picked(self, index: int, numbers: Sequence[int]) -> TrainingClip:
         files, chosen = self._files(index), list(numbers)
@@ -88,26 +92,26 @@ class FrameFolders(ClipSet):
             raise ClipError("wrong_size", f"{name}: pictures of one square size are needed, these are {sizes}")
         return whole
 
-    def _kept(self, index: int, files: Sequence[Path]) -> np.ndarray:
-        """Faces (T, 13, 4) of a clip, (T, 0, 4) where none are wanted, from the cache where it has them."""
-        seen = read_facts(self._fact_key(files)[0])
+    def _kept(self, index: int, files: Sequence[Path], whole: Sequence[np.ndarray] | None = None) -> np.ndarray:
+        """Faces (T, 13, 4) of a clip, (T, 0, 4) where none are wanted, from the cache where it has them.
+
+        Args:
+            whole: the pictures, where they are decoded already.
+        """
+        content, rested = pictures_content(files)
+        key = self._fact_key(content)
+        seen = read_facts(key)
         if seen is None:
-            return self._faces(files, self._whole(index, files))
+            whole = whole or self._whole(index, files)
+            seen = np.zeros((len(whole), 0, 4), np.float32)
+            if self._face_boxes is not None:
+                seen = self._face_boxes.seen(ClipMedia(np.stack(whole)))
+            if rested:  # a file that has just changed may change again unseen
+                write_facts(key, seen)
         return without_gaps(seen) if seen.shape[1] else seen
 
-    def _faces(self, files: Sequence[Path], whole: Sequence[np.ndarray]) -> np.ndarray:
-        """The same from decoded pictures; kept unless a file has just changed."""
-        key, rested = self._fact_key(files)
-        seen = np.zeros((len(whole), 0, 4), np.float32)
-        if self._face_boxes is not None:
-            seen = self._face_boxes.seen(ClipMedia(np.stack(whole)))
-        if rested:
-            write_facts(key, seen)
-        return without_gaps(seen) if seen.shape[1] else seen
-
-    def _fact_key(self, files: Sequence[Path]) -> tuple[str, bool]:
-        state, rested = pictures_state(files)
-        return fact_key(state, "" if self._face_boxes is None else self._face_boxes.sha256), rested
+    def _fact_key(self, content: str) -> str:
+        return fact_key(content, "" if self._face_boxes is None else self._face_boxes.sha256)
 
     def _clip(self, index: int, whole: Sequence[np.ndarray], faces: np.ndarray) -> TrainingClip:
         name = self.folders[index].name
@@ -150,6 +154,10 @@ class JoinedClips(ClipSet):
     def origin(self, index: int) -> tuple[str, str]:
         part, number = self._found(index)
         return part.origin(number)
+
+    def named(self, index: int) -> str:
+        part, number = self._found(index)
+        return part.named(number)
 
     def check(self, index: int) -> int:
         part, number = self._found(index)

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +19,7 @@ from torch import Tensor
 from floatbench.errors import Interrupted, RunIncomplete
 from floatbench.progress import Progress
 from floatbench.training.across import said_by_any
-from floatbench.training.checkpoints import read_checkpoint, write_checkpoint
+from floatbench.training.checkpoints import check_clips, read_checkpoint, write_checkpoint
 from floatbench.training.log import TrainingLog
 from floatbench.training.validation import Validator
 
@@ -61,6 +61,7 @@ class Schedule:
     Attributes:
         steps: in all. save_every, sample_every: steps between checkpoints and pictures, 0 = only at the end.
         config_hash, config: of the configuration, kept in the checkpoint.
+        clips: the list of those that are trained on, see `floatbench.training.clip_order.listed`; kept there, too.
         main: False in all but the first of several processes: they neither write nor report.
         trackers: see `TrainingLog`. validator: scores held-out clips while the phase trains.
     """
@@ -75,6 +76,7 @@ class Schedule:
     main: bool = True
     trackers: tuple[str, ...] | None = None
     validator: Validator | None = None
+    clips: Mapping[str, Any] = field(default_factory=dict)
 
 
 def run_phase(phase: Phase, schedule: Schedule, progress: Progress, resume: bool = False) -> int:
@@ -83,11 +85,13 @@ def run_phase(phase: Phase, schedule: Schedule, progress: Progress, resume: bool
     Raises:
         Interrupted: SIGTERM or SIGINT; the step in hand was finished and saved.
         RunIncomplete: a number became NaN or infinite; the last checkpoint is untouched.
+        DataError: there is no checkpoint to go on from, or it was trained on another list of clips.
     """
     path = schedule.folder / CHECKPOINT
     first = 0
     if resume:
         tensors, state = read_checkpoint(path, schedule.config_hash)
+        check_clips(path, state, schedule.clips)
         phase.load(tensors, state)
         first = int(state["step"])
     log = TrainingLog(schedule.folder, first, schedule.trackers) if schedule.main else None
@@ -142,6 +146,7 @@ def _validate(schedule: Schedule, done: int, last: bool, log: TrainingLog) -> No
 def _save(phase: Phase, schedule: Schedule, step: int) -> None:
     if schedule.main:
         state = phase.state() | {"step": step, "config_hash": schedule.config_hash, "config": schedule.config}
+        state |= {"clips": dict(schedule.clips)} if schedule.clips else {}
         write_checkpoint(schedule.folder / CHECKPOINT, phase.tensors(), state)
 
 

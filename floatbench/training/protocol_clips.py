@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from math import ceil
+from typing import Any
 
 import numpy as np
 
@@ -82,6 +83,7 @@ class ProtocolClips(ClipSet):
         workers: processes that prepare clips.
         pairs: for phase 1: long clips in parts, see `combs_of`, without sound. Of them frames without a face are left
             out when boxes are wanted, and the first part of a clip says whether all are usable.
+        prepared: what clips were prepared with where it is not what the protocol says, see `DataConfig.prepared`.
 
     Raises:
         DataError: no clip is ready, or the face landmarker is missing, with the command that mends it.
@@ -95,8 +97,11 @@ class ProtocolClips(ClipSet):
         boxes: bool = False,
         workers: int = 1,
         pairs: bool = False,
+        prepared: Mapping[str, Any] | None = None,
     ) -> None:
         self.name, protocol = protocol_name, load_protocol(protocol_name)
+        if prepared and protocol.preprocessing.spec != "rendered":
+            protocol = load_protocol(protocol_name, **prepared)
         self.size, self.dataset, self.wants_boxes = size, dataset_for(protocol), boxes
         self._face_boxes = FaceBoxes() if boxes and not isinstance(self.dataset, SyntheticDataset) else None
         if self.dataset.auto_prepare:
@@ -105,19 +110,34 @@ class ProtocolClips(ClipSet):
         ready = {state.clip_id for state in states if state.state == "ready"}
         clips = [clip for clip in protocol.clips if clip.id in ready]
         self.listed, self.absent = len(protocol.clips), len(protocol.clips) - len(clips)
+        self.fix = next((state.fix for state in states if state.fix), None)
         if not clips:
-            fix = next((state.fix for state in states if state.fix), None)
-            raise MissingClips(f"{protocol_name} has no prepared clip to train on", fix=fix)
+            raise self._nothing_prepared()
         self.pairs = pairs
         self.combs = combs_of(clips, self.dataset) if pairs else [FrameComb(clip) for clip in clips]
         self._checked: dict[str, ClipError | None] = {}
         self._hashes: dict[str, str] = {}
+
+    def _nothing_prepared(self) -> MissingClips:
+        """The error for a protocol none of whose clips is ready; it names what else they were prepared with."""
+        what, others = f"{self.name} has no prepared clip to train on", []
+        if isinstance(self.dataset, PreparedDataset):
+            others = self.dataset.other_stores()
+        if not others:
+            return MissingClips(what, fix=self.fix)
+        wanted = self.dataset.protocol.preprocessing.id
+        fix = f"name their boxes and size in [data], or {self.fix}"
+        return MissingClips(f"{what}: wanted are clips of {wanted}, here are those of {', '.join(others)}", fix=fix)
 
     def __len__(self) -> int:
         return len(self.combs)
 
     def origin(self, index: int) -> tuple[str, str]:
         return self.name, self.combs[index].clip.identity
+
+    def named(self, index: int) -> str:
+        comb = self.combs[index]
+        return f"{comb.clip.id}/{comb.first}/{comb.stride}"
 
     def check(self, index: int) -> int:
         comb = self.combs[index]

@@ -27,7 +27,7 @@ from floatbench.model.checkpoint import Metadata
 from floatbench.model.float import FloatModel
 from floatbench.progress import NullProgress, Progress
 from floatbench.training.batches import MotionClip
-from floatbench.training.clip_order import MixedOrder
+from floatbench.training.clip_order import MixedOrder, listed
 from floatbench.training.clips import ClipPool, ClipSet, MissingClips, RenderedClips, usable
 from floatbench.training.coefficients import Wanted, motion_clips, standardise, standardised_pose
 from floatbench.training.config import TrainConfig
@@ -55,6 +55,8 @@ from floatbench.training.validation import (
     refuse_driven,
 )
 
+MAX_ABSENT = 0.1
+"""A data set that lacks more than this share of its clips is not the one that was named; protocols cover 0.9, too."""
 SYNTHETIC_LICENCE = "Apache-2.0, trained on synthetic heads only"
 
 
@@ -95,15 +97,28 @@ def _recorded(config: TrainConfig, progress: Progress, workers: int, pairs: bool
     for name in wanted:
         try:
             if name in silent:
-                parts.append(FrameFolders(frames_folder(name), size, boxes))
+                parts.append(FrameFolders(frames_folder(name), size, boxes, name))
             else:
-                parts.append(found := ProtocolClips(name, size, progress, boxes, workers, pairs))
-                if found.absent:
-                    progress.note(f"{name}: {found.absent} of {found.listed} clips are not on this machine")
+                parts.append(_prepared(config, name, progress, boxes, workers, pairs, allow_missing))
         except MissingClips as error:
             missing[name] = error
     _say_missing(missing, bool(parts) and allow_missing, progress)
     return parts[0] if len(parts) == 1 else JoinedClips(parts)
+
+
+def _prepared(
+    config: TrainConfig, name: str, progress: Progress, boxes: bool, workers: int, pairs: bool, allow_missing: bool
+) -> ProtocolClips:
+    """The clips of a protocol; raises MissingClips when more than MAX_ABSENT of them are absent and may not be."""
+    size, prepared = config.model.image_size, config.data.prepared
+    found = ProtocolClips(name, size, progress, boxes, workers, pairs, prepared)
+    if not found.absent:
+        return found
+    lacking = f"{name}: {found.absent} of {found.listed} clips are not ready on this machine"
+    if found.absent > MAX_ABSENT * found.listed and not allow_missing:
+        raise MissingClips(lacking, fix=f"{found.fix or 'add clips'}, or --allow-missing to train without them")
+    progress.note(lacking)
+    return found
 
 
 def _say_missing(missing: Mapping[str, DataError], go_on: bool, progress: Progress) -> None:
@@ -157,7 +172,7 @@ def train_autoencoder(
         reader = trained_reader(config, out / "autoencoder", quiet, workers)
         autoencoder.enc.reader.load_state_dict(reader)
     phase = phase_class(c)(config, autoencoder, pool, devices, fresh=not resume)
-    schedule = _schedule(config, "autoencoder", out, devices, trackers)
+    schedule = _schedule(config, "autoencoder", out, devices, trackers, listed(clips, good, config.data.shares))
 
     def export(target: Path, scored: Mapping[str, Any]) -> None:
         plain = {name: value.cpu().contiguous() for name, value in phase.ema.module.state_dict().items()}
@@ -228,15 +243,9 @@ def train_flow(
     model.motion_autoencoder.to(devices.device)
     if config.emotion_first and model.emotion_encoder is not None:
         model.emotion_encoder.load_state_dict(trained_recogniser(config, cache or out / "flow", quiet, workers))
-    length = config.model.window + config.model.previous
-    good = usable(clips, length, quiet, workers)
-    kept = (cache or out / "flow") / f"coefficients-{file_sha256(exported)[:12]}.safetensors"
-    wanted = Wanted(
-        config.model.pose_condition, config.model.emotion_condition == "image", c.targets == "truth", c.every
-    )
-    motions = motion_clips(clips, good, model.motion_autoencoder, kept, quiet, wanted=wanted, workers=workers)
+    motions = _motions(config, clips, model.motion_autoencoder, exported, cache or out / "flow", quiet, workers)
     notes: dict[str, Any] = {}
-    if wanted.pose:
+    if config.model.pose_condition:
         motions, notes["pose"] = standardised_pose(motions)
     if c.standardise:
         every = torch.cat([torch.from_numpy(clip.coefficients) for clip in motions])
@@ -253,7 +262,8 @@ def train_flow(
         notes["directions"] = list(MOTION_NAMES)
     notes |= {"training": config.record(), "autoencoder_sha256": file_sha256(exported), "clips": len(motions)}
     export = _exporter(config, phase, notes)
-    schedule = _schedule(config, "flow", out, devices, trackers)
+    trained = listed(clips, [motion.number for motion in motions], config.data.shares)
+    schedule = _schedule(config, "flow", out, devices, trackers, trained)
     schedule = _validated(schedule, validation, phase.held_out_maker, export, quiet)
     start = time.monotonic()
     steps = run_phase(phase, schedule, quiet, resume)
@@ -261,6 +271,24 @@ def train_flow(
     if devices.main:
         export(target, {})
     return _done(schedule, steps, start, target, len(motions))
+
+
+def _motions(
+    config: TrainConfig,
+    clips: ClipSet,
+    autoencoder: MotionAutoencoder,
+    exported: Path,
+    cache: Path,
+    progress: Progress,
+    workers: int,
+) -> list[MotionClip]:
+    """The usable clips as phase 2 needs them; their coefficients are kept by the exported file's hash."""
+    model, c = config.model, config.flow
+    good = usable(clips, model.window + model.previous, progress, workers)
+    kept = cache / f"coefficients-{file_sha256(exported)[:12]}.safetensors"
+    wanted = Wanted(model.pose_condition, model.emotion_condition == "image", c.targets == "truth", c.every)
+    shares = config.data.shares
+    return motion_clips(clips, good, autoencoder, kept, progress, wanted=wanted, workers=workers, shares=shares)
 
 
 def _exporter(
@@ -330,7 +358,12 @@ def load_speech(model: FloatModel) -> FloatModel:
 
 
 def _schedule(
-    config: TrainConfig, phase: Any, out: Path, devices: Devices, trackers: tuple[str, ...] | None
+    config: TrainConfig,
+    phase: Any,
+    out: Path,
+    devices: Devices,
+    trackers: tuple[str, ...] | None,
+    clips: Mapping[str, Any],
 ) -> Schedule:
     part = config.autoencoder if phase == "autoencoder" else config.flow
     return Schedule(
@@ -343,6 +376,7 @@ def _schedule(
         config.name,
         devices.main,
         trackers,
+        clips=clips,
     )
 
 

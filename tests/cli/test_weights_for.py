@@ -28,6 +28,7 @@ from floatbench.weights.table import ENTRIES, WeightEntry, WeightFile
         ("generate", {"float", "wav2vec2-base-960h", "wav2vec2-speech-emotion", "s3fd-face-alignment"}),
         ("demo", {"float"}),
         ("train", {"vgg19", "wav2vec2-base-960h", "wav2vec2-speech-emotion", "mediapipe-face-landmarker"}),
+        ("train", {"s3fd-face-alignment"}),  # its data are prepared by it
     ],
 )
 def test_a_purpose_names_what_it_opens(what, some):

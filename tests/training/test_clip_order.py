@@ -4,28 +4,39 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from math import ceil
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from floatbench.errors import UsageError
+from floatbench.media.image import write_image
+from floatbench.progress import NullProgress
 from floatbench.protocol.load import load_protocol
 from floatbench.training.clip_order import MixedOrder
 from floatbench.training.clips import ClipOrder, ClipSet, TrainingClip, pool_indices
 from floatbench.training.config import DataConfig, TrainConfig
 from floatbench.training.configs import CONFIGS, load_config
+from floatbench.training.frame_folders import FrameFolders
 from floatbench.training.pair_stream import PairPlan
 from floatbench.training.protocol_clips import MOST_FRAMES
+from floatbench.training.train import clip_set
 
 STEPS, POOL, REFRESH = 460_000, 64, 20
 VFHQ = 16_000
 
 
 class PaperClips(ClipSet):
-    """The lists without the pictures, data set after data set: HDTF's recordings in parts, RAVDESS, VFHQ."""
+    """The lists without the pictures, data set after data set: HDTF's recordings in parts, RAVDESS, VFHQ.
 
-    def __init__(self) -> None:
+    Args:
+        folders: real ones, which say what VFHQ is called.
+    """
+
+    def __init__(self, folders: FrameFolders) -> None:
         hdtf, ravdess = (load_protocol(name).clips for name in ("hdtf-train", "ravdess-train"))
         parts = [ceil(((clip.end_s or 0) - (clip.start_s or 0)) * 25 / MOST_FRAMES) for clip in hdtf]
         spoken = [
@@ -35,7 +46,8 @@ class PaperClips(ClipSet):
             if first < count
         ]
         acted = [("ravdess-train", clip.identity) for clip in ravdess]
-        self.origins = [*spoken, *acted, *(("frames:vfhq", str(number // 2)) for number in range(VFHQ))]
+        vfhq = folders.origin(0)[0]
+        self.origins = [*spoken, *acted, *((vfhq, str(number // 2)) for number in range(VFHQ))]
         self.counts = Counter(name for name, _ in self.origins)
 
     def __len__(self) -> int:
@@ -48,9 +60,16 @@ class PaperClips(ClipSet):
         return self.origins[index]
 
 
+def make_folders(root: Path, count: int) -> Path:
+    for number in range(count):
+        write_image(root / f"Clip+v{number}+P0+C0+F1-9" / "00000000.png", np.zeros((8, 8, 3), np.uint8))
+    return root
+
+
 @pytest.fixture(scope="module")
-def paper() -> PaperClips:
-    return PaperClips()
+def paper(tmp_path_factory: pytest.TempPathFactory) -> PaperClips:
+    root = make_folders(tmp_path_factory.mktemp("raw") / "vfhq", 1)
+    return PaperClips(FrameFolders(root, 8, name="frames:vfhq"))
 
 
 def pools(order: ClipOrder, every: int = 2_000) -> Iterator[list[int]]:
@@ -87,6 +106,20 @@ def test_a_share_says_how_often_the_clips_of_a_data_set_come(paper):
     )
 
 
+def test_folders_of_pictures_have_the_share_that_names_them_as_the_configuration_does(tmp_path, monkeypatch):
+    monkeypatch.setenv("FLOATBENCH_DATA", str(tmp_path))
+    make_folders(tmp_path / "raw" / "vfhq", 2)
+    make_folders(tmp_path / "own", 3)
+    own = f"frames:{tmp_path / 'own'}"
+    data = DataConfig(protocol=f"frames:vfhq, {own}", pool=0, shares={"frames:vfhq": 5, own: 2})
+    quiet = dict.fromkeys(("component", "eye_adv", "eye_style", "lip_adv", "lip_style"), 0.0)
+    base = CONFIGS["float-512"]
+    config = replace(base, data=data, autoencoder=replace(base.autoencoder, **quiet))
+    clips = clip_set(config, NullProgress(), pairs=True)
+    order = MixedOrder(clips, range(len(clips)), 0, data.shares)
+    assert Counter(clips.origin(index)[0] for index in order.epoch(0)) == {"frames:vfhq": 10, own: 6}
+
+
 def test_every_clip_comes_once_an_epoch_and_each_epoch_has_an_order_of_its_own(paper):
     order = MixedOrder(paper, range(len(paper)), 1)
     epochs = [[order.entry(epoch * len(paper) + place) for place in range(len(paper))] for epoch in range(3)]
@@ -118,7 +151,11 @@ def test_shares_are_read_from_a_file_and_must_name_a_data_set(tmp_path):
     text = 'base = "float-512"\n[data]\nprotocol = "hdtf-train, ravdess-train"\nshares = { ravdess-train = 3 }\n'
     file.write_text(text)
     assert load_config(str(file)).data.shares == {"ravdess-train": 3}
-    for wrong, message in (("{ vfhq = 3 }", "'vfhq' is not among"), ("{ ravdess-train = 0.5 }", "ravdess-train: ")):
+    for wrong, message in (
+        ("{ vfhq = 3 }", "'vfhq' is not among the data sets of data.protocol\nfix: known: hdtf-train, ravdess-train"),
+        ("{ ravdes-train = 3 }", "\nfix: did you mean ravdess-train or hdtf-train"),
+        ("{ ravdess-train = 0.5 }", "ravdess-train: "),
+    ):
         file.write_text(text.replace("{ ravdess-train = 3 }", wrong))
         with pytest.raises(UsageError, match=message):
             load_config(str(file))

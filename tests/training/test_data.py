@@ -22,6 +22,7 @@ from floatbench.training.batches import (
     known_emotions,
     mirror_boxes,
     reference_frame,
+    step_random,
 )
 from floatbench.training.clips import ClipOrder, ClipPool, ClipSet, RenderedClips, TrainingClip, pool_indices, usable
 from floatbench.training.coefficients import motion_clips, standardise
@@ -190,6 +191,18 @@ def test_windows_hold_sound_and_motion_of_the_same_frames():
     assert bool(outside.all())
     with pytest.raises(DataError, match="31 frames"):
         draw_windows([MotionClip("a", coefficients, audio, 3)], 1, 31, 0, 0, "any")
+
+
+def test_windows_come_as_often_as_the_shares_of_their_data_sets_say():
+    def clip(label: int, frames: int, share: int) -> MotionClip:
+        return MotionClip("a", np.zeros((frames, 2), np.float32), np.zeros(640 * frames, np.int16), label, share=share)
+
+    shared = draw_windows([clip(0, 23, 1), clip(1, 33, 3)], 4_000, 14, 0, 5, "any").emotion
+    assert float(shared.float().mean()) == pytest.approx(3 * 20 / (10 + 3 * 20), abs=0.02)
+    alike = draw_windows([clip(0, 23, 1), clip(1, 33, 1)], 64, 14, 0, 5, "any").emotion
+    room = np.array([10, 20])  # without shares the draws are those of trainings that had none
+    before = step_random(0, 5, "windows").choice(2, size=64, p=room / room.sum())
+    assert alike.tolist() == before.tolist()
 
 
 def test_reference_frames_lie_where_they_should():

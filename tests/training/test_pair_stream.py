@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,9 @@ import pytest
 import torch
 
 from floatbench.errors import ClipError, DataError, DependencyError, UsageError
+from floatbench.files import file_sha256
 from floatbench.media.image import write_image
+from floatbench.paths import cache_dir
 from floatbench.progress import NullProgress
 from floatbench.training import clip_facts, frame_folders
 from floatbench.training.batches import Pairs
@@ -169,6 +172,35 @@ def test_what_is_known_belongs_to_the_pictures_and_not_to_their_names(folders):
     assert changed._face_boxes.seen_frames == 4  # type: ignore[union-attr]
 
 
+def test_pictures_that_were_copied_moved_or_given_other_rights_are_known_by_their_bytes(
+    folders, tmp_path_factory, monkeypatch
+):
+    usable(looked(folders), 2, NullProgress())
+    shutil.copytree(folders, copied := tmp_path_factory.mktemp("other") / "disk")
+    for file in copied.rglob("*.png"):
+        file.chmod(0o600)
+        os.utime(file, (1, 1))
+    monkeypatch.setattr(frame_folders, "read_image", None)  # nothing is decoded
+    hashed: list[Path] = []
+    monkeypatch.setattr(clip_facts, "file_sha256", lambda file: hashed.append(file) or file_sha256(file))
+    for _ in range(2):
+        again = looked(copied)
+        assert usable(again, 2, NullProgress()) == [0, 1, 2]
+        assert again._face_boxes.seen_frames == 0  # type: ignore[union-attr]
+    assert len(hashed) == 12  # and read whole but once
+
+
+def test_pictures_that_changed_places_are_not_taken_for_each_other(folders):
+    usable(looked(folders), 2, NullProgress())
+    one, other, aside = (folders / "c0" / name for name in ("0.png", "1.png", "aside"))
+    for old, new in ((one, aside), (other, one), (aside, other)):
+        old.rename(new)
+    assert [looked(folders).known(index) for index in range(3)] == [False, True, True]
+    changed = looked(folders)
+    usable(changed, 2, NullProgress())
+    assert changed._face_boxes.seen_frames == 4  # type: ignore[union-attr]
+
+
 def test_a_start_that_was_killed_goes_on(folders, monkeypatch):
     killed, read = looked(folders), frame_folders.read_image
     calls = iter(range(100))
@@ -199,7 +231,9 @@ def test_two_frames_of_a_folder_are_read_without_the_others(folders, monkeypatch
 def test_a_damaged_record_is_made_again(folders):
     clips = looked(folders)
     usable(clips, 2, NullProgress())
-    for file in Path(clip_facts._file("x")).parents[1].rglob("*.npy"):
+    records = [file for kind in ("clips-1", "pictures-1") for file in (cache_dir() / "training" / kind).glob("*/*")]
+    assert len(records) == 6  # what was seen, and the content of the pictures
+    for file in records:
         file.write_bytes(b"no array")
     assert usable(looked(folders), 2, NullProgress()) == [0, 1, 2]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from torch import multiprocessing
 from floatbench.errors import Interrupted
 from floatbench.progress import NullProgress
 from floatbench.training.checkpoints import read_checkpoint
+from floatbench.training.devices import PATIENCE, Devices
 from floatbench.training.discriminators import TwoScaleDiscriminator
 from floatbench.training.loop import CHECKPOINT, Schedule, run_phase
 from floatbench.training.losses.adversarial import generator_loss, r1_penalty
@@ -90,3 +92,22 @@ def run_until_told(rank: int, folder: Path) -> None:
 def test_a_signal_to_one_process_ends_all_after_the_same_step_and_the_first_one_saves_it(tmp_path):
     run_together(run_until_told, tmp_path)
     assert read_checkpoint(tmp_path / "phase" / CHECKPOINT, "hash")[1]["step"] == 4
+
+
+def wait_long(rank: int, folder: str, port: int) -> None:
+    own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": PROCESSES, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    os.environ |= {name: str(value) for name, value in own.items()}
+    assert Devices("cpu").count == PROCESSES
+    assert dist.group.WORLD is not None
+    backend = dist.group.WORLD._get_backend(torch.device("cpu"))
+    (Path(folder) / str(rank)).write_text(str(backend.options._timeout.total_seconds()))
+    dist.destroy_process_group()
+
+
+def test_processes_wait_for_hours_while_the_first_one_looks_at_clips_or_validates(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    multiprocessing.spawn(wait_long, (str(tmp_path), port), nprocs=PROCESSES)
+    assert [float((tmp_path / str(rank)).read_text()) for rank in range(PROCESSES)] == [PATIENCE.total_seconds()] * 2
+    assert PATIENCE.total_seconds() >= 12 * 3600

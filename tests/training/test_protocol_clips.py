@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +23,10 @@ from floatbench.training import coefficients as coefficients_module
 from floatbench.training import protocol_clips
 from floatbench.training.clips import NO_EMOTION, usable
 from floatbench.training.coefficients import motion_clips
+from floatbench.training.config import DataConfig
 from floatbench.training.frame_folders import JoinedClips
 from floatbench.training.protocol_clips import FrameComb, ProtocolClips, _emotion, combs_of
+from floatbench.training.train import clip_set
 
 FRAMES = {"a.mkv": 45, "b.mkv": 30, "c.mkv": 64}
 
@@ -62,6 +67,16 @@ def whole_pictures(name: str):
     protocol = folder_protocol(Path(name.removeprefix("folder:")))
     rule = protocol.preprocessing.model_dump() | {"boxes": "none", "size": 256}
     return type(protocol).model_validate(protocol.model_dump() | {"preprocessing": rule})
+
+
+class Notes(NullProgress):
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, line: str) -> None:
+        self.lines.append(line)
 
 
 def levels(clip) -> list[int]:
@@ -268,3 +283,34 @@ def test_every_emotion_of_ravdess_that_is_one_of_the_seven_teaches_it():
     assert {name: EMOTIONS[label] for name in known for label in labels[name]} == {
         name: {"fearful": "fear", "surprised": "surprise"}.get(name, name) for name in known
     }
+
+
+def test_clips_that_were_prepared_with_other_boxes_are_named_and_trained_on_when_asked_for(videos, toy, monkeypatch):
+    monkeypatch.setattr(protocol_clips, "load_protocol", load_protocol)
+    monkeypatch.setattr(FolderDataset, "auto_prepare", False)
+    FolderDataset(load_protocol(videos, boxes="none", size=256)).prepare(NullProgress())
+    data = DataConfig(protocol=f"{videos}, synthetic")
+    with pytest.raises(DataError, match=r"no prepared clip .* pp\d-\w+-512, .* pp\d-none-256\nfix: name"):
+        clip_set(replace(toy, data=data), NullProgress())
+    found = clip_set(replace(toy, data=replace(data, boxes="none", size=256)), NullProgress())
+    assert Counter(found.origin(index)[0] for index in range(len(found)))[videos] == 3
+    assert found.load(0).frames.shape[1:] == (64, 64, 3)  # the model's size
+    assert replace(toy, data=replace(data, boxes="none")).hash("flow") != replace(toy, data=data).hash("flow")
+
+
+def test_a_data_set_that_lacks_more_than_a_tenth_of_its_clips_is_refused_with_counts(videos, toy, monkeypatch):
+    whole = load_protocol(videos, boxes="none", size=256)
+    clips = [whole.clips[0].model_copy(update={"id": f"{n}.mkv", "video": f"{n}.mkv"}) for n in range(10)]
+    listed = whole.model_copy(update={"clips": tuple(clips)})
+    monkeypatch.setattr(protocol_clips, "load_protocol", lambda _: listed)
+    config, video = replace(toy, data=DataConfig(protocol=videos)), Path(whole.root) / "a.mkv"
+    for name in range(8):
+        shutil.copy(video, video.with_name(f"{name}.mkv"))
+    notes = Notes()
+    with pytest.raises(DataError, match=r"2 of 10 clips are not ready .*\nfix: put the file .* or --allow-missing"):
+        clip_set(config, notes)
+    assert len(clip_set(config, notes, allow_missing=True)) == 8
+    assert "2 of 10" in notes.lines[-1]
+    shutil.copy(video, video.with_name("8.mkv"))
+    assert len(clip_set(config, notes)) == 9
+    assert "1 of 10" in notes.lines[-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import threading
 from dataclasses import replace
@@ -17,11 +18,14 @@ from floatbench.model import checkpoint
 from floatbench.sampling.loading import card_of
 from floatbench.training import loop
 from floatbench.training.autoencoder_phase import AutoencoderPhase
-from floatbench.training.clips import ClipPool
+from floatbench.training.batches import draw_windows
+from floatbench.training.checkpoints import check_clips
+from floatbench.training.clips import ClipPool, ClipSet
 from floatbench.training.flow_phase import FlowPhase
 from floatbench.training.train import train_autoencoder, train_flow
 
 TIMES = ("seconds", "step_seconds")
+AUTOENCODER = "autoencoder.safetensors"
 
 
 def _log(folder: Path) -> list[dict[str, float]]:
@@ -78,6 +82,32 @@ def test_an_interrupted_second_phase_ends_with_the_losses_of_an_uninterrupted_on
     assert _log(tmp_path / "flow") == _log(finished / "flow")
 
 
+def test_a_second_phase_draws_windows_by_shares_and_when_resumed_goes_on_with_them(
+    finished, tmp_path, clips, toy, monkeypatch
+):
+    drawn = []
+    monkeypatch.setattr(clips, "origin", lambda index: ("spoken" if index else "acted", str(index)))
+    data = replace(toy.data, protocol="acted, spoken", shares={"acted": 6})
+    shared = replace(toy, data=data)
+
+    def recorded(motions, *rest):
+        drawn.append([motion.share for motion in motions])
+        return draw_windows(motions, *rest)
+
+    monkeypatch.setattr("floatbench.training.flow_phase.draw_windows", recorded)
+    for name in ("whole", "stopped"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / AUTOENCODER).write_bytes((finished / AUTOENCODER).read_bytes())
+    train_flow(shared, tmp_path / "whole", device="cpu", clips=clips)
+    with monkeypatch.context() as patch:
+        _stop_after(patch, FlowPhase, 2)
+        with pytest.raises(Interrupted, match="step 3"):
+            train_flow(shared, tmp_path / "stopped", device="cpu", clips=clips)
+    train_flow(shared, tmp_path / "stopped", resume=True, device="cpu", clips=clips)
+    assert drawn == [[6, 1, 1]] * 8
+    assert _log(tmp_path / "stopped" / "flow") == _log(tmp_path / "whole" / "flow")
+
+
 def test_loading_clips_ahead_changes_no_loss_and_leaves_no_thread(tmp_path, clips, toy, monkeypatch):
     small = replace(toy, data=replace(toy.data, pool=2, refresh=1))  # three clips: one comes in at every step
     before = set(threading.enumerate())
@@ -119,6 +149,39 @@ def test_a_checkpoint_of_another_configuration_is_refused(finished, clips, toy):
     other = replace(toy, autoencoder=replace(toy.autoencoder, rate=1e-5))
     with pytest.raises(UsageError, match="another configuration"):
         train_autoencoder(other, finished, resume=True, device="cpu", clips=clips)
+
+
+@pytest.mark.parametrize("phase", ["autoencoder", "flow"])
+def test_a_checkpoint_of_another_list_of_clips_is_refused_with_both_counts(finished, tmp_path, clips, toy, phase):
+    class Fewer(ClipSet):
+        """The first two of the clips."""
+
+        def __len__(self) -> int:
+            return 2
+
+        def load(self, index: int):
+            return clips.load(index)
+
+        def origin(self, index: int):
+            return clips.origin(index)
+
+        def named(self, index: int):
+            return clips.named(index)
+
+    shutil.copytree(finished, tmp_path / "run")
+    train = train_autoencoder if phase == "autoencoder" else train_flow
+    longer = replace(toy, **{phase: replace(getattr(toy, phase), steps=5)})
+    with pytest.raises(DataError, match=r"another list of 3 clips, here are 2.*\nfix: bring the data back"):
+        train(longer, tmp_path / "run", resume=True, device="cpu", clips=Fewer())
+    assert train(longer, tmp_path / "run", resume=True, device="cpu", clips=clips)["steps_now"] == 1
+
+
+def test_a_checkpoint_of_before_lists_of_clips_were_kept_goes_on():
+    now = {"count": 2, "sha256": "b"}
+    check_clips(Path("old"), {"step": 1}, now)
+    check_clips(Path("same"), {"step": 1, "clips": dict(now)}, now)
+    with pytest.raises(DataError, match="another list"):  # as many, but others
+        check_clips(Path("other"), {"step": 1, "clips": {"count": 2, "sha256": "a"}}, now)
 
 
 def test_resuming_without_or_with_a_damaged_checkpoint_says_so(tmp_path, clips, toy):
