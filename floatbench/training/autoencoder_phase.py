@@ -120,7 +120,7 @@ class AutoencoderPhase:
     ) -> None:
         self.whole, self.config, self.pool, self.devices = config, config.autoencoder, pool, devices
         c = self.config
-        devices.check_batch(self.shared_batch(), c.accumulate)
+        devices.check_batch(c.shared_batch, c.accumulate)
         self.seed = config.data.seed + c.seed
         self.shown = self._shown()
         self.autoencoder = autoencoder.to(devices.device).train()
@@ -154,10 +154,6 @@ class AutoencoderPhase:
         if isinstance(self.pool, PairStream):
             raise UsageError("true motion and pairs across clips need clips in memory", fix="set data.pool above 0")
         return self.pool
-
-    def shared_batch(self) -> int:
-        """How many samples the processes must be able to share evenly."""
-        return self.config.batch
 
     def begin(self, fresh: bool) -> None:
         """Changes the random weights before the first step; the paper leaves them."""

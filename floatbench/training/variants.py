@@ -9,7 +9,6 @@ variants share one auto-encoder, its cached coefficients, the data and the numbe
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,6 @@ from typing import Any, Literal
 import torch
 from safetensors.torch import save_file
 
-from floatbench import weights
 from floatbench.data.catalogue import dataset_for
 from floatbench.engine import runner
 from floatbench.engine.runner import RunOptions, RunResult
@@ -27,19 +25,19 @@ from floatbench.errors import DataError, UsageError
 from floatbench.files import atomic_path, write_json
 from floatbench.methods import catalogue
 from floatbench.methods.method import Method
-from floatbench.metrics.reconnet import ReconCoefficients
 from floatbench.model.checkpoint import read_metadata
 from floatbench.progress import NullProgress, Progress
 from floatbench.protocol.load import load_protocol
 from floatbench.sampling.choices import parse_name
 from floatbench.sampling.loading import BUNDLED, checkpoint_file, load_model
+from floatbench.training.across import helps_training
+from floatbench.training.beginning import needed_networks, refuse_missing_networks
 from floatbench.training.clips import ClipSet
 from floatbench.training.coefficients import standardise
 from floatbench.training.config import TrainConfig
 from floatbench.training.configs import load_config
 from floatbench.training.devices import training_device
 from floatbench.training.train import clip_set, train_autoencoder, train_flow
-from floatbench.weights import store
 
 Sweep = Literal["nfe", "guidance"]
 
@@ -170,19 +168,9 @@ def train_variants(
 
 def require_networks(config: TrainConfig, variants: Sequence[Variant]) -> None:
     """Raises DataError when a network that training a variant needs is missing, before the first one is trained."""
-    needed: dict[str, None] = {}
-    for variant in variants:
-        model = replace(config.model, **variant.model)
-        if model.speech == "wav2vec2":
-            needed |= dict.fromkeys(weights.SPEECH)
-        if config.data.protocol and model.pose_condition:
-            needed |= dict.fromkeys(ReconCoefficients("hold").weights)
-        if config.data.protocol and model.emotion_condition == "image":
-            needed["hsemotion"] = None
-    missing = [name for name in needed if not store.available(name)]
-    if missing:
-        names = " ".join(missing)
-        raise DataError(f"the variants need {names.replace(' ', ', ')}", fix=f"floatbench weights fetch {names}")
+    models = [replace(config.model, **variant.model) for variant in variants]
+    needed = [name for model in models for name in needed_networks(replace(config, model=model), "flow")]
+    refuse_missing_networks(needed, "an ablation")
 
 
 def budget(folder: Path, row: VariantRow) -> str:
@@ -305,11 +293,6 @@ class Ablated:
     rows: dict[str, list[VariantRow]]
     result: RunResult | None
     trained: dict[str, float]
-
-
-def helps_training() -> bool:
-    """Whether this is one of several processes that train together and not the first, which alone scores."""
-    return int(os.environ.get("RANK", "0")) > 0
 
 
 def ablate(plan: AblationPlan, progress: Progress | None = None, clips: ClipSet | None = None) -> Ablated:

@@ -64,10 +64,6 @@ class TinyAutoencoderPhase(AutoencoderPhase):
 
     config: TinyAutoencoderConfig
 
-    def shared_batch(self) -> int:
-        c = self.config
-        return c.batch // 2 if c.both_ways else c.batch  # halves stay halves in every process
-
     def begin(self, fresh: bool) -> None:
         c = self.config
         if self.autoencoder.dec.painter is not None:
