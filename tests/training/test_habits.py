@@ -128,10 +128,29 @@ def test_trackers_get_every_step_and_are_closed(toy, clips, tmp_path, monkeypatc
     assert not (tmp_path / "run" / "autoencoder" / "tensorboard").exists()
 
 
+def test_a_tracker_joins_what_goes_on_and_nothing_else(tmp_path, monkeypatch):
+    """wandb joins runs by their id, trackio by their name."""
+    monkeypatch.setattr("accelerate.tracking.LOGGER_TYPE_TO_CLASS", {"wandb": Tracker, "trackio": Tracker})
+
+    def ids(folder: str, first_step: int) -> tuple[object, object]:
+        Tracker.made.clear()
+        log.TrainingLog(tmp_path / folder / "run" / "flow", first_step, ("wandb", "trackio")).close()
+        wandb, trackio = Tracker.made
+        return wandb.settings["id"], trackio.settings["name"]
+
+    first = ids("a", 0)
+    assert ids("a", 5) == first
+    for other in (ids("b", 0), ids("a", 0)):
+        assert not set(other) & set(first)
+
+
 def test_loggers_are_checked_before_anything_is_done(monkeypatch):
     assert log.parse_trackers("") is None and log.parse_trackers("none") == ()
     with pytest.raises(UsageError, match="unknown logger 'mlflow'"):
         log.parse_trackers("tensorboard,mlflow")
+    assert log.parse_trackers("tensorboard,") == ("tensorboard",)
+    with pytest.raises(UsageError, match="names none"):
+        log.parse_trackers(",")
     monkeypatch.setattr(log, "find_spec", lambda name: None)
     with pytest.raises(DependencyError, match="pip install wandb"):
         log.parse_trackers("wandb")
