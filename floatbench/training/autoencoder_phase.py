@@ -39,6 +39,8 @@ from floatbench.training.pair_stream import PairStream
 from floatbench.training.validation import HeldClip, Made
 
 Terms = dict[str, Tensor]
+NEEDS_MEMORY = "true motion, pairs across clips and the painter need clips in memory"
+POOL = "set data.pool above 0"
 
 
 class Reconstructed(NamedTuple):
@@ -152,7 +154,7 @@ class AutoencoderPhase:
     def clips_in_memory(self) -> ClipPool:
         """The pool of clips; raises UsageError when pairs come straight from the files."""
         if isinstance(self.pool, PairStream):
-            raise UsageError("true motion and pairs across clips need clips in memory", fix="set data.pool above 0")
+            raise UsageError(NEEDS_MEMORY, fix=POOL)
         return self.pool
 
     def begin(self, fresh: bool) -> None:

@@ -10,6 +10,7 @@ from typing import Literal
 from floatbench import weights
 from floatbench.errors import DataError, Interrupted, UsageError
 from floatbench.metrics.reconnet import ReconCoefficients
+from floatbench.training.autoencoder_phase import NEEDS_MEMORY, POOL
 from floatbench.training.checkpoints import read_state
 from floatbench.training.config import TinyAutoencoderConfig, TrainConfig
 from floatbench.training.devices import Devices
@@ -48,6 +49,10 @@ def check_beginning(
     if phase == "flow" and not (first := out / EXPORTED["autoencoder"]).is_file():
         fix = f"floatbench train autoencoder --out {out}, with the same --config"
         raise DataError(f"there is no {first}", fix=fix)
+    tiny = config.autoencoder
+    needs_memory = config.model.painter or (isinstance(tiny, TinyAutoencoderConfig) and tiny.needs_memory)
+    if phase == "autoencoder" and not config.data.pool and needs_memory:
+        raise UsageError(NEEDS_MEMORY, fix=POOL)
     rows = config.autoencoder.shared_batch if phase == "autoencoder" else config.flow.batch
     devices.check_batch(rows, part.accumulate)
     refuse_missing_networks(needed_networks(config, phase), f"phase {1 if phase == 'autoencoder' else 2}")

@@ -202,6 +202,11 @@ class TinyAutoencoderConfig(AutoencoderConfig):
         return max(self.component_l1, self.component_l2) > 0 or super().needs_boxes
 
     @property
+    def needs_memory(self) -> bool:
+        """Whether batches need clips in memory: pairs straight from the files know no motion and no other clip."""
+        return self.needs_truth or self.both_ways or self.across > 0
+
+    @property
     def shared_batch(self) -> int:
         return self.batch // 2 if self.both_ways else self.batch  # halves stay halves in every process
 

@@ -18,6 +18,7 @@ from floatbench.sampling.loading import card_of
 from floatbench.training import loop, train
 from floatbench.training.autoencoder_phase import AutoencoderPhase
 from floatbench.training.clips import ClipPool
+from floatbench.training.configs import CONFIGS
 from floatbench.training.devices import Devices
 from floatbench.training.flow_phase import FlowPhase
 from floatbench.training.train import train_autoencoder, train_flow
@@ -176,6 +177,10 @@ def test_no_mistake_of_a_phase_waits_for_its_clips(finished, tmp_path, toy, noth
         train_flow(toy, tmp_path, device="cpu", validation=ValidationPlan("synthetic", metrics=("fid",)))
     with pytest.raises(DataError, match="hdtf has no clip to validate on"):
         train_flow(toy, tmp_path, device="cpu", validation=ValidationPlan("hdtf", metrics=("fid-tiny",)))
+    for memory in (replace(toy, autoencoder=replace(toy.autoencoder, across=0.5)), CONFIGS["float-tiny"]):
+        with pytest.raises(UsageError, match="need clips in memory"):
+            from_files = replace(memory, data=replace(memory.data, pool=0))
+            train_autoencoder(from_files, tmp_path / "new", device="cpu")
     monkeypatch.setattr(Devices, "count", 3)
     for phase, out in ((train_autoencoder, tmp_path / "new"), (train_flow, tmp_path)):
         with pytest.raises(UsageError, match="cannot be shared by 3 processes"):
