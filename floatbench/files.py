@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import stat
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -22,14 +23,20 @@ if TYPE_CHECKING:
 def atomic_path(target: Path) -> Iterator[Path]:
     """Yields a temporary path in the target's folder that becomes `target` when the block ends without an error.
 
-    The temporary name keeps the target's suffix, so that writers which look at it work. A full disk or a folder that
-    cannot be written becomes a DependencyError; the temporary file never stays behind.
+    The temporary name keeps the target's suffix, so that writers which look at it work. The umask says who may read the
+    target, also where a writer keeps its file to itself (safetensors does). A full disk or a folder that cannot be
+    written becomes a DependencyError; the temporary file never stays behind.
     """
     target = Path(target)
     partial = target.with_name(f".{target.stem[:60]}.{os.getpid()}.{uuid.uuid4().hex[:8]}.partial{target.suffix}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch()
+        usual = partial.stat().st_mode
+        partial.unlink()
         yield partial
+        if partial.is_file() and (mode := partial.stat().st_mode) | usual != mode:
+            partial.chmod(stat.S_IMODE(mode | usual))
         partial.replace(target)
     except OSError as error:
         raise write_error(error, target) from error

@@ -58,6 +58,8 @@ def ablate(choices: AblateChoices, output: Output) -> int:
     from floatbench.methods.catalogue import parse_names
     from floatbench.reports import ablation as report
     from floatbench.training import variants
+    from floatbench.training.across import helps_training
+    from floatbench.training.beginning import same_command_resumes
 
     options = RunOptions(
         metrics=parse_names(choices.metrics) or None, controls=choices.controls, limit=choices.limit,
@@ -67,8 +69,9 @@ def ablate(choices: AblateChoices, output: Output) -> int:
         choices.protocol, tuple(choices.table or ()), tuple(choices.sweep or ()), choices.train, choices.steps,
         choices.config, choices.weights, choices.out, options,
     )  # fmt: skip
-    done = variants.ablate(plan, output.progress())
-    if variants.helps_training():
+    with same_command_resumes():
+        done = variants.ablate(plan, output.progress())
+    if helps_training():
         return 0
     scores = done.result.scores if done.result is not None else None
     records, texts = {}, []
@@ -88,9 +91,10 @@ def _components(choices: AblateChoices, output: Output) -> int:
     from floatbench.errors import UsageError
     from floatbench.methods.catalogue import parse_names
     from floatbench.reports import ablation as report
+    from floatbench.training.across import helps_training
+    from floatbench.training.beginning import same_command_resumes
     from floatbench.training.component_losses import ComponentPlan, ablate_components
     from floatbench.training.validation import PAPER_CLIPS, ValidationPlan
-    from floatbench.training.variants import helps_training
 
     if choices.figure != 3:
         raise UsageError(f"the paper's ablation among its figures is Fig. 3, not {choices.figure}", fix="--figure 3")
@@ -105,7 +109,8 @@ def _components(choices: AblateChoices, output: Output) -> int:
         held, choices.config, choices.train, choices.steps, choices.out, choices.controls, choices.device,
         choices.workers or 1,
     )  # fmt: skip
-    found = ablate_components(plan, output.progress())
+    with same_command_resumes():
+        found = ablate_components(plan, output.progress())
     if helps_training():
         return 0
     output.result({"figure 3": report.components_record(found)}, report.components_markdown("Figure 3", found))

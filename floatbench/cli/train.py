@@ -96,6 +96,8 @@ def flow(choices: PhaseChoices, output: Output) -> None:
 
 
 def _phase(phase: Literal["autoencoder", "flow"], choices: PhaseChoices, output: Output) -> None:
+    from floatbench.training.across import helps_training
+    from floatbench.training.beginning import stopped_phase
     from floatbench.training.configs import load_config
     from floatbench.training.log import parse_trackers
     from floatbench.training.projection import project
@@ -107,13 +109,18 @@ def _phase(phase: Literal["autoencoder", "flow"], choices: PhaseChoices, output:
         chosen = replace(chosen, **{phase: replace(part, steps=choices.steps)})
     if choices.plan:
         projected = project(chosen, phase, choices.device)
-        output.result(projected.record(), projected.text())
+        if not helps_training():
+            output.result(projected.record(), projected.text())
         return
     train = train_autoencoder if phase == "autoencoder" else train_flow
-    done = train(
-        chosen, choices.out, output.progress(), choices.resume, choices.device, choices.workers,
-        allow_missing=choices.allow_missing, trackers=parse_trackers(choices.logger), validation=_validation(choices),
-    )  # fmt: skip
+    trackers, validation = parse_trackers(choices.logger), _validation(choices)
+    with stopped_phase(choices.out / phase):
+        done = train(
+            chosen, choices.out, output.progress(), choices.resume, choices.device, choices.workers,
+            allow_missing=choices.allow_missing, trackers=trackers, validation=validation,
+        )  # fmt: skip
+    if helps_training():
+        return
     text = f"{done['phase']}: {done['steps_now']} steps in {done['seconds']:.0f} s, wrote {done['exported']}"
     if best := done.get("best"):
         text += (

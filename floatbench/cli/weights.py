@@ -56,13 +56,14 @@ def _plain(value: Any) -> str:
 @command(group, "list")
 def list_(
     output: Output,
-    used_by: Annotated[str, typer.Option("--used-by", help="Only what this metric or method needs.")] = "",
+    used_by: Annotated[str, typer.Option("--used-by", help="Only what this metric, method or command needs.")] = "",
 ) -> None:
     """All weight files: state on this machine, size, licence, and what needs them."""
     from floatbench import weights
 
     rows = [_summary(name) for name in weights.names()]
-    rows = [row for row in rows if not used_by or used_by in row["used_by"]]
+    asked = f"{used_by} "  # `train` stands for both of its phases
+    rows = [row for row in rows if not used_by or any(f"{one} ".startswith(asked) for one in row["used_by"])]
     lines = [("name", "state", "size", "commercial", "used by")]
     for row in rows:
         size, used = megabytes(row["size"]), ", ".join(row["used_by"])

@@ -50,15 +50,21 @@ class Thing:
 
 
 class Unavailable(DataError):
-    """What a run needs is not on this machine (exit code 4); `things` has a line for each."""
+    """What a run needs is not on this machine (exit code 4); `things` has a line for each.
 
-    def __init__(self, missing: Sequence[Missing], protocol: Protocol) -> None:
+    Args:
+        may_skip: whether the command can leave things out.
+    """
+
+    def __init__(self, missing: Sequence[Missing], protocol: Protocol, may_skip: bool = True) -> None:
         self.things = things_of(missing)
         several = f"{len(self.things)} things that this run needs are not on this machine"
         fix = fix_of(missing, protocol)
         super().__init__(
             missing[0].what if len(self.things) == 1 else several,
-            f"{fix}   (or leave them out with --skip-unavailable)" if any(item.name for item in missing) else fix,
+            f"{fix}   (or leave them out with --skip-unavailable)"
+            if may_skip and any(item.name for item in missing)
+            else fix,
         )
         self.table = table_of(self.things)
         self.record = {"missing": [asdict(thing) for thing in self.things]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import torch
@@ -21,6 +22,11 @@ class SumOfProcesses(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         return SumOfProcesses.apply(gradients[0].contiguous())
+
+
+def helps_training() -> bool:
+    """Whether this is one of several processes that train together and not the first, which alone reports."""
+    return int(os.environ.get("RANK", "0")) > 0
 
 
 def processes() -> int:

@@ -39,6 +39,8 @@ from floatbench.training.pair_stream import PairStream
 from floatbench.training.validation import HeldClip, Made
 
 Terms = dict[str, Tensor]
+NEEDS_MEMORY = "true motion, pairs across clips and the painter need clips in memory"
+POOL = "set data.pool above 0"
 
 
 class Reconstructed(NamedTuple):
@@ -120,7 +122,7 @@ class AutoencoderPhase:
     ) -> None:
         self.whole, self.config, self.pool, self.devices = config, config.autoencoder, pool, devices
         c = self.config
-        devices.check_batch(self.shared_batch(), c.accumulate)
+        devices.check_batch(c.shared_batch, c.accumulate)
         self.seed = config.data.seed + c.seed
         self.shown = self._shown()
         self.autoencoder = autoencoder.to(devices.device).train()
@@ -152,12 +154,8 @@ class AutoencoderPhase:
     def clips_in_memory(self) -> ClipPool:
         """The pool of clips; raises UsageError when pairs come straight from the files."""
         if isinstance(self.pool, PairStream):
-            raise UsageError("true motion and pairs across clips need clips in memory", fix="set data.pool above 0")
+            raise UsageError(NEEDS_MEMORY, fix=POOL)
         return self.pool
-
-    def shared_batch(self) -> int:
-        """How many samples the processes must be able to share evenly."""
-        return self.config.batch
 
     def begin(self, fresh: bool) -> None:
         """Changes the random weights before the first step; the paper leaves them."""

@@ -24,7 +24,15 @@ def write_checkpoint(path: Path, tensors: Mapping[str, Tensor], state: Mapping[s
 
 
 def read_checkpoint(path: Path, config_hash: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and state of a checkpoint of this configuration.
+    """Tensors and state of a checkpoint of this configuration; raises as `read_state`."""
+    state = read_state(path, config_hash)
+    with safe_open(path, framework="pt") as stream:
+        tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a mapping
+    return tensors, state
+
+
+def read_state(path: Path, config_hash: str) -> dict[str, Any]:
+    """The state alone, without reading a tensor.
 
     Raises:
         DataError: absent or damaged. UsageError: it was made with another configuration.
@@ -33,9 +41,7 @@ def read_checkpoint(path: Path, config_hash: str) -> tuple[dict[str, Tensor], di
         raise DataError(f"there is no checkpoint at {path}", fix="start without --resume")
     try:
         with safe_open(path, framework="pt") as stream:
-            metadata = stream.metadata() or {}
-            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a mapping
-        state = json.loads(metadata["state"])
+            state = json.loads((stream.metadata() or {})["state"])
     except (SafetensorError, OSError, KeyError, ValueError) as error:
         raise DataError(f"{path} cannot be read as a training checkpoint: {error}") from error
     if state.get("config_hash") != config_hash:
@@ -43,7 +49,7 @@ def read_checkpoint(path: Path, config_hash: str) -> tuple[dict[str, Tensor], di
             f"{path} was made with another configuration ({state.get('config', '?')})",
             fix="use its configuration, or another --out",
         )
-    return tensors, state
+    return state
 
 
 def check_clips(path: Path, state: Mapping[str, Any], clips: Mapping[str, Any]) -> None:

@@ -25,11 +25,11 @@ import floatbench
 from floatbench.device import pick_device
 from floatbench.errors import DataError, UsageError
 from floatbench.files import file_sha256, write_json
-from floatbench.metrics import registry
 from floatbench.model.float import FloatModel
 from floatbench.progress import NullProgress, Progress
 from floatbench.protocol.load import load_protocol
 from floatbench.sampling.picture import whole_picture
+from floatbench.training.across import helps_training
 from floatbench.training.autoencoder_phase import transfer_maker
 from floatbench.training.clips import ClipSet
 from floatbench.training.config import AutoencoderConfig, TrainConfig
@@ -42,11 +42,9 @@ from floatbench.training.validation import (
     HeldOutClips,
     Made,
     ValidationPlan,
-    metric_names,
+    check_validation,
     ready_clips,
-    refuse_missing,
 )
-from floatbench.training.variants import helps_training
 
 PERCEPTUAL = ("component",)
 CRITICS = ("eye_adv", "eye_style", "lip_adv", "lip_style")
@@ -155,8 +153,7 @@ def ablate_components(
             or weights of a metric are missing. Interrupted: the step in hand was saved.
     """
     progress, config = progress or NullProgress(), load_config(plan.config)
-    names = metric_names(plan.held, True, progress)
-    refuse_missing([registry.backbone(of) for of in {of for n in names for of in registry.metric(n).info.backbones}])
+    names = check_validation(plan.held, True, progress)
     ids = [] if helps_training() else [clip.id for clip in ready_clips(plan.held, progress)]
     missing = [row for row in COMPONENT_ROWS if not _autoencoder(plan.out, row.row).is_file()]
     for row in COMPONENT_ROWS:

@@ -152,6 +152,11 @@ class AutoencoderConfig:
         """Whether any term needs to know where mouth and eyes are."""
         return max(self.component, self.eye_adv, self.eye_style, self.lip_adv, self.lip_style) > 0
 
+    @property
+    def shared_batch(self) -> int:
+        """How many samples the processes must be able to share evenly."""
+        return self.batch
+
     def check(self, model: FloatConfig) -> None:
         """Raises UsageError when the phase cannot train such a model."""
         if model.reader:
@@ -206,6 +211,15 @@ class TinyAutoencoderConfig(AutoencoderConfig):
     @property
     def needs_boxes(self) -> bool:
         return max(self.component_l1, self.component_l2) > 0 or super().needs_boxes
+
+    @property
+    def needs_memory(self) -> bool:
+        """Whether batches need clips in memory: pairs straight from the files know no motion and no other clip."""
+        return self.needs_truth or self.both_ways or self.across > 0
+
+    @property
+    def shared_batch(self) -> int:
+        return self.batch // 2 if self.both_ways else self.batch  # halves stay halves in every process
 
     def check(self, model: FloatConfig) -> None:
         if self.network == "random" and model.speech == "wav2vec2":

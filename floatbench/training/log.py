@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 from floatbench.errors import DependencyError, UsageError
+from floatbench.files import write_bytes
 from floatbench.sampling.picture import to_pixels
 
 
@@ -85,13 +87,25 @@ def parse_trackers(names: str) -> tuple[str, ...] | None:
     """
     if not names:
         return None
-    chosen = tuple(name.strip() for name in names.split(",") if name.strip() != "none")
+    named = [name.strip() for name in names.split(",") if name.strip()]
+    fix = f"--logger {'|'.join(TRACKERS)}|none, or several of them"
+    if not named:
+        raise UsageError(f"--logger {names!r} names none", fix=fix)
+    chosen = tuple(name for name in named if name != "none")
     for name in chosen:
         if name not in TRACKERS:
-            raise UsageError(f"unknown logger {name!r}", fix=f"--logger {'|'.join(TRACKERS)}|none, or several of them")
+            raise UsageError(f"unknown logger {name!r}", fix=fix)
         if find_spec(name) is None:
             raise DependencyError(f"the logger {name} is not installed", fix=f"pip install {name}")
     return chosen
+
+
+def _run_id(folder: Path, first_step: int) -> str:
+    """What tells this training from all others: drawn by a fresh start, kept in the folder for those that go on."""
+    file = folder / "run-id.txt"
+    if not (first_step and file.is_file()):
+        write_bytes(file, uuid.uuid4().hex[:12].encode())
+    return file.read_text("utf-8")
 
 
 def _started(folder: Path, first_step: int, names: Sequence[str] | None) -> list[Any]:
@@ -101,10 +115,11 @@ def _started(folder: Path, first_step: int, names: Sequence[str] | None) -> list
     if names is None:  # an extra; the JSON lines hold the same numbers
         names = ("tensorboard",) if find_spec("tensorboard") is not None else ()
     run = f"{folder.resolve().parent.name}-{folder.name}"
+    own = f"{run}-{_run_id(folder, first_step)}"  # folders of one name are many, and trackers join what has one id
     settings: dict[str, dict[str, Any]] = {
         "tensorboard": {"logging_dir": str(folder), "purge_step": first_step or None},
-        "wandb": {"name": run, "dir": str(folder), "resume": "allow", "id": run},
-        "trackio": {"name": run, "resume": "allow"},
+        "wandb": {"name": run, "dir": str(folder), "resume": "allow", "id": own},
+        "trackio": {"name": own, "resume": "allow"},
     }
     found = []
     for name in names:

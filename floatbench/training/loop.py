@@ -118,7 +118,7 @@ def _steps(
             except NotFinite as error:
                 raise RunIncomplete(
                     f"{schedule.name}: {error} at step {step}; the checkpoint of step {saved} is the last good one",
-                    fix="lower the rate in the configuration, then run again with --resume",
+                    fix="lower the rate in the configuration, and begin anew with another --out",
                 ) from error
             if log is not None:
                 log.write(step, losses, step_seconds=round(time.perf_counter() - start, 4))

@@ -27,6 +27,7 @@ from floatbench.model.checkpoint import Metadata
 from floatbench.model.float import FloatModel
 from floatbench.progress import NullProgress, Progress
 from floatbench.training.batches import MotionClip
+from floatbench.training.beginning import check_beginning
 from floatbench.training.clip_order import MixedOrder, listed
 from floatbench.training.clips import ClipPool, ClipSet, MissingClips, RenderedClips, usable
 from floatbench.training.coefficients import Wanted, motion_clips, standardise, standardised_pose
@@ -52,7 +53,6 @@ from floatbench.training.validation import (
     ValidationPlan,
     Validator,
     metric_names,
-    refuse_driven,
 )
 
 MAX_ABSENT = 0.1
@@ -157,12 +157,14 @@ def train_autoencoder(
         validation: scores of held-out clips while it trains, see `floatbench.training.validation`.
 
     Raises:
-        DataError: too few or too many unusable clips, or a missing perceptual network. UsageError: a checkpoint of
-            another configuration. Interrupted, RunIncomplete: see `floatbench.training.loop.run_phase`.
+        DataError: too few or too many unusable clips. UsageError, DataError: see
+            `floatbench.training.beginning.check_beginning`. Interrupted, RunIncomplete: see
+            `floatbench.training.loop.run_phase`.
     """
     progress, c = progress or NullProgress(), config.autoencoder
     devices = Devices(device, c.precision)
     quiet = progress if devices.main else NullProgress()
+    check_beginning(config, "autoencoder", out, resume, devices, validation)
     clips = clips or clip_set(config, quiet, workers, pairs=True, allow_missing=allow_missing)
     good = usable(clips, 2, quiet, workers)
     pool = _pairs_from(config, clips, good, devices, workers, quiet)
@@ -233,9 +235,7 @@ def train_flow(
     devices = Devices(device, c.precision)
     quiet = progress if devices.main else NullProgress()
     exported = out / "autoencoder.safetensors"
-    if not exported.is_file():
-        raise DataError(f"there is no {exported}", fix=f"floatbench train autoencoder --out {out}")
-    refuse_driven(config.model, validation)
+    check_beginning(config, "flow", out, resume, devices, validation)
     clips = clips or clip_set(config, quiet, workers, allow_missing=allow_missing)
     torch.manual_seed(c.seed)
     model = load_speech(FloatModel(config.model))

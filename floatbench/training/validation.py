@@ -22,6 +22,7 @@ import numpy as np
 import torch
 
 from floatbench.data.catalogue import dataset_for
+from floatbench.data.dataset import Availability
 from floatbench.errors import ClipError, DataError, UsageError
 from floatbench.files import write_bytes
 from floatbench.metrics import registry, sets
@@ -165,12 +166,9 @@ def ready_clips(plan: ValidationPlan, progress: Progress) -> list[Clip]:
     if dataset.auto_prepare:
         dataset.prepare(progress)
     states = dataset.availability()
+    _refuse_none_ready(plan, states)
     ready = {state.clip_id for state in states if state.state == "ready"}
-    chosen = one_of_each_first([clip for clip in protocol.clips if clip.id in ready])[: plan.limit]
-    if not chosen:
-        fix = next((state.fix for state in states if state.fix), None)
-        raise DataError(f"{plan.protocol} has no clip to validate on", fix=fix)
-    return chosen
+    return one_of_each_first([clip for clip in protocol.clips if clip.id in ready])[: plan.limit]
 
 
 def one_of_each_first(clips: Sequence[Clip]) -> list[Clip]:
@@ -181,6 +179,28 @@ def one_of_each_first(clips: Sequence[Clip]) -> list[Clip]:
         seen[clip.identity] = seen.get(clip.identity, 0) + 1
         rank.append((seen[clip.identity], position))
     return [clips[position] for _, position in sorted(rank)]
+
+
+def check_validation(plan: ValidationPlan, pictures: bool, progress: Progress | None = None) -> list[str]:
+    """The variants of a validation; raises before a training what `HeldOutClips` would raise after part of it.
+
+    Raises:
+        DataError: no clip can be had, or weights are missing. UsageError: see `metric_names`.
+    """
+    protocol, names = load_protocol(plan.protocol), metric_names(plan, pictures, progress)
+    used = dict.fromkeys(of for name in names for of in registry.metric(name).info.backbones)
+    refuse_missing([registry.backbone(of, **protocol.settings.get(of, {})) for of in used])
+    dataset = dataset_for(protocol)
+    if not dataset.auto_prepare:
+        _refuse_none_ready(plan, dataset.availability())
+    return names
+
+
+def _refuse_none_ready(plan: ValidationPlan, states: Sequence[Availability]) -> None:
+    """Raises DataError where no clip is ready."""
+    if all(state.state != "ready" for state in states):
+        fix = next((state.fix for state in states if state.fix), None)
+        raise DataError(f"{plan.protocol} has no clip to validate on", fix=fix)
 
 
 def refuse_missing(backbones: Sequence[Backbone]) -> None:

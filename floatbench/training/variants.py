@@ -9,37 +9,34 @@ variants share one auto-encoder, its cached coefficients, the data and the numbe
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
-from safetensors.torch import save_file
-
-from floatbench import weights
 from floatbench.data.catalogue import dataset_for
 from floatbench.engine import runner
+from floatbench.engine.missing import Unavailable
 from floatbench.engine.runner import RunOptions, RunResult
 from floatbench.errors import DataError, UsageError
-from floatbench.files import atomic_path, write_json
+from floatbench.files import write_json
 from floatbench.methods import catalogue
 from floatbench.methods.method import Method
-from floatbench.metrics.reconnet import ReconCoefficients
 from floatbench.model.checkpoint import read_metadata
 from floatbench.progress import NullProgress, Progress
 from floatbench.protocol.load import load_protocol
+from floatbench.protocol.protocol import Protocol
 from floatbench.sampling.choices import parse_name, split, unread
-from floatbench.sampling.loading import BUNDLED, checkpoint_file, load_model
+from floatbench.sampling.loading import BUNDLED, config_of
+from floatbench.training.across import helps_training
+from floatbench.training.beginning import needed_networks, refuse_missing_networks
 from floatbench.training.clips import ClipSet
-from floatbench.training.coefficients import standardise
 from floatbench.training.config import TrainConfig
 from floatbench.training.configs import load_config
 from floatbench.training.devices import training_device
-from floatbench.training.train import clip_set, train_autoencoder, train_flow
-from floatbench.weights import store
+from floatbench.training.shared_autoencoder import require_same_autoencoder, shared_autoencoder
+from floatbench.training.train import clip_set, train_flow
 
 Sweep = Literal["nfe", "guidance"]
 
@@ -108,7 +105,7 @@ def rows(variants: Sequence[Variant], folder: Path, weights: str, own: bool) -> 
         trained = folder_of(folder, variant) / "float.safetensors"
         if variant.model or (own and trained.is_file()):
             base = f"checkpoint:{trained}" if trained.is_file() else ""
-        elif weights in BUNDLED and not _bundled(weights):
+        elif weights in BUNDLED and config_of(weights) is None:
             base = ""
         else:
             base = _method_name(weights)
@@ -137,54 +134,76 @@ def train_variants(
     progress: Progress | None = None,
     device: str = "auto",
     clips: ClipSet | None = None,
+    workers: int = 1,
 ) -> dict[str, float]:
     """Trains the networks that are missing, `steps` steps each, and returns the seconds each one took.
 
     Args:
-        autoencoder: checkpoint (name or file) whose motion auto-encoder all variants share.
-        clips: training clips, the configuration's by default.
+        autoencoder: checkpoint (name or file) whose motion auto-encoder all variants share; "" for what
+            `shared_autoencoder` finds.
+        clips: training clips, the configuration's by default. workers: processes that draw or prepare these.
 
     Raises:
-        DataError: no such checkpoint. UsageError: it does not fit the configuration. Interrupted: the step in hand was
-            saved; the same command goes on.
+        DataError: no such checkpoint. UsageError: it does not fit the configuration, or the folder holds networks that
+            were trained with something else. Interrupted: the step in hand was saved; the same command goes on.
     """
     progress = progress or NullProgress()
     networks = {folder_of(folder, variant): variant for variant in variants}
-    missing = {place: variant for place, variant in networks.items() if not (place / "float.safetensors").is_file()}
+    configs = {place: _config_of(config, variant, place.name, steps) for place, variant in networks.items()}
+    missing = [place for place in networks if not (place / "float.safetensors").is_file()]
+    if missing:
+        require_networks(config, [networks[place] for place in missing])
+    for place in configs.keys() - set(missing):
+        _require_same(place / "float.safetensors", configs[place])
+    if (kept := folder / "autoencoder.safetensors").is_file():
+        require_same_autoencoder(config, kept, autoencoder)
     if not missing:
         return {}
-    require_networks(config, list(missing.values()))
-    shared = _shared_autoencoder(config, folder, autoencoder, progress, device, clips)
-    clips = clips or clip_set(config, progress)
+    shared = shared_autoencoder(config, folder, autoencoder, progress, device, clips, workers)
+    clips = clips or clip_set(config, progress, workers)
     seconds: dict[str, float] = {}
-    for place, variant in missing.items():
-        model = replace(config.model, name=f"{config.model.name}-{place.name}", **variant.model)
-        chosen = replace(config, name=place.name, model=model, flow=replace(config.flow, steps=steps))
+    for place in missing:
         place.mkdir(parents=True, exist_ok=True)
         _link(shared, place / "autoencoder.safetensors")
         start = time.monotonic()
         resume = (place / "flow" / "checkpoint.safetensors").is_file()
-        train_flow(chosen, place, progress, resume, device, clips=clips, cache=folder)
+        train_flow(configs[place], place, progress, resume, device, workers, clips, folder)
         seconds[place.name] = round(time.monotonic() - start, 1)
         write_json(place / "budget.json", {"steps": steps, "seconds": seconds[place.name], "resumed": resume})
     return seconds
 
 
+def _config_of(config: TrainConfig, variant: Variant, name: str, steps: int) -> TrainConfig:
+    """The configuration that trains a variant."""
+    model = replace(config.model, name=f"{config.model.name}-{name}", **variant.model)
+    return replace(config, name=name, model=model, flow=replace(config.flow, steps=steps))
+
+
+def _require_same(file: Path, config: TrainConfig) -> None:
+    """Raises UsageError when a network was trained with another configuration or another number of steps."""
+    record = json.loads(read_metadata(file).notes or "{}").get("training")
+    if record is None:
+        raise UsageError(f"{file} does not say how it was trained", fix="another --out")
+    if (steps := record["flow"]["steps"]) != config.flow.steps:
+        raise UsageError(
+            f"{file} was trained for {steps} steps, not {config.flow.steps}", fix=f"--steps {steps}, or another --out"
+        )
+    if _decisive(record) != _decisive(config.record()):
+        raise UsageError(f"{file} was trained with another configuration", fix="that --config, or another --out")
+
+
+def _decisive(record: dict[str, Any]) -> dict[str, Any]:
+    """What of a configuration's record decides the weights of phase 2, its auto-encoder apart."""
+    kept = {name: value for name, value in record.items() if name not in ("name", "autoencoder", "reader", "painter")}
+    free = ("save_every", "sample_every", "recompute")
+    return kept | {"flow": {name: value for name, value in record["flow"].items() if name not in free}}
+
+
 def require_networks(config: TrainConfig, variants: Sequence[Variant]) -> None:
     """Raises DataError when a network that training a variant needs is missing, before the first one is trained."""
-    needed: dict[str, None] = {}
-    for variant in variants:
-        model = replace(config.model, **variant.model)
-        if model.speech == "wav2vec2":
-            needed |= dict.fromkeys(weights.SPEECH)
-        if config.data.protocol and model.pose_condition:
-            needed |= dict.fromkeys(ReconCoefficients("hold").weights)
-        if config.data.protocol and model.emotion_condition == "image":
-            needed["hsemotion"] = None
-    missing = [name for name in needed if not store.available(name)]
-    if missing:
-        names = " ".join(missing)
-        raise DataError(f"the variants need {names.replace(' ', ', ')}", fix=f"floatbench weights fetch {names}")
+    models = [replace(config.model, **variant.model) for variant in variants]
+    needed = [name for model in models for name in needed_networks(replace(config, model=model), "flow")]
+    refuse_missing_networks(needed, "an ablation")
 
 
 def budget(folder: Path, row: VariantRow) -> str:
@@ -195,36 +214,6 @@ def budget(folder: Path, row: VariantRow) -> str:
         return ""
     record = json.loads(file.read_text("utf-8"))
     return f"{record['steps']} steps, {record['seconds']:.0f} s"
-
-
-def _shared_autoencoder(
-    config: TrainConfig, folder: Path, checkpoint: str | Path, progress: Progress, device: str, clips: ClipSet | None
-) -> Path:
-    """Writes the auto-encoder of a checkpoint as phase 1 would have left it, or trains it when there is none."""
-    target = folder / "autoencoder.safetensors"
-    if target.is_file():
-        return target
-    if str(checkpoint) in BUNDLED and not _bundled(str(checkpoint)):
-        resume = (folder / "autoencoder" / "checkpoint.safetensors").is_file()
-        train_autoencoder(config, folder, progress, resume, device, clips=clips)
-        return target
-    found = read_metadata(checkpoint_file(checkpoint)).config
-    same = ("image_size", "channel_max", "channel_base", "dim_w", "dim_m", "grid")
-    differing = [name for name in same if getattr(found, name) != getattr(config.model, name)]
-    if differing:
-        raise UsageError(
-            f"the auto-encoder of {checkpoint} has another {differing[0]} than the configuration {config.name}",
-            fix="--config FILE with the same model",
-        )
-    autoencoder = load_model(checkpoint)[0].motion_autoencoder
-    moved = json.loads(read_metadata(checkpoint_file(checkpoint)).notes or "{}").get("coefficients")
-    if moved:  # back to the coefficients of phase 1, whose units the truth has
-        mean, gain = torch.tensor(moved["mean"]), float(moved["gain"])
-        standardise(autoencoder, -gain * mean, 1 / gain)
-    state = autoencoder.state_dict()
-    with atomic_path(target) as partial:
-        save_file({name: value.float().contiguous() for name, value in state.items()}, partial)
-    return target
 
 
 def _unchosen(weights: str) -> str:
@@ -238,13 +227,6 @@ def _named(name: str) -> Method:
     method = catalogue.create(name)
     method.name = name
     return method
-
-
-def _bundled(name: str) -> bool:
-    try:
-        return checkpoint_file(name).is_file()
-    except DataError:
-        return False
 
 
 def _link(shared: Path, target: Path) -> None:
@@ -309,9 +291,16 @@ class Ablated:
     trained: dict[str, float]
 
 
-def helps_training() -> bool:
-    """Whether this is one of several processes that train together and not the first, which alone scores."""
-    return int(os.environ.get("RANK", "0")) > 0
+def _require_scores(plan: AblationPlan, variants: Sequence[Variant], protocol: Protocol, options: RunOptions) -> str:
+    """The device to train on; raises before hours of training what scoring its rows would raise after them."""
+    device = training_device(plan.options.device)
+    parse_name(_method_name(plan.model()))
+    for row in rows(variants, plan.out, plan.model(), own=False):
+        if row.method:
+            catalogue.create(row.method).check_device(device)
+    if missing := runner.plan_run(protocol, dataset_for(protocol), options).missing:
+        raise Unavailable(missing, protocol, may_skip=False)
+    return device
 
 
 def ablate(plan: AblationPlan, progress: Progress | None = None, clips: ClipSet | None = None) -> Ablated:
@@ -323,25 +312,17 @@ def ablate(plan: AblationPlan, progress: Progress | None = None, clips: ClipSet 
     progress = progress or NullProgress()
     chosen = plan.chosen()
     protocol = load_protocol(plan.protocol)
-    variants = list({folder_of(plan.out, v): v for rows_ in chosen.values() for v in rows_}.values())
+    out = plan.out / f"run-{protocol.id}-{protocol.hash[:8]}"
+    options = replace(plan.options, methods=[], out=out)
     trained: dict[str, float] = {}
     tables_asked = any(heading.startswith("table") for heading in chosen)
     if plan.train and tables_asked:
-        device = training_device(plan.options.device)
-        parse_name(_method_name(plan.model()))
-        for row in rows(variants, plan.out, plan.model(), own=False):  # before hours of training, not after them
-            if row.method:
-                catalogue.create(row.method).check_device(device)
+        variants = list({folder_of(plan.out, v): v for rows_ in chosen.values() for v in rows_}.values())
+        device = _require_scores(plan, variants, protocol, options)
         trained = train_variants(
-            variants,
-            load_config(plan.config),
-            plan.out,
-            plan.steps,
-            _unchosen(plan.model()),
-            progress,
-            device,
-            clips,
-        )
+            variants, load_config(plan.config), plan.out, plan.steps, _unchosen(plan.weights), progress, device, clips,
+            plan.options.workers or 1,
+        )  # fmt: skip
     found = {
         heading: rows(part, plan.out, plan.model(), own=heading.startswith("table")) for heading, part in chosen.items()
     }
@@ -354,7 +335,5 @@ def ablate(plan: AblationPlan, progress: Progress | None = None, clips: ClipSet 
         progress.note(f"{error.what} ({error.fix})")
     if helps_training():
         return Ablated(found, None, trained)
-    options = replace(
-        plan.options, methods=[_named(name) for name in names], out=plan.out / f"run-{protocol.id}-{protocol.hash[:8]}"
-    )
+    options = replace(options, methods=[_named(name) for name in names])
     return Ablated(found, runner.run(protocol, dataset_for(protocol), options, progress), trained)

@@ -37,6 +37,12 @@ def test_a_purpose_names_what_it_opens(what, some):
     assert list(found) == [name for name in weights.names() if name in found]
 
 
+def test_the_list_names_training_at_all_that_it_opens():
+    result = CliRunner().invoke(group, ["list", "--used-by", "train", "--json"])
+    assert result.exit_code == 0, result.output
+    assert {row["name"] for row in json.loads(result.output)} == set(needs.COMMANDS["train"])
+
+
 def test_the_offline_protocol_needs_nothing():
     assert needs.needed("synthetic") == ()
 

@@ -26,7 +26,8 @@ def environment(tmp_path: Path) -> dict[str, str]:
     tools = tmp_path / "bin"
     tools.mkdir()
     for name, text in (
-        ("srun", 'exec "$@"'),
+        ("srun", 'case "$1" in --*) echo "$1" >> "$OUT.srun"; shift;; esac; exec "$@"'),
+        ("scancel", f'echo "scancel $@" >> {tmp_path}/asked; kill -TERM "$(cat {tmp_path}/task)"'),
         ("scontrol", f'echo "$@" >> {tmp_path}/asked; [ "$1" = show ] && echo 127.0.0.1'),
     ):
         (tools / name).write_text(f"#!/bin/sh\n{text}\n")
@@ -65,6 +66,35 @@ def test_the_file_for_slurm_trains_and_does_not_queue_again_what_got_nowhere(env
     wrong = start("train.sbatch", environment | {"PHASES": "autoencoder", "CONFIG": "no-such"}, "--steps", "1")
     assert wrong.returncode != 0
     assert "requeue" not in (tmp_path / "asked").read_text()
+
+
+def slurm(environment: dict[str, str], task: str) -> subprocess.CompletedProcess[str]:
+    """The file for Slurm around a task of the shell instead of a training."""
+    python = Path(environment["OUT"]).with_name("task.sh")
+    python.write_text(f"#!/bin/sh\n{task}\n")
+    python.chmod(0o755)
+    return start("train.sbatch", environment | {"PYTHON": str(python), "SLURM_CPUS_PER_TASK": "9"})
+
+
+def test_a_job_whose_time_is_up_is_queued_again_before_there_is_any_checkpoint(environment, tmp_path):
+    """Slurm tells the batch script alone, as `--signal=B:USR1` asks; the task ends by the TERM that it is handed."""
+    waiting = f'echo $$ > {tmp_path}/task; trap "exit 1" TERM; kill -USR1 $PPID; while :; do sleep 0.1; done'
+    stopped = slurm(environment, waiting)
+    assert stopped.returncode == 1, stopped.stderr
+    assert (tmp_path / "asked").read_text().split("\n")[1:3] == ["scancel --signal=TERM 7", "requeue 7"]
+    assert (tmp_path / "run.srun").read_text() == "--cpus-per-task=9\n"
+
+
+@pytest.mark.parametrize(("task", "again"), [("exit 143", True), ("exit 130", True), ("exit 2", False)])
+def test_what_a_signal_ended_is_queued_again_and_what_is_wrong_is_not(environment, tmp_path, task, again):
+    assert slurm(environment, task).returncode == int(task.split()[1])
+    assert ("requeue 7" in (tmp_path / "asked").read_text()) == again
+
+
+def test_told_between_two_phases_it_begins_no_further_one(environment, tmp_path):
+    done = slurm(environment, f"kill -USR1 $PPID; echo >> {tmp_path}/phases; exit 0")
+    assert done.returncode == 143 and (tmp_path / "phases").read_text() == "\n"
+    assert "requeue 7" in (tmp_path / "asked").read_text()
 
 
 @pytest.mark.parametrize("file", ["train_8gpu.sh", "train.sbatch"])

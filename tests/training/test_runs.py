@@ -16,13 +16,16 @@ import torch
 from floatbench.errors import DataError, Interrupted, RunIncomplete, UsageError
 from floatbench.model import checkpoint
 from floatbench.sampling.loading import card_of
-from floatbench.training import loop
+from floatbench.training import loop, train
 from floatbench.training.autoencoder_phase import AutoencoderPhase
 from floatbench.training.batches import draw_windows
 from floatbench.training.checkpoints import check_clips
 from floatbench.training.clips import ClipPool, ClipSet
+from floatbench.training.configs import CONFIGS
+from floatbench.training.devices import Devices
 from floatbench.training.flow_phase import FlowPhase
 from floatbench.training.train import train_autoencoder, train_flow
+from floatbench.training.validation import ValidationPlan
 
 TIMES = ("seconds", "step_seconds")
 AUTOENCODER = "autoencoder.safetensors"
@@ -192,6 +195,59 @@ def test_resuming_without_or_with_a_damaged_checkpoint_says_so(tmp_path, clips, 
     file.write_bytes(b"not tensors")
     with pytest.raises(DataError, match="cannot be read"):
         train_autoencoder(toy, tmp_path, resume=True, device="cpu", clips=clips)
+
+
+def test_a_fresh_start_never_replaces_a_training(finished, tmp_path, clips, toy):
+    before = {path: path.read_bytes() for path in finished.rglob("*.*") if path.is_file()}
+    for phase in (train_autoencoder, train_flow):
+        with pytest.raises(UsageError, match="of a training that was begun here") as caught:
+            phase(_flow(toy), finished, device="cpu", clips=clips)
+        assert "--resume" in str(caught.value.fix) and "--out" in str(caught.value.fix)
+    assert before == {path: path.read_bytes() for path in finished.rglob("*.*") if path.is_file()}
+    for name, phase in (("autoencoder", train_autoencoder), ("float", train_flow)):
+        for exported in ("autoencoder.safetensors", f"{name}.safetensors"):
+            (tmp_path / exported).write_bytes((finished / exported).read_bytes())
+        with pytest.raises(UsageError, match=f"{name}.safetensors would be replaced"):
+            phase(_flow(toy), tmp_path, device="cpu", clips=clips)
+
+
+def test_a_training_with_more_steps_than_asked_for_is_refused(finished, clips, toy):
+    shorter = replace(toy, autoencoder=replace(toy.autoencoder, steps=2))
+    with pytest.raises(UsageError, match="has 4 steps already, not only 2"):
+        train_autoencoder(shorter, finished, resume=True, device="cpu", clips=clips)
+
+
+@pytest.fixture
+def nothing_begun(monkeypatch):
+    """Clips that are asked for, and networks that would learn first, fail the test."""
+    for name in ("clip_set", "trained_reader", "trained_recogniser", "motion_clips"):
+        monkeypatch.setattr(train, name, None)
+
+
+def test_no_mistake_of_a_phase_waits_for_its_clips(finished, tmp_path, toy, nothing_begun, monkeypatch):
+    monkeypatch.setenv("FLOATBENCH_HOME", str(tmp_path / "home"))
+    with pytest.raises(DataError, match="no checkpoint"):
+        train_autoencoder(toy, tmp_path, resume=True, device="cpu")
+    (tmp_path / "autoencoder.safetensors").write_bytes((finished / "autoencoder.safetensors").read_bytes())
+    with pytest.raises(DataError, match="no checkpoint"):
+        train_flow(toy, tmp_path, resume=True, device="cpu")
+    seen = replace(toy, autoencoder=replace(toy.autoencoder, network="vgg19"))
+    with pytest.raises(DataError, match="phase 1 needs vgg19"):
+        train_autoencoder(seen, tmp_path / "new", device="cpu")
+    with pytest.raises(UsageError, match="nosuch"):
+        train_flow(toy, tmp_path, device="cpu", validation=ValidationPlan("synthetic", metrics=("nosuch",)))
+    with pytest.raises(DataError, match="inception-fid"):
+        train_flow(toy, tmp_path, device="cpu", validation=ValidationPlan("synthetic", metrics=("fid",)))
+    with pytest.raises(DataError, match="hdtf has no clip to validate on"):
+        train_flow(toy, tmp_path, device="cpu", validation=ValidationPlan("hdtf", metrics=("fid-tiny",)))
+    for memory in (replace(toy, autoencoder=replace(toy.autoencoder, across=0.5)), CONFIGS["float-tiny"]):
+        with pytest.raises(UsageError, match="need clips in memory"):
+            from_files = replace(memory, data=replace(memory.data, pool=0))
+            train_autoencoder(from_files, tmp_path / "new", device="cpu")
+    monkeypatch.setattr(Devices, "count", 3)
+    for phase, out in ((train_autoencoder, tmp_path / "new"), (train_flow, tmp_path)):
+        with pytest.raises(UsageError, match="cannot be shared by 3 processes"):
+            phase(toy, out, device="cpu")
 
 
 def test_a_full_disk_while_saving_leaves_the_checkpoint_before_it(tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from toy_config import TOY
 
 from floatbench.cli.app import main
 from floatbench.media import probe
+from floatbench.training import train as training
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,7 +62,28 @@ def test_mistakes_are_named_with_their_exit_codes(capsys, tmp_path, toy_file):
     code, _, err = run(capsys, "flow", "--config", "float-huge", "--out", str(tmp_path / "a"))
     assert code == 2 and "float-huge" in err
     code, _, err = run(capsys, "flow", "--config", "float-tiny", "--out", str(tmp_path / "a"), "--quiet")
-    assert code == 4 and "train autoencoder" in err
+    assert code == 4 and "train autoencoder" in err and "with the same --config" in err
+
+
+def test_who_stops_it_while_the_painter_learns_is_told_to_resume(capsys, tmp_path, toy_file, monkeypatch):
+    def stopped(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    arguments = ["autoencoder", "--config", str(toy_file), "--out", str(tmp_path / "run"), "--device", "cpu"]
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train_painter", stopped)
+        code, _, err = run(capsys, *arguments)
+    assert code == 130 and "run again with --resume" in err
+    code, _, err = run(capsys, *arguments)
+    assert code == 2 and "--resume" in err
+    code, text, _ = run(capsys, *arguments, "--resume")
+    assert code == 0 and "0 steps" in text
+
+
+def test_of_several_processes_the_first_alone_prints_its_result(capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    code, text, _ = run(capsys, "flow", "--config", "float-tiny", "--out", str(tmp_path), "--plan")
+    assert code == 0 and not text
 
 
 ALL_TERMS = """

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import floatbench
 from floatbench.engine.runner import RunOptions
@@ -17,10 +18,13 @@ from floatbench.methods import catalogue
 from floatbench.methods.method import ClipRequest
 from floatbench.model.checkpoint import Metadata, read_metadata, save
 from floatbench.model.float import FloatModel
+from floatbench.progress import NullProgress
 from floatbench.reports.ablation import markdown, published_sweep, published_table
 from floatbench.synthetic.clip import SyntheticClip
 from floatbench.training import variants
 from floatbench.training.batches import pictures
+from floatbench.training.configs import load_config
+from floatbench.training.shared_autoencoder import require_same_autoencoder, shared_autoencoder
 from floatbench.training.train import load_autoencoder, train_autoencoder, train_flow
 from floatbench.training.variants import (
     GUIDANCE,
@@ -163,8 +167,9 @@ def training(monkeypatch):
     """The devices of trainings that were begun; none goes on."""
     devices: list[str] = []
 
-    def noting(variants_, config, folder, steps, autoencoder, progress, device, clips):
+    def noting(variants_, config, folder, steps, autoencoder, progress, device, clips, workers):
         devices.append(device)
+        assert workers == 3
         raise DataError("enough")
 
     monkeypatch.setattr(variants, "train_variants", noting)
@@ -174,7 +179,7 @@ def training(monkeypatch):
 @pytest.mark.parametrize(("asked", "told"), [("auto", "cpu"), ("cpu", "cpu")])
 def test_the_device_of_ablate_is_that_of_its_training(asked, told, training, monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    options = RunOptions(device=asked)
+    options = RunOptions(device=asked, workers=3)
     with pytest.raises(DataError, match="enough"):
         variants.ablate(AblationPlan("synthetic", (3,), (), True, 1, "float-tiny", "", tmp_path, options))
     assert training == [told]
@@ -199,6 +204,65 @@ def test_what_the_rows_cannot_be_is_said_before_a_variant_is_trained(
     with pytest.raises((UsageError, DependencyError), match=message):
         variants.ablate(plan)
     assert training == []
+
+
+@pytest.mark.parametrize(
+    ("metrics", "message"), [(["nosuch"], "nosuch"), (["fid"], "inception-fid"), (["fid", "fid-tiny"], "never mixed")]
+)
+def test_what_cannot_be_scored_is_said_before_a_variant_is_trained(metrics, message, training, monkeypatch, tmp_path):
+    monkeypatch.setenv("FLOATBENCH_HOME", str(tmp_path / "home"))
+    options = RunOptions(device="cpu", metrics=metrics)
+    plan = AblationPlan("synthetic", (3,), (), True, 1, "float-tiny", "", tmp_path / "out", options)
+    with pytest.raises((UsageError, DataError), match=message) as caught:
+        variants.ablate(plan)
+    assert training == [] and "--skip-unavailable" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def own_sizes(tmp_path_factory, clips, toy):
+    """A folder in which a variant of a model of own sizes was trained, without a checkpoint for its auto-encoder."""
+    out = tmp_path_factory.mktemp("own")
+    brief = replace(toy, autoencoder=replace(toy.autoencoder, steps=1))
+    train_variants(TABLE_3[3:], brief, out, 1, "", device="cpu", clips=clips)
+    return out, brief
+
+
+def test_without_a_model_of_its_sizes_phase_1_is_trained_first(own_sizes, clips, monkeypatch):
+    out, brief = own_sizes
+    assert (out / "autoencoder" / "log.jsonl").is_file() and (
+        out / "variants" / "float" / "float.safetensors"
+    ).is_file()
+    monkeypatch.setattr(variants, "train_flow", None)
+    assert train_variants(TABLE_3[3:], brief, out, 1, "", device="cpu", clips=clips) == {}
+
+
+def test_a_folder_that_was_trained_with_something_else_is_refused(own_sizes, clips):
+    out, brief = own_sizes
+    louder = replace(brief, flow=replace(brief.flow, rate=0.1))
+    other = replace(brief, autoencoder=replace(brief.autoencoder, rate=0.1))
+    for config, steps, weights, said in (
+        (brief, 2, "", "was trained for 1 steps, not 2"),
+        (louder, 1, "", "was trained with another configuration"),
+        (other, 1, "", "autoencoder.safetensors was trained with another configuration"),
+        (brief, 1, str(FLOAT_TINY), "is not the auto-encoder of"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            train_variants(TABLE_3, config, out, steps, weights, device="cpu", clips=clips)
+    assert train_variants(TABLE_3[3:], replace(brief, flow=replace(brief.flow, save_every=1)), out, 1, "") == {}
+
+
+def test_the_auto_encoder_of_a_model_is_taken_once_and_its_origin_kept(tmp_path):
+    config, quiet = load_config("float-tiny"), NullProgress()
+    target = shared_autoencoder(config, tmp_path, "", quiet, "cpu", None)
+    require_same_autoencoder(config, target, "float-tiny")
+    require_same_autoencoder(config, target, "")
+    other = tmp_path / "other.safetensors"
+    save_file({"x": torch.zeros(1)}, other)
+    with pytest.raises(UsageError, match="is not the auto-encoder of"):
+        require_same_autoencoder(config, target, other)
+    with pytest.raises(UsageError, match="has another dim_w"):
+        wide = replace(config, model=replace(config.model, dim_w=96))
+        shared_autoencoder(wide, tmp_path / "wide", "float-tiny", quiet, "cpu", None)
 
 
 def test_of_processes_that_train_together_the_first_one_alone_scores(monkeypatch, tmp_path):

@@ -64,10 +64,6 @@ class TinyAutoencoderPhase(AutoencoderPhase):
 
     config: TinyAutoencoderConfig
 
-    def shared_batch(self) -> int:
-        c = self.config
-        return c.batch // 2 if c.both_ways else c.batch  # halves stay halves in every process
-
     def begin(self, fresh: bool) -> None:
         c = self.config
         if self.autoencoder.dec.painter is not None:
@@ -94,7 +90,7 @@ class TinyAutoencoderPhase(AutoencoderPhase):
     def drawn(self, step: int) -> TinyPairs:
         c = self.config
         relative = c.truth_share if c.needs_truth else None
-        if isinstance(self.pool, PairStream) and relative is None and not (c.both_ways or c.across or c.vary):
+        if isinstance(self.pool, PairStream) and not c.needs_memory:
             return TinyPairs(**vars(self.pool.at(step)))
         return draw_tiny_pairs(
             self.clips_in_memory(), c.batch, self.seed, step, self.whole.data.flip, c.both_ways, relative, c.across,
