@@ -24,12 +24,12 @@ from floatbench.settings import problem_of
 from floatbench.text import near
 from floatbench.training.config import (
     AutoencoderConfig,
-    DataConfig,
     EmotionConfig,
     FlowConfig,
     TinyAutoencoderConfig,
     TrainConfig,
 )
+from floatbench.training.data_config import DataConfig
 from floatbench.training.losses.dropout import DropRates
 
 FLOAT_512_TRAINING = TrainConfig(

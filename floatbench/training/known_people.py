@@ -11,7 +11,7 @@ from floatbench.model.float import FloatModel
 from floatbench.sampling.domain import Domain
 from floatbench.synthetic.clip import SyntheticClip
 from floatbench.training.batches import pictures
-from floatbench.training.config import DataConfig
+from floatbench.training.data_config import DataConfig
 
 KEPT_BACK = range(85_000, 85_200)
 """People of no training, protocol or card, by whom the limit is set; few are asked by who met few."""

@@ -242,7 +242,7 @@ _FACES: tuple[WeightEntry, ...] = (
         ),
         licence="face-alignment BSD-3-Clause; no separate statement for the weights",
         commercial=False,
-        used_by=("pp1 boxes", "float face crop"),
+        used_by=("pp1 boxes", "float face crop", "train"),
         format="pickle",
         fabricate="floatbench.media.boxes_s3fd:fabricate_s3fd",
         note="B-G-R input; face-alignment flips the R-G-B it is given",

@@ -14,7 +14,7 @@ from floatbench.model.config import CONFIGS
 from floatbench.model.float import FloatModel
 from floatbench.sampling.domain import Domain
 from floatbench.sampling.loading import ModelCard, Origin
-from floatbench.training.config import DataConfig
+from floatbench.training.data_config import DataConfig
 from floatbench.training.known_people import known_people
 
 RNG = np.random.default_rng(0)

@@ -8,8 +8,9 @@ import pytest
 
 from floatbench.model.config import FloatConfig
 from floatbench.training.clips import RenderedClips, TrainingClip
-from floatbench.training.config import DataConfig, TrainConfig
+from floatbench.training.config import TrainConfig
 from floatbench.training.configs import CONFIGS
+from floatbench.training.data_config import DataConfig
 
 
 class HeldClips(RenderedClips):

@@ -18,8 +18,9 @@ from floatbench.progress import NullProgress
 from floatbench.protocol.load import load_protocol
 from floatbench.training.clip_order import MixedOrder
 from floatbench.training.clips import ClipOrder, ClipSet, TrainingClip, pool_indices
-from floatbench.training.config import DataConfig, TrainConfig
+from floatbench.training.config import TrainConfig
 from floatbench.training.configs import CONFIGS, load_config
+from floatbench.training.data_config import DataConfig
 from floatbench.training.frame_folders import FrameFolders
 from floatbench.training.pair_stream import PairPlan
 from floatbench.training.protocol_clips import MOST_FRAMES

@@ -26,8 +26,9 @@ from floatbench.training.batches import (
 )
 from floatbench.training.clips import ClipOrder, ClipPool, ClipSet, RenderedClips, TrainingClip, pool_indices, usable
 from floatbench.training.coefficients import motion_clips, standardise
-from floatbench.training.config import AutoencoderConfig, DataConfig, TinyAutoencoderConfig
+from floatbench.training.config import AutoencoderConfig, TinyAutoencoderConfig
 from floatbench.training.configs import CONFIGS, load_config
+from floatbench.training.data_config import DataConfig
 from floatbench.training.loop import rate_at
 from floatbench.training.losses.dropout import DropRates
 from floatbench.training.tiny.phase import TinyAutoencoderPhase, phase_class

@@ -12,7 +12,7 @@ import pytest
 from floatbench.errors import ClipError, DataError
 from floatbench.media.image import write_image
 from floatbench.training.clips import NO_EMOTION, ClipSet
-from floatbench.training.config import DataConfig
+from floatbench.training.data_config import DataConfig
 from floatbench.training.frame_folders import MOST_FRAMES, FrameFolders, JoinedClips, identity_of
 from floatbench.training.train import train_autoencoder, train_flow
 

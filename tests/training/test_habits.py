@@ -20,8 +20,9 @@ from floatbench.progress import NullProgress
 from floatbench.training import autoencoder_phase, log
 from floatbench.training.batches import MotionClip
 from floatbench.training.clips import ClipPool
-from floatbench.training.config import AutoencoderConfig, DataConfig
+from floatbench.training.config import AutoencoderConfig
 from floatbench.training.configs import CONFIGS
+from floatbench.training.data_config import DataConfig
 from floatbench.training.devices import Devices
 from floatbench.training.flow_phase import FlowPhase
 from floatbench.training.projection import project

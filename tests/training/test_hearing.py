@@ -15,7 +15,8 @@ from floatbench.model.wav2vec2 import SpeechSizes
 from floatbench.progress import NullProgress
 from floatbench.training import hearing
 from floatbench.training.batches import MotionClip, draw_windows
-from floatbench.training.config import DataConfig, FlowConfig, TrainConfig
+from floatbench.training.config import FlowConfig, TrainConfig
+from floatbench.training.data_config import DataConfig
 from floatbench.training.devices import Devices
 from floatbench.training.flow_phase import FlowPhase
 from floatbench.training.hearing import hear, heard_clips

@@ -23,7 +23,7 @@ from floatbench.training import coefficients as coefficients_module
 from floatbench.training import protocol_clips
 from floatbench.training.clips import NO_EMOTION, usable
 from floatbench.training.coefficients import motion_clips
-from floatbench.training.config import DataConfig
+from floatbench.training.data_config import DataConfig
 from floatbench.training.frame_folders import JoinedClips
 from floatbench.training.protocol_clips import FrameComb, ProtocolClips, _emotion, combs_of
 from floatbench.training.train import clip_set

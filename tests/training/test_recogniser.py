@@ -13,8 +13,9 @@ from floatbench.model.conditioning import MelEmotionEncoder
 from floatbench.progress import NullProgress
 from floatbench.training import recogniser
 from floatbench.training.clips import RenderedClips
-from floatbench.training.config import DataConfig, EmotionConfig
+from floatbench.training.config import EmotionConfig
 from floatbench.training.configs import CONFIGS
+from floatbench.training.data_config import DataConfig
 from floatbench.training.recogniser import Sounds, draw_sounds, fit, recognised, trained_recogniser
 from floatbench.training.train import train_autoencoder, train_flow
 
