@@ -80,7 +80,7 @@ def test_a_job_whose_time_is_up_is_queued_again_before_there_is_any_checkpoint(e
     """Slurm tells the batch script alone, as `--signal=B:USR1` asks; the task ends by the TERM that it is handed."""
     waiting = f'echo $$ > {tmp_path}/task; trap "exit 1" TERM; kill -USR1 $PPID; while :; do sleep 0.1; done'
     stopped = slurm(environment, waiting)
-    assert stopped.returncode == 1, stopped.stderr
+    assert stopped.returncode == 143, stopped.stderr
     assert (tmp_path / "asked").read_text().split("\n")[1:3] == ["scancel --signal=TERM 7", "requeue 7"]
     assert (tmp_path / "run.srun").read_text() == "--cpus-per-task=9\n"
 
