@@ -42,8 +42,7 @@ def test_accumulated_gradients_take_the_steps_of_the_whole_batch(toy, clips, tmp
     parts = replace(config, autoencoder=replace(auto, accumulate=2), flow=replace(config.flow, accumulate=4))
     for name, chosen in (("whole", config), ("parts", parts)):
         train_autoencoder(chosen, tmp_path / name, device="cpu", clips=clips)
-        (tmp_path / "parts").mkdir(exist_ok=True)
-        (tmp_path / "parts" / "autoencoder.safetensors").write_bytes(
+        (tmp_path / name / "autoencoder.safetensors").write_bytes(
             (tmp_path / "whole" / "autoencoder.safetensors").read_bytes()
         )
         train_flow(chosen, tmp_path / name, device="cpu", clips=clips)
