@@ -41,7 +41,7 @@ def test_the_official_networks_and_float_512_run_on_real_clips_and_are_unscorabl
     assert used == set(WEIGHTS) - {"float", "wav2vec2-base-960h", "wav2vec2-speech-emotion", "s3fd-sfd-face"}
     assert scores["methods"]["float"]["fabricated"]
     values = {(cell["method"], cell["metric"]): cell["value"] for cell in scores["scores"]}
-    assert len(values) == 8 * 7
+    assert len(values) == 9 * 7  # float and eight controls
     assert all(value is not None for value in values.values())
     for variant in ("fid", "fvd", "efid", "pfid-fixedcrop"):
         assert values["reference", variant] == pytest.approx(0, abs=1e-6 * max(1.0, values["wrong-identity", variant]))
