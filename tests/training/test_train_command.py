@@ -106,7 +106,8 @@ LATER_STEPS = {"gradient_norm": 2e-3, "r1": 2e-3}
 
 @pytest.mark.slow
 def test_two_processes_have_every_term_of_one(tmp_path, toy_file):
-    toy_file.write_text(TOY.replace("[reader]", ALL_TERMS + "[reader]") + "emotion_weight = 0.2\n[emotion]\nsteps = 0\n")
+    every_term = TOY.replace("[reader]", ALL_TERMS + "[reader]")
+    toy_file.write_text(every_term + "emotion_weight = 0.2\n[emotion]\nsteps = 0\n")
     environment = dict(os.environ, PYTHONPATH=str(ROOT), OMP_NUM_THREADS="1", FLOATBENCH_HOME=str(tmp_path / "home"))
 
     def train(out: str, phase: str, *launcher: str) -> list[dict[str, float]]:
